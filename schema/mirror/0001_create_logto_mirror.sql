@@ -1,0 +1,35 @@
+-- The proxy's own tables inside mgPass's D1 (binding MGPASS_DB). They stand
+-- there, not in the proxy's database, because the fence against late writers
+-- must share a transaction with the rows it guards. Both outlive the user row.
+--
+-- logto_mirror: one row per user that the proxy mirrors.
+--   ticket      number of the newest reconcile that was applied; a batch with a
+--               lower one changes nothing
+--   epoch       recording epoch in which that reconcile ran
+--   tombstone   1 after a mirrored deletion
+--   digest      of Logto's user as last applied, empty for a tombstone
+--   residue     Logto's own form of what mgPass cannot hold. Personal data, as
+--               personal as the users table beside it; NULL for a tombstone
+--   applied_at  epoch milliseconds
+-- logto_mirror_effects: calls to mgPass's API that are still owed, by the
+--   ticket that owes them.
+
+CREATE TABLE logto_mirror (
+  user_id    TEXT PRIMARY KEY,
+  ticket     INTEGER NOT NULL,
+  epoch      INTEGER NOT NULL,
+  tombstone  INTEGER NOT NULL DEFAULT 0 CHECK (tombstone IN (0, 1)),
+  digest     TEXT NOT NULL,
+  residue    TEXT CHECK (residue IS NULL OR json_valid(residue)),
+  applied_at INTEGER NOT NULL
+) STRICT;
+
+CREATE INDEX logto_mirror_by_tombstone ON logto_mirror (applied_at) WHERE tombstone = 1;
+
+CREATE TABLE logto_mirror_effects (
+  user_id TEXT NOT NULL,
+  effect  TEXT NOT NULL CHECK (effect IN ('revoke_all')),
+  ticket  INTEGER NOT NULL,
+  owed_at INTEGER NOT NULL,
+  PRIMARY KEY (user_id, effect)
+) STRICT;
