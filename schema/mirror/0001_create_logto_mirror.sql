@@ -10,7 +10,8 @@
 --   digest      of Logto's user as last applied, empty for a tombstone
 --   residue     Logto's own form of what mgPass cannot hold. Personal data, as
 --               personal as the users table beside it; NULL for a tombstone
---   applied_at  epoch milliseconds
+--   obstacles   codes of what could not be carried, a JSON array
+--   applied_at  epoch milliseconds; of a tombstone, when it was first set
 -- logto_mirror_effects: calls to mgPass's API that are still owed, by the
 --   ticket that owes them.
 
@@ -21,6 +22,7 @@ CREATE TABLE logto_mirror (
   tombstone  INTEGER NOT NULL DEFAULT 0 CHECK (tombstone IN (0, 1)),
   digest     TEXT NOT NULL,
   residue    TEXT CHECK (residue IS NULL OR json_valid(residue)),
+  obstacles  TEXT NOT NULL DEFAULT '[]' CHECK (json_valid(obstacles)),
   applied_at INTEGER NOT NULL
 ) STRICT;
 

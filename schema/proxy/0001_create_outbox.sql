@@ -1,0 +1,70 @@
+-- The proxy's own database (binding DB). No personal data and no secrets: user
+-- ids and operation names, never a body, a token or an address.
+--
+-- Times are epoch milliseconds by this database's clock.
+
+-- One sequence for settle order and tickets. `epoch` rises whenever an
+-- acknowledged write was not recorded; `unrecorded` counts them. Nobody is
+-- relayed before `paused_until`.
+CREATE TABLE counters (
+  name  TEXT PRIMARY KEY CHECK (name IN ('sequence', 'epoch', 'unrecorded', 'paused_until')),
+  value INTEGER NOT NULL
+) STRICT;
+
+INSERT INTO counters (name, value) VALUES ('sequence', 0), ('epoch', 1), ('unrecorded', 0), ('paused_until', 0);
+
+-- Whose data wins. One row: two places may see two stages, never two authorities.
+CREATE TABLE authority (
+  singleton INTEGER PRIMARY KEY CHECK (singleton = 1),
+  holder    TEXT NOT NULL CHECK (holder IN ('logto', 'draining', 'mgpass')),
+  since     INTEGER NOT NULL
+) STRICT;
+
+INSERT INTO authority (singleton, holder, since) VALUES (1, 'logto', CAST(unixepoch('subsec') * 1000 AS INTEGER));
+
+-- open: settled IS NULL. settled: Logto has answered (`status`). discharged:
+-- mgPass is equal. A discharged row stays a minute for the fence of reads.
+-- `passes` counts reconciles of an open intent that expired.
+CREATE TABLE intents (
+  id            TEXT PRIMARY KEY,
+  subject       TEXT,
+  interaction   TEXT,
+  operation     TEXT NOT NULL,
+  opened_at     INTEGER NOT NULL,
+  expires_at    INTEGER NOT NULL,
+  settled       INTEGER,
+  status        INTEGER,
+  passes        INTEGER NOT NULL DEFAULT 0,
+  discharged_at INTEGER
+) STRICT;
+
+CREATE INDEX intents_by_subject ON intents (subject, discharged_at);
+CREATE INDEX intents_by_interaction ON intents (interaction) WHERE subject IS NULL;
+CREATE INDEX intents_undischarged ON intents (opened_at) WHERE discharged_at IS NULL;
+CREATE INDEX intents_discharged ON intents (discharged_at) WHERE discharged_at IS NOT NULL;
+
+-- Whom an interaction of Logto's belongs to; kept two hours, it lives one.
+CREATE TABLE interactions (
+  uid        TEXT PRIMARY KEY,
+  subject    TEXT NOT NULL,
+  learned_at INTEGER NOT NULL
+) STRICT;
+
+CREATE INDEX interactions_by_age ON interactions (learned_at);
+
+-- One reconcile at a time per subject, and how the last one went.
+CREATE TABLE subjects (
+  subject      TEXT PRIMARY KEY,
+  lease_holder TEXT NOT NULL,
+  lease_until  INTEGER NOT NULL,
+  failures     INTEGER NOT NULL DEFAULT 0,
+  retry_at     INTEGER,
+  parked       TEXT,
+  parked_at    INTEGER,
+  last_ticket  INTEGER,
+  last_outcome TEXT,
+  last_at      INTEGER
+) STRICT;
+
+CREATE INDEX subjects_parked ON subjects (parked) WHERE parked IS NOT NULL;
+CREATE INDEX subjects_to_retry ON subjects (retry_at) WHERE retry_at IS NOT NULL;

@@ -1,0 +1,153 @@
+//! Logto's wire dialect: the few calls that the proxy makes on its own.
+//!
+//! Paths are Logto's own and fixed; discovery is not asked, since its endpoint
+//! URLs follow the public host, which is this proxy.
+
+use crate::backend::{Backend, BackendFailure};
+use crate::context::Context;
+use crate::mirror::mapping::LogtoUser;
+use crate::mirror::reconcile::LogtoState;
+use crate::ports::{Call, CallAnswer, Platform};
+use crate::request::{Secret, UserId};
+
+const DEADLINE_MS: u32 = 8_000;
+const BACKEND: Backend = Backend::Logto;
+
+/// The headers by which Logto finds a browser's interaction.
+#[derive(Clone, Debug)]
+pub struct InteractionHeaders {
+    pub cookie: Secret<String>,
+    pub app_id: Option<String>,
+}
+
+/// # Errors
+/// On anything but a user or the JSON 404 of a missing one; a routing 404 is plain text.
+pub async fn user<P: Platform>(platform: &P, context: &Context<'_>, id: &UserId) -> Result<LogtoState, BackendFailure> {
+    let path = format!("/api/users/{}", encode(id));
+    let answer = with_credential(platform, context, &path).await?;
+    match answer.status {
+        200 => {
+            let user = LogtoUser::parse(&answer.body).map_err(|_| BackendFailure::OutOfContract(BACKEND))?;
+            if user.id != *id {
+                return Err(BackendFailure::OutOfContract(BACKEND));
+            }
+            Ok(LogtoState::Present { user: Box::new(user), json: answer.body })
+        }
+        404 if is_entity_not_found(&answer) => Ok(LogtoState::Gone),
+        _ => Err(BackendFailure::of_status(BACKEND, &answer)),
+    }
+}
+
+/// Whom an interaction has identified; `None` when nobody, or when it is gone.
+///
+/// # Errors
+/// When Logto gave no answer to that question.
+pub async fn interaction_subject<P: Platform>(
+    platform: &P,
+    context: &Context<'_>,
+    headers: &InteractionHeaders,
+) -> Result<Option<UserId>, BackendFailure> {
+    let mut sent = vec![("cookie", headers.cookie.clone())];
+    if let Some(app_id) = &headers.app_id {
+        sent.push(("logto-app-id", Secret(app_id.clone())));
+    }
+    let answer = get(platform, context, "/api/experience/interaction", sent).await?;
+    match answer.status {
+        200 => Ok(string_member(&answer.body, "userId").and_then(|id| UserId::parse(&id))),
+        400 | 404 => Ok(None),
+        _ => Err(BackendFailure::of_status(BACKEND, &answer)),
+    }
+}
+
+/// Whose opaque access token this is; `None` when Logto does not accept it.
+///
+/// # Errors
+/// When Logto gave no answer to that question.
+pub async fn token_subject<P: Platform>(
+    platform: &P,
+    context: &Context<'_>,
+    token: &Secret<String>,
+) -> Result<Option<UserId>, BackendFailure> {
+    let headers = vec![("authorization", Secret(format!("Bearer {}", token.0)))];
+    let answer = get(platform, context, "/oidc/me", headers).await?;
+    match answer.status {
+        200 => Ok(string_member(&answer.body, "sub").and_then(|id| UserId::parse(&id))),
+        401 | 403 => Ok(None),
+        _ => Err(BackendFailure::of_status(BACKEND, &answer)),
+    }
+}
+
+/// # Errors
+/// When Logto does not hand out its key set.
+pub async fn jwks<P: Platform>(platform: &P, context: &Context<'_>) -> Result<CallAnswer, BackendFailure> {
+    let answer = get(platform, context, "/oidc/jwks", vec![]).await?;
+    if answer.is_success() { Ok(answer) } else { Err(BackendFailure::of_status(BACKEND, &answer)) }
+}
+
+async fn get<P: Platform>(
+    platform: &P,
+    context: &Context<'_>,
+    path: &str,
+    headers: Vec<(&'static str, Secret<String>)>,
+) -> Result<CallAnswer, BackendFailure> {
+    let call = Call {
+        backend: BACKEND,
+        method: "GET",
+        url: format!("{}{path}", context.settings.logto_origin),
+        headers,
+        body: None,
+        deadline_ms: DEADLINE_MS,
+    };
+    platform.call(call).await.map_err(|failure| BackendFailure::of_call(BACKEND, failure))
+}
+
+/// With the proxy's own token; a refused one is fetched anew, once.
+async fn with_credential<P: Platform>(platform: &P, context: &Context<'_>, path: &str) -> Result<CallAnswer, BackendFailure> {
+    for is_last_try in [false, true] {
+        let token = credential(platform, context).await?;
+        let headers = vec![("authorization", Secret(format!("Bearer {}", token.0)))];
+        let answer = get(platform, context, path, headers).await?;
+        if answer.status != 401 || is_last_try {
+            return Ok(answer);
+        }
+        context.isolate.forget_own_token(BACKEND);
+    }
+    Err(BackendFailure::Unauthorized(BACKEND))
+}
+
+async fn credential<P: Platform>(platform: &P, context: &Context<'_>) -> Result<Secret<String>, BackendFailure> {
+    if let Some(token) = context.isolate.own_token(BACKEND, platform.now_ms()) {
+        return Ok(token);
+    }
+    let client = &context.settings.logto_client;
+    let body = super::form(&[
+        ("grant_type", "client_credentials"),
+        ("resource", &context.settings.logto_api_audience),
+        ("scope", "all"),
+    ]);
+    let call = Call {
+        backend: BACKEND,
+        method: "POST",
+        url: format!("{}/oidc/token", context.settings.logto_origin),
+        headers: vec![
+            ("authorization", super::basic(client)),
+            ("content-type", Secret("application/x-www-form-urlencoded".to_owned())),
+        ],
+        body: Some(Secret(body)),
+        deadline_ms: DEADLINE_MS,
+    };
+    super::fetch_own_token(platform, context, call).await
+}
+
+fn is_entity_not_found(answer: &CallAnswer) -> bool {
+    answer.is_json && string_member(&answer.body, "code").as_deref() == Some("entity.not_found")
+}
+
+fn string_member(json: &str, name: &str) -> Option<String> {
+    let value: serde_json::Value = serde_json::from_str(json).ok()?;
+    value.get(name)?.as_str().map(str::to_owned)
+}
+
+fn encode(id: &UserId) -> String {
+    super::encode(id.as_str())
+}

@@ -1,0 +1,20 @@
+//! What every flow is handed besides its ports.
+
+use crate::isolate::Isolate;
+use crate::request::{Secret, UserId};
+use crate::settings::Migration;
+use crate::token::IssuerNames;
+
+#[derive(Clone, Copy)]
+pub struct Context<'a> {
+    pub settings: &'a Migration,
+    pub issuers: &'a IssuerNames,
+    pub isolate: &'a Isolate,
+    pub subject_key: Option<&'a Secret<String>>,
+}
+
+impl Context<'_> {
+    pub fn subject_hash(&self, user: &UserId) -> Option<String> {
+        crate::observe::subject_hash(user, self.subject_key)
+    }
+}

@@ -1,0 +1,94 @@
+//! The proxy's own errors as the client sees them: a stable code, a request id,
+//! no cause. A backend's own error passes unchanged and never comes through here.
+//!
+//! OAuth endpoints answer with OAuth error objects (RFC 6749 5.2), the rest in
+//! the shape that clients of Logto's API already read (`code`, `message`).
+
+use serde_json::json;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ProxyError {
+    /// No Logto origin: nothing can be served.
+    #[error("the proxy is not configured")]
+    Misconfigured,
+    #[error("the request has a malformed target")]
+    MalformedRequest,
+    /// Only for writes without a declared length: the body is read before the write is recorded.
+    #[error("the request body is larger than a user write may be")]
+    BodyTooLarge,
+    #[error("the request body ended before its declared length")]
+    BodyIncomplete,
+    #[error("the authorization server could not be reached")]
+    LogtoUnreachable,
+    #[error("the authorization server did not answer in time")]
+    LogtoTimedOut,
+    #[error("the user service could not be reached")]
+    MgpassUnavailable,
+    #[error("no such operator route")]
+    NoSuchRoute,
+    #[error("an admin token is needed")]
+    AdminTokenNeeded,
+    #[error("the proxy failed")]
+    Defect,
+}
+
+impl ProxyError {
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::Misconfigured => "proxy.misconfigured",
+            Self::MalformedRequest => "proxy.malformed_request",
+            Self::BodyTooLarge => "proxy.body_too_large",
+            Self::BodyIncomplete => "proxy.body_incomplete",
+            Self::LogtoUnreachable => "proxy.logto_unreachable",
+            Self::LogtoTimedOut => "proxy.logto_timed_out",
+            Self::MgpassUnavailable => "proxy.mgpass_unavailable",
+            Self::NoSuchRoute => "proxy.no_such_route",
+            Self::AdminTokenNeeded => "proxy.admin_token_needed",
+            Self::Defect => "proxy.defect",
+        }
+    }
+
+    pub fn status(self) -> u16 {
+        match self {
+            Self::MalformedRequest | Self::BodyIncomplete => 400,
+            Self::AdminTokenNeeded => 401,
+            Self::NoSuchRoute => 404,
+            Self::BodyTooLarge => 413,
+            Self::Misconfigured | Self::Defect => 500,
+            Self::LogtoUnreachable | Self::MgpassUnavailable => 502,
+            Self::LogtoTimedOut => 504,
+        }
+    }
+
+    /// The JSON body for a request to `path`.
+    pub fn body(self, path: &str, request_id: &str) -> String {
+        let message = self.to_string();
+        let oauth = if self.status() < 500 { "invalid_request" } else { "temporarily_unavailable" };
+        let body = if path.starts_with("/oidc/") {
+            json!({ "error": oauth, "error_description": message, "code": self.code(), "request_id": request_id })
+        } else {
+            json!({ "code": self.code(), "message": message, "request_id": request_id })
+        };
+        body.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn oauth_endpoints_get_oauth_errors() {
+        let body: serde_json::Value = serde_json::from_str(&ProxyError::LogtoUnreachable.body("/oidc/token", "r1")).unwrap();
+        assert_eq!(body["error"], "temporarily_unavailable");
+        assert_eq!(body["code"], "proxy.logto_unreachable");
+        assert_eq!(body["request_id"], "r1");
+    }
+
+    #[test]
+    fn other_endpoints_get_code_and_message() {
+        let body: serde_json::Value = serde_json::from_str(&ProxyError::BodyTooLarge.body("/api/users", "r1")).unwrap();
+        assert_eq!(body["code"], "proxy.body_too_large");
+        assert!(body.get("error").is_none());
+    }
+}

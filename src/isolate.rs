@@ -1,0 +1,150 @@
+//! What one isolate remembers between requests. All of it may vanish at any
+//! moment, and nothing is shared with another isolate; it saves round trips only.
+
+use std::cell::{Cell, RefCell};
+use std::sync::Arc;
+
+use crate::backend::Backend;
+use crate::flags::Flags;
+use crate::request::Secret;
+use crate::token::{ImportedKeys, Issuer, KeyId, KeySet, LiveKeySet, OnUnknownKeyId, UnixSeconds, Use};
+
+/// Flags are read again after so long.
+pub const FLAGS_FRESH_MS: i64 = 5_000;
+/// Imported keys change at an import only.
+const IMPORTED_FRESH_S: i64 = 60;
+
+#[derive(Default)]
+pub struct Isolate {
+    flags: RefCell<Option<Snapshot>>,
+    logto_token: RefCell<Option<OwnToken>>,
+    mgpass_token: RefCell<Option<OwnToken>>,
+    mgpass_endpoints: RefCell<Option<Arc<MgpassEndpoints>>>,
+    logto_keys: RefCell<LiveKeySet>,
+    mgpass_keys: RefCell<LiveKeySet>,
+    imported: RefCell<Option<(UnixSeconds, Option<Arc<ImportedKeys>>)>>,
+    /// A gap that the database has not been told of yet.
+    pub gap_is_pending: Cell<bool>,
+    /// The shape of mgPass's database was looked at and is the one we rely on.
+    pub preflight_passed: Cell<bool>,
+    /// After so long without an answer from the outbox, ask the Queue first.
+    pub outbox_down_until_ms: Cell<i64>,
+}
+
+#[derive(Clone)]
+struct Snapshot {
+    flags: Arc<Flags>,
+    read_at_ms: i64,
+    is_refreshing: bool,
+}
+
+/// What mgPass's discovery document says of its endpoints.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MgpassEndpoints {
+    pub token: String,
+    pub jwks: String,
+}
+
+#[derive(Clone)]
+struct OwnToken {
+    token: Secret<String>,
+    use_until_ms: i64,
+}
+
+pub enum FlagsState {
+    Fresh(Arc<Flags>),
+    /// Use it; this caller refreshes it behind the request.
+    Stale(Arc<Flags>),
+    Unknown,
+}
+
+impl Isolate {
+    pub fn flags(&self, now_ms: i64) -> FlagsState {
+        let mut held = self.flags.borrow_mut();
+        let Some(snapshot) = held.as_mut() else {
+            return FlagsState::Unknown;
+        };
+        if snapshot.is_refreshing || now_ms - snapshot.read_at_ms < FLAGS_FRESH_MS {
+            return FlagsState::Fresh(Arc::clone(&snapshot.flags));
+        }
+        snapshot.is_refreshing = true;
+        FlagsState::Stale(Arc::clone(&snapshot.flags))
+    }
+
+    pub fn last_flags(&self) -> Arc<Flags> {
+        self.flags.borrow().as_ref().map(|snapshot| Arc::clone(&snapshot.flags)).unwrap_or_default()
+    }
+
+    /// With the old flags too, when they could not be read: not asked again at once.
+    pub fn set_flags(&self, flags: Arc<Flags>, now_ms: i64) {
+        *self.flags.borrow_mut() = Some(Snapshot { flags, read_at_ms: now_ms, is_refreshing: false });
+    }
+
+    pub fn own_token(&self, backend: Backend, now_ms: i64) -> Option<Secret<String>> {
+        let held = self.token_cell(backend).borrow();
+        held.as_ref().filter(|held| now_ms < held.use_until_ms).map(|held| held.token.clone())
+    }
+
+    /// Used for four fifths of its life.
+    pub fn set_own_token(&self, backend: Backend, token: Secret<String>, lifetime_s: i64, now_ms: i64) {
+        let use_until_ms = now_ms + lifetime_s.clamp(0, 86_400) * 800;
+        *self.token_cell(backend).borrow_mut() = Some(OwnToken { token, use_until_ms });
+    }
+
+    pub fn forget_own_token(&self, backend: Backend) {
+        *self.token_cell(backend).borrow_mut() = None;
+    }
+
+    fn token_cell(&self, backend: Backend) -> &RefCell<Option<OwnToken>> {
+        match backend {
+            Backend::Logto => &self.logto_token,
+            Backend::Mgpass => &self.mgpass_token,
+        }
+    }
+
+    pub fn mgpass_endpoints(&self) -> Option<Arc<MgpassEndpoints>> {
+        self.mgpass_endpoints.borrow().clone()
+    }
+
+    pub fn set_mgpass_endpoints(&self, endpoints: Arc<MgpassEndpoints>) {
+        *self.mgpass_endpoints.borrow_mut() = Some(endpoints);
+    }
+
+    pub fn keys(&self, issuer: Issuer, now: UnixSeconds) -> Use {
+        self.keys_cell(issuer).borrow().decide(now)
+    }
+
+    pub fn key_fetch_started(&self, issuer: Issuer, now: UnixSeconds) {
+        self.keys_cell(issuer).borrow_mut().attempt_started(now);
+    }
+
+    pub fn keys_fetched(&self, issuer: Issuer, set: Arc<KeySet>, max_age_s: Option<i64>, now: UnixSeconds) {
+        self.keys_cell(issuer).borrow_mut().fetched(set, max_age_s, now);
+    }
+
+    pub fn unknown_key(&self, issuer: Issuer, key_id: &KeyId, now: UnixSeconds) -> OnUnknownKeyId {
+        self.keys_cell(issuer).borrow_mut().unknown_key_id(key_id, now)
+    }
+
+    pub fn key_still_unknown(&self, issuer: Issuer, key_id: &KeyId, now: UnixSeconds) {
+        self.keys_cell(issuer).borrow_mut().still_unknown(key_id, now);
+    }
+
+    fn keys_cell(&self, issuer: Issuer) -> &RefCell<LiveKeySet> {
+        match issuer {
+            Issuer::Logto => &self.logto_keys,
+            Issuer::Mgpass => &self.mgpass_keys,
+        }
+    }
+
+    /// `None`: to be read (again); `Some(None)`: read, and there are none.
+    pub fn imported(&self, now: UnixSeconds) -> Option<Option<Arc<ImportedKeys>>> {
+        let held = self.imported.borrow();
+        let (at, keys) = held.as_ref()?;
+        (0..IMPORTED_FRESH_S).contains(&now.since(*at)).then(|| keys.clone())
+    }
+
+    pub fn set_imported(&self, keys: Option<Arc<ImportedKeys>>, now: UnixSeconds) {
+        *self.imported.borrow_mut() = Some((now, keys));
+    }
+}

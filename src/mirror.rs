@@ -1,0 +1,14 @@
+//! The mirror: make mgPass equal to Logto for one subject.
+//!
+//! A write is never replayed from its request. `outbox` records who changes;
+//! `reconcile` decides, from Logto's state and mgPass's rows, what one guarded
+//! batch must do; `target` is that batch in SQL. The flow is in `relay`.
+
+pub mod backoff;
+pub mod mapping;
+pub mod members;
+pub mod outbox;
+pub mod preflight;
+pub mod reconcile;
+pub mod residue;
+pub mod target;

@@ -1,0 +1,346 @@
+//! The outbox: who is about to change, in the proxy's own database.
+//!
+//! An intent is opened before its write is forwarded, settled when Logto has
+//! answered, and discharged only by a reconcile that was applied and whose read
+//! of Logto began after the settling. Settle order and tickets come from one
+//! sequence; leases and expiry use the database's clock. No personal data: a user
+//! id and an operation name, never a body.
+//!
+//! Harmless twice: opening (same id), settling (an upsert; a row already gone
+//! comes back settled), discharging, learning a subject.
+
+use crate::mirror::target::{integer, text};
+use crate::ports::{Row, Statement, Value};
+use crate::request::{InteractionUid, UserId};
+
+/// An intent that was not settled by then is reconciled on suspicion ...
+pub const EXPIRY_MS: i64 = 60_000;
+/// ... and once more so long after its opening, since Logto may commit late
+/// (180 s were seen); only then is it discharged.
+pub const LATE_COMMIT_MS: i64 = 900_000;
+/// Longer than a reconcile takes with every backend at its deadline.
+pub const LEASE_MS: i64 = 30_000;
+
+// The database's own clock, in milliseconds.
+macro_rules! now {
+    () => {
+        "CAST(unixepoch('subsec') * 1000 AS INTEGER)"
+    };
+}
+macro_rules! sequence {
+    () => {
+        "(SELECT value FROM counters WHERE name = 'sequence')"
+    };
+}
+
+const OPEN: &str = concat!(
+    "INSERT INTO intents (id, subject, interaction, operation, opened_at, expires_at) ",
+    "VALUES (?1, coalesce(?2, (SELECT subject FROM interactions WHERE uid = ?3)), ?3, ?4, ", now!(), ", ", now!(), " + 60000) ",
+    "ON CONFLICT (id) DO NOTHING"
+);
+const SUBJECT_OF_INTENT: &str = "SELECT subject FROM intents WHERE id = ?1";
+const NEXT: &str = "UPDATE counters SET value = value + 1 WHERE name = 'sequence'";
+const SETTLE: &str = concat!(
+    "INSERT INTO intents (id, subject, interaction, operation, opened_at, expires_at, settled, status) ",
+    "VALUES (?1, coalesce(?2, (SELECT subject FROM interactions WHERE uid = ?3)), ?3, ?4, ", now!(), ", ", now!(), ", ", sequence!(), ", ?5) ",
+    "ON CONFLICT (id) DO UPDATE SET settled = excluded.settled, status = excluded.status, ",
+    "subject = coalesce(excluded.subject, intents.subject), discharged_at = NULL"
+);
+const LEARN: &str = concat!(
+    "INSERT INTO interactions (uid, subject, learned_at) VALUES (?1, ?2, ", now!(), ") ",
+    "ON CONFLICT (uid) DO UPDATE SET subject = excluded.subject, learned_at = excluded.learned_at"
+);
+const LEARN_INTENTS: &str = "UPDATE intents SET subject = ?2 WHERE interaction = ?1 AND subject IS NULL";
+const LINK: &str = concat!(
+    "INSERT INTO interactions (uid, subject, learned_at) SELECT ?2, subject, ", now!(), " FROM interactions WHERE uid = ?1 ",
+    "ON CONFLICT (uid) DO NOTHING"
+);
+const SUBJECT_OF_INTERACTION: &str = "SELECT subject FROM interactions WHERE uid = ?1";
+/// No user came of it: the interaction, asked after the settling, knows nobody.
+const NOBODY: &str = concat!(
+    "UPDATE intents SET discharged_at = ", now!(), " WHERE id = ?1 AND subject IS NULL AND settled IS NOT NULL"
+);
+const RAISE_EPOCH: &str = "UPDATE counters SET value = value + 1 WHERE name IN ('epoch', 'unrecorded')";
+const FENCE: &str = concat!(
+    "SELECT (SELECT value FROM counters WHERE name = 'epoch') AS epoch, ",
+    "EXISTS (SELECT 1 FROM intents WHERE subject = ?1 AND (discharged_at IS NULL OR discharged_at >= ?2 - 2000)) AS fenced, ",
+    "(SELECT holder FROM authority) AS authority"
+);
+const LEASE: &str = concat!(
+    "INSERT INTO subjects (subject, lease_holder, lease_until) VALUES (?1, ?2, ", now!(), " + 30000) ",
+    "ON CONFLICT (subject) DO UPDATE SET lease_holder = excluded.lease_holder, lease_until = excluded.lease_until ",
+    "WHERE subjects.lease_until < ", now!()
+);
+const STANDING: &str = concat!(
+    "SELECT ", now!(), " AS now, ", sequence!(), " AS ticket, (SELECT value FROM counters WHERE name = 'epoch') AS epoch, ",
+    "(SELECT holder FROM authority) AS authority, (SELECT value FROM counters WHERE name = 'paused_until') AS paused_until, ",
+    "lease_holder = ?2 AS held, failures FROM subjects WHERE subject = ?1"
+);
+const COVERED: &str = "SELECT operation, status, settled FROM intents WHERE subject = ?1 AND discharged_at IS NULL";
+const DISCHARGE_SETTLED: &str = concat!(
+    "UPDATE intents SET discharged_at = ", now!(), " WHERE subject = ?1 AND discharged_at IS NULL ",
+    "AND settled IS NOT NULL AND settled <= ?2"
+);
+const PASS_EXPIRED: &str = concat!(
+    "UPDATE intents SET passes = passes + 1, ",
+    "discharged_at = CASE WHEN opened_at + 900000 <= ?2 THEN ", now!(), " END ",
+    "WHERE subject = ?1 AND discharged_at IS NULL AND settled IS NULL AND expires_at <= ?2"
+);
+const RELEASE_DONE: &str = concat!(
+    "UPDATE subjects SET lease_until = 0, failures = 0, retry_at = NULL, parked = NULL, parked_at = NULL, ",
+    "last_ticket = ?3, last_outcome = ?4, last_at = ", now!(), " WHERE subject = ?1 AND lease_holder = ?2"
+);
+const RELEASE_FAILED: &str = concat!(
+    "UPDATE subjects SET lease_until = 0, failures = failures + 1, retry_at = ", now!(), " + ?3, last_outcome = ?4, ",
+    "last_at = ", now!(), " WHERE subject = ?1 AND lease_holder = ?2"
+);
+const RELEASE_PARKED: &str = concat!(
+    "UPDATE subjects SET lease_until = 0, retry_at = NULL, parked = ?3, parked_at = ", now!(), ", last_outcome = 'parked', ",
+    "last_at = ", now!(), " WHERE subject = ?1 AND lease_holder = ?2"
+);
+const RELEASE_UNTRIED: &str = "UPDATE subjects SET lease_until = 0 WHERE subject = ?1 AND lease_holder = ?2";
+const PAUSE: &str = concat!("UPDATE counters SET value = max(value, ", now!(), " + ?1) WHERE name = 'paused_until'");
+const CATCH_UP: &str = "UPDATE counters SET value = max(value, ?1) WHERE name = 'sequence'";
+const DUE: &str = concat!(
+    "SELECT DISTINCT i.subject AS subject FROM intents i LEFT JOIN subjects s ON s.subject = i.subject ",
+    "WHERE i.subject IS NOT NULL AND i.discharged_at IS NULL ",
+    "AND s.parked IS NULL AND coalesce(s.lease_until, 0) < ", now!(), " AND coalesce(s.retry_at, 0) <= ", now!(), " ",
+    "AND ( i.settled IS NOT NULL OR (i.expires_at <= ", now!(), " AND (i.passes = 0 OR i.opened_at + 900000 <= ", now!(), ")) ) LIMIT ?1"
+);
+const PURGE_INTENTS: &str = concat!("DELETE FROM intents WHERE discharged_at < ", now!(), " - 60000");
+const PURGE_INTERACTIONS: &str = concat!("DELETE FROM interactions WHERE learned_at < ", now!(), " - 7200000");
+const BACKLOG: &str = concat!(
+    "SELECT count(*) AS n_open, sum(settled IS NULL) AS n_unsettled, sum(subject IS NULL) AS n_unresolved, ",
+    now!(), " - min(opened_at) AS oldest_ms, (SELECT value FROM counters WHERE name = 'epoch') AS epoch, ",
+    "(SELECT value FROM counters WHERE name = 'unrecorded') AS unrecorded, (SELECT holder FROM authority) AS authority, ",
+    "(SELECT count(*) FROM subjects WHERE parked IS NOT NULL) AS n_parked ",
+    "FROM intents WHERE discharged_at IS NULL"
+);
+
+/// Every string above, for the test that prepares each one against the schema.
+pub const ALL_SQL: &[&str] = &[
+    OPEN, SUBJECT_OF_INTENT, NEXT, SETTLE, LEARN, LEARN_INTENTS, LINK, SUBJECT_OF_INTERACTION, NOBODY, RAISE_EPOCH, FENCE,
+    LEASE, STANDING, COVERED, DISCHARGE_SETTLED, PASS_EXPIRED, RELEASE_DONE, RELEASE_FAILED, RELEASE_PARKED,
+    RELEASE_UNTRIED, PAUSE, CATCH_UP, DUE, PURGE_INTENTS, PURGE_INTERACTIONS, BACKLOG,
+];
+
+/// One write about to happen. The id is the proxy's own, so that opening and
+/// settling find each other however often and in whatever order they land.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Intent {
+    pub id: String,
+    pub subject: Option<UserId>,
+    pub interaction: Option<InteractionUid>,
+    /// Name of the operation.
+    pub operation: String,
+}
+
+impl Intent {
+    fn key(&self) -> Vec<Value> {
+        vec![
+            self.id.as_str().into(),
+            self.subject.as_ref().map(UserId::as_str).into(),
+            self.interaction.as_ref().map(InteractionUid::as_str).into(),
+            self.operation.as_str().into(),
+        ]
+    }
+
+    /// The last statement answers the subject, which the interaction may have known.
+    pub fn open(&self) -> Vec<Statement> {
+        vec![
+            Statement::new(OPEN, self.key()),
+            Statement::new(SUBJECT_OF_INTENT, vec![self.id.as_str().into()]),
+        ]
+    }
+
+    pub fn settle(&self, status: u16) -> Vec<Statement> {
+        let mut values = self.key();
+        values.push(i64::from(status).into());
+        vec![
+            Statement::new(NEXT, vec![]),
+            Statement::new(SETTLE, values),
+            Statement::new(SUBJECT_OF_INTENT, vec![self.id.as_str().into()]),
+        ]
+    }
+
+    pub fn came_to_nobody(&self) -> Vec<Statement> {
+        vec![Statement::new(NOBODY, vec![self.id.as_str().into()])]
+    }
+}
+
+/// The answer of `open` and `settle`.
+pub fn parse_subject(results: &[Vec<Row>]) -> Option<UserId> {
+    let row = results.last()?.first()?;
+    UserId::parse(&text(row, "subject")?)
+}
+
+pub fn learn(interaction: &InteractionUid, subject: &UserId) -> Vec<Statement> {
+    let values = || vec![Value::from(interaction.as_str()), Value::from(subject.as_str())];
+    vec![Statement::new(LEARN, values()), Statement::new(LEARN_INTENTS, values())]
+}
+
+/// One interaction went over into another; whoever is known stays known.
+pub fn link(from: &InteractionUid, to: &InteractionUid) -> Vec<Statement> {
+    vec![Statement::new(LINK, vec![from.as_str().into(), to.as_str().into()])]
+}
+
+pub fn subject_of_interaction(interaction: &InteractionUid) -> Vec<Statement> {
+    vec![Statement::new(SUBJECT_OF_INTERACTION, vec![interaction.as_str().into()])]
+}
+
+/// An acknowledged write was not recorded: nobody is eligible until reconciled anew.
+pub fn raise_epoch() -> Vec<Statement> {
+    vec![Statement::new(RAISE_EPOCH, vec![])]
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fence {
+    pub epoch: i64,
+    pub is_fenced: bool,
+    pub logto_is_authority: bool,
+}
+
+/// An intent that was not discharged before the request began fences the read. Two
+/// seconds of margin stand for the clocks of isolate and database.
+pub fn fence(subject: &UserId, request_began_ms: i64) -> Vec<Statement> {
+    vec![Statement::new(FENCE, vec![subject.as_str().into(), request_began_ms.into()])]
+}
+
+pub fn parse_fence(results: &[Vec<Row>]) -> Option<Fence> {
+    let row = results.first()?.first()?;
+    Some(Fence {
+        epoch: integer(row, "epoch")?,
+        is_fenced: integer(row, "fenced")? != 0,
+        logto_is_authority: text(row, "authority")? == "logto",
+    })
+}
+
+/// What a relay holds while it reconciles one subject.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lease {
+    pub subject: UserId,
+    pub holder: String,
+    /// Taken before Logto is read: intents settled up to it are covered.
+    pub ticket: i64,
+    pub epoch: i64,
+    pub taken_at_ms: i64,
+    pub failures: i64,
+    pub covered: Vec<Covered>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Covered {
+    pub operation: String,
+    pub status: Option<i64>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LeaseAnswer {
+    Held(Lease),
+    Busy,
+    Paused { until_ms: i64, now_ms: i64 },
+    /// Logto is not the source of truth: the relay must not write.
+    NotAuthority,
+}
+
+pub fn lease(subject: &UserId, holder: &str) -> Vec<Statement> {
+    let values = || vec![Value::from(subject.as_str()), Value::from(holder)];
+    vec![
+        Statement::new(NEXT, vec![]),
+        Statement::new(LEASE, values()),
+        Statement::new(STANDING, values()),
+        Statement::new(COVERED, vec![subject.as_str().into()]),
+    ]
+}
+
+pub fn parse_lease(subject: &UserId, holder: &str, results: &[Vec<Row>]) -> Option<LeaseAnswer> {
+    let [_, _, standing, covered] = results else {
+        return None;
+    };
+    let row = standing.first()?;
+    if integer(row, "held")? == 0 {
+        return Some(LeaseAnswer::Busy);
+    }
+    if text(row, "authority")? != "logto" {
+        return Some(LeaseAnswer::NotAuthority);
+    }
+    let (now_ms, until_ms) = (integer(row, "now")?, integer(row, "paused_until")?);
+    if until_ms > now_ms {
+        return Some(LeaseAnswer::Paused { until_ms, now_ms });
+    }
+    Some(LeaseAnswer::Held(Lease {
+        subject: subject.clone(),
+        holder: holder.to_owned(),
+        ticket: integer(row, "ticket")?,
+        epoch: integer(row, "epoch")?,
+        taken_at_ms: now_ms,
+        failures: integer(row, "failures")?,
+        covered: covered
+            .iter()
+            .map(|row| Some(Covered { operation: text(row, "operation")?, status: integer(row, "status") }))
+            .collect::<Option<_>>()?,
+    }))
+}
+
+impl Lease {
+    fn key(&self) -> Vec<Value> {
+        vec![self.subject.as_str().into(), self.holder.as_str().into()]
+    }
+
+    /// Applied, read back, equal: discharges what the ticket covers.
+    pub fn done(&self, outcome: &'static str) -> Vec<Statement> {
+        let subject = || Value::from(self.subject.as_str());
+        let mut release = self.key();
+        release.extend([self.ticket.into(), outcome.into()]);
+        vec![
+            Statement::new(DISCHARGE_SETTLED, vec![subject(), self.ticket.into()]),
+            Statement::new(PASS_EXPIRED, vec![subject(), self.taken_at_ms.into()]),
+            Statement::new(RELEASE_DONE, release),
+        ]
+    }
+
+    /// A refusal of this subject's own: discharges nothing, uses up an attempt.
+    pub fn failed(&self, code: &'static str, wait_ms: i64) -> Vec<Statement> {
+        let mut values = self.key();
+        values.extend([wait_ms.into(), code.into()]);
+        vec![Statement::new(RELEASE_FAILED, values)]
+    }
+
+    pub fn parked(&self, reason: &'static str) -> Vec<Statement> {
+        let mut values = self.key();
+        values.push(reason.into());
+        vec![Statement::new(RELEASE_PARKED, values)]
+    }
+
+    /// Not this subject's fault: nothing is counted.
+    pub fn untried(&self) -> Vec<Statement> {
+        vec![Statement::new(RELEASE_UNTRIED, self.key())]
+    }
+}
+
+/// All relays wait: a backend is down.
+pub fn pause(duration_ms: i64) -> Statement {
+    Statement::new(PAUSE, vec![duration_ms.into()])
+}
+
+/// The target has seen a higher ticket than the sequence gave: go past it.
+pub fn catch_up(ticket: i64) -> Statement {
+    Statement::new(CATCH_UP, vec![ticket.into()])
+}
+
+pub fn due(limit: i64) -> Vec<Statement> {
+    vec![Statement::new(DUE, vec![limit.into()])]
+}
+
+pub fn parse_due(results: &[Vec<Row>]) -> Vec<UserId> {
+    let rows = results.first().map(Vec::as_slice).unwrap_or_default();
+    rows.iter().filter_map(|row| UserId::parse(&text(row, "subject")?)).collect()
+}
+
+pub fn purge() -> Vec<Statement> {
+    vec![Statement::new(PURGE_INTENTS, vec![]), Statement::new(PURGE_INTERACTIONS, vec![])]
+}
+
+pub fn backlog() -> Vec<Statement> {
+    vec![Statement::new(BACKLOG, vec![])]
+}

@@ -1,0 +1,104 @@
+// The table oidc_model_instances: everything the OIDC provider stores, in memory.
+
+import { shortUid } from './interaction.mjs';
+
+// A used refresh token stays acceptable for this long, so that two tabs refreshing at once both succeed.
+const REFRESH_LEEWAY_MS = 3_000;
+const SWEEP_EVERY = 20_000;
+
+/** See shortUid: what is found again by its cookie must carry the uid that the cookie shows. */
+function shortened(id, payload) {
+  const uid = shortUid(id);
+  return [uid, { ...payload, jti: uid, returnTo: payload.returnTo.replace(id, uid) }];
+}
+
+export function createOidcStore() {
+  const models = new Map();
+  const byGrant = new Map();
+  const byAccount = new Map();
+  const sessionByUid = new Map();
+  let writes = 0;
+
+  const model = (name) => {
+    let rows = models.get(name);
+    if (!rows) models.set(name, rows = new Map());
+    return rows;
+  };
+  const link = (index, key, name, id) => {
+    let members = index.get(key);
+    if (!members) index.set(key, members = new Map());
+    members.set(`${name}:${id}`, [name, id]);
+  };
+  const unlink = (index, key, name, id) => {
+    const members = index.get(key);
+    members?.delete(`${name}:${id}`);
+    if (members?.size === 0) index.delete(key);
+  };
+
+  function remove(name, id) {
+    const row = model(name).get(id);
+    if (!row) return;
+    model(name).delete(id);
+    const { grantId, accountId, uid } = row.payload;
+    if (grantId) unlink(byGrant, grantId, name, id);
+    if (accountId) unlink(byAccount, accountId, name, id);
+    if (name === 'Session' && uid && sessionByUid.get(uid) === id) sessionByUid.delete(uid);
+  }
+
+  function sweep() {
+    const now = Date.now();
+    for (const [name, rows] of models) for (const [id, row] of rows) if (row.expiresAt <= now) remove(name, id);
+  }
+
+  function removeLinked(index, key, names) {
+    for (const [name, id] of [...(index.get(key)?.values() ?? [])]) if (names.includes(name)) remove(name, id);
+  }
+
+  class Adapter {
+    constructor(name) { this.name = name; }
+
+    async upsert(longId, given, expiresIn) {
+      const [id, payload] = this.name === 'Interaction' ? shortened(longId, given) : [longId, given];
+      remove(this.name, id);
+      const { grantId, accountId, uid } = payload;
+      model(this.name).set(id, { payload, expiresAt: expiresIn ? Date.now() + expiresIn * 1000 : Infinity, consumedAt: undefined });
+      if (grantId) link(byGrant, grantId, this.name, id);
+      if (accountId) link(byAccount, accountId, this.name, id);
+      if (this.name === 'Session' && uid) sessionByUid.set(uid, id);
+      writes += 1;
+      if (writes % SWEEP_EVERY === 0) sweep();
+    }
+
+    async find(id) {
+      const row = model(this.name).get(id);
+      if (!row) return undefined;
+      if (row.consumedAt === undefined) return { ...row.payload };
+      const leeway = this.name === 'RefreshToken' ? REFRESH_LEEWAY_MS : 0;
+      return Date.now() - row.consumedAt < leeway ? { ...row.payload } : { ...row.payload, consumed: Math.floor(row.consumedAt / 1000) };
+    }
+
+    async findByUid(uid) { return this.find(sessionByUid.get(uid)); }
+
+    async findByUserCode(userCode) {
+      for (const [id, { payload }] of model(this.name)) if (payload.userCode === userCode) return this.find(id);
+      return undefined;
+    }
+
+    async consume(id) {
+      const row = model(this.name).get(id);
+      // The first use counts: replays within the leeway must not prolong it.
+      if (row) row.consumedAt ??= Date.now();
+    }
+
+    async destroy(id) { remove(this.name, id); }
+
+    async revokeByGrantId(grantId) { removeLinked(byGrant, grantId, [this.name]); }
+  }
+
+  return {
+    Adapter,
+    /** What a suspension, a deletion or an operator ends: no session and no token of this user works any more. */
+    signOutUser(accountId) { removeLinked(byAccount, accountId, ['Session', 'AccessToken', 'RefreshToken']); },
+    counts: () => Object.fromEntries([...models].map(([name, rows]) => [name, rows.size])),
+  };
+}

@@ -1,0 +1,4 @@
+CREATE TABLE removed (id TEXT NOT NULL) STRICT;
+CREATE TRIGGER notes_removed AFTER DELETE ON notes BEGIN
+  INSERT INTO removed (id) VALUES (OLD.id);
+END;

@@ -1,0 +1,1 @@
+export const describe = (pathname) => `nothing at ${pathname}`;
