@@ -25,19 +25,37 @@ pub enum Afterwards<C> {
         ask: Option<InteractionHeaders>,
     },
     /// A write that nothing recorded.
-    Gap { operation: Operation, code: &'static str },
+    Gap {
+        operation: Operation,
+        code: &'static str,
+    },
     /// One interaction went over into another.
-    Link { from: InteractionUid, to: InteractionUid },
+    Link {
+        from: InteractionUid,
+        to: InteractionUid,
+    },
 }
 
-pub async fn carry_out<P: Platform, C: AnswerCopy>(platform: &P, context: &Context<'_>, afterwards: Afterwards<C>) {
+pub async fn carry_out<P: Platform, C: AnswerCopy>(
+    platform: &P,
+    context: &Context<'_>,
+    afterwards: Afterwards<C>,
+) {
     if context.isolate.gap_is_pending.get() && raise_epoch(platform).await {
         context.isolate.gap_is_pending.set(false);
     }
     match afterwards {
-        Afterwards::Settle { intent, status, copy, ask } => settle(platform, context, intent, status, copy, ask).await,
+        Afterwards::Settle {
+            intent,
+            status,
+            copy,
+            ask,
+        } => settle(platform, context, intent, status, copy, ask).await,
         Afterwards::Gap { operation, code } => {
-            platform.emit(&Event::OutboxGap { operation: operation.name(), code });
+            platform.emit(&Event::OutboxGap {
+                operation: operation.name(),
+                code,
+            });
             if !raise_epoch(platform).await {
                 // Told at the next chance that this isolate gets; else the walk finds it.
                 context.isolate.gap_is_pending.set(true);
@@ -48,7 +66,10 @@ pub async fn carry_out<P: Platform, C: AnswerCopy>(platform: &P, context: &Conte
 }
 
 async fn raise_epoch<P: Platform>(platform: &P) -> bool {
-    platform.batch(Store::Proxy, outbox::raise_epoch()).await.is_ok()
+    platform
+        .batch(Store::Proxy, outbox::raise_epoch())
+        .await
+        .is_ok()
 }
 
 async fn settle<P: Platform, C: AnswerCopy>(
@@ -60,16 +81,33 @@ async fn settle<P: Platform, C: AnswerCopy>(
     ask: Option<InteractionHeaders>,
 ) {
     if let Some(copy) = copy {
-        intent.subject = copy.text(MAX_COPY_BYTES).await.and_then(|body| created_id(&body));
+        intent.subject = copy
+            .text(MAX_COPY_BYTES)
+            .await
+            .and_then(|body| created_id(&body));
     }
     match platform.batch(Store::Proxy, intent.settle(status)).await {
-        Ok(results) => intent.subject = intent.subject.take().or_else(|| outbox::parse_subject(&results)),
+        Ok(results) => {
+            intent.subject = intent
+                .subject
+                .take()
+                .or_else(|| outbox::parse_subject(&results))
+        }
         Err(failure) => {
-            platform.emit(&Event::OutboxDelayed { step: "settle", code: failure.code() });
-            let message = Message::Settle { intent: (&intent).into(), status };
+            platform.emit(&Event::OutboxDelayed {
+                step: "settle",
+                code: failure.code(),
+            });
+            let message = Message::Settle {
+                intent: (&intent).into(),
+                status,
+            };
             if platform.send(&message, 0).await.is_err() {
                 // The open intent expires and is reconciled on suspicion.
-                platform.emit(&Event::OutboxDelayed { step: "settle_queue", code: "queue" });
+                platform.emit(&Event::OutboxDelayed {
+                    step: "settle_queue",
+                    code: "queue",
+                });
             }
         }
     }
@@ -81,7 +119,10 @@ async fn settle<P: Platform, C: AnswerCopy>(
             // Settled with a refusal, and the interaction knows nobody: no user came of it.
             Ok(None) if status >= 400 => delayed(platform, "nobody", intent.came_to_nobody()).await,
             Ok(None) => {}
-            Err(failure) => platform.emit(&Event::OutboxDelayed { step: "interaction", code: failure.code() }),
+            Err(failure) => platform.emit(&Event::OutboxDelayed {
+                step: "interaction",
+                code: failure.code(),
+            }),
         }
     }
     let Some(subject) = &intent.subject else {
@@ -94,15 +135,23 @@ async fn settle<P: Platform, C: AnswerCopy>(
 }
 
 async fn wake<P: Platform>(platform: &P, subject: &UserId) {
-    let message = Message::Reconcile { subject: subject.as_str().to_owned() };
+    let message = Message::Reconcile {
+        subject: subject.as_str().to_owned(),
+    };
     if platform.send(&message, 0).await.is_err() {
-        platform.emit(&Event::OutboxDelayed { step: "wake", code: "queue" });
+        platform.emit(&Event::OutboxDelayed {
+            step: "wake",
+            code: "queue",
+        });
     }
 }
 
 async fn delayed<P: Platform>(platform: &P, step: &'static str, statements: Vec<Statement>) {
     if let Err(failure) = platform.batch(Store::Proxy, statements).await {
-        platform.emit(&Event::OutboxDelayed { step, code: failure.code() });
+        platform.emit(&Event::OutboxDelayed {
+            step,
+            code: failure.code(),
+        });
     }
 }
 

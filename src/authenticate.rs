@@ -11,8 +11,8 @@ use crate::context::Context;
 use crate::observe::Event;
 use crate::ports::Platform;
 use crate::token::{
-    AttributedToken, ImportedKeys, Issuer, KeySet, OnUnknownKeyId, Policy, Principal, Refusal, Skew, UnixSeconds, Use,
-    Verdict,
+    AttributedToken, ImportedKeys, Issuer, KeySet, OnUnknownKeyId, Policy, Principal, Refusal,
+    Skew, UnixSeconds, Use, Verdict,
 };
 
 pub fn now<P: Platform>(platform: &P) -> UnixSeconds {
@@ -49,7 +49,9 @@ pub async fn authenticate<P: Platform>(
         Some(set) => verify(platform, context, token, set).await,
         None => Err(Refusal::UnknownKeyId),
     };
-    if let (Err(Refusal::UnknownKeyId), Some(key_id), true) = (&outcome, token.key_id(), live.is_some()) {
+    if let (Err(Refusal::UnknownKeyId), Some(key_id), true) =
+        (&outcome, token.key_id(), live.is_some())
+    {
         let now = now(platform);
         if context.isolate.unknown_key(issuer, key_id, now) == OnUnknownKeyId::Refetch
             && let Some(set) = fetch_keys(platform, context, issuer).await
@@ -82,16 +84,26 @@ async fn verify<P: Platform>(
     signed.validate(&policy(context, token.issuer()), now(platform))
 }
 
-async fn live_keys<P: Platform>(platform: &P, context: &Context<'_>, issuer: Issuer) -> Option<Arc<KeySet>> {
+async fn live_keys<P: Platform>(
+    platform: &P,
+    context: &Context<'_>,
+    issuer: Issuer,
+) -> Option<Arc<KeySet>> {
     match context.isolate.keys(issuer, now(platform)) {
         Use::Fresh(set) | Use::Stale(set) => Some(set),
         // One in a while pays for the refresh itself; the set at hand is its fallback.
-        Use::StaleRefreshInBackground(set) => Some(fetch_keys(platform, context, issuer).await.unwrap_or(set)),
+        Use::StaleRefreshInBackground(set) => {
+            Some(fetch_keys(platform, context, issuer).await.unwrap_or(set))
+        }
         Use::MustFetch { fallback } => fetch_keys(platform, context, issuer).await.or(fallback),
     }
 }
 
-async fn fetch_keys<P: Platform>(platform: &P, context: &Context<'_>, issuer: Issuer) -> Option<Arc<KeySet>> {
+async fn fetch_keys<P: Platform>(
+    platform: &P,
+    context: &Context<'_>,
+    issuer: Issuer,
+) -> Option<Arc<KeySet>> {
     context.isolate.key_fetch_started(issuer, now(platform));
     let backend = match issuer {
         Issuer::Logto => Backend::Logto,
@@ -101,13 +113,11 @@ async fn fetch_keys<P: Platform>(platform: &P, context: &Context<'_>, issuer: Is
         Issuer::Logto => logto::jwks(platform, context).await,
         Issuer::Mgpass => mgpass::jwks(platform, context).await,
     };
-    let parsed = answer
-        .map_err(|failure| failure.code())
-        .and_then(|answer| {
-            KeySet::parse(issuer, answer.body.as_bytes())
-                .map(|set| (Arc::new(set), answer.max_age_s))
-                .map_err(|failure| failure.code())
-        });
+    let parsed = answer.map_err(|failure| failure.code()).and_then(|answer| {
+        KeySet::parse(issuer, answer.body.as_bytes())
+            .map(|set| (Arc::new(set), answer.max_age_s))
+            .map_err(|failure| failure.code())
+    });
     match parsed {
         Ok((set, max_age_s)) => {
             platform.emit(&Event::KeysRefreshed {
@@ -115,17 +125,28 @@ async fn fetch_keys<P: Platform>(platform: &P, context: &Context<'_>, issuer: Is
                 n_keys: set.keys().len(),
                 n_skipped: set.skipped().len(),
             });
-            context.isolate.keys_fetched(issuer, Arc::clone(&set), max_age_s.map(i64::from), now(platform));
+            context.isolate.keys_fetched(
+                issuer,
+                Arc::clone(&set),
+                max_age_s.map(i64::from),
+                now(platform),
+            );
             Some(set)
         }
         Err(code) => {
-            platform.emit(&Event::KeysUnreachable { issuer: backend.name(), code });
+            platform.emit(&Event::KeysUnreachable {
+                issuer: backend.name(),
+                code,
+            });
             None
         }
     }
 }
 
-async fn imported_keys<P: Platform>(platform: &P, context: &Context<'_>) -> Option<Arc<ImportedKeys>> {
+async fn imported_keys<P: Platform>(
+    platform: &P,
+    context: &Context<'_>,
+) -> Option<Arc<ImportedKeys>> {
     if let Some(held) = context.isolate.imported(now(platform)) {
         return held;
     }
@@ -133,13 +154,19 @@ async fn imported_keys<P: Platform>(platform: &P, context: &Context<'_>) -> Opti
         Ok(Some(text)) => match ImportedKeys::parse(text.as_bytes(), context.issuers) {
             Ok(keys) => Some(Arc::new(keys)),
             Err(failure) => {
-                platform.emit(&Event::KeysUnreachable { issuer: "imported", code: failure.code() });
+                platform.emit(&Event::KeysUnreachable {
+                    issuer: "imported",
+                    code: failure.code(),
+                });
                 None
             }
         },
         Ok(None) => None,
         Err(_) => {
-            platform.emit(&Event::KeysUnreachable { issuer: "imported", code: "key_value_store" });
+            platform.emit(&Event::KeysUnreachable {
+                issuer: "imported",
+                code: "key_value_store",
+            });
             return None;
         }
     };

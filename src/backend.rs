@@ -16,7 +16,11 @@ use crate::request::Secret;
 use crate::settings::Client;
 
 /// RFC 3986 2.3.
-const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Backend {
@@ -64,7 +68,9 @@ impl BackendFailure {
     /// relay and use up nobody's attempts.
     pub fn blames_backend(self) -> Option<Backend> {
         match self {
-            Self::Down(backend, _) | Self::Limited(backend, _) | Self::Unauthorized(backend) => Some(backend),
+            Self::Down(backend, _) | Self::Limited(backend, _) | Self::Unauthorized(backend) => {
+                Some(backend)
+            }
             Self::OutOfContract(_) => None,
         }
     }
@@ -86,7 +92,10 @@ impl BackendFailure {
 
 /// `application/x-www-form-urlencoded`.
 fn form(pairs: &[(&str, &str)]) -> String {
-    let pairs: Vec<_> = pairs.iter().map(|(name, value)| format!("{name}={}", encode(value))).collect();
+    let pairs: Vec<_> = pairs
+        .iter()
+        .map(|(name, value)| format!("{name}={}", encode(value)))
+        .collect();
     pairs.join("&")
 }
 
@@ -112,7 +121,10 @@ async fn fetch_own_token<P: Platform>(
         expires_in: i64,
     }
     let backend = call.backend;
-    let answer = platform.call(call).await.map_err(|failure| BackendFailure::of_call(backend, failure))?;
+    let answer = platform
+        .call(call)
+        .await
+        .map_err(|failure| BackendFailure::of_call(backend, failure))?;
     if !answer.is_success() {
         // 400 `invalid_client` and `invalid_grant` are the operator's to mend, too.
         return Err(match answer.status {
@@ -120,8 +132,11 @@ async fn fetch_own_token<P: Platform>(
             _ => BackendFailure::of_status(backend, &answer),
         });
     }
-    let wire: Wire = serde_json::from_str(&answer.body).map_err(|_| BackendFailure::OutOfContract(backend))?;
+    let wire: Wire =
+        serde_json::from_str(&answer.body).map_err(|_| BackendFailure::OutOfContract(backend))?;
     let token = Secret(wire.access_token);
-    context.isolate.set_own_token(backend, token.clone(), wire.expires_in, platform.now_ms());
+    context
+        .isolate
+        .set_own_token(backend, token.clone(), wire.expires_in, platform.now_ms());
     Ok(token)
 }

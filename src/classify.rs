@@ -81,9 +81,16 @@ pub struct OperationRow {
 use AfterCutover::{Redirect, Refuse, Translate};
 use SubjectSource::{AccessToken, Answer, Interaction, Path};
 
+const PASS_THROUGH: OperationRow = row(
+    Operation::PassThrough,
+    "pass_through",
+    Kind::PassThrough,
+    Redirect,
+);
+
 #[rustfmt::skip]
 pub const OPERATIONS: &[OperationRow] = &[
-    row(Operation::PassThrough, "pass_through", Kind::PassThrough, Redirect),
+    PASS_THROUGH,
     row(Operation::UsersGet, "users.get", Kind::Read, Translate),
     row(Operation::UsersCreate, "users.create", Kind::Write(Answer), Translate),
     row(Operation::UsersPatch, "users.patch", Kind::Write(Path), Translate),
@@ -111,7 +118,12 @@ const fn row(
     kind: Kind,
     after_cutover: AfterCutover,
 ) -> OperationRow {
-    OperationRow { operation, name, kind, after_cutover }
+    OperationRow {
+        operation,
+        name,
+        kind,
+        after_cutover,
+    }
 }
 
 impl Operation {
@@ -120,7 +132,7 @@ impl Operation {
         OPERATIONS
             .iter()
             .find(|row| row.operation == self)
-            .unwrap_or(&OPERATIONS[0])
+            .unwrap_or(&PASS_THROUGH)
     }
 
     pub fn name(self) -> &'static str {
@@ -132,7 +144,10 @@ impl Operation {
     }
 
     pub fn from_name(name: &str) -> Option<Self> {
-        OPERATIONS.iter().find(|row| row.name == name).map(|row| row.operation)
+        OPERATIONS
+            .iter()
+            .find(|row| row.name == name)
+            .map(|row| row.operation)
     }
 }
 
@@ -160,7 +175,13 @@ const fn exact(
     pattern: &'static [&'static str],
     operation: Operation,
 ) -> Route {
-    Route { methods, mount, pattern, tail: Tail::End, operation }
+    Route {
+        methods,
+        mount,
+        pattern,
+        tail: Tail::End,
+        operation,
+    }
 }
 
 const fn below(
@@ -169,7 +190,13 @@ const fn below(
     pattern: &'static [&'static str],
     operation: Operation,
 ) -> Route {
-    Route { methods, mount, pattern, tail: Tail::Anything, operation }
+    Route {
+        methods,
+        mount,
+        pattern,
+        tail: Tail::Anything,
+        operation,
+    }
 }
 
 /// First match wins.
@@ -264,7 +291,11 @@ fn decode(segment: &str) -> Option<String> {
     if segment.is_empty() {
         return None;
     }
-    Some(percent_decode_str(segment).decode_utf8().map_or_else(|_| segment.to_owned(), String::from))
+    Some(
+        percent_decode_str(segment)
+            .decode_utf8()
+            .map_or_else(|_| segment.to_owned(), String::from),
+    )
 }
 
 #[cfg(test)]
@@ -281,51 +312,144 @@ mod tests {
     fn every_operation_has_its_own_row() {
         for (index, row) in OPERATIONS.iter().enumerate() {
             assert_eq!(row.operation.row().name, row.name);
-            assert!(OPERATIONS[..index].iter().all(|other| other.name != row.name));
+            assert!(
+                OPERATIONS[..index]
+                    .iter()
+                    .all(|other| other.name != row.name)
+            );
             assert_eq!(Operation::from_name(row.name), Some(row.operation));
         }
         for route in ROUTES {
-            assert!(OPERATIONS.iter().any(|row| row.operation == route.operation));
+            assert!(
+                OPERATIONS
+                    .iter()
+                    .any(|row| row.operation == route.operation)
+            );
         }
     }
 
     #[test]
     fn the_router_forgives_case_and_one_slash_below_the_mount() {
-        check(Method::Patch, "/api/users/u1", Operation::UsersPatch, Some("u1"));
-        check(Method::Patch, "/api/Users/u1/", Operation::UsersPatch, Some("u1"));
-        check(Method::Patch, "/api/users/u1//", Operation::UsersOther, Some("u1"));
+        check(
+            Method::Patch,
+            "/api/users/u1",
+            Operation::UsersPatch,
+            Some("u1"),
+        );
+        check(
+            Method::Patch,
+            "/api/Users/u1/",
+            Operation::UsersPatch,
+            Some("u1"),
+        );
+        check(
+            Method::Patch,
+            "/api/users/u1//",
+            Operation::UsersOther,
+            Some("u1"),
+        );
         check(Method::Patch, "/API/users/u1", Operation::PassThrough, None);
-        check(Method::Patch, "//api/users/u1", Operation::PassThrough, None);
-        check(Method::Post, "/api/Experience/Identification/", Operation::ExperienceIdentification, None);
+        check(
+            Method::Patch,
+            "//api/users/u1",
+            Operation::PassThrough,
+            None,
+        );
+        check(
+            Method::Post,
+            "/api/Experience/Identification/",
+            Operation::ExperienceIdentification,
+            None,
+        );
         check(Method::Get, "/OIDC/auth/uid", Operation::PassThrough, None);
         check(Method::Get, "/Consent", Operation::Consent, None);
     }
 
     #[test]
     fn parameters_are_percent_decoded() {
-        check(Method::Delete, "/api/users/%75%31", Operation::UsersDelete, Some("u1"));
-        check(Method::Delete, "/api/users/%ff", Operation::UsersDelete, Some("%ff"));
+        check(
+            Method::Delete,
+            "/api/users/%75%31",
+            Operation::UsersDelete,
+            Some("u1"),
+        );
+        check(
+            Method::Delete,
+            "/api/users/%ff",
+            Operation::UsersDelete,
+            Some("%ff"),
+        );
     }
 
     #[test]
     fn an_id_that_cannot_exist_names_nobody() {
-        check(Method::Delete, "/api/users/a%20b", Operation::PassThrough, None);
-        check(Method::Delete, &format!("/api/users/{}", "x".repeat(65)), Operation::PassThrough, None);
+        check(
+            Method::Delete,
+            "/api/users/a%20b",
+            Operation::PassThrough,
+            None,
+        );
+        check(
+            Method::Delete,
+            &format!("/api/users/{}", "x".repeat(65)),
+            Operation::PassThrough,
+            None,
+        );
     }
 
     #[test]
     fn any_other_mutation_below_a_user_is_caught() {
-        check(Method::Post, "/api/users/u1/mfa-verifications", Operation::UsersOther, Some("u1"));
-        check(Method::Put, "/api/users/u1/anything/at/all", Operation::UsersOther, Some("u1"));
-        check(Method::Put, "/api/users/u1/identities/google", Operation::UsersIdentities, Some("u1"));
-        check(Method::Post, "/api/users/u1/password/verify", Operation::PassThrough, None);
-        check(Method::Get, "/api/users/u1/custom-data", Operation::PassThrough, None);
-        check(Method::Patch, "/api/my-account/profile", Operation::AccountWrite, None);
+        check(
+            Method::Post,
+            "/api/users/u1/mfa-verifications",
+            Operation::UsersOther,
+            Some("u1"),
+        );
+        check(
+            Method::Put,
+            "/api/users/u1/anything/at/all",
+            Operation::UsersOther,
+            Some("u1"),
+        );
+        check(
+            Method::Put,
+            "/api/users/u1/identities/google",
+            Operation::UsersIdentities,
+            Some("u1"),
+        );
+        check(
+            Method::Post,
+            "/api/users/u1/password/verify",
+            Operation::PassThrough,
+            None,
+        );
+        check(
+            Method::Get,
+            "/api/users/u1/custom-data",
+            Operation::PassThrough,
+            None,
+        );
+        check(
+            Method::Patch,
+            "/api/my-account/profile",
+            Operation::AccountWrite,
+            None,
+        );
     }
 
     #[test]
     fn methods_without_a_rule_pass_through() {
-        check(Method::parse("HEAD"), "/api/users/u1", Operation::PassThrough, None);
-        check(Method::parse("OPTIONS"), "/api/users/u1", Operation::PassThrough, None);
+        check(
+            Method::parse("HEAD"),
+            "/api/users/u1",
+            Operation::PassThrough,
+            None,
+        );
+        check(
+            Method::parse("OPTIONS"),
+            "/api/users/u1",
+            Operation::PassThrough,
+            None,
+        );
     }
 }

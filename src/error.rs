@@ -63,7 +63,11 @@ impl ProxyError {
     /// The JSON body for a request to `path`.
     pub fn body(self, path: &str, request_id: &str) -> String {
         let message = self.to_string();
-        let oauth = if self.status() < 500 { "invalid_request" } else { "temporarily_unavailable" };
+        let oauth = if self.status() < 500 {
+            "invalid_request"
+        } else {
+            "temporarily_unavailable"
+        };
         let body = if path.starts_with("/oidc/") {
             json!({ "error": oauth, "error_description": message, "code": self.code(), "request_id": request_id })
         } else {
@@ -79,7 +83,8 @@ mod tests {
 
     #[test]
     fn oauth_endpoints_get_oauth_errors() {
-        let body: serde_json::Value = serde_json::from_str(&ProxyError::LogtoUnreachable.body("/oidc/token", "r1")).unwrap();
+        let body: serde_json::Value =
+            serde_json::from_str(&ProxyError::LogtoUnreachable.body("/oidc/token", "r1")).unwrap();
         assert_eq!(body["error"], "temporarily_unavailable");
         assert_eq!(body["code"], "proxy.logto_unreachable");
         assert_eq!(body["request_id"], "r1");
@@ -87,7 +92,8 @@ mod tests {
 
     #[test]
     fn other_endpoints_get_code_and_message() {
-        let body: serde_json::Value = serde_json::from_str(&ProxyError::BodyTooLarge.body("/api/users", "r1")).unwrap();
+        let body: serde_json::Value =
+            serde_json::from_str(&ProxyError::BodyTooLarge.body("/api/users", "r1")).unwrap();
         assert_eq!(body["code"], "proxy.body_too_large");
         assert!(body.get("error").is_none());
     }

@@ -25,7 +25,9 @@ use crate::plan::{Facts, Origin, Plan, Primary, Question, Reason, Step, Verdict,
 use crate::ports::{BodyFailure, CallFailure, Exchange, Forward, Platform, Store};
 use crate::read;
 use crate::relay::Message;
-use crate::request::{InteractionUid, Secret, Target, UserId, bearer, interaction_in_set_cookie, interaction_uid};
+use crate::request::{
+    InteractionUid, Secret, Target, UserId, bearer, interaction_in_set_cookie, interaction_uid,
+};
 use crate::settings::Settings;
 use crate::token::{self, AttributedToken};
 use crate::translate::Answer;
@@ -94,24 +96,45 @@ pub async fn execute<P: Platform, E: Exchange>(
 ) -> Executed<E::Copy> {
     let url = exchange.url().to_owned();
     let Some(target) = Target::parse(&url) else {
-        return own_error(Operation::PassThrough, ProxyError::MalformedRequest, "/", around);
+        return own_error(
+            Operation::PassThrough,
+            ProxyError::MalformedRequest,
+            "/",
+            around,
+        );
     };
     let classified = classify(exchange.method(), target.path);
-    let request = Request { around, target, classified: &classified };
+    let request = Request {
+        around,
+        target,
+        classified: &classified,
+    };
     match (classified.operation.kind(), around.context) {
-        (Kind::PassThrough, _) | (_, None) => request.pass(platform, exchange, Reason::NotARead).await,
+        (Kind::PassThrough, _) | (_, None) => {
+            request.pass(platform, exchange, Reason::NotARead).await
+        }
         (Kind::Session, Some(_)) => request.session(platform, exchange).await,
-        (Kind::Write(source), Some(context)) => request.write(platform, &context, exchange, source).await,
+        (Kind::Write(source), Some(context)) => {
+            request.write(platform, &context, exchange, source).await
+        }
         (Kind::Read, Some(context)) => request.read(platform, &context, exchange).await,
     }
 }
 
 /// An answer of the proxy's own for a request that failed in it.
-pub fn own_error<C>(operation: Operation, error: ProxyError, path: &str, around: &Surroundings<'_>) -> Executed<C> {
+pub fn own_error<C>(
+    operation: Operation,
+    error: ProxyError,
+    path: &str,
+    around: &Surroundings<'_>,
+) -> Executed<C> {
     Executed {
         reply: Reply::Own(error_reply(error, path, around.request_id)),
         operation,
-        plan: Plan { primary: Primary::Logto, reason: Reason::NotARead },
+        plan: Plan {
+            primary: Primary::Logto,
+            reason: Reason::NotARead,
+        },
         mirror: MirrorOutcome::None,
         bucket: None,
         backend: "proxy",
@@ -155,8 +178,16 @@ impl<'a> Request<'a> {
     }
 
     /// To Logto, nothing recorded.
-    async fn pass<P: Platform, E: Exchange>(&self, _: &P, exchange: &mut E, reason: Reason) -> Executed<E::Copy> {
-        let plan = Plan { primary: Primary::Logto, reason };
+    async fn pass<P: Platform, E: Exchange>(
+        &self,
+        _: &P,
+        exchange: &mut E,
+        reason: Reason,
+    ) -> Executed<E::Copy> {
+        let plan = Plan {
+            primary: Primary::Logto,
+            reason,
+        };
         self.forwarded(self.forward(exchange).await, plan)
     }
 
@@ -177,27 +208,47 @@ impl<'a> Request<'a> {
             Err(failure) => {
                 let error = match failure {
                     CallFailure::TimedOut => ProxyError::LogtoTimedOut,
-                    CallFailure::Unreachable | CallFailure::Unreadable => ProxyError::LogtoUnreachable,
+                    CallFailure::Unreachable | CallFailure::Unreadable => {
+                        ProxyError::LogtoUnreachable
+                    }
                 };
-                Executed { plan, ..self.failed(error) }
+                Executed {
+                    plan,
+                    ..self.failed(error)
+                }
             }
         }
     }
 
     fn failed<C>(&self, error: ProxyError) -> Executed<C> {
-        own_error(self.classified.operation, error, self.target.path, self.around)
+        own_error(
+            self.classified.operation,
+            error,
+            self.target.path,
+            self.around,
+        )
     }
 
     /// One interaction goes over into the next: its cookies tell which.
-    async fn session<P: Platform, E: Exchange>(&self, platform: &P, exchange: &mut E) -> Executed<E::Copy> {
+    async fn session<P: Platform, E: Exchange>(
+        &self,
+        platform: &P,
+        exchange: &mut E,
+    ) -> Executed<E::Copy> {
         let mut executed = self.pass(platform, exchange, Reason::NotARead).await;
         if self.around.flags.stage != Stage::Off
             && executed.status == 303
             && let Some(from) = &self.classified.interaction
         {
-            let next = exchange.answer_cookies().iter().find_map(|line| interaction_in_set_cookie(line));
+            let next = exchange
+                .answer_cookies()
+                .iter()
+                .find_map(|line| interaction_in_set_cookie(line));
             if let Some(to) = next.filter(|to| to != from) {
-                executed.afterwards = Some(Afterwards::Link { from: from.clone(), to });
+                executed.afterwards = Some(Afterwards::Link {
+                    from: from.clone(),
+                    to,
+                });
             }
         }
         executed
@@ -213,7 +264,10 @@ impl<'a> Request<'a> {
         if self.around.flags.stage == Stage::Off {
             let mut executed = self.pass(platform, exchange, Reason::StageOff).await;
             executed.mirror = MirrorOutcome::Gap;
-            executed.afterwards = Some(Afterwards::Gap { operation: self.classified.operation, code: "stage_off" });
+            executed.afterwards = Some(Afterwards::Gap {
+                operation: self.classified.operation,
+                code: "stage_off",
+            });
             return executed;
         }
         let named = match self.name_subject(platform, context, exchange, source).await {
@@ -226,7 +280,11 @@ impl<'a> Request<'a> {
             Err(BodyFailure::Incomplete) => return self.failed(ProxyError::BodyIncomplete),
         }
         let mut intent = Intent {
-            id: format!("{:016x}{:016x}", platform.random_u64(), platform.random_u64()),
+            id: format!(
+                "{:016x}{:016x}",
+                platform.random_u64(),
+                platform.random_u64()
+            ),
             subject: named.subject,
             interaction: named.interaction,
             operation: self.refine(exchange).to_owned(),
@@ -237,16 +295,23 @@ impl<'a> Request<'a> {
             && let Some(headers) = &named.headers
         {
             // After the submit the interaction is gone, and nobody could say whose it was.
-            intent.subject = logto::interaction_subject(platform, context, headers).await.ok().flatten();
+            intent.subject = logto::interaction_subject(platform, context, headers)
+                .await
+                .ok()
+                .flatten();
         }
-        let plan = Plan { primary: Primary::Logto, reason: Reason::NotARead };
+        let plan = Plan {
+            primary: Primary::Logto,
+            reason: Reason::NotARead,
+        };
         let mut executed = self.forwarded(self.forward(exchange).await, plan);
         executed.mirror = mirror;
         // Without an answer the intent stays open: Logto may have done it all the same.
         executed.afterwards = match (&executed.reply, mirror) {
-            (_, MirrorOutcome::Gap) => {
-                Some(Afterwards::Gap { operation: self.classified.operation, code: "not_recorded" })
-            }
+            (_, MirrorOutcome::Gap) => Some(Afterwards::Gap {
+                operation: self.classified.operation,
+                code: "not_recorded",
+            }),
             (Reply::Own(_), _) => None,
             (Reply::Forwarded, _) => Some(Afterwards::Settle {
                 status: executed.status,
@@ -273,18 +338,24 @@ impl<'a> Request<'a> {
         let mut named = Subject::default();
         match source {
             // Logto refuses these without a bearer token before it looks at anything else.
-            SubjectSource::Path | SubjectSource::Answer if token.is_none() => return Named::CannotWrite,
+            SubjectSource::Path | SubjectSource::Answer if token.is_none() => {
+                return Named::CannotWrite;
+            }
             SubjectSource::Path => named.subject = self.classified.user.clone(),
             SubjectSource::Answer => {}
             SubjectSource::Interaction => {
                 let cookie = exchange.header("cookie").unwrap_or_default();
                 let app_id = exchange.header("logto-app-id");
-                let Some(uid) = interaction_uid(&cookie, app_id.as_deref(), self.target.query) else {
+                let Some(uid) = interaction_uid(&cookie, app_id.as_deref(), self.target.query)
+                else {
                     // 400 `session.not_found`.
                     return Named::CannotWrite;
                 };
                 named.interaction = Some(uid);
-                named.headers = Some(InteractionHeaders { cookie: Secret(cookie), app_id });
+                named.headers = Some(InteractionHeaders {
+                    cookie: Secret(cookie),
+                    app_id,
+                });
                 named.ask_before = matches!(
                     self.classified.operation,
                     Operation::ExperienceSubmit | Operation::InteractionSubmit
@@ -310,7 +381,9 @@ impl<'a> Request<'a> {
     }
 
     async fn hold_body<E: Exchange>(&self, exchange: &mut E) -> Result<(), BodyFailure> {
-        let declared = exchange.header("content-length").and_then(|length| length.parse::<usize>().ok());
+        let declared = exchange
+            .header("content-length")
+            .and_then(|length| length.parse::<usize>().ok());
         if declared.is_some_and(|length| length > MAX_HELD_BYTES) {
             // Logto refuses it; its own answer is the right one.
             return Ok(());
@@ -324,8 +397,13 @@ impl<'a> Request<'a> {
         if operation != Operation::UsersSuspension {
             return operation.name();
         }
-        let body = exchange.held_text().and_then(|text| serde_json::from_str::<serde_json::Value>(&text).ok());
-        let is_suspended = body.as_ref().and_then(|body| body.get("isSuspended")).and_then(serde_json::Value::as_bool);
+        let body = exchange
+            .held_text()
+            .and_then(|text| serde_json::from_str::<serde_json::Value>(&text).ok());
+        let is_suspended = body
+            .as_ref()
+            .and_then(|body| body.get("isSuspended"))
+            .and_then(serde_json::Value::as_bool);
         match is_suspended {
             Some(false) => Operation::UsersUnsuspension.name(),
             _ => operation.name(),
@@ -361,7 +439,8 @@ impl<'a> Request<'a> {
                     facts.verdict = Some(self.verdict(platform, context, token.as_ref()).await);
                 }
                 Step::Ask(Question::Standing) => {
-                    let (standing, row) = read::standing(platform, user, self.around.began_ms).await;
+                    let (standing, row) =
+                        read::standing(platform, user, self.around.began_ms).await;
                     mirror = row;
                     facts.standing = Some(standing);
                 }
@@ -369,12 +448,27 @@ impl<'a> Request<'a> {
         };
         let mut executed = match plan.primary {
             Primary::Logto => self.pass(platform, exchange, plan.reason).await,
-            Primary::Mgpass => self.serve(platform, context, exchange, plan, Caller::Proxy, user, mirror).await,
+            Primary::Mgpass => {
+                self.serve(
+                    platform,
+                    context,
+                    exchange,
+                    plan,
+                    Caller::Proxy,
+                    user,
+                    mirror,
+                )
+                .await
+            }
             Primary::MgpassAsCaller => {
-                let own = authorization.as_deref().and_then(bearer).unwrap_or_default();
+                let own = authorization
+                    .as_deref()
+                    .and_then(bearer)
+                    .unwrap_or_default();
                 let caller = Caller::Client(Secret(own.to_owned()));
                 let mirror = read::mirror_row_if_any(platform, user).await;
-                self.serve(platform, context, exchange, plan, caller, user, mirror).await
+                self.serve(platform, context, exchange, plan, caller, user, mirror)
+                    .await
             }
         };
         executed.bucket = Some(bucket);
@@ -448,7 +542,11 @@ impl<'a> Request<'a> {
                     token::Issuer::Mgpass => "mgpass",
                 };
                 let request_id = self.around.request_id;
-                platform.emit(&Event::TokenRefused { request_id, issuer, code: refusal.code() });
+                platform.emit(&Event::TokenRefused {
+                    request_id,
+                    issuer,
+                    code: refusal.code(),
+                });
                 Verdict::Refused
             }
         }
@@ -456,7 +554,10 @@ impl<'a> Request<'a> {
 }
 
 /// Whose token it claims to be: that chooses the checks, and nothing else.
-fn origin<'t>(context: &Context<'_>, authorization: Option<&'t str>) -> (Origin, Option<AttributedToken<'t>>) {
+fn origin<'t>(
+    context: &Context<'_>,
+    authorization: Option<&'t str>,
+) -> (Origin, Option<AttributedToken<'t>>) {
     let Some(compact) = authorization.and_then(bearer) else {
         return (Origin::None, None);
     };
@@ -489,7 +590,11 @@ struct Subject {
 }
 
 /// Records the intent in the database, or in the Queue, within its deadline.
-async fn open<P: Platform>(platform: &P, context: &Context<'_>, intent: &mut Intent) -> MirrorOutcome {
+async fn open<P: Platform>(
+    platform: &P,
+    context: &Context<'_>,
+    intent: &mut Intent,
+) -> MirrorOutcome {
     let now_ms = platform.now_ms();
     let isolate = context.isolate;
     let code = if now_ms < isolate.outbox_down_until_ms.get() {
@@ -509,8 +614,12 @@ async fn open<P: Platform>(platform: &P, context: &Context<'_>, intent: &mut Int
             Either::Right(_) => "outbox_slow",
         }
     };
-    isolate.outbox_down_until_ms.set(platform.now_ms() + OUTBOX_REST_MS);
-    let message = Message::Open { intent: (&*intent).into() };
+    isolate
+        .outbox_down_until_ms
+        .set(platform.now_ms() + OUTBOX_REST_MS);
+    let message = Message::Open {
+        intent: (&*intent).into(),
+    };
     let operation = Operation::from_name(&intent.operation).map_or("unknown", Operation::name);
     platform.emit(&Event::OutboxQueued { operation, code });
     match platform.send(&message, 0).await {

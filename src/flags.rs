@@ -31,9 +31,15 @@ impl Stage {
     }
 
     fn parse(text: &str) -> Option<Self> {
-        [Self::Off, Self::Shadow, Self::DualWrite, Self::Cutover, Self::Cleanup]
-            .into_iter()
-            .find(|stage| stage.name() == text)
+        [
+            Self::Off,
+            Self::Shadow,
+            Self::DualWrite,
+            Self::Cutover,
+            Self::Cleanup,
+        ]
+        .into_iter()
+        .find(|stage| stage.name() == text)
     }
 
     pub fn is_built(self) -> bool {
@@ -57,7 +63,8 @@ impl Share {
     /// `0` to `100` with up to two decimals; no sign, no exponent, no spaces.
     pub fn parse_percent(text: &str) -> Option<Self> {
         let (whole, decimals) = text.split_once('.').unwrap_or((text, "0"));
-        let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        let digits =
+            |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
         if !digits(whole) || !digits(decimals) || whole.len() > 3 || decimals.len() > 2 {
             return None;
         }
@@ -99,7 +106,9 @@ impl Default for Flags {
             stage: Stage::Off,
             refused_stage: None,
             read_percent: Share::NONE,
-            read_percent_by_operation: served_operations().map(|operation| (operation, None)).collect(),
+            read_percent_by_operation: served_operations()
+                .map(|operation| (operation, None))
+                .collect(),
             compare_percent: None,
             kill_switch: false,
             salt: String::new(),
@@ -120,20 +129,38 @@ impl Flags {
 
     pub fn compare_share(&self) -> Share {
         let comparing = self.stage == Stage::Shadow || self.read_percent > Share::NONE;
-        let default = if comparing { Share::ONE_PERCENT } else { Share::NONE };
+        let default = if comparing {
+            Share::ONE_PERCENT
+        } else {
+            Share::NONE
+        };
         self.compare_percent.unwrap_or(default)
     }
 }
 
 fn served_operations() -> impl Iterator<Item = Operation> {
-    OPERATIONS.iter().filter(|row| row.kind == Kind::Read).map(|row| row.operation)
+    OPERATIONS
+        .iter()
+        .filter(|row| row.kind == Kind::Read)
+        .map(|row| row.operation)
 }
 
 /// Every key that is read, in one order: the caller fetches them all.
 pub fn keys() -> Vec<String> {
-    let fixed = ["stage", "read_percent", "compare_percent", "kill_switch", "salt", "guard"];
-    let per_operation = served_operations().map(|operation| operation_key(operation));
-    fixed.into_iter().map(String::from).chain(per_operation).collect()
+    let fixed = [
+        "stage",
+        "read_percent",
+        "compare_percent",
+        "kill_switch",
+        "salt",
+        "guard",
+    ];
+    let per_operation = served_operations().map(operation_key);
+    fixed
+        .into_iter()
+        .map(String::from)
+        .chain(per_operation)
+        .collect()
 }
 
 fn operation_key(operation: Operation) -> String {
@@ -160,25 +187,46 @@ pub fn parse(previous: &Flags, raw: &RawFlags) -> (Flags, Vec<FlagFault>) {
         let value = value.as_deref().map(str::trim);
         let taken = match key.as_str() {
             "stage" => parse_stage(&mut next, value),
-            "read_percent" => set(&mut next.read_percent, value, defaults.read_percent, Share::parse_percent),
-            "compare_percent" => set(&mut next.compare_percent, value, None, |text| Share::parse_percent(text).map(Some)),
+            "read_percent" => set(
+                &mut next.read_percent,
+                value,
+                defaults.read_percent,
+                Share::parse_percent,
+            ),
+            "compare_percent" => set(&mut next.compare_percent, value, None, |text| {
+                Share::parse_percent(text).map(Some)
+            }),
             "kill_switch" => set(&mut next.kill_switch, value, false, parse_switch),
-            "salt" => set(&mut next.salt, value, String::new(), |text| (text.len() <= 256).then(|| text.to_owned())),
+            "salt" => set(&mut next.salt, value, String::new(), |text| {
+                (text.len() <= 256).then(|| text.to_owned())
+            }),
             "guard" => set(&mut next.guard, value, None, parse_guard),
             _ => next
                 .read_percent_by_operation
                 .iter_mut()
                 .find(|(operation, _)| operation_key(*operation) == *key)
-                .map_or(Ok(()), |(_, share)| set(share, value, None, |text| Share::parse_percent(text).map(Some))),
+                .map_or(Ok(()), |(_, share)| {
+                    set(share, value, None, |text| {
+                        Share::parse_percent(text).map(Some)
+                    })
+                }),
         };
         if let Err(code) = taken {
-            faults.push(FlagFault { key: key.clone(), code });
+            faults.push(FlagFault {
+                key: key.clone(),
+                code,
+            });
         }
     }
     (next, faults)
 }
 
-fn set<T>(field: &mut T, value: Option<&str>, absent: T, parse: impl Fn(&str) -> Option<T>) -> Result<(), &'static str> {
+fn set<T>(
+    field: &mut T,
+    value: Option<&str>,
+    absent: T,
+    parse: impl Fn(&str) -> Option<T>,
+) -> Result<(), &'static str> {
     match value {
         None => *field = absent,
         Some(text) => *field = parse(text).ok_or("unreadable")?,
@@ -221,15 +269,31 @@ mod tests {
     use super::*;
 
     fn raw(pairs: &[(&str, Option<&str>)]) -> Vec<(String, Option<String>)> {
-        pairs.iter().map(|(key, value)| ((*key).to_owned(), value.map(str::to_owned))).collect()
+        pairs
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), value.map(str::to_owned)))
+            .collect()
     }
 
     #[test]
     fn percentages_have_two_decimals_and_no_tricks() {
-        for (text, basis_points) in [("0", 0), ("100", 10_000), ("0.01", 1), ("12.5", 1_250), ("99.99", 9_999), ("007", 700)] {
-            assert_eq!(Share::parse_percent(text).map(Share::basis_points), Some(basis_points), "{text}");
+        for (text, basis_points) in [
+            ("0", 0),
+            ("100", 10_000),
+            ("0.01", 1),
+            ("12.5", 1_250),
+            ("99.99", 9_999),
+            ("007", 700),
+        ] {
+            assert_eq!(
+                Share::parse_percent(text).map(Share::basis_points),
+                Some(basis_points),
+                "{text}"
+            );
         }
-        for text in ["", "-1", "+1", "100.01", "101", "1e1", "1.234", ".5", "1.", "٣", " 1", "NaN", "1,5"] {
+        for text in [
+            "", "-1", "+1", "100.01", "101", "1e1", "1.234", ".5", "1.", "٣", " 1", "NaN", "1,5",
+        ] {
             assert_eq!(Share::parse_percent(text), None, "{text}");
         }
     }
@@ -237,17 +301,41 @@ mod tests {
     #[test]
     fn absent_keys_are_the_safe_defaults() {
         let nothing: Vec<_> = keys().into_iter().map(|key| (key, None)).collect();
-        let (flags, faults) = parse(&Flags { stage: Stage::DualWrite, ..Flags::default() }, &nothing);
+        let (flags, faults) = parse(
+            &Flags {
+                stage: Stage::DualWrite,
+                ..Flags::default()
+            },
+            &nothing,
+        );
         assert_eq!((flags, faults.len()), (Flags::default(), 0));
     }
 
     #[test]
     fn a_bad_value_keeps_the_last_good_one_and_is_reported() {
-        let (good, _) = parse(&Flags::default(), &raw(&[("stage", Some("dual_write\n")), ("read_percent", Some("50")), ("kill_switch", Some("on"))]));
-        let bad = raw(&[("stage", Some("DUAL_WRITE")), ("read_percent", Some("fifty")), ("kill_switch", Some("yes")), ("guard", Some("{"))]);
+        let (good, _) = parse(
+            &Flags::default(),
+            &raw(&[
+                ("stage", Some("dual_write\n")),
+                ("read_percent", Some("50")),
+                ("kill_switch", Some("on")),
+            ]),
+        );
+        let bad = raw(&[
+            ("stage", Some("DUAL_WRITE")),
+            ("read_percent", Some("fifty")),
+            ("kill_switch", Some("yes")),
+            ("guard", Some("{")),
+        ]);
         let (kept, faults) = parse(&good, &bad);
         assert_eq!(kept, good);
-        assert_eq!(faults.iter().map(|fault| fault.key.as_str()).collect::<Vec<_>>(), ["stage", "read_percent", "kill_switch", "guard"]);
+        assert_eq!(
+            faults
+                .iter()
+                .map(|fault| fault.key.as_str())
+                .collect::<Vec<_>>(),
+            ["stage", "read_percent", "kill_switch", "guard"]
+        );
         let (fresh, _) = parse(&Flags::default(), &bad);
         assert_eq!(fresh, Flags::default());
     }
@@ -257,14 +345,29 @@ mod tests {
         let (good, _) = parse(&Flags::default(), &raw(&[("stage", Some("shadow"))]));
         for (text, stage) in [("cutover", Stage::Cutover), ("cleanup", Stage::Cleanup)] {
             let (kept, faults) = parse(&good, &raw(&[("stage", Some(text))]));
-            assert_eq!((kept.stage, kept.refused_stage), (Stage::Shadow, Some(stage)));
-            assert_eq!(faults, [FlagFault { key: "stage".into(), code: "stage_refused" }]);
+            assert_eq!(
+                (kept.stage, kept.refused_stage),
+                (Stage::Shadow, Some(stage))
+            );
+            assert_eq!(
+                faults,
+                [FlagFault {
+                    key: "stage".into(),
+                    code: "stage_refused"
+                }]
+            );
         }
     }
 
     #[test]
     fn an_operation_may_have_its_own_percentage() {
-        let (flags, faults) = parse(&Flags::default(), &raw(&[("read_percent", Some("10")), ("read_percent.users.get", Some("2.5"))]));
+        let (flags, faults) = parse(
+            &Flags::default(),
+            &raw(&[
+                ("read_percent", Some("10")),
+                ("read_percent.users.get", Some("2.5")),
+            ]),
+        );
         assert!(faults.is_empty());
         assert_eq!(flags.read_share(Operation::UsersGet).basis_points(), 250);
         assert!(keys().contains(&"read_percent.users.get".to_owned()));
@@ -282,8 +385,20 @@ mod tests {
 
     #[test]
     fn a_guard_caps_with_its_reason() {
-        let (flags, faults) = parse(&Flags::default(), &raw(&[("guard", Some(r#"{"cap_percent":"0","reason":"error_rate"}"#))]));
+        let (flags, faults) = parse(
+            &Flags::default(),
+            &raw(&[(
+                "guard",
+                Some(r#"{"cap_percent":"0","reason":"error_rate"}"#),
+            )]),
+        );
         assert!(faults.is_empty());
-        assert_eq!(flags.guard, Some(Guard { cap: Share::NONE, reason: "error_rate".into() }));
+        assert_eq!(
+            flags.guard,
+            Some(Guard {
+                cap: Share::NONE,
+                reason: "error_rate".into()
+            })
+        );
     }
 }

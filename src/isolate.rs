@@ -7,7 +7,9 @@ use std::sync::Arc;
 use crate::backend::Backend;
 use crate::flags::Flags;
 use crate::request::Secret;
-use crate::token::{ImportedKeys, Issuer, KeyId, KeySet, LiveKeySet, OnUnknownKeyId, UnixSeconds, Use};
+use crate::token::{
+    ImportedKeys, Issuer, KeyId, KeySet, LiveKeySet, OnUnknownKeyId, UnixSeconds, Use,
+};
 
 /// Flags are read again after so long.
 pub const FLAGS_FRESH_MS: i64 = 5_000;
@@ -72,23 +74,42 @@ impl Isolate {
     }
 
     pub fn last_flags(&self) -> Arc<Flags> {
-        self.flags.borrow().as_ref().map(|snapshot| Arc::clone(&snapshot.flags)).unwrap_or_default()
+        self.flags
+            .borrow()
+            .as_ref()
+            .map(|snapshot| Arc::clone(&snapshot.flags))
+            .unwrap_or_default()
     }
 
     /// With the old flags too, when they could not be read: not asked again at once.
     pub fn set_flags(&self, flags: Arc<Flags>, now_ms: i64) {
-        *self.flags.borrow_mut() = Some(Snapshot { flags, read_at_ms: now_ms, is_refreshing: false });
+        *self.flags.borrow_mut() = Some(Snapshot {
+            flags,
+            read_at_ms: now_ms,
+            is_refreshing: false,
+        });
     }
 
     pub fn own_token(&self, backend: Backend, now_ms: i64) -> Option<Secret<String>> {
         let held = self.token_cell(backend).borrow();
-        held.as_ref().filter(|held| now_ms < held.use_until_ms).map(|held| held.token.clone())
+        held.as_ref()
+            .filter(|held| now_ms < held.use_until_ms)
+            .map(|held| held.token.clone())
     }
 
     /// Used for four fifths of its life.
-    pub fn set_own_token(&self, backend: Backend, token: Secret<String>, lifetime_s: i64, now_ms: i64) {
+    pub fn set_own_token(
+        &self,
+        backend: Backend,
+        token: Secret<String>,
+        lifetime_s: i64,
+        now_ms: i64,
+    ) {
         let use_until_ms = now_ms + lifetime_s.clamp(0, 86_400) * 800;
-        *self.token_cell(backend).borrow_mut() = Some(OwnToken { token, use_until_ms });
+        *self.token_cell(backend).borrow_mut() = Some(OwnToken {
+            token,
+            use_until_ms,
+        });
     }
 
     pub fn forget_own_token(&self, backend: Backend) {
@@ -118,16 +139,28 @@ impl Isolate {
         self.keys_cell(issuer).borrow_mut().attempt_started(now);
     }
 
-    pub fn keys_fetched(&self, issuer: Issuer, set: Arc<KeySet>, max_age_s: Option<i64>, now: UnixSeconds) {
-        self.keys_cell(issuer).borrow_mut().fetched(set, max_age_s, now);
+    pub fn keys_fetched(
+        &self,
+        issuer: Issuer,
+        set: Arc<KeySet>,
+        max_age_s: Option<i64>,
+        now: UnixSeconds,
+    ) {
+        self.keys_cell(issuer)
+            .borrow_mut()
+            .fetched(set, max_age_s, now);
     }
 
     pub fn unknown_key(&self, issuer: Issuer, key_id: &KeyId, now: UnixSeconds) -> OnUnknownKeyId {
-        self.keys_cell(issuer).borrow_mut().unknown_key_id(key_id, now)
+        self.keys_cell(issuer)
+            .borrow_mut()
+            .unknown_key_id(key_id, now)
     }
 
     pub fn key_still_unknown(&self, issuer: Issuer, key_id: &KeyId, now: UnixSeconds) {
-        self.keys_cell(issuer).borrow_mut().still_unknown(key_id, now);
+        self.keys_cell(issuer)
+            .borrow_mut()
+            .still_unknown(key_id, now);
     }
 
     fn keys_cell(&self, issuer: Issuer) -> &RefCell<LiveKeySet> {
@@ -141,7 +174,9 @@ impl Isolate {
     pub fn imported(&self, now: UnixSeconds) -> Option<Option<Arc<ImportedKeys>>> {
         let held = self.imported.borrow();
         let (at, keys) = held.as_ref()?;
-        (0..IMPORTED_FRESH_S).contains(&now.since(*at)).then(|| keys.clone())
+        (0..IMPORTED_FRESH_S)
+            .contains(&now.since(*at))
+            .then(|| keys.clone())
     }
 
     pub fn set_imported(&self, keys: Option<Arc<ImportedKeys>>, now: UnixSeconds) {

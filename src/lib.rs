@@ -14,6 +14,7 @@ pub mod request;
 pub mod classify;
 pub mod flags;
 pub mod plan;
+pub mod snapshot;
 
 pub mod authenticate;
 pub mod token;
@@ -28,6 +29,7 @@ pub mod relay;
 pub mod afterwards;
 pub mod execute;
 
+pub mod admin;
 pub mod context;
 pub mod error;
 pub mod isolate;

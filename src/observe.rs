@@ -202,7 +202,11 @@ impl Event<'_> {
             fields: &'a Event<'b>,
         }
         let (event, level) = self.describe();
-        let line = Line { event, level: level.name(), fields: self };
+        let line = Line {
+            event,
+            level: level.name(),
+            fields: self,
+        };
         serde_json::to_string(&line).unwrap_or_else(|_| format!("{{\"event\":\"{event}\"}}"))
     }
 }
@@ -248,7 +252,10 @@ mod tests {
         let user = UserId::parse("ohr0n387iy4o").unwrap();
         assert_eq!(subject_hash(&user, None), None);
         let one = subject_hash(&user, Some(&Secret("k1".into()))).unwrap();
-        assert_ne!(Some(one.clone()), subject_hash(&user, Some(&Secret("k2".into()))));
+        assert_ne!(
+            Some(one.clone()),
+            subject_hash(&user, Some(&Secret("k2".into())))
+        );
         assert!(!one.contains("ohr0n"));
     }
 }

@@ -148,7 +148,12 @@ pub fn plan(operation: Operation, flags: &Flags, bucket: Option<Bucket>, facts: 
     }
 }
 
-fn plan_for_logto_token(operation: Operation, flags: &Flags, bucket: Option<Bucket>, facts: &Facts) -> Step {
+fn plan_for_logto_token(
+    operation: Operation,
+    flags: &Flags,
+    bucket: Option<Bucket>,
+    facts: &Facts,
+) -> Step {
     if flags.kill_switch {
         return logto(Reason::KillSwitch);
     }
@@ -159,7 +164,11 @@ fn plan_for_logto_token(operation: Operation, flags: &Flags, bucket: Option<Buck
     if !is_within(flags.read_share(operation)) {
         return logto(Reason::OutsideShare);
     }
-    if flags.guard.as_ref().is_some_and(|guard| !is_within(guard.cap)) {
+    if flags
+        .guard
+        .as_ref()
+        .is_some_and(|guard| !is_within(guard.cap))
+    {
         return logto(Reason::Guard);
     }
     match facts.verdict {
@@ -216,33 +225,141 @@ mod tests {
 
     #[test]
     fn a_user_in_the_share_reads_from_mgpass() {
-        check(&ramp("100"), EVERYTHING_SPEAKS_FOR_MGPASS, Primary::Mgpass, Reason::InShare);
+        check(
+            &ramp("100"),
+            EVERYTHING_SPEAKS_FOR_MGPASS,
+            Primary::Mgpass,
+            Reason::InShare,
+        );
     }
 
     #[test]
     fn each_single_objection_sends_the_read_to_logto() {
         let facts = EVERYTHING_SPEAKS_FOR_MGPASS;
         let full = ramp("100");
-        check(&Flags { stage: Stage::Off, ..full.clone() }, facts, Primary::Logto, Reason::StageOff);
-        check(&Flags { stage: Stage::Shadow, ..full.clone() }, facts, Primary::Logto, Reason::StageShadow);
-        check(&Flags { kill_switch: true, ..full.clone() }, facts, Primary::Logto, Reason::KillSwitch);
-        let guard = Some(Guard { cap: Share::NONE, reason: "error_rate".into() });
-        check(&Flags { guard, ..full.clone() }, facts, Primary::Logto, Reason::Guard);
+        check(
+            &Flags {
+                stage: Stage::Off,
+                ..full.clone()
+            },
+            facts,
+            Primary::Logto,
+            Reason::StageOff,
+        );
+        check(
+            &Flags {
+                stage: Stage::Shadow,
+                ..full.clone()
+            },
+            facts,
+            Primary::Logto,
+            Reason::StageShadow,
+        );
+        check(
+            &Flags {
+                kill_switch: true,
+                ..full.clone()
+            },
+            facts,
+            Primary::Logto,
+            Reason::KillSwitch,
+        );
+        let guard = Some(Guard {
+            cap: Share::NONE,
+            reason: "error_rate".into(),
+        });
+        check(
+            &Flags {
+                guard,
+                ..full.clone()
+            },
+            facts,
+            Primary::Logto,
+            Reason::Guard,
+        );
         check(&ramp("0"), facts, Primary::Logto, Reason::OutsideShare);
-        check(&full, Facts { origin: Some(Origin::None), ..facts }, Primary::Logto, Reason::NoBearerJwt);
-        check(&full, Facts { origin: Some(Origin::Foreign), ..facts }, Primary::Logto, Reason::ForeignIssuer);
-        check(&full, Facts { verdict: Some(Verdict::Refused), ..facts }, Primary::Logto, Reason::TokenRefused);
-        check(&full, Facts { standing: Some(Standing::Fenced), ..facts }, Primary::Logto, Reason::Fence);
-        check(&full, Facts { standing: Some(Standing::NotReconciled), ..facts }, Primary::Logto, Reason::NotReconciled);
-        check(&full, Facts { standing: Some(Standing::Unknown), ..facts }, Primary::Logto, Reason::StandingUnknown);
+        check(
+            &full,
+            Facts {
+                origin: Some(Origin::None),
+                ..facts
+            },
+            Primary::Logto,
+            Reason::NoBearerJwt,
+        );
+        check(
+            &full,
+            Facts {
+                origin: Some(Origin::Foreign),
+                ..facts
+            },
+            Primary::Logto,
+            Reason::ForeignIssuer,
+        );
+        check(
+            &full,
+            Facts {
+                verdict: Some(Verdict::Refused),
+                ..facts
+            },
+            Primary::Logto,
+            Reason::TokenRefused,
+        );
+        check(
+            &full,
+            Facts {
+                standing: Some(Standing::Fenced),
+                ..facts
+            },
+            Primary::Logto,
+            Reason::Fence,
+        );
+        check(
+            &full,
+            Facts {
+                standing: Some(Standing::NotReconciled),
+                ..facts
+            },
+            Primary::Logto,
+            Reason::NotReconciled,
+        );
+        check(
+            &full,
+            Facts {
+                standing: Some(Standing::Unknown),
+                ..facts
+            },
+            Primary::Logto,
+            Reason::StandingUnknown,
+        );
     }
 
     #[test]
     fn a_token_of_mgpass_goes_to_mgpass_whatever_the_percentage() {
-        let facts = Facts { origin: Some(Origin::Mgpass), verdict: Some(Verdict::Authentic), standing: None };
-        check(&ramp("0"), facts, Primary::MgpassAsCaller, Reason::MgpassToken);
-        check(&Flags { kill_switch: true, ..ramp("0") }, facts, Primary::MgpassAsCaller, Reason::MgpassToken);
-        let refused = Facts { verdict: Some(Verdict::Refused), ..facts };
+        let facts = Facts {
+            origin: Some(Origin::Mgpass),
+            verdict: Some(Verdict::Authentic),
+            standing: None,
+        };
+        check(
+            &ramp("0"),
+            facts,
+            Primary::MgpassAsCaller,
+            Reason::MgpassToken,
+        );
+        check(
+            &Flags {
+                kill_switch: true,
+                ..ramp("0")
+            },
+            facts,
+            Primary::MgpassAsCaller,
+            Reason::MgpassToken,
+        );
+        let refused = Facts {
+            verdict: Some(Verdict::Refused),
+            ..facts
+        };
         check(&ramp("100"), refused, Primary::Logto, Reason::TokenRefused);
     }
 
@@ -250,10 +367,28 @@ mod tests {
     /// only for an authentic Logto token, a user in the share, with no write open.
     #[test]
     fn nothing_unverified_ever_reaches_mgpass() {
-        let origins = [None, Some(Origin::None), Some(Origin::Foreign), Some(Origin::Logto), Some(Origin::Mgpass)];
+        let origins = [
+            None,
+            Some(Origin::None),
+            Some(Origin::Foreign),
+            Some(Origin::Logto),
+            Some(Origin::Mgpass),
+        ];
         let verdicts = [None, Some(Verdict::Authentic), Some(Verdict::Refused)];
-        let standings = [None, Some(Standing::Unknown), Some(Standing::Fenced), Some(Standing::NotReconciled), Some(Standing::Equal)];
-        let stages = [Stage::Off, Stage::Shadow, Stage::DualWrite, Stage::Cutover, Stage::Cleanup];
+        let standings = [
+            None,
+            Some(Standing::Unknown),
+            Some(Standing::Fenced),
+            Some(Standing::NotReconciled),
+            Some(Standing::Equal),
+        ];
+        let stages = [
+            Stage::Off,
+            Stage::Shadow,
+            Stage::DualWrite,
+            Stage::Cutover,
+            Stage::Cleanup,
+        ];
         for row in OPERATIONS {
             for stage in stages {
                 for percent in ["0", "100"] {
@@ -261,18 +396,36 @@ mod tests {
                         for origin in origins {
                             for verdict in verdicts {
                                 for standing in standings {
-                                    let flags = Flags { stage, kill_switch, ..ramp(percent) };
-                                    let facts = Facts { origin, verdict, standing };
-                                    let Step::Go(plan) = plan(row.operation, &flags, bucket(), &facts) else { continue };
+                                    let flags = Flags {
+                                        stage,
+                                        kill_switch,
+                                        ..ramp(percent)
+                                    };
+                                    let facts = Facts {
+                                        origin,
+                                        verdict,
+                                        standing,
+                                    };
+                                    let Step::Go(plan) =
+                                        plan(row.operation, &flags, bucket(), &facts)
+                                    else {
+                                        continue;
+                                    };
                                     match plan.primary {
                                         Primary::Logto => {}
                                         Primary::Mgpass => {
                                             assert_eq!(facts, EVERYTHING_SPEAKS_FOR_MGPASS);
-                                            assert_eq!((stage, percent, kill_switch), (Stage::DualWrite, "100", false));
+                                            assert_eq!(
+                                                (stage, percent, kill_switch),
+                                                (Stage::DualWrite, "100", false)
+                                            );
                                             assert_eq!(row.kind, Kind::Read);
                                         }
                                         Primary::MgpassAsCaller => {
-                                            assert_eq!((origin, verdict), (Some(Origin::Mgpass), Some(Verdict::Authentic)));
+                                            assert_eq!(
+                                                (origin, verdict),
+                                                (Some(Origin::Mgpass), Some(Verdict::Authentic))
+                                            );
                                             assert_eq!(row.kind, Kind::Read);
                                         }
                                     }

@@ -1,7 +1,9 @@
 //! What the flows need of the outside, as small traits. `src/shell` implements
 //! them on the platform, `tests/native` on fakes with faults and virtual time.
 //!
-//! Ports speak the core's errors and decide nothing.
+//! Ports speak the core's errors and decide nothing. Futures need not be `Send`: an
+//! isolate has one thread.
+#![allow(async_fn_in_trait)]
 
 use crate::backend::Backend;
 use crate::observe::Event;
@@ -9,8 +11,14 @@ use crate::request::{Method, Secret};
 use crate::token::SignatureCheck;
 
 /// Every port in one bound.
-pub trait Platform: Clock + Entropy + Sink + Database + Calls + Queue + FlagStore + KeyStore + Signatures {}
-impl<T: Clock + Entropy + Sink + Database + Calls + Queue + FlagStore + KeyStore + Signatures> Platform for T {}
+pub trait Platform:
+    Clock + Entropy + Sink + Database + Calls + Queue + FlagStore + KeyStore + Signatures
+{
+}
+impl<T: Clock + Entropy + Sink + Database + Calls + Queue + FlagStore + KeyStore + Signatures>
+    Platform for T
+{
+}
 
 pub trait Clock {
     /// Milliseconds since the epoch. Stands still between two awaits.
@@ -112,7 +120,11 @@ impl DatabaseFailure {
 
 pub trait Database {
     /// All statements in one transaction, in order; one list of rows for each.
-    async fn batch(&self, store: Store, statements: Vec<Statement>) -> Result<Vec<Vec<Row>>, DatabaseFailure>;
+    async fn batch(
+        &self,
+        store: Store,
+        statements: Vec<Statement>,
+    ) -> Result<Vec<Vec<Row>>, DatabaseFailure>;
 }
 
 /// A small call of the proxy's own to a backend; never a client's request.
@@ -172,7 +184,8 @@ pub trait Calls {
 pub struct QueueFailure;
 
 pub trait Queue {
-    async fn send(&self, message: &crate::relay::Message, delay_s: u32) -> Result<(), QueueFailure>;
+    async fn send(&self, message: &crate::relay::Message, delay_s: u32)
+    -> Result<(), QueueFailure>;
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

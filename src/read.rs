@@ -4,7 +4,9 @@
 //! so that nobody reads older than what they were told was written. On any
 //! failure the caller falls back to Logto, once, within the request.
 
-use futures_util::future::join;
+use std::pin::pin;
+
+use futures_util::future::{Either, join, select};
 
 use crate::backend::BackendFailure;
 use crate::backend::mgpass::{self, Caller, Found};
@@ -34,6 +36,9 @@ impl Unserved {
     }
 }
 
+/// A read does not wait longer for the databases; Logto answers it.
+const STANDING_DEADLINE_MS: u32 = 500;
+
 /// How mgPass stands with the user, and what the mirror kept of Logto's form.
 pub async fn standing<P: Platform>(
     platform: &P,
@@ -42,8 +47,15 @@ pub async fn standing<P: Platform>(
 ) -> (Standing, Option<MirrorRow>) {
     let fence = platform.batch(Store::Proxy, outbox::fence(user, request_began_ms));
     let mirror = mirror_row(platform, user);
-    let (fence, mirror) = join(fence, mirror).await;
-    let (Some(fence), Ok(mirror)) = (fence.ok().and_then(|rows| outbox::parse_fence(&rows)), mirror) else {
+    let deadline = pin!(platform.sleep(STANDING_DEADLINE_MS));
+    let (fence, mirror) = match select(pin!(join(fence, mirror)), deadline).await {
+        Either::Left((both, _)) => both,
+        Either::Right(_) => return (Standing::Unknown, None),
+    };
+    let (Some(fence), Ok(mirror)) = (
+        fence.ok().and_then(|rows| outbox::parse_fence(&rows)),
+        mirror,
+    ) else {
         return (Standing::Unknown, None);
     };
     if fence.is_fenced || !fence.logto_is_authority {
@@ -55,10 +67,16 @@ pub async fn standing<P: Platform>(
     }
 }
 
-async fn mirror_row<P: Platform>(platform: &P, user: &UserId) -> Result<Option<MirrorRow>, crate::ports::DatabaseFailure> {
+async fn mirror_row<P: Platform>(
+    platform: &P,
+    user: &UserId,
+) -> Result<Option<MirrorRow>, crate::ports::DatabaseFailure> {
     let statement = Statement::new(SELECT_MIRROR, vec![user.as_str().into()]);
     let results = platform.batch(Store::Mgpass, vec![statement]).await?;
-    Ok(results.first().and_then(|rows| rows.first()).and_then(target::parse_mirror))
+    Ok(results
+        .first()
+        .and_then(|rows| rows.first())
+        .and_then(target::parse_mirror))
 }
 
 /// `GET /api/users/:id`.
@@ -81,7 +99,9 @@ pub async fn users_get<P: Platform>(
     )
     .await;
     let (shown, identities) = match (shown, identities) {
-        (Ok(Found::Yes(shown)), Ok(Found::Yes(identities))) if !shown.is_deleted => (shown, identities),
+        (Ok(Found::Yes(shown)), Ok(Found::Yes(identities))) if !shown.is_deleted => {
+            (shown, identities)
+        }
         (Err(failure), _) | (_, Err(failure)) => return Err(Unserved::Backend(failure)),
         (Ok(Found::NotAllowed(status)), _) | (_, Ok(Found::NotAllowed(status))) => {
             return Ok(error_answer(status, request_id));
@@ -93,13 +113,25 @@ pub async fn users_get<P: Platform>(
             };
         }
     };
-    let residue = mirror.and_then(|mirror| mirror.residue).as_deref().and_then(Residue::parse);
-    let body = users_get::body(&shown, &identities, residue.as_ref(), &context.settings.mapping);
+    let residue = mirror
+        .and_then(|mirror| mirror.residue)
+        .as_deref()
+        .and_then(Residue::parse);
+    let body = users_get::body(
+        &shown,
+        &identities,
+        residue.as_ref(),
+        &context.settings.mapping,
+    );
     Ok(json_answer(body, if_none_match, request_id))
 }
 
 /// What a caller with mgPass's own token needs besides: there is no fence for it,
 /// and Logto's form only where the mirror has one.
 pub async fn mirror_row_if_any<P: Platform>(platform: &P, user: &UserId) -> Option<MirrorRow> {
-    mirror_row(platform, user).await.ok().flatten().filter(|row| !row.is_tombstone)
+    mirror_row(platform, user)
+        .await
+        .ok()
+        .flatten()
+        .filter(|row| !row.is_tombstone)
 }

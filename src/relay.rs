@@ -15,10 +15,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::backend::{Backend, BackendFailure, logto, mgpass};
 use crate::context::Context;
+use crate::flags::Stage;
 use crate::mirror::mapping::{MgpassUser, map};
 use crate::mirror::members::same_json;
 use crate::mirror::outbox::{self, Intent, Lease, LeaseAnswer};
-use crate::mirror::reconcile::{self, Change, Decision, Inputs, LogtoState, Outcome, Park, Witnesses};
+use crate::mirror::reconcile::{
+    self, Change, Decision, Inputs, LogtoState, Outcome, Park, Witnesses,
+};
 use crate::mirror::target::{self, Effect};
 use crate::mirror::{backoff, preflight};
 use crate::observe::Event;
@@ -62,8 +65,14 @@ impl From<&Intent> for IntentRecord {
     fn from(intent: &Intent) -> Self {
         Self {
             id: intent.id.clone(),
-            subject: intent.subject.as_ref().map(|subject| subject.as_str().to_owned()),
-            interaction: intent.interaction.as_ref().map(|uid| uid.as_str().to_owned()),
+            subject: intent
+                .subject
+                .as_ref()
+                .map(|subject| subject.as_str().to_owned()),
+            interaction: intent
+                .interaction
+                .as_ref()
+                .map(|uid| uid.as_str().to_owned()),
             operation: intent.operation.clone(),
         }
     }
@@ -74,7 +83,10 @@ impl From<IntentRecord> for Intent {
         Self {
             id: record.id,
             subject: record.subject.as_deref().and_then(UserId::parse),
-            interaction: record.interaction.as_deref().and_then(InteractionUid::parse),
+            interaction: record
+                .interaction
+                .as_deref()
+                .and_then(InteractionUid::parse),
             operation: record.operation,
         }
     }
@@ -87,7 +99,17 @@ pub enum Disposition {
     Retry { delay_s: u32 },
 }
 
-pub async fn handle<P: Platform>(platform: &P, context: &Context<'_>, message: Message) -> Disposition {
+/// One delivery. In stage `off` nothing is mirrored: what is in the outbox stays there
+/// until the sweep of a later stage finds it.
+pub async fn handle<P: Platform>(
+    platform: &P,
+    context: &Context<'_>,
+    stage: Stage,
+    message: Message,
+) -> Disposition {
+    if stage == Stage::Off && matches!(message, Message::Reconcile { .. }) {
+        return Disposition::Ack;
+    }
     let (statements, wakes) = match message {
         Message::Reconcile { subject } => {
             return match UserId::parse(&subject) {
@@ -103,10 +125,12 @@ pub async fn handle<P: Platform>(platform: &P, context: &Context<'_>, message: M
     };
     match platform.batch(Store::Proxy, statements).await {
         Err(_) => Disposition::Retry { delay_s: 5 },
-        Ok(results) => match outbox::parse_subject(&results).filter(|_| wakes) {
-            Some(subject) => reconcile(platform, context, &subject).await,
-            None => Disposition::Ack,
-        },
+        Ok(results) => {
+            match outbox::parse_subject(&results).filter(|_| wakes && stage != Stage::Off) {
+                Some(subject) => reconcile(platform, context, &subject).await,
+                None => Disposition::Ack,
+            }
+        }
     }
 }
 
@@ -124,13 +148,19 @@ enum Stopped {
     SchemaRefused,
 }
 
-pub async fn reconcile<P: Platform>(platform: &P, context: &Context<'_>, subject: &UserId) -> Disposition {
+pub async fn reconcile<P: Platform>(
+    platform: &P,
+    context: &Context<'_>,
+    subject: &UserId,
+) -> Disposition {
     let began_ms = platform.now_ms();
     let lease = match take_lease(platform, subject).await {
         Ok(LeaseAnswer::Held(lease)) => lease,
         Ok(LeaseAnswer::Busy) => return Disposition::Retry { delay_s: 1 },
         Ok(LeaseAnswer::Paused { until_ms, now_ms }) => {
-            return Disposition::Retry { delay_s: seconds(until_ms - now_ms) };
+            return Disposition::Retry {
+                delay_s: seconds(until_ms - now_ms),
+            };
         }
         // Kept in the outbox; nothing to do until Logto is the authority again.
         Ok(LeaseAnswer::NotAuthority) => return Disposition::Ack,
@@ -146,9 +176,14 @@ pub async fn reconcile<P: Platform>(platform: &P, context: &Context<'_>, subject
     give_up(platform, context, &group, stopped).await
 }
 
-async fn take_lease<P: Platform>(platform: &P, subject: &UserId) -> Result<LeaseAnswer, DatabaseFailure> {
+async fn take_lease<P: Platform>(
+    platform: &P,
+    subject: &UserId,
+) -> Result<LeaseAnswer, DatabaseFailure> {
     let holder = format!("{:016x}", platform.random_u64());
-    let results = platform.batch(Store::Proxy, outbox::lease(subject, &holder)).await?;
+    let results = platform
+        .batch(Store::Proxy, outbox::lease(subject, &holder))
+        .await?;
     outbox::parse_lease(subject, &holder, &results).ok_or(DatabaseFailure::Refused)
 }
 
@@ -163,7 +198,9 @@ async fn attempt<P: Platform>(
     let mut states = Vec::new();
     loop {
         while let Some(lease) = group.get(states.len()) {
-            let state = logto::user(platform, context, &lease.subject).await.map_err(Stopped::Backend)?;
+            let state = logto::user(platform, context, &lease.subject)
+                .await
+                .map_err(Stopped::Backend)?;
             states.push(state);
         }
         match decide_all(platform, context, group, &states).await? {
@@ -243,12 +280,17 @@ fn wanted(context: &Context<'_>, state: &LogtoState) -> Option<MgpassUser> {
 
 fn witnesses(lease: &Lease) -> Witnesses {
     let covers = |operation: &str, statuses: &dyn Fn(Option<i64>) -> bool| {
-        lease.covered.iter().any(|intent| intent.operation == operation && statuses(intent.status))
+        lease
+            .covered
+            .iter()
+            .any(|intent| intent.operation == operation && statuses(intent.status))
     };
     Witnesses {
         deletion: covers("users.delete", &|status| status == Some(204)),
         // An unsettled one may have been carried out.
-        suspension: covers("users.suspension", &|status| status.is_none_or(|status| status < 300)),
+        suspension: covers("users.suspension", &|status| {
+            status.is_none_or(|status| status < 300)
+        }),
     }
 }
 
@@ -275,7 +317,11 @@ async fn check_schema<P: Platform>(platform: &P, context: &Context<'_>) -> Resul
     Err(Stopped::SchemaRefused)
 }
 
-async fn apply<P: Platform>(platform: &P, group: &[Lease], changes: &[Change]) -> Result<(), Stopped> {
+async fn apply<P: Platform>(
+    platform: &P,
+    group: &[Lease],
+    changes: &[Change],
+) -> Result<(), Stopped> {
     let batch = reconcile::batch(&changes.iter().collect::<Vec<_>>());
     let results = platform
         .batch(Store::Mgpass, batch)
@@ -283,7 +329,10 @@ async fn apply<P: Platform>(platform: &P, group: &[Lease], changes: &[Change]) -
         .map_err(|failure| Stopped::Database(Backend::Mgpass, failure))?;
     let confirmations = results.len().saturating_sub(group.len());
     for (lease, rows) in group.iter().zip(results.iter().skip(confirmations)) {
-        let in_force = rows.first().and_then(target::parse_mirror).map(|mirror| mirror.ticket);
+        let in_force = rows
+            .first()
+            .and_then(target::parse_mirror)
+            .map(|mirror| mirror.ticket);
         match in_force {
             Some(ticket) if ticket == lease.ticket => {}
             Some(ticket) => return Err(Stopped::Superseded(ticket)),
@@ -305,7 +354,9 @@ async fn read_back<P: Platform>(
     }
     let deadline_ms = 8_000;
     let caller = mgpass::Caller::Proxy;
-    let shown = mgpass::user(platform, context, &caller, &lease.subject, deadline_ms).await.map_err(Stopped::Backend)?;
+    let shown = mgpass::user(platform, context, &caller, &lease.subject, deadline_ms)
+        .await
+        .map_err(Stopped::Backend)?;
     let is_equal = match (&change.expected, &shown) {
         (None, mgpass::Found::No) => true,
         (None, mgpass::Found::Yes(user)) => user.is_deleted,
@@ -318,8 +369,9 @@ async fn read_back<P: Platform>(
     let Some(expected) = &change.expected else {
         return Ok(());
     };
-    let shown =
-        mgpass::identities(platform, context, &caller, &lease.subject, deadline_ms).await.map_err(Stopped::Backend)?;
+    let shown = mgpass::identities(platform, context, &caller, &lease.subject, deadline_ms)
+        .await
+        .map_err(Stopped::Backend)?;
     match shown {
         mgpass::Found::Yes(identities) if shows_identities(expected, &identities) => Ok(()),
         _ => Err(Stopped::NotVisible),
@@ -363,7 +415,11 @@ async fn finish<P: Platform>(
     let mut disposition = Disposition::Ack;
     for (lease, change) in group.iter().zip(changes) {
         let outcome = change.outcome.name();
-        if platform.batch(Store::Proxy, lease.done(outcome)).await.is_err() {
+        if platform
+            .batch(Store::Proxy, lease.done(outcome))
+            .await
+            .is_err()
+        {
             // Not discharged: the next reconcile finds nothing to do and discharges.
             disposition = Disposition::Retry { delay_s: 5 };
         }
@@ -375,29 +431,53 @@ async fn finish<P: Platform>(
             duration_ms: platform.now_ms() - began_ms,
         });
         if change.owes_effect() {
-            pay_effect(platform, context, &lease.subject, Effect::RevokeAll, lease.ticket).await;
+            pay_effect(
+                platform,
+                context,
+                &lease.subject,
+                Effect::RevokeAll,
+                lease.ticket,
+            )
+            .await;
         }
     }
     disposition
 }
 
 /// An effect that fails stays owed; the sweep comes back to it.
-async fn pay_effect<P: Platform>(platform: &P, context: &Context<'_>, user: &UserId, effect: Effect, ticket: i64) -> bool {
+async fn pay_effect<P: Platform>(
+    platform: &P,
+    context: &Context<'_>,
+    user: &UserId,
+    effect: Effect,
+    ticket: i64,
+) -> bool {
     let called = match effect {
         Effect::RevokeAll => mgpass::revoke_all(platform, context, user).await,
     };
     let outcome = match called {
-        Ok(()) => match platform.batch(Store::Mgpass, vec![target::pay(user, effect, ticket)]).await {
+        Ok(()) => match platform
+            .batch(Store::Mgpass, vec![target::pay(user, effect, ticket)])
+            .await
+        {
             Ok(_) => "paid",
             Err(failure) => failure.code(),
         },
         Err(failure) => failure.code(),
     };
-    platform.emit(&Event::MirrorEffect { effect: effect.name(), outcome });
+    platform.emit(&Event::MirrorEffect {
+        effect: effect.name(),
+        outcome,
+    });
     outcome == "paid"
 }
 
-async fn give_up<P: Platform>(platform: &P, context: &Context<'_>, group: &[Lease], stopped: Stopped) -> Disposition {
+async fn give_up<P: Platform>(
+    platform: &P,
+    context: &Context<'_>,
+    group: &[Lease],
+    stopped: Stopped,
+) -> Disposition {
     let Some((first, others)) = group.split_first() else {
         return Disposition::Ack;
     };
@@ -445,14 +525,28 @@ async fn give_up<P: Platform>(platform: &P, context: &Context<'_>, group: &[Leas
                     BackendFailure::Limited(_, seconds) => i64::from(seconds) * 1_000,
                     _ => backoff::PAUSE_MS,
                 };
-                pause(platform, &mut statements, first, backend, failure.code(), wait_ms);
+                pause(
+                    platform,
+                    &mut statements,
+                    first,
+                    backend,
+                    failure.code(),
+                    wait_ms,
+                );
                 None
             }
             None => Some(failure.code()),
         },
         Stopped::Database(backend, DatabaseFailure::Unavailable) => {
             wait_ms = backoff::PAUSE_MS;
-            pause(platform, &mut statements, first, backend, "database_unavailable", wait_ms);
+            pause(
+                platform,
+                &mut statements,
+                first,
+                backend,
+                "database_unavailable",
+                wait_ms,
+            );
             None
         }
         Stopped::Database(_, failure) => Some(failure.code()),
@@ -466,19 +560,35 @@ async fn give_up<P: Platform>(platform: &P, context: &Context<'_>, group: &[Leas
                 _ => Park::TooManyFailures,
             };
             statements.extend(first.parked(reason.code()));
-            platform.emit(&Event::MirrorParked { subject: subject.as_deref(), reason: reason.code() });
+            platform.emit(&Event::MirrorParked {
+                subject: subject.as_deref(),
+                reason: reason.code(),
+            });
             retry = false;
         } else {
             wait_ms = backoff::after_failures(failures, platform.random_u64());
             statements.extend(first.failed(code, wait_ms));
         }
-        platform.emit(&Event::MirrorFailed { subject: subject.as_deref(), code, failures });
+        platform.emit(&Event::MirrorFailed {
+            subject: subject.as_deref(),
+            code,
+            failures,
+        });
     }
     if platform.batch(Store::Proxy, statements).await.is_err() {
         // The lease runs out by itself.
-        platform.emit(&Event::OutboxDelayed { step: "release", code: "database_unavailable" });
+        platform.emit(&Event::OutboxDelayed {
+            step: "release",
+            code: "database_unavailable",
+        });
     }
-    if retry { Disposition::Retry { delay_s: seconds(wait_ms) } } else { Disposition::Ack }
+    if retry {
+        Disposition::Retry {
+            delay_s: seconds(wait_ms),
+        }
+    } else {
+        Disposition::Ack
+    }
 }
 
 fn pause<P: Platform>(
@@ -491,28 +601,43 @@ fn pause<P: Platform>(
 ) {
     statements.extend(lease.untried());
     statements.push(outbox::pause(pause_ms));
-    platform.emit(&Event::MirrorPaused { backend: backend.name(), code, pause_ms });
+    platform.emit(&Event::MirrorPaused {
+        backend: backend.name(),
+        code,
+        pause_ms,
+    });
 }
 
 /// Cron: wakes what nobody woke, pays what is owed, removes what is done.
-pub async fn sweep<P: Platform>(platform: &P, context: &Context<'_>) {
+pub async fn sweep<P: Platform>(platform: &P, context: &Context<'_>, stage: Stage) {
+    if stage == Stage::Off {
+        return;
+    }
     let began_ms = platform.now_ms();
     let due = match platform.batch(Store::Proxy, outbox::due(SWEEP_LIMIT)).await {
         Ok(results) => outbox::parse_due(&results),
         Err(failure) => {
-            platform.emit(&Event::OutboxDelayed { step: "sweep", code: failure.code() });
+            platform.emit(&Event::OutboxDelayed {
+                step: "sweep",
+                code: failure.code(),
+            });
             return;
         }
     };
     for subject in &due {
-        let message = Message::Reconcile { subject: subject.as_str().to_owned() };
+        let message = Message::Reconcile {
+            subject: subject.as_str().to_owned(),
+        };
         if platform.send(&message, 0).await.is_err() {
             // Without the Queue the sweep delivers by itself, as far as it gets.
             reconcile(platform, context, subject).await;
         }
     }
     pay_owed(platform, context).await;
-    let n_purged = platform.batch(Store::Proxy, outbox::purge()).await.map_or(-1, |_| 0);
+    let n_purged = platform
+        .batch(Store::Proxy, outbox::purge())
+        .await
+        .map_or(-1, |_| 0);
     platform.emit(&Event::SweepDone {
         n_woken: due.len(),
         n_purged,
@@ -521,7 +646,8 @@ pub async fn sweep<P: Platform>(platform: &P, context: &Context<'_>) {
 }
 
 async fn pay_owed<P: Platform>(platform: &P, context: &Context<'_>) {
-    let statement = crate::ports::Statement::new(target::SELECT_OWED, vec![EFFECTS_PER_SWEEP.into()]);
+    let statement =
+        crate::ports::Statement::new(target::SELECT_OWED, vec![EFFECTS_PER_SWEEP.into()]);
     let Ok(results) = platform.batch(Store::Mgpass, vec![statement]).await else {
         return;
     };
@@ -540,5 +666,7 @@ async fn pay_owed<P: Platform>(platform: &P, context: &Context<'_>) {
 }
 
 fn seconds(milliseconds: i64) -> u32 {
-    u32::try_from((milliseconds + 999) / 1_000).unwrap_or(1).clamp(1, 43_200)
+    u32::try_from((milliseconds + 999) / 1_000)
+        .unwrap_or(1)
+        .clamp(1, 43_200)
 }

@@ -197,7 +197,10 @@ mod tests {
         assert_eq!(uid(None, None).as_deref(), Some("uid2"));
         assert_eq!(uid(Some("other"), None).as_deref(), Some("uid2"));
         let old = interaction_uid("_interaction=5SX83Dvw5U63rZr6xs5Nk", None, None);
-        assert_eq!(old.map(|uid| uid.0).as_deref(), Some("5SX83Dvw5U63rZr6xs5Nk"));
+        assert_eq!(
+            old.map(|uid| uid.0).as_deref(),
+            Some("5SX83Dvw5U63rZr6xs5Nk")
+        );
         assert!(interaction_uid("_interaction={broken", None, None).is_none());
         assert!(interaction_uid("_session=x", None, None).is_none());
     }
@@ -221,7 +224,12 @@ mod tests {
 
     #[test]
     fn forwarding_headers_of_the_client_are_dropped() {
-        for name in ["forwarded", "x-forwarded-for", "x-forwarded-host", "x-proxy-secret"] {
+        for name in [
+            "forwarded",
+            "x-forwarded-for",
+            "x-forwarded-host",
+            "x-proxy-secret",
+        ] {
             assert!(is_dropped_header(name), "{name}");
         }
         assert!(!is_dropped_header("x-forward"));

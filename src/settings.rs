@@ -63,7 +63,10 @@ pub struct SettingFault {
 
 impl Settings {
     pub fn read(lookup: impl Fn(&str) -> Option<String>) -> Self {
-        let mut reader = Reader { lookup, faults: Vec::new() };
+        let mut reader = Reader {
+            lookup,
+            faults: Vec::new(),
+        };
         let logto_origin = reader.origin("LOGTO_ORIGIN");
         let migration = reader.migration(&logto_origin);
         let origin_secret = reader.optional("ORIGIN_SECRET").map(Secret);
@@ -125,7 +128,9 @@ impl<F: Fn(&str) -> Option<String>> Reader<F> {
     }
 
     fn optional(&mut self, name: &'static str) -> Option<String> {
-        (self.lookup)(name).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty())
+        (self.lookup)(name)
+            .map(|value| value.trim().to_owned())
+            .filter(|value| !value.is_empty())
     }
 
     fn required(&mut self, name: &'static str) -> String {
@@ -139,15 +144,23 @@ impl<F: Fn(&str) -> Option<String>> Reader<F> {
     fn origin(&mut self, name: &'static str) -> String {
         let value = self.required(name);
         let value = value.trim_end_matches('/');
-        let host = value.strip_prefix("https://").or_else(|| value.strip_prefix("http://"));
-        if !value.is_empty() && host.is_none_or(|host| host.is_empty() || host.contains(['/', '?', '#'])) {
+        let host = value
+            .strip_prefix("https://")
+            .or_else(|| value.strip_prefix("http://"));
+        if !value.is_empty()
+            && host.is_none_or(|host| host.is_empty() || host.contains(['/', '?', '#']))
+        {
             self.fault(name, "not_an_origin");
         }
         value.to_owned()
     }
 
     fn list(&mut self, name: &'static str) -> Vec<String> {
-        self.required(name).split(',').map(|item| item.trim().to_owned()).filter(|item| !item.is_empty()).collect()
+        self.required(name)
+            .split(',')
+            .map(|item| item.trim().to_owned())
+            .filter(|item| !item.is_empty())
+            .collect()
     }
 
     fn number(&mut self, name: &'static str, absent: u32) -> u32 {
@@ -210,7 +223,11 @@ mod tests {
 
     fn read(changes: &[(&str, &str)]) -> Settings {
         Settings::read(|name| {
-            let found = |list: &[(&str, &str)]| list.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
+            let found = |list: &[(&str, &str)]| {
+                list.iter()
+                    .find(|(key, _)| *key == name)
+                    .map(|(_, value)| (*value).to_owned())
+            };
             found(changes).or_else(|| found(GOOD))
         })
     }
@@ -235,7 +252,16 @@ mod tests {
             ("SOCIAL_PROVIDERS", "google"),
         ]);
         let names: Vec<_> = settings.faults.iter().map(|fault| fault.name).collect();
-        assert_eq!(names, ["LOGTO_CLIENT_ID", "MGPASS_ORIGIN", "SOCIAL_PROVIDERS", "EMAIL_VERIFIED", "DELETIONS_PER_HOUR"]);
+        assert_eq!(
+            names,
+            [
+                "LOGTO_CLIENT_ID",
+                "MGPASS_ORIGIN",
+                "SOCIAL_PROVIDERS",
+                "EMAIL_VERIFIED",
+                "DELETIONS_PER_HOUR"
+            ]
+        );
         assert!(settings.migration.is_none());
         assert_eq!(settings.logto_origin, "http://127.0.0.1:9001");
     }

@@ -1,3 +1,55 @@
+//! The platform's entry points. They decide nothing: each reads the bindings,
+//! calls one flow and hands back what it says.
+
+mod config;
+mod console;
+mod crypto;
+mod d1;
+mod exchange;
+mod fetch;
+mod kv;
+mod platform;
+mod queue;
+
 use worker::event;
+
+use crate::relay;
+
+use self::config::Deployment;
+use self::platform::WorkerPlatform;
+
+#[event(start)]
+fn start() {
+    console_error_panic_hook::set_once();
+}
+
 #[event(fetch)]
-async fn fetch(_r: web_sys::Request, _e: worker::Env, _c: worker::Context) -> worker::Result<web_sys::Response> { Ok(web_sys::Response::new()?) }
+async fn on_fetch(
+    request: web_sys::Request,
+    env: worker::Env,
+    worker_context: worker::Context,
+) -> worker::Result<web_sys::Response> {
+    fetch::serve(request, env, worker_context).await
+}
+
+#[event(queue)]
+async fn on_queue(
+    batch: worker::MessageBatch<relay::Message>,
+    env: worker::Env,
+    _: worker::Context,
+) -> worker::Result<()> {
+    let deployment = Deployment::of(&env);
+    let platform = WorkerPlatform::new(env);
+    queue::deliver(&platform, &deployment, &batch).await;
+    Ok(())
+}
+
+#[event(scheduled)]
+async fn on_cron(_: worker::ScheduledEvent, env: worker::Env, _: worker::ScheduleContext) {
+    let deployment = Deployment::of(&env);
+    let platform = WorkerPlatform::new(env);
+    let flags = crate::snapshot::read(&platform, &deployment.isolate).await;
+    if let Some(context) = deployment.context() {
+        relay::sweep(&platform, &context, flags.stage).await;
+    }
+}

@@ -27,25 +27,41 @@ pub fn json_answer(body: String, if_none_match: Option<&str>, request_id: &str) 
         ("etag", etag.clone()),
     ];
     if if_none_match.is_some_and(|list| names_etag(list, &etag)) {
-        return Answer { status: 304, headers, body: String::new() };
+        return Answer {
+            status: 304,
+            headers,
+            body: String::new(),
+        };
     }
     headers.push(("content-type", "application/json; charset=utf-8".to_owned()));
-    Answer { status: 200, headers, body }
+    Answer {
+        status: 200,
+        headers,
+        body,
+    }
 }
 
 /// A refusal that mgPass gave to its own token, in Logto's error shape.
 pub fn error_answer(status: u16, request_id: &str) -> Answer {
     let body = match status {
-        403 => r#"{"code":"auth.forbidden","message":"Forbidden. Please check your user roles and permissions."}"#,
+        403 => {
+            r#"{"code":"auth.forbidden","message":"Forbidden. Please check your user roles and permissions."}"#
+        }
         404 => r#"{"code":"entity.not_found","message":"The resource does not exist."}"#,
-        _ => r#"{"code":"auth.unauthorized","message":"Unauthorized. Please check credentials and its scope."}"#,
+        _ => {
+            r#"{"code":"auth.unauthorized","message":"Unauthorized. Please check credentials and its scope."}"#
+        }
     };
     let headers = vec![
         ("vary", "Accept-Encoding, Origin".to_owned()),
         ("logto-core-request-id", request_id.to_owned()),
         ("content-type", "application/json; charset=utf-8".to_owned()),
     ];
-    Answer { status, headers, body: body.to_owned() }
+    Answer {
+        status,
+        headers,
+        body: body.to_owned(),
+    }
 }
 
 /// Logto's: length in hex, a dash, 27 characters of base64 SHA-1.
@@ -56,7 +72,9 @@ fn etag(body: &str) -> String {
 
 /// Weak comparison, as If-None-Match asks for.
 fn names_etag(list: &str, etag: &str) -> bool {
-    list.split(',').map(str::trim).any(|item| item == "*" || item.strip_prefix("W/").unwrap_or(item) == etag)
+    list.split(',')
+        .map(str::trim)
+        .any(|item| item == "*" || item.strip_prefix("W/").unwrap_or(item) == etag)
 }
 
 #[cfg(test)]
@@ -74,7 +92,12 @@ mod tests {
 
     #[test]
     fn a_client_that_has_the_body_gets_304() {
-        for list in [ETAG.to_owned(), format!("W/{ETAG}"), format!("\"x\", {ETAG}"), "*".to_owned()] {
+        for list in [
+            ETAG.to_owned(),
+            format!("W/{ETAG}"),
+            format!("\"x\", {ETAG}"),
+            "*".to_owned(),
+        ] {
             let answer = json_answer(BODY.to_owned(), Some(&list), "r1");
             assert_eq!((answer.status, answer.body.as_str()), (304, ""), "{list}");
         }

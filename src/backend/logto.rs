@@ -22,16 +22,24 @@ pub struct InteractionHeaders {
 
 /// # Errors
 /// On anything but a user or the JSON 404 of a missing one; a routing 404 is plain text.
-pub async fn user<P: Platform>(platform: &P, context: &Context<'_>, id: &UserId) -> Result<LogtoState, BackendFailure> {
+pub async fn user<P: Platform>(
+    platform: &P,
+    context: &Context<'_>,
+    id: &UserId,
+) -> Result<LogtoState, BackendFailure> {
     let path = format!("/api/users/{}", encode(id));
     let answer = with_credential(platform, context, &path).await?;
     match answer.status {
         200 => {
-            let user = LogtoUser::parse(&answer.body).map_err(|_| BackendFailure::OutOfContract(BACKEND))?;
+            let user = LogtoUser::parse(&answer.body)
+                .map_err(|_| BackendFailure::OutOfContract(BACKEND))?;
             if user.id != *id {
                 return Err(BackendFailure::OutOfContract(BACKEND));
             }
-            Ok(LogtoState::Present { user: Box::new(user), json: answer.body })
+            Ok(LogtoState::Present {
+                user: Box::new(user),
+                json: answer.body,
+            })
         }
         404 if is_entity_not_found(&answer) => Ok(LogtoState::Gone),
         _ => Err(BackendFailure::of_status(BACKEND, &answer)),
@@ -79,9 +87,16 @@ pub async fn token_subject<P: Platform>(
 
 /// # Errors
 /// When Logto does not hand out its key set.
-pub async fn jwks<P: Platform>(platform: &P, context: &Context<'_>) -> Result<CallAnswer, BackendFailure> {
+pub async fn jwks<P: Platform>(
+    platform: &P,
+    context: &Context<'_>,
+) -> Result<CallAnswer, BackendFailure> {
     let answer = get(platform, context, "/oidc/jwks", vec![]).await?;
-    if answer.is_success() { Ok(answer) } else { Err(BackendFailure::of_status(BACKEND, &answer)) }
+    if answer.is_success() {
+        Ok(answer)
+    } else {
+        Err(BackendFailure::of_status(BACKEND, &answer))
+    }
 }
 
 async fn get<P: Platform>(
@@ -98,11 +113,18 @@ async fn get<P: Platform>(
         body: None,
         deadline_ms: DEADLINE_MS,
     };
-    platform.call(call).await.map_err(|failure| BackendFailure::of_call(BACKEND, failure))
+    platform
+        .call(call)
+        .await
+        .map_err(|failure| BackendFailure::of_call(BACKEND, failure))
 }
 
 /// With the proxy's own token; a refused one is fetched anew, once.
-async fn with_credential<P: Platform>(platform: &P, context: &Context<'_>, path: &str) -> Result<CallAnswer, BackendFailure> {
+async fn with_credential<P: Platform>(
+    platform: &P,
+    context: &Context<'_>,
+    path: &str,
+) -> Result<CallAnswer, BackendFailure> {
     for is_last_try in [false, true] {
         let token = credential(platform, context).await?;
         let headers = vec![("authorization", Secret(format!("Bearer {}", token.0)))];
@@ -115,7 +137,10 @@ async fn with_credential<P: Platform>(platform: &P, context: &Context<'_>, path:
     Err(BackendFailure::Unauthorized(BACKEND))
 }
 
-async fn credential<P: Platform>(platform: &P, context: &Context<'_>) -> Result<Secret<String>, BackendFailure> {
+async fn credential<P: Platform>(
+    platform: &P,
+    context: &Context<'_>,
+) -> Result<Secret<String>, BackendFailure> {
     if let Some(token) = context.isolate.own_token(BACKEND, platform.now_ms()) {
         return Ok(token);
     }
@@ -131,7 +156,10 @@ async fn credential<P: Platform>(platform: &P, context: &Context<'_>) -> Result<
         url: format!("{}/oidc/token", context.settings.logto_origin),
         headers: vec![
             ("authorization", super::basic(client)),
-            ("content-type", Secret("application/x-www-form-urlencoded".to_owned())),
+            (
+                "content-type",
+                Secret("application/x-www-form-urlencoded".to_owned()),
+            ),
         ],
         body: Some(Secret(body)),
         deadline_ms: DEADLINE_MS,

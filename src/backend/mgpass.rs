@@ -70,7 +70,9 @@ pub async fn user<P: Platform>(
 ) -> Result<Found<ApiUser>, BackendFailure> {
     let path = format!("/api/users/{}", super::encode(id.as_str()));
     let answer = read(platform, context, caller, &path, deadline_ms).await?;
-    found(caller, &answer, |body| parse_user(body).filter(|user| user.id == id.as_str()))
+    found(caller, &answer, |body| {
+        parse_user(body).filter(|user| user.id == id.as_str())
+    })
 }
 
 /// # Errors
@@ -92,9 +94,25 @@ pub async fn identities<P: Platform>(
 ///
 /// # Errors
 /// When the call must be made again later.
-pub async fn revoke_all<P: Platform>(platform: &P, context: &Context<'_>, id: &UserId) -> Result<(), BackendFailure> {
-    let path = format!("/api/users/{}/sessions/revoke-all", super::encode(id.as_str()));
-    let answer = send(platform, context, &Caller::Proxy, "POST", &path, Some("{}"), DEADLINE_MS).await?;
+pub async fn revoke_all<P: Platform>(
+    platform: &P,
+    context: &Context<'_>,
+    id: &UserId,
+) -> Result<(), BackendFailure> {
+    let path = format!(
+        "/api/users/{}/sessions/revoke-all",
+        super::encode(id.as_str())
+    );
+    let answer = send(
+        platform,
+        context,
+        &Caller::Proxy,
+        "POST",
+        &path,
+        Some("{}"),
+        DEADLINE_MS,
+    )
+    .await?;
     match answer.status {
         200..=299 | 404 => Ok(()),
         _ => Err(BackendFailure::of_status(BACKEND, &answer)),
@@ -103,7 +121,10 @@ pub async fn revoke_all<P: Platform>(platform: &P, context: &Context<'_>, id: &U
 
 /// # Errors
 /// When mgPass does not hand out its key set.
-pub async fn jwks<P: Platform>(platform: &P, context: &Context<'_>) -> Result<CallAnswer, BackendFailure> {
+pub async fn jwks<P: Platform>(
+    platform: &P,
+    context: &Context<'_>,
+) -> Result<CallAnswer, BackendFailure> {
     let endpoints = endpoints(platform, context).await?;
     get(platform, endpoints.jwks.clone()).await
 }
@@ -114,7 +135,9 @@ fn found<T>(
     parse: impl Fn(&str) -> Option<T>,
 ) -> Result<Found<T>, BackendFailure> {
     match (answer.status, caller) {
-        (200, _) => parse(&answer.body).map(Found::Yes).ok_or(BackendFailure::OutOfContract(BACKEND)),
+        (200, _) => parse(&answer.body)
+            .map(Found::Yes)
+            .ok_or(BackendFailure::OutOfContract(BACKEND)),
         // The code beside it is `invalid_request`: the status decides.
         (404, _) => Ok(Found::No),
         (401 | 403, Caller::Client(_)) => Ok(Found::NotAllowed(answer.status)),
@@ -159,7 +182,10 @@ async fn send<P: Platform>(
             body: body.map(|body| Secret(body.to_owned())),
             deadline_ms,
         };
-        let answer = platform.call(call).await.map_err(|failure| BackendFailure::of_call(BACKEND, failure))?;
+        let answer = platform
+            .call(call)
+            .await
+            .map_err(|failure| BackendFailure::of_call(BACKEND, failure))?;
         if answer.status != 401 || is_last_try || matches!(caller, Caller::Client(_)) {
             return Ok(answer);
         }
@@ -169,12 +195,29 @@ async fn send<P: Platform>(
 }
 
 async fn get<P: Platform>(platform: &P, url: String) -> Result<CallAnswer, BackendFailure> {
-    let call = Call { backend: BACKEND, method: "GET", url, headers: vec![], body: None, deadline_ms: DEADLINE_MS };
-    let answer = platform.call(call).await.map_err(|failure| BackendFailure::of_call(BACKEND, failure))?;
-    if answer.is_success() { Ok(answer) } else { Err(BackendFailure::of_status(BACKEND, &answer)) }
+    let call = Call {
+        backend: BACKEND,
+        method: "GET",
+        url,
+        headers: vec![],
+        body: None,
+        deadline_ms: DEADLINE_MS,
+    };
+    let answer = platform
+        .call(call)
+        .await
+        .map_err(|failure| BackendFailure::of_call(BACKEND, failure))?;
+    if answer.is_success() {
+        Ok(answer)
+    } else {
+        Err(BackendFailure::of_status(BACKEND, &answer))
+    }
 }
 
-async fn credential<P: Platform>(platform: &P, context: &Context<'_>) -> Result<Secret<String>, BackendFailure> {
+async fn credential<P: Platform>(
+    platform: &P,
+    context: &Context<'_>,
+) -> Result<Secret<String>, BackendFailure> {
     let client = match &context.settings.mgpass_credential {
         MgpassCredential::Token(token) => return Ok(token.clone()),
         MgpassCredential::Client(client) => client,
@@ -189,9 +232,15 @@ async fn credential<P: Platform>(platform: &P, context: &Context<'_>) -> Result<
         url: endpoints.token.clone(),
         headers: vec![
             ("authorization", super::basic(client)),
-            ("content-type", Secret("application/x-www-form-urlencoded".to_owned())),
+            (
+                "content-type",
+                Secret("application/x-www-form-urlencoded".to_owned()),
+            ),
         ],
-        body: Some(Secret(super::form(&[("grant_type", "client_credentials"), ("scope", "mgpass:admin")]))),
+        body: Some(Secret(super::form(&[
+            ("grant_type", "client_credentials"),
+            ("scope", "mgpass:admin"),
+        ]))),
         deadline_ms: DEADLINE_MS,
     };
     super::fetch_own_token(platform, context, call).await
@@ -199,7 +248,10 @@ async fn credential<P: Platform>(platform: &P, context: &Context<'_>) -> Result<
 
 /// By discovery, since the paths change between editions. The issuer it names must
 /// be the one we trust (RFC 8414 3.3).
-async fn endpoints<P: Platform>(platform: &P, context: &Context<'_>) -> Result<Arc<MgpassEndpoints>, BackendFailure> {
+async fn endpoints<P: Platform>(
+    platform: &P,
+    context: &Context<'_>,
+) -> Result<Arc<MgpassEndpoints>, BackendFailure> {
     if let Some(endpoints) = context.isolate.mgpass_endpoints() {
         return Ok(endpoints);
     }
@@ -209,14 +261,20 @@ async fn endpoints<P: Platform>(platform: &P, context: &Context<'_>) -> Result<A
         token_endpoint: String,
         jwks_uri: String,
     }
-    let url = format!("{}/.well-known/openid-configuration", context.settings.mgpass_origin);
+    let url = format!(
+        "{}/.well-known/openid-configuration",
+        context.settings.mgpass_origin
+    );
     let answer = get(platform, url).await?;
     let discovery: Discovery =
         serde_json::from_str(&answer.body).map_err(|_| BackendFailure::OutOfContract(BACKEND))?;
     if discovery.issuer != context.settings.mgpass_issuer {
         return Err(BackendFailure::OutOfContract(BACKEND));
     }
-    let endpoints = Arc::new(MgpassEndpoints { token: discovery.token_endpoint, jwks: discovery.jwks_uri });
+    let endpoints = Arc::new(MgpassEndpoints {
+        token: discovery.token_endpoint,
+        jwks: discovery.jwks_uri,
+    });
     context.isolate.set_mgpass_endpoints(Arc::clone(&endpoints));
     Ok(endpoints)
 }
@@ -246,7 +304,9 @@ pub fn parse_user(json: &str) -> Option<ApiUser> {
         phone: wire.phone,
         name: wire.name,
         avatar: wire.avatar_url,
-        custom_data: wire.custom_data.map_or_else(|| "{}".to_owned(), |data| data.get().to_owned()),
+        custom_data: wire
+            .custom_data
+            .map_or_else(|| "{}".to_owned(), |data| data.get().to_owned()),
         is_suspended: wire.is_suspended,
         created_at_s: wire.created_at.seconds()?,
         last_sign_in_at_s: match wire.last_sign_in_at {
@@ -288,7 +348,9 @@ impl Instant {
             Self::Seconds(seconds) => Some(*seconds),
             Self::Iso(text) => {
                 let format = &time::format_description::well_known::Rfc3339;
-                time::OffsetDateTime::parse(text, format).ok().map(time::OffsetDateTime::unix_timestamp)
+                time::OffsetDateTime::parse(text, format)
+                    .ok()
+                    .map(time::OffsetDateTime::unix_timestamp)
             }
         }
     }

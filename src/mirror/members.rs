@@ -18,7 +18,9 @@ impl Members {
     }
 
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.iter().find(|(key, _)| *key == name).map(|(_, text)| text)
+        self.iter()
+            .find(|(key, _)| *key == name)
+            .map(|(_, text)| text)
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
@@ -94,13 +96,21 @@ pub fn same_json(one: &str, other: &str) -> bool {
 
 fn same_value(one: &Value, other: &Value) -> bool {
     match (one, other) {
-        (Value::Number(one), Value::Number(other)) => one == other || one.as_f64() == other.as_f64(),
+        (Value::Number(one), Value::Number(other)) => {
+            one == other || one.as_f64() == other.as_f64()
+        }
         (Value::Array(one), Value::Array(other)) => {
-            one.len() == other.len() && one.iter().zip(other).all(|(one, other)| same_value(one, other))
+            one.len() == other.len()
+                && one
+                    .iter()
+                    .zip(other)
+                    .all(|(one, other)| same_value(one, other))
         }
         (Value::Object(one), Value::Object(other)) => {
             one.len() == other.len()
-                && one.iter().all(|(key, value)| other.get(key).is_some_and(|other| same_value(value, other)))
+                && one.iter().all(|(key, value)| {
+                    other.get(key).is_some_and(|other| same_value(value, other))
+                })
         }
         _ => one == other,
     }
@@ -129,7 +139,10 @@ mod tests {
 
     #[test]
     fn strings_are_quoted_as_javascript_quotes_them() {
-        assert_eq!(quote("é\u{1}\n\u{2028}/\u{7f}"), "\"é\\u0001\\n\u{2028}/\u{7f}\"");
+        assert_eq!(
+            quote("é\u{1}\n\u{2028}/\u{7f}"),
+            "\"é\\u0001\\n\u{2028}/\u{7f}\""
+        );
     }
 
     #[test]

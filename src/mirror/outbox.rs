@@ -35,83 +35,145 @@ macro_rules! sequence {
 
 const OPEN: &str = concat!(
     "INSERT INTO intents (id, subject, interaction, operation, opened_at, expires_at) ",
-    "VALUES (?1, coalesce(?2, (SELECT subject FROM interactions WHERE uid = ?3)), ?3, ?4, ", now!(), ", ", now!(), " + 60000) ",
+    "VALUES (?1, coalesce(?2, (SELECT subject FROM interactions WHERE uid = ?3)), ?3, ?4, ",
+    now!(),
+    ", ",
+    now!(),
+    " + 60000) ",
     "ON CONFLICT (id) DO NOTHING"
 );
 const SUBJECT_OF_INTENT: &str = "SELECT subject FROM intents WHERE id = ?1";
 const NEXT: &str = "UPDATE counters SET value = value + 1 WHERE name = 'sequence'";
 const SETTLE: &str = concat!(
     "INSERT INTO intents (id, subject, interaction, operation, opened_at, expires_at, settled, status) ",
-    "VALUES (?1, coalesce(?2, (SELECT subject FROM interactions WHERE uid = ?3)), ?3, ?4, ", now!(), ", ", now!(), ", ", sequence!(), ", ?5) ",
+    "VALUES (?1, coalesce(?2, (SELECT subject FROM interactions WHERE uid = ?3)), ?3, ?4, ",
+    now!(),
+    ", ",
+    now!(),
+    ", ",
+    sequence!(),
+    ", ?5) ",
     "ON CONFLICT (id) DO UPDATE SET settled = excluded.settled, status = excluded.status, ",
     "subject = coalesce(excluded.subject, intents.subject), discharged_at = NULL"
 );
 const LEARN: &str = concat!(
-    "INSERT INTO interactions (uid, subject, learned_at) VALUES (?1, ?2, ", now!(), ") ",
+    "INSERT INTO interactions (uid, subject, learned_at) VALUES (?1, ?2, ",
+    now!(),
+    ") ",
     "ON CONFLICT (uid) DO UPDATE SET subject = excluded.subject, learned_at = excluded.learned_at"
 );
-const LEARN_INTENTS: &str = "UPDATE intents SET subject = ?2 WHERE interaction = ?1 AND subject IS NULL";
+const LEARN_INTENTS: &str =
+    "UPDATE intents SET subject = ?2 WHERE interaction = ?1 AND subject IS NULL";
 const LINK: &str = concat!(
-    "INSERT INTO interactions (uid, subject, learned_at) SELECT ?2, subject, ", now!(), " FROM interactions WHERE uid = ?1 ",
+    "INSERT INTO interactions (uid, subject, learned_at) SELECT ?2, subject, ",
+    now!(),
+    " FROM interactions WHERE uid = ?1 ",
     "ON CONFLICT (uid) DO NOTHING"
 );
 const SUBJECT_OF_INTERACTION: &str = "SELECT subject FROM interactions WHERE uid = ?1";
 /// No user came of it: the interaction, asked after the settling, knows nobody.
 const NOBODY: &str = concat!(
-    "UPDATE intents SET discharged_at = ", now!(), " WHERE id = ?1 AND subject IS NULL AND settled IS NOT NULL"
+    "UPDATE intents SET discharged_at = ",
+    now!(),
+    " WHERE id = ?1 AND subject IS NULL AND settled IS NOT NULL"
 );
-const RAISE_EPOCH: &str = "UPDATE counters SET value = value + 1 WHERE name IN ('epoch', 'unrecorded')";
+const RAISE_EPOCH: &str =
+    "UPDATE counters SET value = value + 1 WHERE name IN ('epoch', 'unrecorded')";
 const FENCE: &str = concat!(
     "SELECT (SELECT value FROM counters WHERE name = 'epoch') AS epoch, ",
     "EXISTS (SELECT 1 FROM intents WHERE subject = ?1 AND (discharged_at IS NULL OR discharged_at >= ?2 - 2000)) AS fenced, ",
     "(SELECT holder FROM authority) AS authority"
 );
 const LEASE: &str = concat!(
-    "INSERT INTO subjects (subject, lease_holder, lease_until) VALUES (?1, ?2, ", now!(), " + 30000) ",
+    "INSERT INTO subjects (subject, lease_holder, lease_until) VALUES (?1, ?2, ",
+    now!(),
+    " + 30000) ",
     "ON CONFLICT (subject) DO UPDATE SET lease_holder = excluded.lease_holder, lease_until = excluded.lease_until ",
-    "WHERE subjects.lease_until < ", now!()
+    "WHERE subjects.lease_until < ",
+    now!()
 );
 const STANDING: &str = concat!(
-    "SELECT ", now!(), " AS now, ", sequence!(), " AS ticket, (SELECT value FROM counters WHERE name = 'epoch') AS epoch, ",
+    "SELECT ",
+    now!(),
+    " AS now, ",
+    sequence!(),
+    " AS ticket, (SELECT value FROM counters WHERE name = 'epoch') AS epoch, ",
     "(SELECT holder FROM authority) AS authority, (SELECT value FROM counters WHERE name = 'paused_until') AS paused_until, ",
     "lease_holder = ?2 AS held, failures FROM subjects WHERE subject = ?1"
 );
-const COVERED: &str = "SELECT operation, status, settled FROM intents WHERE subject = ?1 AND discharged_at IS NULL";
+const COVERED: &str =
+    "SELECT operation, status, settled FROM intents WHERE subject = ?1 AND discharged_at IS NULL";
 const DISCHARGE_SETTLED: &str = concat!(
-    "UPDATE intents SET discharged_at = ", now!(), " WHERE subject = ?1 AND discharged_at IS NULL ",
+    "UPDATE intents SET discharged_at = ",
+    now!(),
+    " WHERE subject = ?1 AND discharged_at IS NULL ",
     "AND settled IS NOT NULL AND settled <= ?2"
 );
 const PASS_EXPIRED: &str = concat!(
     "UPDATE intents SET passes = passes + 1, ",
-    "discharged_at = CASE WHEN opened_at + 900000 <= ?2 THEN ", now!(), " END ",
+    "discharged_at = CASE WHEN opened_at + 900000 <= ?2 THEN ",
+    now!(),
+    " END ",
     "WHERE subject = ?1 AND discharged_at IS NULL AND settled IS NULL AND expires_at <= ?2"
 );
 const RELEASE_DONE: &str = concat!(
     "UPDATE subjects SET lease_until = 0, failures = 0, retry_at = NULL, parked = NULL, parked_at = NULL, ",
-    "last_ticket = ?3, last_outcome = ?4, last_at = ", now!(), " WHERE subject = ?1 AND lease_holder = ?2"
+    "last_ticket = ?3, last_outcome = ?4, last_at = ",
+    now!(),
+    " WHERE subject = ?1 AND lease_holder = ?2"
 );
 const RELEASE_FAILED: &str = concat!(
-    "UPDATE subjects SET lease_until = 0, failures = failures + 1, retry_at = ", now!(), " + ?3, last_outcome = ?4, ",
-    "last_at = ", now!(), " WHERE subject = ?1 AND lease_holder = ?2"
+    "UPDATE subjects SET lease_until = 0, failures = failures + 1, retry_at = ",
+    now!(),
+    " + ?3, last_outcome = ?4, ",
+    "last_at = ",
+    now!(),
+    " WHERE subject = ?1 AND lease_holder = ?2"
 );
 const RELEASE_PARKED: &str = concat!(
-    "UPDATE subjects SET lease_until = 0, retry_at = NULL, parked = ?3, parked_at = ", now!(), ", last_outcome = 'parked', ",
-    "last_at = ", now!(), " WHERE subject = ?1 AND lease_holder = ?2"
+    "UPDATE subjects SET lease_until = 0, retry_at = NULL, parked = ?3, parked_at = ",
+    now!(),
+    ", last_outcome = 'parked', ",
+    "last_at = ",
+    now!(),
+    " WHERE subject = ?1 AND lease_holder = ?2"
 );
-const RELEASE_UNTRIED: &str = "UPDATE subjects SET lease_until = 0 WHERE subject = ?1 AND lease_holder = ?2";
-const PAUSE: &str = concat!("UPDATE counters SET value = max(value, ", now!(), " + ?1) WHERE name = 'paused_until'");
+const RELEASE_UNTRIED: &str =
+    "UPDATE subjects SET lease_until = 0 WHERE subject = ?1 AND lease_holder = ?2";
+const PAUSE: &str = concat!(
+    "UPDATE counters SET value = max(value, ",
+    now!(),
+    " + ?1) WHERE name = 'paused_until'"
+);
 const CATCH_UP: &str = "UPDATE counters SET value = max(value, ?1) WHERE name = 'sequence'";
 const DUE: &str = concat!(
     "SELECT DISTINCT i.subject AS subject FROM intents i LEFT JOIN subjects s ON s.subject = i.subject ",
     "WHERE i.subject IS NOT NULL AND i.discharged_at IS NULL ",
-    "AND s.parked IS NULL AND coalesce(s.lease_until, 0) < ", now!(), " AND coalesce(s.retry_at, 0) <= ", now!(), " ",
-    "AND ( i.settled IS NOT NULL OR (i.expires_at <= ", now!(), " AND (i.passes = 0 OR i.opened_at + 900000 <= ", now!(), ")) ) LIMIT ?1"
+    "AND s.parked IS NULL AND coalesce(s.lease_until, 0) < ",
+    now!(),
+    " AND coalesce(s.retry_at, 0) <= ",
+    now!(),
+    " ",
+    "AND ( i.settled IS NOT NULL OR (i.expires_at <= ",
+    now!(),
+    " AND (i.passes = 0 OR i.opened_at + 900000 <= ",
+    now!(),
+    ")) ) LIMIT ?1"
 );
-const PURGE_INTENTS: &str = concat!("DELETE FROM intents WHERE discharged_at < ", now!(), " - 60000");
-const PURGE_INTERACTIONS: &str = concat!("DELETE FROM interactions WHERE learned_at < ", now!(), " - 7200000");
+const PURGE_INTENTS: &str = concat!(
+    "DELETE FROM intents WHERE discharged_at < ",
+    now!(),
+    " - 60000"
+);
+const PURGE_INTERACTIONS: &str = concat!(
+    "DELETE FROM interactions WHERE learned_at < ",
+    now!(),
+    " - 7200000"
+);
 const BACKLOG: &str = concat!(
     "SELECT count(*) AS n_open, sum(settled IS NULL) AS n_unsettled, sum(subject IS NULL) AS n_unresolved, ",
-    now!(), " - min(opened_at) AS oldest_ms, (SELECT value FROM counters WHERE name = 'epoch') AS epoch, ",
+    now!(),
+    " - min(opened_at) AS oldest_ms, (SELECT value FROM counters WHERE name = 'epoch') AS epoch, ",
     "(SELECT value FROM counters WHERE name = 'unrecorded') AS unrecorded, (SELECT holder FROM authority) AS authority, ",
     "(SELECT count(*) FROM subjects WHERE parked IS NOT NULL) AS n_parked ",
     "FROM intents WHERE discharged_at IS NULL"
@@ -119,9 +181,32 @@ const BACKLOG: &str = concat!(
 
 /// Every string above, for the test that prepares each one against the schema.
 pub const ALL_SQL: &[&str] = &[
-    OPEN, SUBJECT_OF_INTENT, NEXT, SETTLE, LEARN, LEARN_INTENTS, LINK, SUBJECT_OF_INTERACTION, NOBODY, RAISE_EPOCH, FENCE,
-    LEASE, STANDING, COVERED, DISCHARGE_SETTLED, PASS_EXPIRED, RELEASE_DONE, RELEASE_FAILED, RELEASE_PARKED,
-    RELEASE_UNTRIED, PAUSE, CATCH_UP, DUE, PURGE_INTENTS, PURGE_INTERACTIONS, BACKLOG,
+    OPEN,
+    SUBJECT_OF_INTENT,
+    NEXT,
+    SETTLE,
+    LEARN,
+    LEARN_INTENTS,
+    LINK,
+    SUBJECT_OF_INTERACTION,
+    NOBODY,
+    RAISE_EPOCH,
+    FENCE,
+    LEASE,
+    STANDING,
+    COVERED,
+    DISCHARGE_SETTLED,
+    PASS_EXPIRED,
+    RELEASE_DONE,
+    RELEASE_FAILED,
+    RELEASE_PARKED,
+    RELEASE_UNTRIED,
+    PAUSE,
+    CATCH_UP,
+    DUE,
+    PURGE_INTENTS,
+    PURGE_INTERACTIONS,
+    BACKLOG,
 ];
 
 /// One write about to happen. The id is the proxy's own, so that opening and
@@ -175,17 +260,31 @@ pub fn parse_subject(results: &[Vec<Row>]) -> Option<UserId> {
 }
 
 pub fn learn(interaction: &InteractionUid, subject: &UserId) -> Vec<Statement> {
-    let values = || vec![Value::from(interaction.as_str()), Value::from(subject.as_str())];
-    vec![Statement::new(LEARN, values()), Statement::new(LEARN_INTENTS, values())]
+    let values = || {
+        vec![
+            Value::from(interaction.as_str()),
+            Value::from(subject.as_str()),
+        ]
+    };
+    vec![
+        Statement::new(LEARN, values()),
+        Statement::new(LEARN_INTENTS, values()),
+    ]
 }
 
 /// One interaction went over into another; whoever is known stays known.
 pub fn link(from: &InteractionUid, to: &InteractionUid) -> Vec<Statement> {
-    vec![Statement::new(LINK, vec![from.as_str().into(), to.as_str().into()])]
+    vec![Statement::new(
+        LINK,
+        vec![from.as_str().into(), to.as_str().into()],
+    )]
 }
 
 pub fn subject_of_interaction(interaction: &InteractionUid) -> Vec<Statement> {
-    vec![Statement::new(SUBJECT_OF_INTERACTION, vec![interaction.as_str().into()])]
+    vec![Statement::new(
+        SUBJECT_OF_INTERACTION,
+        vec![interaction.as_str().into()],
+    )]
 }
 
 /// An acknowledged write was not recorded: nobody is eligible until reconciled anew.
@@ -203,7 +302,10 @@ pub struct Fence {
 /// An intent that was not discharged before the request began fences the read. Two
 /// seconds of margin stand for the clocks of isolate and database.
 pub fn fence(subject: &UserId, request_began_ms: i64) -> Vec<Statement> {
-    vec![Statement::new(FENCE, vec![subject.as_str().into(), request_began_ms.into()])]
+    vec![Statement::new(
+        FENCE,
+        vec![subject.as_str().into(), request_began_ms.into()],
+    )]
 }
 
 pub fn parse_fence(results: &[Vec<Row>]) -> Option<Fence> {
@@ -238,7 +340,10 @@ pub struct Covered {
 pub enum LeaseAnswer {
     Held(Lease),
     Busy,
-    Paused { until_ms: i64, now_ms: i64 },
+    Paused {
+        until_ms: i64,
+        now_ms: i64,
+    },
     /// Logto is not the source of truth: the relay must not write.
     NotAuthority,
 }
@@ -277,7 +382,12 @@ pub fn parse_lease(subject: &UserId, holder: &str, results: &[Vec<Row>]) -> Opti
         failures: integer(row, "failures")?,
         covered: covered
             .iter()
-            .map(|row| Some(Covered { operation: text(row, "operation")?, status: integer(row, "status") }))
+            .map(|row| {
+                Some(Covered {
+                    operation: text(row, "operation")?,
+                    status: integer(row, "status"),
+                })
+            })
             .collect::<Option<_>>()?,
     }))
 }
@@ -334,11 +444,16 @@ pub fn due(limit: i64) -> Vec<Statement> {
 
 pub fn parse_due(results: &[Vec<Row>]) -> Vec<UserId> {
     let rows = results.first().map(Vec::as_slice).unwrap_or_default();
-    rows.iter().filter_map(|row| UserId::parse(&text(row, "subject")?)).collect()
+    rows.iter()
+        .filter_map(|row| UserId::parse(&text(row, "subject")?))
+        .collect()
 }
 
 pub fn purge() -> Vec<Statement> {
-    vec![Statement::new(PURGE_INTENTS, vec![]), Statement::new(PURGE_INTERACTIONS, vec![])]
+    vec![
+        Statement::new(PURGE_INTENTS, vec![]),
+        Statement::new(PURGE_INTERACTIONS, vec![]),
+    ]
 }
 
 pub fn backlog() -> Vec<Statement> {

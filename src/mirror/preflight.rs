@@ -24,18 +24,67 @@ macro_rules! table {
 }
 
 const TABLES: &[Table] = &[
-    table!("users", [
-        "id", "email", "email_verified", "phone", "phone_verified", "name", "avatar", "metadata", "is_suspended",
-        "suspension_reason", "created_at", "last_sign_in_at", "deleted_at",
-    ]),
-    table!("social_identities", ["id", "user_id", "provider", "provider_user_id", "profile_data", "created_at"]),
+    table!(
+        "users",
+        [
+            "id",
+            "email",
+            "email_verified",
+            "phone",
+            "phone_verified",
+            "name",
+            "avatar",
+            "metadata",
+            "is_suspended",
+            "suspension_reason",
+            "created_at",
+            "last_sign_in_at",
+            "deleted_at",
+        ]
+    ),
+    table!(
+        "social_identities",
+        [
+            "id",
+            "user_id",
+            "provider",
+            "provider_user_id",
+            "profile_data",
+            "created_at"
+        ]
+    ),
     table!("roles", ["id", "type", "is_default"]),
     table!("user_roles", ["user_id", "role_id", "created_at"]),
-    table!("audit_logs", [
-        "id", "event_type", "actor_type", "actor_id", "target_type", "target_id", "metadata", "created_at",
-    ]),
-    table!("logto_mirror", ["user_id", "ticket", "epoch", "tombstone", "digest", "residue", "obstacles", "applied_at"]),
-    table!("logto_mirror_effects", ["user_id", "effect", "ticket", "owed_at"]),
+    table!(
+        "audit_logs",
+        [
+            "id",
+            "event_type",
+            "actor_type",
+            "actor_id",
+            "target_type",
+            "target_id",
+            "metadata",
+            "created_at",
+        ]
+    ),
+    table!(
+        "logto_mirror",
+        [
+            "user_id",
+            "ticket",
+            "epoch",
+            "tombstone",
+            "digest",
+            "residue",
+            "obstacles",
+            "applied_at"
+        ]
+    ),
+    table!(
+        "logto_mirror_effects",
+        ["user_id", "effect", "ticket", "owed_at"]
+    ),
 ];
 
 /// Read only: the mirror never writes to it.
@@ -49,16 +98,27 @@ pub struct Difference {
 }
 
 pub fn read() -> Vec<Statement> {
-    TABLES.iter().map(|table| Statement::new(table.sql, vec![])).collect()
+    TABLES
+        .iter()
+        .map(|table| Statement::new(table.sql, vec![]))
+        .collect()
 }
 
 pub fn differences(results: &[Vec<Row>]) -> Vec<Difference> {
-    TABLES.iter().zip(results).flat_map(|(table, rows)| table.differences(rows)).collect()
+    TABLES
+        .iter()
+        .zip(results)
+        .flat_map(|(table, rows)| table.differences(rows))
+        .collect()
 }
 
 impl Table {
     fn differences(&self, rows: &[Row]) -> Vec<Difference> {
-        let difference = |column: &str, code| Difference { table: self.name, column: column.to_owned(), code };
+        let difference = |column: &str, code| Difference {
+            table: self.name,
+            column: column.to_owned(),
+            code,
+        };
         if rows.is_empty() {
             return vec![difference("*", "table_missing")];
         }
@@ -70,9 +130,11 @@ impl Table {
             .map(|column| difference(column, "column_missing"));
         let unfilled = rows.iter().filter_map(|row| {
             let name = text(row, "name")?;
-            let is_required = integer(row, "required") == Some(1) && text(row, "dflt_value").is_none();
+            let is_required =
+                integer(row, "required") == Some(1) && text(row, "dflt_value").is_none();
             let is_unknown = !self.columns.contains(&name.as_str());
-            (self.name != NOT_WRITTEN && is_required && is_unknown).then(|| difference(&name, "unknown_column_required"))
+            (self.name != NOT_WRITTEN && is_required && is_unknown)
+                .then(|| difference(&name, "unknown_column_required"))
         });
         missing.chain(unfilled).collect()
     }

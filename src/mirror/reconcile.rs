@@ -16,7 +16,10 @@ use crate::request::UserId;
 /// Logto's side of the subject, read after the ticket was taken.
 #[derive(Clone, Debug)]
 pub enum LogtoState {
-    Present { user: Box<LogtoUser>, json: String },
+    Present {
+        user: Box<LogtoUser>,
+        json: String,
+    },
     /// JSON 404 `entity.not_found`: the first witness of a deletion.
     Gone,
 }
@@ -136,12 +139,21 @@ fn decide_present(inputs: &Inputs<'_>, logto: &LogtoUser, json: &str) -> Decisio
     if target.user.is_some() && target.mirror.is_none() {
         return Decision::Park(Park::IdTakenAtMgpass);
     }
-    let others: Vec<&Holder> = target.holders.iter().filter(|holder| !inputs.companions.contains(&holder.user)).collect();
+    let others: Vec<&Holder> = target
+        .holders
+        .iter()
+        .filter(|holder| !inputs.companions.contains(&holder.user))
+        .collect();
     if others.iter().any(|holder| !holder.is_mirrored) {
         return Decision::Park(Park::ValueTakenAtMgpass);
     }
     if !others.is_empty() {
-        return Decision::Conflict(others.into_iter().map(|holder| holder.user.clone()).collect());
+        return Decision::Conflict(
+            others
+                .into_iter()
+                .map(|holder| holder.user.clone())
+                .collect(),
+        );
     }
     let Mapped { user, obstacles } = map(logto, inputs.mapping);
     let user = keep_newer_sign_in(user, target.user.as_ref());
@@ -167,7 +179,11 @@ fn decide_present(inputs: &Inputs<'_>, logto: &LogtoUser, json: &str) -> Decisio
 }
 
 /// The statements, and whether the user's sessions end with them.
-fn write_user(inputs: &Inputs<'_>, writer: &Writer<'_>, user: &MgpassUser) -> (Vec<Statement>, bool) {
+fn write_user(
+    inputs: &Inputs<'_>,
+    writer: &Writer<'_>,
+    user: &MgpassUser,
+) -> (Vec<Statement>, bool) {
     let before = inputs.target.user.as_ref();
     let email_verified = is_verified(
         user.email.as_deref(),
@@ -180,7 +196,9 @@ fn write_user(inputs: &Inputs<'_>, writer: &Writer<'_>, user: &MgpassUser) -> (V
         inputs.mapping.phone_verified,
     );
     let row_differs = before.is_none_or(|before| {
-        differs(user, before) || before.email_verified != email_verified || before.phone_verified != phone_verified
+        differs(user, before)
+            || before.email_verified != email_verified
+            || before.phone_verified != phone_verified
     });
     let mut writes = Vec::new();
     if row_differs || !inputs.companions.is_empty() {
@@ -193,14 +211,21 @@ fn write_user(inputs: &Inputs<'_>, writer: &Writer<'_>, user: &MgpassUser) -> (V
             writes.push(writer.give_default_roles());
             writes.push(writer.audit("user.created"));
         }
-        Some(_) if row_differs || !identity_writes.is_empty() => writes.push(writer.audit("user.updated")),
+        Some(_) if row_differs || !identity_writes.is_empty() => {
+            writes.push(writer.audit("user.updated"))
+        }
         Some(_) => {}
     }
     writes.extend(identity_writes);
     if user.is_suspended != was_suspended {
-        writes.push(writer.audit(if user.is_suspended { "user.suspended" } else { "user.unsuspended" }));
+        writes.push(writer.audit(if user.is_suspended {
+            "user.suspended"
+        } else {
+            "user.unsuspended"
+        }));
     }
-    let sessions_end = before.is_some() && (inputs.witnesses.suspension || (user.is_suspended && !was_suspended));
+    let sessions_end =
+        before.is_some() && (inputs.witnesses.suspension || (user.is_suspended && !was_suspended));
     if sessions_end {
         writes.push(writer.owe(Effect::RevokeAll));
     }
@@ -210,8 +235,14 @@ fn write_user(inputs: &Inputs<'_>, writer: &Writer<'_>, user: &MgpassUser) -> (V
 fn write_identities(inputs: &Inputs<'_>, writer: &Writer<'_>, user: &MgpassUser) -> Vec<Statement> {
     let mut writes = Vec::new();
     let held = &inputs.target.identities;
-    for row in held.iter().filter(|row| row.row_id.starts_with(crate::mirror::target::IDENTITY_PREFIX)) {
-        let is_wanted = user.identities.iter().any(|wanted| is_same_account(wanted, &row.identity));
+    for row in held.iter().filter(|row| {
+        row.row_id
+            .starts_with(crate::mirror::target::IDENTITY_PREFIX)
+    }) {
+        let is_wanted = user
+            .identities
+            .iter()
+            .any(|wanted| is_same_account(wanted, &row.identity));
         if !is_wanted {
             writes.push(writer.drop_identity(&row.row_id));
         }
@@ -219,7 +250,10 @@ fn write_identities(inputs: &Inputs<'_>, writer: &Writer<'_>, user: &MgpassUser)
     for wanted in &user.identities {
         let is_held = held.iter().any(|row| {
             is_same_account(wanted, &row.identity)
-                && same_optional_json(wanted.profile_data.as_deref(), row.identity.profile_data.as_deref())
+                && same_optional_json(
+                    wanted.profile_data.as_deref(),
+                    row.identity.profile_data.as_deref(),
+                )
         });
         if !is_held {
             writes.push(writer.put_identity(wanted));
@@ -228,7 +262,10 @@ fn write_identities(inputs: &Inputs<'_>, writer: &Writer<'_>, user: &MgpassUser)
     writes
 }
 
-fn is_same_account(one: &crate::mirror::mapping::MgpassIdentity, other: &crate::mirror::mapping::MgpassIdentity) -> bool {
+fn is_same_account(
+    one: &crate::mirror::mapping::MgpassIdentity,
+    other: &crate::mirror::mapping::MgpassIdentity,
+) -> bool {
     one.provider == other.provider && one.provider_user_id == other.provider_user_id
 }
 
@@ -283,9 +320,23 @@ fn decide_gone(inputs: &Inputs<'_>) -> Decision {
     if !live {
         // The ticket rises all the same, so that an older reconcile, which still saw
         // the user at Logto, cannot bring it to life.
-        let is_known = target.mirror.as_ref().is_some_and(|mirror| mirror.is_tombstone) && target.user.is_some();
-        let (outcome, digest) = if is_known { (Outcome::Unchanged, "deleted") } else { (Outcome::Absent, "") };
-        return Decision::Apply(Box::new(change(&writer, outcome, raise(digest), vec![], None)));
+        let is_known = target
+            .mirror
+            .as_ref()
+            .is_some_and(|mirror| mirror.is_tombstone)
+            && target.user.is_some();
+        let (outcome, digest) = if is_known {
+            (Outcome::Unchanged, "deleted")
+        } else {
+            (Outcome::Absent, "")
+        };
+        return Decision::Apply(Box::new(change(
+            &writer,
+            outcome,
+            raise(digest),
+            vec![],
+            None,
+        )));
     }
     if !inputs.witnesses.deletion {
         return Decision::Park(Park::DeletionUnconfirmed);
@@ -305,7 +356,13 @@ fn decide_gone(inputs: &Inputs<'_>) -> Decision {
     }))
 }
 
-fn change(writer: &Writer<'_>, outcome: Outcome, raise: Raise, writes: Vec<Statement>, expected: Option<MgpassUser>) -> Change {
+fn change(
+    writer: &Writer<'_>,
+    outcome: Outcome,
+    raise: Raise,
+    writes: Vec<Statement>,
+    expected: Option<MgpassUser>,
+) -> Change {
     Change {
         outcome,
         raise: writer.raise(raise),
@@ -339,7 +396,11 @@ pub fn batch(changes: &[&Change]) -> Vec<Statement> {
     if changes.len() > 1 {
         statements.extend(changes.iter().map(|change| change.release.clone()));
     }
-    statements.extend(changes.iter().flat_map(|change| change.writes.iter().cloned()));
+    statements.extend(
+        changes
+            .iter()
+            .flat_map(|change| change.writes.iter().cloned()),
+    );
     statements.extend(changes.iter().map(|change| change.confirm.clone()));
     statements
 }

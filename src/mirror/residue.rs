@@ -58,6 +58,9 @@ mod tests {
         assert_eq!(residue.string("username").as_deref(), Some("alice_1ae441"));
         assert_eq!(residue.integer("createdAt"), Some(1_795_376_188_089));
         assert_eq!(residue.string("applicationId"), None);
-        assert_eq!(residue.text("customData"), Some(r#"{"beta":true,"plan":"free"}"#));
+        assert_eq!(
+            residue.text("customData"),
+            Some(r#"{"beta":true,"plan":"free"}"#)
+        );
     }
 }

@@ -16,8 +16,10 @@ pub const IDENTITY_PREFIX: &str = "idn_lm_";
 
 const SELECT_USER: &str = "SELECT id, email, email_verified, phone, phone_verified, name, avatar, metadata, is_suspended, \
      created_at, last_sign_in_at, deleted_at FROM users WHERE id = ?1";
-const SELECT_IDENTITIES: &str = "SELECT id, provider, provider_user_id, profile_data FROM social_identities WHERE user_id = ?1";
-pub const SELECT_MIRROR: &str = "SELECT ticket, epoch, tombstone, residue FROM logto_mirror WHERE user_id = ?1";
+const SELECT_IDENTITIES: &str =
+    "SELECT id, provider, provider_user_id, profile_data FROM social_identities WHERE user_id = ?1";
+pub const SELECT_MIRROR: &str =
+    "SELECT ticket, epoch, tombstone, residue FROM logto_mirror WHERE user_id = ?1";
 const SELECT_EFFECTS: &str = "SELECT effect, ticket FROM logto_mirror_effects WHERE user_id = ?1";
 const SELECT_DELETIONS: &str = "SELECT count(*) AS n FROM logto_mirror \
      WHERE tombstone = 1 AND digest <> '' AND applied_at > (unixepoch('subsec') - 3600) * 1000";
@@ -26,7 +28,8 @@ const SELECT_HOLDERS: &str = "SELECT u.id AS id, EXISTS (SELECT 1 FROM logto_mir
      FROM users u WHERE u.id <> ?1 AND ( u.email = ?2 OR u.phone = ?3 \
      OR u.id IN (SELECT s.user_id FROM social_identities s JOIN json_each(?4) w \
      ON s.provider = json_extract(w.value, '$[0]') AND s.provider_user_id = json_extract(w.value, '$[1]')) )";
-pub const SELECT_OWED: &str = "SELECT user_id, effect, ticket FROM logto_mirror_effects ORDER BY owed_at LIMIT ?1";
+pub const SELECT_OWED: &str =
+    "SELECT user_id, effect, ticket FROM logto_mirror_effects ORDER BY owed_at LIMIT ?1";
 
 /// Raises the ticket, if ours is newer; the guard of all that follows.
 const RAISE: &str = "INSERT INTO logto_mirror (user_id, ticket, epoch, tombstone, digest, residue, obstacles, applied_at) \
@@ -69,12 +72,29 @@ const OWE: &str = "INSERT INTO logto_mirror_effects (user_id, effect, ticket, ow
      SELECT ?1, ?3, ?2, CAST(unixepoch('subsec') * 1000 AS INTEGER) \
      WHERE EXISTS (SELECT 1 FROM logto_mirror WHERE user_id = ?1 AND ticket = ?2) \
      ON CONFLICT (user_id, effect) DO UPDATE SET ticket = excluded.ticket";
-const PAY: &str = "DELETE FROM logto_mirror_effects WHERE user_id = ?1 AND effect = ?2 AND ticket <= ?3";
+const PAY: &str =
+    "DELETE FROM logto_mirror_effects WHERE user_id = ?1 AND effect = ?2 AND ticket <= ?3";
 
 /// Every string above, for the test that prepares each one against the schema.
 pub const ALL_SQL: &[&str] = &[
-    SELECT_USER, SELECT_IDENTITIES, SELECT_MIRROR, SELECT_EFFECTS, SELECT_DELETIONS, SELECT_HOLDERS, SELECT_OWED, RAISE,
-    RELEASE, PUT_USER, TOMBSTONE_USER, PUT_IDENTITY, DROP_IDENTITY, DROP_IDENTITIES, GIVE_DEFAULT_ROLES, AUDIT, OWE, PAY,
+    SELECT_USER,
+    SELECT_IDENTITIES,
+    SELECT_MIRROR,
+    SELECT_EFFECTS,
+    SELECT_DELETIONS,
+    SELECT_HOLDERS,
+    SELECT_OWED,
+    RAISE,
+    RELEASE,
+    PUT_USER,
+    TOMBSTONE_USER,
+    PUT_IDENTITY,
+    DROP_IDENTITY,
+    DROP_IDENTITIES,
+    GIVE_DEFAULT_ROLES,
+    AUDIT,
+    OWE,
+    PAY,
 ];
 
 /// A call to mgPass's API that a change owes.
@@ -179,19 +199,30 @@ pub fn parse_read(results: &[Vec<Row>]) -> Option<TargetState> {
             None => None,
             Some(row) => Some(parse_user(row)?),
         },
-        identities: identities.iter().map(parse_identity).collect::<Option<_>>()?,
+        identities: identities
+            .iter()
+            .map(parse_identity)
+            .collect::<Option<_>>()?,
         mirror: match mirror.first() {
             None => None,
             Some(row) => Some(parse_mirror(row)?),
         },
         owed: owed
             .iter()
-            .map(|row| Some((Effect::from_name(&text(row, "effect")?)?, integer(row, "ticket")?)))
+            .map(|row| {
+                Some((
+                    Effect::from_name(&text(row, "effect")?)?,
+                    integer(row, "ticket")?,
+                ))
+            })
             .collect::<Option<_>>()?,
         holders: holders
             .iter()
             .map(|row| {
-                Some(Holder { user: UserId::parse(&text(row, "id")?)?, is_mirrored: integer(row, "mirrored")? == 1 })
+                Some(Holder {
+                    user: UserId::parse(&text(row, "id")?)?,
+                    is_mirrored: integer(row, "mirrored")? == 1,
+                })
             })
             .collect::<Option<_>>()?,
         recent_deletions: integer(deletions.first()?, "n")?,
@@ -241,7 +272,9 @@ pub fn text(row: &Row, column: &str) -> Option<String> {
 /// D1 hands integers over as JavaScript numbers.
 pub fn integer(row: &Row, column: &str) -> Option<i64> {
     let value = row.get(column)?;
-    value.as_i64().or_else(|| value.as_f64().map(|float| float as i64))
+    value
+        .as_i64()
+        .or_else(|| value.as_f64().map(|float| float as i64))
 }
 
 /// The statements of one subject's change, all under one ticket.
@@ -285,7 +318,12 @@ impl<'a> Writer<'a> {
         self.statement(RELEASE, vec![])
     }
 
-    pub fn put_user(&self, user: &MgpassUser, email_verified: bool, phone_verified: bool) -> Statement {
+    pub fn put_user(
+        &self,
+        user: &MgpassUser,
+        email_verified: bool,
+        phone_verified: bool,
+    ) -> Statement {
         self.statement(
             PUT_USER,
             vec![
@@ -352,5 +390,8 @@ impl<'a> Writer<'a> {
 
 /// Removes an effect that was carried out, unless it was owed anew meanwhile.
 pub fn pay(user: &UserId, effect: Effect, ticket: i64) -> Statement {
-    Statement::new(PAY, vec![user.as_str().into(), effect.name().into(), ticket.into()])
+    Statement::new(
+        PAY,
+        vec![user.as_str().into(), effect.name().into(), ticket.into()],
+    )
 }

@@ -1,7 +1,7 @@
 //! JSON read without mercy: one object, no member twice at any depth, bounded nesting, nothing
 //! after it. Two parsers that pick different duplicates would see two different tokens.
 //!
-//! RFC 8259; RFC 7515 5.2 and RFC 7519 7.2 allow a parser to refuse duplicates, RFC 8725 2.4 says why.
+//! RFC 8259; RFC 7515 4 and RFC 7519 4 let a parser refuse duplicates, RFC 8725 2.4 says why.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;

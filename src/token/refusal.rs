@@ -74,7 +74,7 @@ pub enum Refusal {
     /// `iss` is neither of the two issuers.
     #[error("issuer is unknown")]
     UnknownIssuer,
-    /// The key set offered belongs to the other issuer: a defect of the caller, refused all the same.
+    /// The key set offered belongs to the other issuer: the calling code is wrong.
     #[error("key set is of another issuer")]
     KeySetOfOtherIssuer,
     /// The issuer's set has no such key. The one refusal that a fresh key set may cure.

@@ -1,8 +1,9 @@
 //! Tests of the whole way from text to principal, in families: form (the corpus of refused
-//! tokens), policy (claims and time), keys (key sets and imported keys), live (fetching), oracle
-//! (real signatures, and claims compared with `jsonwebtoken`).
+//! tokens), policy (claims and time), keys (key sets), imported (keys with bounds), live (fetching),
+//! oracle (real signatures, and claims compared with `jsonwebtoken`).
 
 mod form;
+mod imported;
 mod keys;
 mod live;
 mod oracle;
@@ -114,7 +115,7 @@ fn authenticate(token: &str, verdict: Verdict) -> Result<Principal, Refusal> {
     signed.validate(&policy(issuer, &audiences()), NOW)
 }
 
-/// A small generator, so that a failing case can be had again from its seed (Marsaglia's xorshift64).
+/// Marsaglia's xorshift64, so that a failing case can be had again from its seed.
 struct Random(u64);
 
 impl Random {

@@ -7,8 +7,21 @@ use crate::mirror::residue::Residue;
 
 /// Members of a user that has no residue, in Logto's order (1.41).
 const ORDER: [&str; 15] = [
-    "id", "username", "primaryEmail", "primaryPhone", "name", "avatar", "customData", "identities", "lastSignInAt",
-    "createdAt", "updatedAt", "profile", "applicationId", "isSuspended", "hasPassword",
+    "id",
+    "username",
+    "primaryEmail",
+    "primaryPhone",
+    "name",
+    "avatar",
+    "customData",
+    "identities",
+    "lastSignInAt",
+    "createdAt",
+    "updatedAt",
+    "profile",
+    "applicationId",
+    "isSuspended",
+    "hasPassword",
 ];
 
 /// Logto's body for mgPass's user. Without a residue (mgPass's own users) what
@@ -19,7 +32,12 @@ pub fn body(
     residue: Option<&Residue>,
     settings: &MappingSettings,
 ) -> String {
-    let view = View { user, identities, residue, settings };
+    let view = View {
+        user,
+        identities,
+        residue,
+        settings,
+    };
     let mut writer = ObjectWriter::default();
     match residue {
         Some(residue) => {
@@ -29,7 +47,10 @@ pub fn body(
         }
         None => {
             for name in ORDER {
-                writer.member(name, &view.member(name).unwrap_or_else(|| "null".to_owned()));
+                writer.member(
+                    name,
+                    &view.member(name).unwrap_or_else(|| "null".to_owned()),
+                );
             }
         }
     }
@@ -58,7 +79,9 @@ impl View<'_> {
             "createdAt" => self.time("createdAt", Some(user.created_at_s)),
             "lastSignInAt" => self.time("lastSignInAt", user.last_sign_in_at_s),
             "identities" => self.identities(),
-            "updatedAt" if self.residue.is_none() => self.time("updatedAt", Some(user.created_at_s)),
+            "updatedAt" if self.residue.is_none() => {
+                self.time("updatedAt", Some(user.created_at_s))
+            }
             "profile" if self.residue.is_none() => Some("{}".to_owned()),
             "hasPassword" if self.residue.is_none() => Some("false".to_owned()),
             _ => None,
@@ -67,17 +90,24 @@ impl View<'_> {
 
     fn phone(&self) -> Option<String> {
         let shown = self.user.phone.as_deref();
-        let raw = self.residue.and_then(|residue| residue.string("primaryPhone"));
+        let raw = self
+            .residue
+            .and_then(|residue| residue.string("primaryPhone"));
         if self.residue.is_some() && map_phone(raw.as_deref()).as_deref() == shown {
             return None;
         }
-        Some(quote_or_null(shown.map(|phone| phone.trim_start_matches('+'))))
+        Some(quote_or_null(
+            shown.map(|phone| phone.trim_start_matches('+')),
+        ))
     }
 
     fn name(&self) -> Option<String> {
         let shown = self.user.name.as_deref();
         if let Some(residue) = self.residue {
-            let mapped = map_name(residue.string("name").as_deref(), residue.string("username").as_deref());
+            let mapped = map_name(
+                residue.string("name").as_deref(),
+                residue.string("username").as_deref(),
+            );
             if mapped.as_deref() == shown {
                 return None;
             }
@@ -99,7 +129,10 @@ impl View<'_> {
         {
             return None;
         }
-        Some(shown_s.map_or_else(|| "null".to_owned(), |seconds| (seconds * 1_000).to_string()))
+        Some(shown_s.map_or_else(
+            || "null".to_owned(),
+            |seconds| (seconds * 1_000).to_string(),
+        ))
     }
 
     fn identities(&self) -> Option<String> {
@@ -110,10 +143,17 @@ impl View<'_> {
         }
         let mut writer = ObjectWriter::default();
         for shown in self.identities {
-            let target = self.settings.target(&shown.provider).unwrap_or(&shown.provider);
+            let target = self
+                .settings
+                .target(&shown.provider)
+                .unwrap_or(&shown.provider);
             let mut identity = ObjectWriter::default();
             identity.member("userId", &quote(&shown.provider_user_id));
-            if let Some(details) = shown.profile_data.as_deref().filter(|details| *details != "{}") {
+            if let Some(details) = shown
+                .profile_data
+                .as_deref()
+                .filter(|details| *details != "{}")
+            {
                 identity.member("details", details);
             }
             writer.member(target, &identity.finish());
@@ -172,7 +212,11 @@ mod tests {
             last_sign_in_at_s: user.last_sign_in_at_s,
             is_deleted: false,
         };
-        (shown, identities, Residue::parse(&Residue::of(&logto)).unwrap())
+        (
+            shown,
+            identities,
+            Residue::parse(&Residue::of(&logto)).unwrap(),
+        )
     }
 
     fn check_equal(json: &str) {
@@ -187,8 +231,14 @@ mod tests {
         check_equal(&ALICE.replace(r#""14155555357""#, r#""0041""#));
         check_equal(&ALICE.replace("1795376189238", "null"));
         check_equal(&ALICE.replace(r#""google":"#, r#""wechat":"#));
-        check_equal(&ALICE.replace(r#"{"beta":true,"plan":"free"}"#, r#"{"1":[1.50,"\u00e9"],"10":{},"b":null}"#));
-        check_equal(&ALICE.replace(r#""hasPassword":true"#, r#""hasPassword":true,"cimdClientId":null"#));
+        check_equal(&ALICE.replace(
+            r#"{"beta":true,"plan":"free"}"#,
+            r#"{"1":[1.50,"\u00e9"],"10":{},"b":null}"#,
+        ));
+        check_equal(&ALICE.replace(
+            r#""hasPassword":true"#,
+            r#""hasPassword":true,"cimdClientId":null"#,
+        ));
     }
 
     #[test]
@@ -196,13 +246,25 @@ mod tests {
         type Change = fn(&mut ApiUser);
         let changes: &[(Change, &str)] = &[
             (|user| user.email = None, r#""primaryEmail":null"#),
-            (|user| user.phone = Some("+4915112345678".into()), r#""primaryPhone":"4915112345678""#),
+            (
+                |user| user.phone = Some("+4915112345678".into()),
+                r#""primaryPhone":"4915112345678""#,
+            ),
             (|user| user.name = Some("Eve".into()), r#""name":"Eve""#),
             (|user| user.avatar = Some("x".into()), r#""avatar":"x""#),
-            (|user| user.custom_data = r#"{"beta":false}"#.into(), r#""customData":{"beta":false}"#),
+            (
+                |user| user.custom_data = r#"{"beta":false}"#.into(),
+                r#""customData":{"beta":false}"#,
+            ),
             (|user| user.is_suspended = false, r#""isSuspended":false"#),
-            (|user| user.created_at_s += 1, r#""createdAt":1795376189000"#),
-            (|user| user.last_sign_in_at_s = None, r#""lastSignInAt":null"#),
+            (
+                |user| user.created_at_s += 1,
+                r#""createdAt":1795376189000"#,
+            ),
+            (
+                |user| user.last_sign_in_at_s = None,
+                r#""lastSignInAt":null"#,
+            ),
         ];
         for (change, expected) in changes {
             let (mut user, identities, residue) = mirrored(ALICE);
@@ -217,7 +279,10 @@ mod tests {
         let (user, mut identities, residue) = mirrored(ALICE);
         identities[0].profile_data = None;
         let shown = body(&user, &identities, Some(&residue), &settings());
-        assert!(shown.contains(r#""identities":{"google":{"userId":"google-1ae441"}}"#), "{shown}");
+        assert!(
+            shown.contains(r#""identities":{"google":{"userId":"google-1ae441"}}"#),
+            "{shown}"
+        );
         let shown = body(&user, &[], Some(&residue), &settings());
         assert!(shown.contains(r#""identities":{}"#), "{shown}");
     }
@@ -225,7 +290,8 @@ mod tests {
     #[test]
     fn a_user_of_mgpass_alone_has_logtos_shape() {
         let (user, _, _) = mirrored(ALICE);
-        let shown: serde_json::Value = serde_json::from_str(&body(&user, &[], None, &settings())).unwrap();
+        let shown: serde_json::Value =
+            serde_json::from_str(&body(&user, &[], None, &settings())).unwrap();
         assert_eq!(shown["username"], serde_json::Value::Null);
         assert_eq!(shown["createdAt"], 1_795_376_188_000_i64);
         assert_eq!(shown["profile"], serde_json::json!({}));

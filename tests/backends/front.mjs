@@ -174,7 +174,11 @@ export async function startFront({
 
   function serve(req, res) {
     res.once('close', () => record(req, res.writableFinished ? res.statusCode : 0, false));
-    return handler(req, res);
+    // A handler that fails must not take the whole stand-in down.
+    Promise.resolve(handler(req, res)).catch(() => {
+      if (!res.headersSent) answer(res, 500, 'front: handler failed');
+      else req.socket.destroy();
+    });
   }
 
   async function serveFaulty(rule, req, res) {
@@ -222,7 +226,7 @@ export async function startFront({
       answer(res, rule.status, rule.body, rule.headers);
       return;
     }
-    await serve(req, res);
+    serve(req, res);
   }
 
   const server = http.createServer({ keepAlive: true }, (req, res) => {

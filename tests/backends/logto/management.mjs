@@ -28,6 +28,9 @@ const createSchema = {
   passwordAlgorithm: optional(oneOf(...algorithms)),
 };
 
+/** Switches in queries. */
+const yes = (value) => ['y', 'yes', 'true', '1'].includes(String(value).toLowerCase());
+
 /** An empty string clears a column like null. */
 const emptyToNull = (body) => Object.fromEntries(Object.entries(body).map(([key, value]) => [key, value === '' ? null : value]));
 
@@ -83,7 +86,7 @@ export function addManagementRoutes(router, context) {
     const { offset, limit, finish } = paginate(ctx);
     const { total, users } = store.page(offset, limit, userFilter(ctx, store));
     finish(total);
-    const withHash = ctx.query.includePasswordHash === 'true';
+    const withHash = yes(ctx.query.includePasswordHash);
     ctx.body = users.map((row) => ({ ...userResponse(row), ...(withHash ? digests(row) : {}) }));
   });
 
@@ -91,8 +94,8 @@ export function addManagementRoutes(router, context) {
     const row = user(ctx);
     ctx.body = {
       ...userResponse(row),
-      ...(ctx.query.includeSsoIdentities === 'true' ? { ssoIdentities: [] } : {}),
-      ...(ctx.query.includePasswordHash === 'true' ? digests(row) : {}),
+      ...(yes(ctx.query.includeSsoIdentities) ? { ssoIdentities: [] } : {}),
+      ...(yes(ctx.query.includePasswordHash) ? digests(row) : {}),
     };
   });
 

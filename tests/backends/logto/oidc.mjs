@@ -71,8 +71,23 @@ export function createOidc({ endpoint, keys, store, roles, oidcStore, applicatio
       clientCredentials: { enabled: true },
       deviceFlow: { enabled: true },
       introspection: { enabled: true, allowedPolicy: () => true },
-      revocation: { enabled: true },
-      rpInitiatedLogout: { enabled: true },
+      revocation: {
+        enabled: true,
+        allowedPolicy: (_ctx, client, token) => {
+          if (token.clientId === client.clientId) return true;
+          if (client.clientAuthMethod === 'none') return false;
+          throw new errors.InvalidRequest('client is not authorized to revoke the presented token');
+        },
+      },
+      rpInitiatedLogout: {
+        enabled: true,
+        // Logto's page submits itself: signing out takes no click.
+        logoutSource: (ctx, logoutForm) => {
+          ctx.body = `<!doctype html><html><body>${logoutForm}<script>var form=document.forms[0];var input=document.createElement('input');`
+            + "input.type='hidden';input.name='logout';input.value='yes';form.appendChild(input);form.submit();</script></body></html>";
+        },
+        postLogoutSuccessSource: (ctx) => { ctx.body = '<!doctype html><html><body>Signed out</body></html>'; },
+      },
       userinfo: { enabled: true },
       pushedAuthorizationRequests: { enabled: true },
       resourceIndicators: {

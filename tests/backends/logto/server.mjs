@@ -30,6 +30,19 @@ function setEtag(ctx) {
   }
 }
 
+/** The client's weights decide; among equals br comes before gzip before deflate, whatever order they are listed in. */
+function bestEncoding(header) {
+  const weights = new Map(header.toLowerCase().split(',').map((part) => {
+    const [name, ...parameters] = part.split(';').map((piece) => piece.trim());
+    const q = parameters.find((parameter) => parameter.startsWith('q='));
+    return [name, q === undefined ? 1 : Number(q.slice(2))];
+  }));
+  const weight = (name) => weights.get(name) ?? weights.get('*') ?? 0;
+  let best;
+  for (const name of Object.keys(encoders)) if (weight(name) > (best === undefined ? 0 : weight(best))) best = name;
+  return best;
+}
+
 async function compress(ctx, next) {
   ctx.vary('Accept-Encoding');
   await next();
@@ -37,9 +50,8 @@ async function compress(ctx, next) {
   if (body === undefined || body === null || ctx.method === 'HEAD' || !compressible.test(ctx.type)) return;
   const bytes = Buffer.from(typeof body === 'string' ? body : JSON.stringify(body));
   if (bytes.length < 1024) return;
-  // In the order of preference of the middleware that Logto uses.
-  const encoding = ctx.acceptsEncodings('br', 'gzip', 'deflate', 'identity');
-  if (!encoders[encoding]) return;
+  const encoding = bestEncoding(ctx.get('Accept-Encoding'));
+  if (encoding === undefined) return;
   const { type, headers } = ctx.response;
   const contentType = headers['content-type'] ?? type;
   ctx.body = await encoders[encoding](bytes);

@@ -11,8 +11,9 @@ import { basic, form, json, m2m, signIn, spa } from './flows.mjs';
 
 describe('openid-client', () => {
   for (const alg of ['ES384', 'RS256']) {
-    test(`code flow with PKCE and ${alg}: register, ID token validated, refresh, userinfo`, async () => {
+    test(`code flow with PKCE and ${alg}: register, ID token validated, refresh, userinfo`, async (t) => {
       const logto = await startLogto({ alg });
+      t.after(() => logto.close());
       const config = await oidc.discovery(new URL(logto.issuer), spa.id, { id_token_signed_response_alg: alg }, oidc.None(), { execute: [oidc.allowInsecureRequests] });
       const verifier = oidc.randomPKCECodeVerifier();
       const [state, nonce] = [oidc.randomState(), oidc.randomNonce()];
@@ -32,12 +33,15 @@ describe('openid-client', () => {
       await call('POST', '/api/experience/profile', { type: 'password', value: 'Jubjub-Bird-9000' });
       await call('POST', '/api/experience/profile', { type: 'extraProfile', values: { name: 'Olga', givenName: 'O' } });
       await call('POST', '/api/experience/identification', {});
+      // Staged after the row exists: written at submit.
+      await call('POST', '/api/experience/profile', { type: 'extraProfile', values: { nickname: 'Ol' } });
+      assert.deepEqual(logto.users.findByIdentifier({ type: 'username', value: 'olga' }).profile, { givenName: 'O' });
       let location = (await call('POST', '/api/experience/submit')).body.redirectTo;
       while (!location.startsWith('http://127.0.0.1:41234/')) location = (await call('GET', location)).headers.location;
       const tokens = await oidc.authorizationCodeGrant(config, new URL(location), { pkceCodeVerifier: verifier, expectedState: state, expectedNonce: nonce, idTokenExpected: true });
       const claims = tokens.claims();
       const user = logto.users.findByIdentifier({ type: 'username', value: 'olga' });
-      assert.deepEqual([claims.sub, claims.name, claims.given_name, claims.updated_at], [user.id, 'Olga', 'O', user.updatedAt]);
+      assert.deepEqual([claims.sub, claims.name, claims.given_name, claims.nickname, claims.updated_at], [user.id, 'Olga', 'O', 'Ol', user.updatedAt]);
       const { protectedHeader } = await jwtVerify(tokens.id_token, createRemoteJWKSet(new URL(`${logto.issuer}/jwks`)), { issuer: logto.issuer, audience: spa.id });
       assert.equal(protectedHeader.alg, alg);
       assert.equal(tokens.access_token.length, 43);
@@ -49,9 +53,20 @@ describe('openid-client', () => {
         { resource: 'https://default.logto.app/api', scope: 'all' },
       );
       assert.equal(scoped.scope, 'all');
-      await logto.close();
     });
   }
+});
+
+test('the token endpoint takes JSON, and parse_error=false gives the plain OAuth error', async (t) => {
+  const logto = await startLogto();
+  t.after(() => logto.close());
+  const ask = (url, body) => send(logto.url, { method: 'POST', url, headers: { ...json, authorization: basic(m2m.id, m2m.secret) }, body });
+  const { body } = await ask('/oidc/token', { grant_type: 'client_credentials', resource: 'https://default.logto.app/api', scope: 'all' });
+  assert.deepEqual(Object.keys(body), ['access_token', 'expires_in', 'token_type', 'scope']);
+  const wrong = { grant_type: 'refresh_token', refresh_token: 'x' };
+  const plain = await ask('/oidc/token?parse_error=false', wrong);
+  assert.deepEqual(Object.keys(plain.body), ['error', 'error_description']);
+  assert.equal((await ask('/oidc/token', wrong)).body.code, `oidc.${plain.body.error}`);
 });
 
 const managementToken = async (logto) => {
@@ -101,8 +116,9 @@ describe('router', () => {
 });
 
 describe('control port', () => {
-  test('generated users are listed page by page and dumped', async () => {
+  test('generated users are listed page by page and dumped', async (t) => {
     const logto = await startLogto();
+    t.after(() => logto.close());
     const control = (method, path, body) => send(logto.control.url, { method, url: path, headers: json, body });
     assert.deepEqual((await control('POST', '/users/bulk', { count: 1_050 })).body, { created: 1_050, total: 1_050 });
     const bearer = await managementToken(logto);
@@ -126,7 +142,6 @@ describe('control port', () => {
     const { byRoute, total } = (await control('GET', '/counters')).body;
     assert.equal(byRoute['GET /api/users'].byStatus[200], 11);
     assert.equal(total, 12);
-    await logto.close();
   });
 });
 
@@ -242,14 +257,14 @@ describe('front', () => {
     assert.equal((await post()).status, 200);
   });
 
-  test('a commit fault really commits in Logto', async () => {
+  test('a commit fault really commits in Logto', async (t) => {
     const logto = await startLogto();
+    t.after(() => logto.close());
     const bearer = await managementToken(logto);
     logto.front.faults.set([{ match: { method: 'POST', path: '^/api/users$' }, commit_then: 'reset', times: 1 }]);
     const create = () => send(logto.url, { method: 'POST', url: '/api/users', headers: { ...bearer, ...json }, body: { username: 'twice' } });
     await assert.rejects(create(), { code: 'ECONNRESET' });
     assert.equal(logto.users.size, 1);
     assert.equal((await create()).body.code, 'user.username_already_in_use');
-    await logto.close();
   });
 });

@@ -39,8 +39,9 @@ export function send(base, { method = 'GET', url, headers = {}, body, host }) {
       res.on('end', () => {
         let bytes = Buffer.concat(chunks);
         if (res.headers['content-encoding'] === 'gzip') bytes = zlib.gunzipSync(bytes);
+        if (res.headers['content-encoding'] === 'br') bytes = zlib.brotliDecompressSync(bytes);
         const text = bytes.toString();
-        const isJson = /json/.test(res.headers['content-type'] ?? '');
+        const isJson = /[/+]json/.test(res.headers['content-type'] ?? '');
         resolve({ status: res.statusCode, headers: res.headers, cookies: res.headers['set-cookie'] ?? [], text, body: isJson && text ? JSON.parse(text) : text });
       });
     });
@@ -68,6 +69,9 @@ export class Jar {
 
 const date = '[A-Z][a-z]{2}, \\d\\d [A-Z][a-z]{2} \\d{4} \\d\\d:\\d\\d:\\d\\d GMT';
 
+// Ids of letters only look like words; they are known by the member or the path they stand in.
+const idMembers = new Set(['id', 'sub', 'userId', 'verificationId', 'verificationRecordId', 'roleIds', 'addedRoleIds']);
+
 /** Replaces volatile parts by kind and number. One instance per side and flow. */
 export class Normaliser {
   #seen = new Map();
@@ -89,14 +93,19 @@ export class Normaliser {
       .replace(/\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z/g, '<iso>')
       .replace(/(?<![\w-])[\w-]{43}(?![\w-])/g, (token) => this.#name('opaque', token))
       .replace(/(?<![\w-])(?=[\w-]*[0-9A-Z])[\w-]{21}(?![\w-])/g, (token) => this.#name('uid', token))
-      .replace(/(?<![\w.-])(?=[a-z]*\d)[0-9a-z]{12}(?![\w-])/g, (id) => this.#name('user', id));
+      .replace(/(?<=\/users\/)[0-9a-z]{12}(?=[/?>])/g, (id) => this.#name('user', id))
+      .replace(/(?<![\w.-])[0-9a-z]{12}(?![\w-])/g, (id) => (/\d/.test(id) || this.#seen.has(id) ? this.#name('user', id) : id));
   }
-  value(value) {
+  value(value, member) {
     if (typeof value === 'number') return value > 1e12 ? '<ms>' : value > 1e9 ? '<seconds>' : value;
-    if (typeof value === 'string') return this.text(value);
-    if (Array.isArray(value)) return value.map((item) => this.value(item));
+    if (typeof value === 'string') {
+      if (idMembers.has(member) && /^[0-9a-z]{12}$/.test(value)) return this.#name('user', value);
+      if (idMembers.has(member) && /^[\w-]{21}$/.test(value)) return this.#name('uid', value);
+      return this.text(value);
+    }
+    if (Array.isArray(value)) return value.map((item) => this.value(item, member));
     if (value === null || typeof value !== 'object') return value;
-    return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, this.value(item)]));
+    return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, this.value(item, key)]));
   }
 }
 

@@ -46,6 +46,16 @@ describe('metadata', () => {
     assert.equal(again.text, '');
   });
 
+  test('compression: the client\'s weights, br first among equals, nothing below 1 kB', async () => {
+    const [{ request }] = exchangesOf('discovery');
+    for (const [accept, expected] of [['gzip, deflate, br', 'br'], ['gzip;q=1, br;q=0.5', 'gzip'], ['identity', undefined], ['*', 'br'], ['gzip;q=0', undefined]]) {
+      const answer = await server.ask({ ...request, headers: { 'accept-encoding': accept } });
+      assert.equal(answer.headers['content-encoding'], expected, accept);
+      assert.equal(answer.body.issuer, 'http://127.0.0.1:3011/oidc');
+    }
+    assert.equal((await server.ask({ url: '/oidc/jwks', headers: { 'accept-encoding': 'gzip' } })).headers['content-encoding'], undefined);
+  });
+
   test('jwks: members, order, headers, thumbprint', async () => {
     const [{ request, response }] = exchangesOf('jwks');
     const answer = await server.ask(request);
@@ -58,12 +68,12 @@ describe('metadata', () => {
     assert.equal(response.body.keys[0].kid, thumbprint(response.body.keys[0]));
   });
 
-  test('two keys after a rotation', async () => {
+  test('two keys after a rotation', async (t) => {
     const rotated = await recorded({ keys: [await ecKey(), await ecKey()] });
+    t.after(() => rotated.logto.close());
     const [{ request, response }] = exchangesOf('jwks-after-rotation');
     const answer = await rotated.ask(request);
     assert.deepEqual(answer.body.keys.map(Object.keys), response.body.keys.map(Object.keys));
-    await rotated.logto.close();
   });
 
   test('CORS and forwarded headers', async () => {

@@ -1,0 +1,64 @@
+//! D1.
+
+use wasm_bindgen::JsValue;
+
+use crate::ports::{DatabaseFailure, Row, Statement, Store, Value};
+
+pub(super) async fn batch(
+    env: &worker::Env,
+    store: Store,
+    statements: Vec<Statement>,
+) -> Result<Vec<Vec<Row>>, DatabaseFailure> {
+    let binding = match store {
+        Store::Proxy => "DB",
+        Store::Mgpass => "MGPASS_DB",
+    };
+    let database = env.d1(binding).map_err(|_| DatabaseFailure::Unavailable)?;
+    let prepared = statements
+        .into_iter()
+        .map(|statement| {
+            let values: Vec<_> = statement.values.into_iter().map(to_js).collect();
+            database.prepare(statement.sql).bind(&values)
+        })
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|_| DatabaseFailure::Refused)?;
+    let results = database
+        .batch(prepared)
+        .await
+        .map_err(|error| classify(&error))?;
+    results
+        .iter()
+        .map(|result| {
+            result
+                .results::<Row>()
+                .map_err(|_| DatabaseFailure::Refused)
+        })
+        .collect()
+}
+
+fn to_js(value: Value) -> JsValue {
+    match value {
+        Value::Null => JsValue::NULL,
+        // Exact up to 2^53: sequence numbers and milliseconds.
+        Value::Integer(number) => JsValue::from_f64(number as f64),
+        Value::Text(text) => JsValue::from_str(&text),
+    }
+}
+
+/// D1 tells kinds of errors apart by text alone. What is not known is taken for
+/// an outage, which loses nothing.
+fn classify(error: &worker::Error) -> DatabaseFailure {
+    let text = error.to_string();
+    let says = |part: &str| text.contains(part);
+    if says("constraint failed") {
+        DatabaseFailure::Constraint
+    } else if says("no such table")
+        || says("no such column")
+        || says("has no column")
+        || says("syntax error")
+    {
+        DatabaseFailure::Refused
+    } else {
+        DatabaseFailure::Unavailable
+    }
+}

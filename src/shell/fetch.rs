@@ -1,0 +1,154 @@
+//! One request: read the bindings, run the flow, hand back what it says.
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+use wasm_bindgen::{JsCast, JsValue};
+use wasm_bindgen_futures::{JsFuture, future_to_promise};
+use web_sys::{Headers, Request, Response, ResponseInit};
+
+use crate::classify::{Kind, Operation, classify};
+use crate::error::ProxyError;
+use crate::execute::{Executed, Reply, Surroundings, execute, own_error};
+use crate::observe::Event;
+use crate::ports::{Clock, Entropy, Exchange, Sink};
+use crate::request::Target;
+use crate::snapshot::{self, Refresh};
+use crate::translate::Answer;
+use crate::{admin, afterwards};
+
+use super::config::Deployment;
+use super::exchange::{ResponseCopy, WorkerExchange};
+use super::platform::WorkerPlatform;
+
+pub(super) async fn serve(
+    request: Request,
+    env: worker::Env,
+    worker_context: worker::Context,
+) -> worker::Result<Response> {
+    let exchange = WorkerExchange::new(request);
+    let is_write = Target::parse(exchange.url()).is_some_and(|target| {
+        matches!(
+            classify(exchange.method(), target.path).operation.kind(),
+            Kind::Write(_)
+        )
+    });
+    if !is_write {
+        return run(exchange, env, &worker_context)
+            .await
+            .map_err(Into::into);
+    }
+    // A client that hangs up must not cut a recorded write off from its settling.
+    let worker_context = Rc::new(worker_context);
+    let kept = Rc::clone(&worker_context);
+    let promise =
+        future_to_promise(async move { run(exchange, env, &kept).await.map(JsValue::from) });
+    let waited = promise.clone();
+    worker_context.wait_until(async move {
+        // The outcome is the client's; here it only has to come to an end.
+        let _ = JsFuture::from(waited).await;
+    });
+    Ok(JsFuture::from(promise).await?.unchecked_into())
+}
+
+async fn run(
+    mut exchange: WorkerExchange,
+    env: worker::Env,
+    worker_context: &worker::Context,
+) -> Result<Response, JsValue> {
+    let deployment = Deployment::of(&env);
+    let platform = WorkerPlatform::new(env);
+    let began_ms = platform.now_ms();
+    let (flags, refresh) = snapshot::current(&platform, &deployment.isolate).await;
+    if refresh == Refresh::BehindTheRequest {
+        let (deployment, platform) = (Rc::clone(&deployment), platform.clone());
+        worker_context.wait_until(async move {
+            snapshot::read(&platform, &deployment.isolate).await;
+        });
+    }
+    let request_id = request_id(&platform);
+    let around = Surroundings {
+        settings: &deployment.settings,
+        context: deployment.context(),
+        flags,
+        request_id: &request_id,
+        began_ms,
+    };
+    let mut executed = if deployment.settings.logto_origin.is_empty() {
+        own_error(
+            Operation::PassThrough,
+            ProxyError::Misconfigured,
+            "/",
+            &around,
+        )
+    } else {
+        match admin::route(&platform, &around, &exchange).await {
+            Some(answered) => answered,
+            None => execute(&platform, &around, &mut exchange).await,
+        }
+    };
+    platform.emit(&done(&executed, &around, platform.now_ms() - began_ms));
+    if let Some(afterwards) = executed.afterwards.take() {
+        let deployment = Rc::clone(&deployment);
+        worker_context.wait_until(async move {
+            if let Some(context) = deployment.context() {
+                afterwards::carry_out(&platform, &context, afterwards).await;
+            }
+        });
+    }
+    match executed.reply {
+        Reply::Own(answer) => build(&answer),
+        Reply::Forwarded => exchange.into_response().ok_or(JsValue::NULL),
+    }
+}
+
+fn done<'a>(
+    executed: &Executed<ResponseCopy>,
+    around: &'a Surroundings<'_>,
+    duration_ms: i64,
+) -> Event<'a> {
+    Event::RequestDone {
+        request_id: around.request_id,
+        operation: executed.operation.name(),
+        primary: executed.plan.primary.name(),
+        mirror: executed.mirror.name(),
+        reason: executed.plan.reason.code(),
+        stage: around.flags.stage.name(),
+        bucket: executed.bucket.map(|bucket| bucket.number()),
+        backend: executed.backend,
+        status: executed.status,
+        duration_ms,
+        fallback: executed.fallback,
+        error: executed.error.map(ProxyError::code),
+    }
+}
+
+fn build(answer: &Answer) -> Result<Response, JsValue> {
+    let headers = Headers::new()?;
+    for (name, value) in &answer.headers {
+        headers.set(name, value)?;
+    }
+    let init = ResponseInit::new();
+    init.set_status(answer.status);
+    init.set_headers(&headers);
+    let body = (!matches!(answer.status, 204 | 304)).then_some(answer.body.as_str());
+    Response::new_with_opt_str_and_init(body, &init)
+}
+
+thread_local! {
+    static ISOLATE_ID: Cell<u64> = const { Cell::new(0) };
+    static COUNTER: Cell<u32> = const { Cell::new(0) };
+}
+
+/// Unique without a random draw per request: the isolate's own draw and a count.
+fn request_id(platform: &WorkerPlatform) -> String {
+    if ISOLATE_ID.get() == 0 {
+        ISOLATE_ID.set(platform.random_u64() | 1);
+    }
+    COUNTER.set(COUNTER.get().wrapping_add(1));
+    format!(
+        "{:010x}{:06x}",
+        ISOLATE_ID.get() >> 24,
+        COUNTER.get() & 0xff_ffff
+    )
+}

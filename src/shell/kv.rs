@@ -1,0 +1,38 @@
+//! Workers KV.
+
+use crate::ports::KvFailure;
+
+/// The least that KV takes; a flip is seen everywhere within about a minute.
+const CACHE_TTL_S: u64 = 30;
+
+pub(super) async fn read_all(
+    env: &worker::Env,
+    binding: &str,
+    keys: &[String],
+) -> Result<Vec<(String, Option<String>)>, KvFailure> {
+    let store = env.kv(binding).map_err(|_| KvFailure)?;
+    let mut values = store
+        .get_bulk(keys)
+        .cache_ttl(CACHE_TTL_S)
+        .text()
+        .await
+        .map_err(|_| KvFailure)?;
+    Ok(keys
+        .iter()
+        .map(|key| (key.clone(), values.remove(key).flatten()))
+        .collect())
+}
+
+pub(super) async fn read(
+    env: &worker::Env,
+    binding: &str,
+    key: &str,
+) -> Result<Option<String>, KvFailure> {
+    let store = env.kv(binding).map_err(|_| KvFailure)?;
+    store
+        .get(key)
+        .cache_ttl(CACHE_TTL_S)
+        .text()
+        .await
+        .map_err(|_| KvFailure)
+}

@@ -1,0 +1,56 @@
+//! Deliveries of the Queue. Messages of one subject in a batch are one delivery.
+
+use futures_util::future::join_all;
+use worker::MessageExt;
+
+use crate::observe::Event;
+use crate::ports::Sink;
+use crate::relay::{self, Disposition, Message};
+
+use super::config::Deployment;
+use super::platform::WorkerPlatform;
+
+pub(super) async fn deliver(
+    platform: &WorkerPlatform,
+    deployment: &Deployment,
+    batch: &worker::MessageBatch<Message>,
+) {
+    let flags = crate::snapshot::read(platform, &deployment.isolate).await;
+    let Some(context) = deployment.context() else {
+        // Nothing is lost: the outbox has it all, and a mended deployment sweeps it.
+        batch.retry_all_with_options(
+            &worker::QueueRetryOptionsBuilder::new()
+                .with_delay_seconds(60)
+                .build(),
+        );
+        return;
+    };
+    let mut groups: Vec<(Message, Vec<worker::RawMessage>)> = Vec::new();
+    for raw in batch.raw_iter() {
+        match serde_wasm_bindgen::from_value::<Message>(raw.body()) {
+            Ok(message) => match groups.iter_mut().find(|(known, _)| *known == message) {
+                Some((_, raws)) => raws.push(raw),
+                None => groups.push((message, vec![raw])),
+            },
+            Err(_) => {
+                platform.emit(&Event::MessageRefused { code: "unreadable" });
+                raw.ack();
+            }
+        }
+    }
+    let (context, stage) = (&context, flags.stage);
+    join_all(groups.into_iter().map(|(message, raws)| async move {
+        match relay::handle(platform, context, stage, message).await {
+            Disposition::Ack => raws.iter().for_each(MessageExt::ack),
+            Disposition::Retry { delay_s } => {
+                let options = worker::QueueRetryOptionsBuilder::new()
+                    .with_delay_seconds(delay_s)
+                    .build();
+                for raw in &raws {
+                    raw.retry_with_options(&options);
+                }
+            }
+        }
+    }))
+    .await;
+}
