@@ -421,7 +421,7 @@ mod tests {
             Method::Post,
             "/api/users/u1/password/verify",
             Operation::PassThrough,
-            None,
+            Some("u1"),
         );
         check(
             Method::Get,

@@ -1,0 +1,242 @@
+//! A write: named, recorded, forwarded, and then settled behind the answer.
+//!
+//! The intent exists before the write is forwarded, so that a crash at any point
+//! leaves something to find. Recording waits for the database within a deadline,
+//! then for the Queue, and never fails the client.
+
+use std::pin::pin;
+
+use futures_util::future::{Either, select};
+
+use super::{Executed, MirrorOutcome, Reply, Request};
+use crate::afterwards::Afterwards;
+use crate::backend::logto::{self, InteractionHeaders};
+use crate::classify::{Operation, SubjectSource};
+use crate::context::Context;
+use crate::error::ProxyError;
+use crate::flags::Stage;
+use crate::mirror::outbox::{self, Intent};
+use crate::observe::Event;
+use crate::plan::{Plan, Primary, Reason};
+use crate::ports::{BodyFailure, Exchange, Platform, Store};
+use crate::relay::Message;
+use crate::request::{InteractionUid, Secret, UserId, bearer, interaction_uid};
+
+/// Logto's JSON API takes 1 MB; what declares more passes on unread.
+const MAX_HELD_BYTES: usize = 2 * 1024 * 1024;
+
+/// While the database is slow, writes do not each wait for its deadline.
+const OUTBOX_REST_MS: i64 = 2_000;
+
+impl Request<'_> {
+    pub(super) async fn write<P: Platform, E: Exchange>(
+        &self,
+        platform: &P,
+        context: &Context<'_>,
+        exchange: &mut E,
+        source: SubjectSource,
+    ) -> Executed<E::Copy> {
+        if self.around.flags.stage == Stage::Off {
+            let mut executed = self.pass(platform, exchange, Reason::StageOff).await;
+            executed.mirror = MirrorOutcome::Gap;
+            executed.afterwards = Some(Afterwards::Gap {
+                operation: self.classified.operation,
+                code: "stage_off",
+            });
+            return executed;
+        }
+        let named = match self.name_subject(platform, context, exchange, source).await {
+            Named::CannotWrite => return self.pass(platform, exchange, Reason::NotARead).await,
+            Named::As(named) => named,
+        };
+        match self.hold_body(exchange).await {
+            Ok(()) => {}
+            Err(BodyFailure::TooLarge) => return self.failed(ProxyError::BodyTooLarge),
+            Err(BodyFailure::Incomplete) => return self.failed(ProxyError::BodyIncomplete),
+        }
+        let mut intent = Intent {
+            id: format!(
+                "{:016x}{:016x}",
+                platform.random_u64(),
+                platform.random_u64()
+            ),
+            subject: named.subject,
+            interaction: named.interaction,
+            operation: self.refine(exchange).to_owned(),
+        };
+        let mirror = open(platform, context, &mut intent).await;
+        if named.ask_before
+            && intent.subject.is_none()
+            && let Some(headers) = &named.headers
+        {
+            // After the submit the interaction is gone, and nobody could say whose it was.
+            intent.subject = logto::interaction_subject(platform, context, headers)
+                .await
+                .ok()
+                .flatten();
+        }
+        let plan = Plan {
+            primary: Primary::Logto,
+            reason: Reason::NotARead,
+        };
+        let mut executed = self.forwarded(self.forward(exchange).await, plan);
+        executed.mirror = mirror;
+        // Without an answer the intent stays open: Logto may have done it all the same.
+        executed.afterwards = match (&executed.reply, mirror) {
+            (_, MirrorOutcome::Gap) => Some(Afterwards::Gap {
+                operation: self.classified.operation,
+                code: "not_recorded",
+            }),
+            (Reply::Own(_), _) => None,
+            (Reply::Forwarded, _) => Some(Afterwards::Settle {
+                status: executed.status,
+                copy: (source == SubjectSource::Answer && executed.status < 300)
+                    .then(|| exchange.tee_answer())
+                    .flatten(),
+                ask: named.headers.filter(|_| !named.ask_before),
+                intent,
+            }),
+        };
+        executed
+    }
+
+    /// Who is about to change, as far as it can be known before the forward.
+    async fn name_subject<P: Platform, E: Exchange>(
+        &self,
+        platform: &P,
+        context: &Context<'_>,
+        exchange: &E,
+        source: SubjectSource,
+    ) -> Named {
+        let authorization = exchange.header("authorization");
+        let token = authorization.as_deref().and_then(bearer);
+        let mut named = Subject::default();
+        match source {
+            // Logto refuses these without a bearer token before it looks at anything else.
+            SubjectSource::Path | SubjectSource::Answer if token.is_none() => {
+                return Named::CannotWrite;
+            }
+            SubjectSource::Path => named.subject = self.classified.user.clone(),
+            SubjectSource::Answer => {}
+            SubjectSource::Interaction => {
+                let cookie = exchange.header("cookie").unwrap_or_default();
+                let app_id = exchange.header("logto-app-id");
+                let Some(uid) = interaction_uid(&cookie, app_id.as_deref(), self.target.query)
+                else {
+                    // 400 `session.not_found`.
+                    return Named::CannotWrite;
+                };
+                named.interaction = Some(uid);
+                named.headers = Some(InteractionHeaders {
+                    cookie: Secret(cookie),
+                    app_id,
+                });
+                named.ask_before = matches!(
+                    self.classified.operation,
+                    Operation::ExperienceSubmit | Operation::InteractionSubmit
+                );
+                if self.classified.operation == Operation::Consent {
+                    // This interaction is a fresh one; only the one before it was identified.
+                    named.headers = None;
+                }
+            }
+            SubjectSource::AccessToken => {
+                let Some(token) = token else {
+                    return Named::CannotWrite;
+                };
+                match logto::token_subject(platform, context, &Secret(token.to_owned())).await {
+                    Ok(Some(subject)) => named.subject = Some(subject),
+                    Ok(None) => return Named::CannotWrite,
+                    // Recorded without a name; the write goes on.
+                    Err(_) => {}
+                }
+            }
+        }
+        Named::As(named)
+    }
+
+    async fn hold_body<E: Exchange>(&self, exchange: &mut E) -> Result<(), BodyFailure> {
+        let declared = exchange
+            .header("content-length")
+            .and_then(|length| length.parse::<usize>().ok());
+        if declared.is_some_and(|length| length > MAX_HELD_BYTES) {
+            // Logto refuses it; its own answer is the right one.
+            return Ok(());
+        }
+        exchange.hold_body(MAX_HELD_BYTES).await
+    }
+
+    /// A suspension and its end are one route; only the body tells them apart.
+    fn refine<E: Exchange>(&self, exchange: &E) -> &'static str {
+        let operation = self.classified.operation;
+        if operation != Operation::UsersSuspension {
+            return operation.name();
+        }
+        let body = exchange
+            .held_text()
+            .and_then(|text| serde_json::from_str::<serde_json::Value>(&text).ok());
+        let is_suspended = body
+            .as_ref()
+            .and_then(|body| body.get("isSuspended"))
+            .and_then(serde_json::Value::as_bool);
+        match is_suspended {
+            Some(false) => Operation::UsersUnsuspension.name(),
+            _ => operation.name(),
+        }
+    }
+}
+
+enum Named {
+    /// Logto refuses the request before it could write: nothing to record.
+    CannotWrite,
+    As(Subject),
+}
+
+#[derive(Default)]
+struct Subject {
+    subject: Option<UserId>,
+    interaction: Option<InteractionUid>,
+    /// By which Logto can be asked whom the interaction has identified.
+    headers: Option<InteractionHeaders>,
+    /// Ask before the forward; else after the answer.
+    ask_before: bool,
+}
+
+/// Records the intent in the database, or in the Queue, within its deadline.
+async fn open<P: Platform>(
+    platform: &P,
+    context: &Context<'_>,
+    intent: &mut Intent,
+) -> MirrorOutcome {
+    let now_ms = platform.now_ms();
+    let isolate = context.isolate;
+    let code = if now_ms < isolate.outbox_down_until_ms.get() {
+        "outbox_down"
+    } else {
+        let insert = pin!(platform.batch(Store::Proxy, intent.open()));
+        let deadline = pin!(platform.sleep(context.settings.outbox_deadline_ms));
+        match select(insert, deadline).await {
+            Either::Left((Ok(results), _)) => {
+                if intent.subject.is_none() {
+                    intent.subject = outbox::parse_subject(&results);
+                }
+                return MirrorOutcome::Recorded;
+            }
+            Either::Left((Err(failure), _)) => failure.code(),
+            // A late insert is harmless: settling finds the row or makes it.
+            Either::Right(_) => "outbox_slow",
+        }
+    };
+    isolate
+        .outbox_down_until_ms
+        .set(platform.now_ms() + OUTBOX_REST_MS);
+    let message = Message::Open {
+        intent: (&*intent).into(),
+    };
+    let operation = Operation::from_name(&intent.operation).map_or("unknown", Operation::name);
+    platform.emit(&Event::OutboxQueued { operation, code });
+    match platform.send(&message, 0).await {
+        Ok(()) => MirrorOutcome::Queued,
+        Err(_) => MirrorOutcome::Gap,
+    }
+}
