@@ -1,0 +1,126 @@
+// The whole sandbox in one process: the proxy and the mgPass stand-in on real
+// workerd, the Logto stand-in on Node, all migrated. `npm run dev` runs it on
+// fixed ports, tests on free ones.
+//
+//   const sandbox = await startSandbox({ persistTo, ports?, vars?, alg?, onLog?, tickMs? });
+//   sandbox.proxy.url, .logto.url, .mgpass.url     what clients talk to
+//   sandbox.logto.control, .mgpass.control          faults and counters (backends/front.mjs)
+//   await sandbox.flag('read_percent', '50')        KV as an operator writes it; null deletes
+//   await sandbox.tick()                            one run of cron: it never fires by itself here
+//   await sandbox.close()
+
+import net from 'node:net';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+import { startLogto } from '../backends/logto/main.mjs';
+import { migrateMgpass, startMgpassFront } from '../backends/mgpass/main.mjs';
+import { applyMigrations, startWorkers } from './workers.mjs';
+
+const root = fileURLToPath(new URL('../..', import.meta.url));
+
+export const PORTS = { proxy: 8787, logto: 9001, logtoControl: 9101, mgpass: 9002, mgpassControl: 9102 };
+
+export const SECRETS = {
+  LOGTO_CLIENT_SECRET: 'sample-secret-m2m',
+  MGPASS_CLIENT_SECRET: 'mgpass-proxy-secret',
+  SUBJECT_KEY: 'a-key-for-log-lines',
+  ADMIN_TOKEN: 'operator-of-the-sandbox',
+};
+
+// Origins name each other before anyone listens, so ports are drawn first.
+async function freePorts(names) {
+  const servers = await Promise.all(
+    names.map(() => new Promise((resolve, reject) => {
+      const server = net.createServer().listen(0, '127.0.0.1', () => resolve(server)).on('error', reject);
+    })),
+  );
+  const ports = Object.fromEntries(names.map((name, index) => [name, servers[index].address().port]));
+  await Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))));
+  return ports;
+}
+
+export async function startSandbox({ persistTo, ports, vars = {}, alg, onLog, tickMs, logto: logtoOptions = {} }) {
+  const on = ports ?? await freePorts(Object.keys(PORTS));
+  const url = (port) => `http://127.0.0.1:${port}`;
+  const workers = await startWorkers({
+    persistTo,
+    onLog,
+    workers: [
+      {
+        name: 'dual-write-proxy',
+        config: path.join(root, 'wrangler.toml'),
+        port: on.proxy,
+        vars: {
+          LOGTO_ORIGIN: url(on.logto),
+          LOGTO_ISSUER: `${url(on.proxy)}/oidc`,
+          MGPASS_ORIGIN: url(on.mgpass),
+          MGPASS_ISSUER: url(on.mgpass),
+          ...SECRETS,
+          ...vars,
+        },
+      },
+      {
+        name: 'mgpass-standin',
+        config: path.join(root, 'tests/backends/mgpass/wrangler.toml'),
+        port: 0,
+        entrypoints: { Control: 0 },
+        vars: { ISSUER: url(on.mgpass) },
+      },
+    ],
+  });
+  await migrateMgpass(workers);
+  await applyMigrations({ sandbox: workers, databaseId: 'mgpass-local', directory: path.join(root, 'schema/mirror') });
+  await applyMigrations({ sandbox: workers, databaseId: 'proxy-local', directory: path.join(root, 'schema/proxy') });
+  const standin = workers.workers['mgpass-standin'];
+  const mgpass = await startMgpassFront({
+    workerUrl: standin.url,
+    workerControlUrl: standin.entrypoints.Control.url,
+    port: on.mgpass,
+    controlPort: on.mgpassControl,
+  });
+  const logto = await startLogto({
+    port: on.logto, controlPort: on.logtoControl, endpoint: url(on.proxy), alg, ...logtoOptions,
+  });
+  const proxy = workers.workers['dual-write-proxy'];
+  const { FLAGS } = await proxy.getBindings();
+  const tick = () => workers.scheduled('dual-write-proxy', '* * * * *');
+  const ticking = tickMs && setInterval(() => tick().catch(() => {}), tickMs);
+  return {
+    proxy,
+    logto,
+    mgpass,
+    workers,
+    tick,
+    flag: (key, value) => (value === null ? FLAGS.delete(key) : FLAGS.put(key, value)),
+    databases: { proxy: await workers.database('proxy-local'), mgpass: await workers.database('mgpass-local') },
+    async close() {
+      clearInterval(ticking);
+      await logto.close();
+      await mgpass.close();
+      await workers.dispose();
+    },
+  };
+}
+
+// A front's control port as functions.
+export function controlOf({ control }) {
+  const call = async (method, route, body) => {
+    const answer = await fetch(control.url + route, {
+      method,
+      headers: body === undefined ? {} : { 'content-type': 'application/json' },
+      body: body === undefined ? undefined : JSON.stringify(body),
+    });
+    const text = await answer.text();
+    if (!answer.ok) throw new Error(`${method} ${route}: ${answer.status} ${text}`);
+    return text && answer.headers.get('content-type')?.includes('json') && !text.includes('\n{') ? JSON.parse(text) : text;
+  };
+  return {
+    call,
+    counters: () => call('GET', '/counters'),
+    reset: () => call('DELETE', '/counters'),
+    faults: (rules) => call('PUT', '/faults', rules),
+    off: () => call('POST', '/off'),
+    on: () => call('POST', '/on'),
+  };
+}
