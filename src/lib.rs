@@ -17,6 +17,7 @@ pub mod plan;
 pub mod snapshot;
 
 pub mod authenticate;
+pub mod introspection;
 pub mod token;
 
 pub mod backend;
@@ -31,6 +32,7 @@ pub mod execute;
 
 pub mod admin;
 pub mod context;
+pub mod edge;
 pub mod error;
 pub mod isolate;
 pub mod observe;
