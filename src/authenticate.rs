@@ -60,7 +60,7 @@ pub fn policy<'a>(context: &'a Context<'_>, issuer: Issuer, audiences: &'a [Stri
         token_type: issuer.access_token_type(),
         required_scope: None,
         skew: context.settings.clock_skew,
-        max_lifetime_s: None,
+        max_lifetime_s: context.settings.max_token_lifetime_s,
     }
 }
 

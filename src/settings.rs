@@ -38,6 +38,8 @@ pub struct Migration {
     pub deletions_per_hour: i64,
     /// Whom tokens shown to `/_proxy/verify` must be for; without any that route is closed.
     pub verify_audiences: Vec<String>,
+    /// The longest `exp - iat` believed of any token; `None` believes whatever an issuer grants.
+    pub max_token_lifetime_s: Option<i64>,
     /// How far the clocks of issuers and edge may lie apart.
     pub clock_skew: Skew,
     /// How long mgPass may take to answer a read.
@@ -124,6 +126,10 @@ impl<F: Fn(&str) -> Option<String>> Reader<F> {
             },
             deletions_per_hour: i64::from(self.number("DELETIONS_PER_HOUR", 100)),
             verify_audiences: self.items("VERIFY_AUDIENCES"),
+            max_token_lifetime_s: match self.number("MAX_TOKEN_LIFETIME_S", 0) {
+                0 => None,
+                seconds => Some(i64::from(seconds)),
+            },
             clock_skew: self.skew("CLOCK_SKEW_S"),
             mgpass_deadline_ms: self.number("MGPASS_DEADLINE_MS", 1_500),
             outbox_deadline_ms: self.number("OUTBOX_DEADLINE_MS", 300),
