@@ -84,11 +84,16 @@ const FENCE: &str = concat!(
     "EXISTS (SELECT 1 FROM intents WHERE subject = ?1 AND (discharged_at IS NULL OR discharged_at >= ?2 - 2000)) AS fenced, ",
     "(SELECT holder FROM authority) AS authority"
 );
+/// Not while the relay is paused, nor while Logto is not the authority.
 const LEASE: &str = concat!(
-    "INSERT INTO subjects (subject, lease_holder, lease_until) VALUES (?1, ?2, ",
+    "INSERT INTO subjects (subject, lease_holder, lease_until) SELECT ?1, ?2, ",
     now!(),
-    " + 30000) ",
-    "ON CONFLICT (subject) DO UPDATE SET lease_holder = excluded.lease_holder, lease_until = excluded.lease_until ",
+    " + 30000 ",
+    "WHERE (SELECT value FROM counters WHERE name = 'paused_until') <= ",
+    now!(),
+    " AND (SELECT holder FROM authority) = 'logto' ",
+    "ON CONFLICT (subject) DO UPDATE SET lease_holder = excluded.lease_holder, ",
+    "lease_until = excluded.lease_until ",
     "WHERE subjects.lease_until < ",
     now!()
 );
@@ -98,8 +103,10 @@ const STANDING: &str = concat!(
     " AS now, ",
     sequence!(),
     " AS ticket, (SELECT value FROM counters WHERE name = 'epoch') AS epoch, ",
-    "(SELECT holder FROM authority) AS authority, (SELECT value FROM counters WHERE name = 'paused_until') AS paused_until, ",
-    "lease_holder = ?2 AS held, failures FROM subjects WHERE subject = ?1"
+    "(SELECT holder FROM authority) AS authority, ",
+    "(SELECT value FROM counters WHERE name = 'paused_until') AS paused_until, ",
+    "coalesce((SELECT lease_holder = ?2 FROM subjects WHERE subject = ?1), 0) AS held, ",
+    "coalesce((SELECT failures FROM subjects WHERE subject = ?1), 0) AS failures"
 );
 const COVERED: &str =
     "SELECT operation, status, settled FROM intents WHERE subject = ?1 AND discharged_at IS NULL";
@@ -147,14 +154,16 @@ const PAUSE: &str = concat!(
 );
 const CATCH_UP: &str = "UPDATE counters SET value = max(value, ?1) WHERE name = 'sequence'";
 const DUE: &str = concat!(
-    "SELECT DISTINCT i.subject AS subject FROM intents i LEFT JOIN subjects s ON s.subject = i.subject ",
-    "WHERE i.subject IS NOT NULL AND i.discharged_at IS NULL ",
+    "SELECT DISTINCT i.subject AS subject FROM intents i ",
+    "LEFT JOIN subjects s ON s.subject = i.subject ",
+    "WHERE (SELECT value FROM counters WHERE name = 'paused_until') <= ",
+    now!(),
+    " AND i.subject IS NOT NULL AND i.discharged_at IS NULL ",
     "AND s.parked IS NULL AND coalesce(s.lease_until, 0) < ",
     now!(),
     " AND coalesce(s.retry_at, 0) <= ",
     now!(),
-    " ",
-    "AND ( i.settled IS NOT NULL OR (i.expires_at <= ",
+    " AND ( i.settled IS NOT NULL OR (i.expires_at <= ",
     now!(),
     " AND (i.passes = 0 OR i.opened_at + 900000 <= ",
     now!(),
@@ -363,15 +372,15 @@ pub fn parse_lease(subject: &UserId, holder: &str, results: &[Vec<Row>]) -> Opti
         return None;
     };
     let row = standing.first()?;
-    if integer(row, "held")? == 0 {
-        return Some(LeaseAnswer::Busy);
-    }
     if text(row, "authority")? != "logto" {
         return Some(LeaseAnswer::NotAuthority);
     }
     let (now_ms, until_ms) = (integer(row, "now")?, integer(row, "paused_until")?);
     if until_ms > now_ms {
         return Some(LeaseAnswer::Paused { until_ms, now_ms });
+    }
+    if integer(row, "held")? == 0 {
+        return Some(LeaseAnswer::Busy);
     }
     Some(LeaseAnswer::Held(Lease {
         subject: subject.clone(),

@@ -52,7 +52,7 @@ const HEADERS = {
   'X-Forwarded-For': '203.0.113.7',
 };
 
-const FULL = { rounds: 15, slice_ms: 300, warm_up_ms: 1000 };
+const FULL = { rounds: 24, slice_ms: 150, warm_up_ms: 1000 };
 const QUICK = { rounds: 2, slice_ms: 60, warm_up_ms: 60 };
 
 export async function run({ root, build, against, quick, scratch, print }) {
