@@ -49,7 +49,11 @@ pub fn assert_equal_at_mgpass(world: &World, id: &str) {
     let logto = world.logto.users.borrow();
     let Some(user) = logto.get(id) else {
         let live = format!("SELECT count(*) FROM users WHERE deleted_at IS NULL AND id = '{id}'");
-        assert_eq!(world.value(Store::Mgpass, &live), 0, "{id} is gone at Logto");
+        assert_eq!(
+            world.value(Store::Mgpass, &live),
+            0,
+            "{id} is gone at Logto"
+        );
         return;
     };
     assert_eq!(world.user(id, "email"), json!(user.email));
@@ -67,7 +71,10 @@ pub fn assert_equal_at_mgpass(world: &World, id: &str) {
 fn what_no_rule_names_passes_through_and_leaves_no_trace() {
     let world = World::new();
     let answer = world.ask(Request::new("GET", "/oidc/jwks"));
-    assert_eq!((answer.status, answer.body), (200, world.logto.key_set.borrow().clone()));
+    assert_eq!(
+        (answer.status, answer.body),
+        (200, world.logto.key_set.borrow().clone())
+    );
     let answer = world.ask(Request::new("POST", "/no/such?x=%2F").json("{}"));
     assert_eq!((answer.status, answer.body.as_str()), (404, "Not Found"));
     assert_eq!(world.logto.n_served("POST /no/such?x=%2F"), 1);
@@ -92,13 +99,19 @@ fn in_stage_off_a_write_is_forwarded_and_noted_as_a_gap() {
     world.flag("stage", "off");
     let epoch = world.counter("epoch");
     let answer = patch_alice(&world);
-    assert_eq!((answer.status, answer.body), (200, world.logto.json_of("alice0000001")));
+    assert_eq!(
+        (answer.status, answer.body),
+        (200, world.logto.json_of("alice0000001"))
+    );
     world.deliver();
     assert_eq!(world.n_open(), 0);
     assert_eq!(world.counter("epoch"), epoch + 1);
     assert_eq!(world.events("outbox.gap")[0]["code"], "stage_off");
     let done = last_done(&world);
-    assert_eq!((&done["plan.reason"], &done["plan.mirror"]), (&json!("stage_off"), &json!("gap")));
+    assert_eq!(
+        (&done["plan.reason"], &done["plan.mirror"]),
+        (&json!("stage_off"), &json!("gap"))
+    );
 }
 
 #[test]
@@ -151,15 +164,26 @@ fn check_write(port: Port, part: &str, fault: Fault, expected: &WriteCell) {
         assert_eq!(answer.body, world.logto.json_of("alice0000001"), "{cell}");
     }
     assert_eq!(written, expected.is_written, "{cell}");
-    assert!(answer.at_ms - began_ms <= expected.within_ms, "{cell}: {} ms", answer.at_ms - began_ms);
+    assert!(
+        answer.at_ms - began_ms <= expected.within_ms,
+        "{cell}: {} ms",
+        answer.at_ms - began_ms
+    );
     let rows = world.proxy("SELECT count(*) AS n, count(settled) AS s FROM intents");
-    let rows = (rows[0]["n"].as_i64().unwrap(), rows[0]["s"].as_i64().unwrap());
+    let rows = (
+        rows[0]["n"].as_i64().unwrap(),
+        rows[0]["s"].as_i64().unwrap(),
+    );
     assert_eq!(rows, expected.rows, "{cell}");
     assert_eq!(world.events("request.done").len(), 1, "{cell}");
     assert_eq!(last_done(&world)["plan.mirror"], expected.mirror, "{cell}");
     if let Some((name, code)) = expected.event {
         let events = world.events(name);
-        assert!(events.iter().any(|event| event["code"] == code), "{cell}: {:?}", world.events.borrow());
+        assert!(
+            events.iter().any(|event| event["code"] == code),
+            "{cell}: {:?}",
+            world.events.borrow()
+        );
     }
 
     recover(&world);
@@ -174,12 +198,36 @@ fn check_write(port: Port, part: &str, fault: Fault, expected: &WriteCell) {
 
 #[test]
 fn a_write_while_logto_fails() {
-    let failed = WriteCell { status: 502, rows: (1, 0), ..UNTOUCHED };
-    check_write(Port::Forward, "", Fault::BeforeEffect, &WriteCell { is_written: false, ..failed });
+    let failed = WriteCell {
+        status: 502,
+        rows: (1, 0),
+        ..UNTOUCHED
+    };
+    check_write(
+        Port::Forward,
+        "",
+        Fault::BeforeEffect,
+        &WriteCell {
+            is_written: false,
+            ..failed
+        },
+    );
     // Logto may have done it all the same: the open intent finds out.
     check_write(Port::Forward, "", Fault::AfterEffect, &failed);
-    let timed_out = WriteCell { status: 504, within_ms: 125_050, ..failed };
-    check_write(Port::Forward, "", Fault::Hang, &WriteCell { is_written: false, ..timed_out });
+    let timed_out = WriteCell {
+        status: 504,
+        within_ms: 125_050,
+        ..failed
+    };
+    check_write(
+        Port::Forward,
+        "",
+        Fault::Hang,
+        &WriteCell {
+            is_written: false,
+            ..timed_out
+        },
+    );
     check_write(Port::Forward, "", Fault::HangAfterEffect, &timed_out);
 }
 
@@ -193,15 +241,37 @@ fn a_write_while_the_ledger_fails() {
     };
     let before = queued("database_unavailable");
     check_write(Port::ProxyDatabase, "", Fault::BeforeEffect, &before);
-    check_write(Port::ProxyDatabase, "", Fault::AfterEffect, &WriteCell { rows: (1, 1), ..before });
-    let slow = WriteCell { within_ms: 350, ..queued("outbox_slow") };
-    check_write(Port::ProxyDatabase, "INSERT INTO intents (id, subject, interaction, operation, opened_at, expires_at) ", Fault::Hang, &WriteCell { rows: (1, 1), ..slow });
+    check_write(
+        Port::ProxyDatabase,
+        "",
+        Fault::AfterEffect,
+        &WriteCell {
+            rows: (1, 1),
+            ..before
+        },
+    );
+    let slow = WriteCell {
+        within_ms: 350,
+        ..queued("outbox_slow")
+    };
+    check_write(
+        Port::ProxyDatabase,
+        "INSERT INTO intents (id, subject, interaction, operation, opened_at, expires_at) ",
+        Fault::Hang,
+        &WriteCell {
+            rows: (1, 1),
+            ..slow
+        },
+    );
 }
 
 #[test]
 fn a_write_while_the_queue_fails() {
     for fault in [Fault::BeforeEffect, Fault::AfterEffect] {
-        let delayed = WriteCell { event: Some(("outbox.delayed", "queue")), ..UNTOUCHED };
+        let delayed = WriteCell {
+            event: Some(("outbox.delayed", "queue")),
+            ..UNTOUCHED
+        };
         check_write(Port::Queue, "", fault, &delayed);
     }
     // The wake-up hangs behind the answer; the sweep wakes instead.
@@ -211,7 +281,12 @@ fn a_write_while_the_queue_fails() {
 #[test]
 fn a_write_while_mgpass_fails_is_answered_as_if_it_did_not() {
     for port in [Port::Mgpass, Port::MgpassDatabase] {
-        for fault in [Fault::BeforeEffect, Fault::AfterEffect, Fault::Hang, Fault::SlowAnswer(60_000)] {
+        for fault in [
+            Fault::BeforeEffect,
+            Fault::AfterEffect,
+            Fault::Hang,
+            Fault::SlowAnswer(60_000),
+        ] {
             check_write(port, "", fault, &UNTOUCHED);
         }
     }
@@ -228,7 +303,15 @@ fn a_write_while_the_flags_cannot_be_read_is_a_gap() {
     };
     check_write(Port::Flags, "", Fault::BeforeEffect, &gap);
     check_write(Port::Flags, "", Fault::AfterEffect, &gap);
-    check_write(Port::Flags, "", Fault::Hang, &WriteCell { within_ms: 1_050, ..gap });
+    check_write(
+        Port::Flags,
+        "",
+        Fault::Hang,
+        &WriteCell {
+            within_ms: 1_050,
+            ..gap
+        },
+    );
 }
 
 #[test]
@@ -247,7 +330,12 @@ fn an_isolate_that_has_flags_goes_on_with_them_when_they_cannot_be_read() {
     world.advance(60_000);
     let token = world.admin_token();
     for _ in 0..2 {
-        world.ask_at(&node, Request::new("PATCH", "/api/users/alice0000001").token(&token).json(PATCH));
+        world.ask_at(
+            &node,
+            Request::new("PATCH", "/api/users/alice0000001")
+                .token(&token)
+                .json(PATCH),
+        );
         world.idle();
         assert_eq!(last_done(&world)["plan.mirror"], "recorded");
     }
@@ -261,7 +349,11 @@ fn a_write_whose_record_neither_database_nor_queue_takes_raises_the_epoch() {
     assert_eq!(world.get("/api/users/alice0000001").status, 200);
     assert_eq!(last_done(&world)["backend"], "mgpass");
     let epoch = world.counter("epoch");
-    world.faults.always(Port::ProxyDatabase, "INSERT INTO intents", Fault::BeforeEffect);
+    world.faults.always(
+        Port::ProxyDatabase,
+        "INSERT INTO intents",
+        Fault::BeforeEffect,
+    );
     world.faults.always(Port::Queue, "", Fault::BeforeEffect);
     assert_eq!(patch_alice(&world).status, 200);
     world.idle();
@@ -280,8 +372,12 @@ fn a_gap_that_could_not_be_noted_is_noted_at_the_next_chance() {
     let node = world.node();
     let epoch = world.counter("epoch");
     let token = world.admin_token();
-    let request = Request::new("PATCH", "/api/users/alice0000001").token(&token).json(PATCH);
-    world.faults.always(Port::ProxyDatabase, "", Fault::BeforeEffect);
+    let request = Request::new("PATCH", "/api/users/alice0000001")
+        .token(&token)
+        .json(PATCH);
+    world
+        .faults
+        .always(Port::ProxyDatabase, "", Fault::BeforeEffect);
     world.faults.always(Port::Queue, "", Fault::BeforeEffect);
     world.ask_at(&node, request.clone());
     world.idle();
@@ -298,8 +394,14 @@ fn while_the_ledger_rests_writes_do_not_each_wait_for_it() {
     let world = world_with_alice();
     let node = world.node();
     let token = world.admin_token();
-    let request = Request::new("PATCH", "/api/users/alice0000001").token(&token).json(PATCH);
-    world.faults.always(Port::ProxyDatabase, "SELECT subject FROM intents", Fault::Hang);
+    let request = Request::new("PATCH", "/api/users/alice0000001")
+        .token(&token)
+        .json(PATCH);
+    world.faults.always(
+        Port::ProxyDatabase,
+        "SELECT subject FROM intents",
+        Fault::Hang,
+    );
     let mut waited = Vec::new();
     for _ in 0..3 {
         let began_ms = world.now_ms();
@@ -314,7 +416,12 @@ fn while_the_ledger_rests_writes_do_not_each_wait_for_it() {
 fn an_insert_that_lands_late_is_harmless() {
     let world = world_with_alice();
     // After answer, settling, reconcile, discharge and purge.
-    world.faults.once(Port::ProxyDatabase, "INSERT INTO intents", 0, Fault::Late(200_000));
+    world.faults.once(
+        Port::ProxyDatabase,
+        "INSERT INTO intents",
+        0,
+        Fault::Late(200_000),
+    );
     assert_eq!(patch_alice(&world).status, 200);
     world.deliver_for(10_000);
     assert_equal_at_mgpass(&world, "alice0000001");
@@ -336,7 +443,9 @@ fn a_crash_at_any_call_of_a_write_loses_nothing() {
             let calls_before = world.faults.n_calls();
             world.faults.at_call(n, fault);
             let token = world.admin_token();
-            let request = Request::new("PATCH", "/api/users/alice0000001").token(&token).json(PATCH);
+            let request = Request::new("PATCH", "/api/users/alice0000001")
+                .token(&token)
+                .json(PATCH);
             let handle = world.start(request);
             world.deliver();
             if world.faults.n_calls() - calls_before <= n as usize {
@@ -361,15 +470,27 @@ fn a_body_too_large_or_broken_off_is_refused_before_anything_is_recorded() {
     let patch = Request::new("PATCH", "/api/users/alice0000001").token(&token);
     let answer = world.ask(patch.clone().body(Body::Endless));
     assert_eq!(answer.status, 413);
-    assert!(answer.body.contains("proxy.body_too_large"), "{}", answer.body);
+    assert!(
+        answer.body.contains("proxy.body_too_large"),
+        "{}",
+        answer.body
+    );
     let answer = world.ask(patch.clone().body(Body::Broken));
     assert_eq!(answer.status, 400);
-    assert!(answer.body.contains("proxy.body_incomplete"), "{}", answer.body);
+    assert!(
+        answer.body.contains("proxy.body_incomplete"),
+        "{}",
+        answer.body
+    );
     world.idle();
     assert_eq!(world.proxy("SELECT * FROM intents").len(), 0);
     assert_eq!(world.logto.n_served("PATCH"), 0);
     // Who declares too much is refused by Logto itself, in Logto's words.
-    world.ask(patch.header("content-length", "3000000").body(Body::Endless));
+    world.ask(
+        patch
+            .header("content-length", "3000000")
+            .body(Body::Endless),
+    );
     assert_eq!(world.logto.n_served("PATCH"), 1);
 }
 
@@ -378,7 +499,11 @@ fn a_malformed_target_is_refused() {
     let world = World::new();
     let answer = world.ask(Request::new("GET", "").url("nonsense"));
     assert_eq!(answer.status, 400);
-    assert!(answer.body.contains("proxy.malformed_request"), "{}", answer.body);
+    assert!(
+        answer.body.contains("proxy.malformed_request"),
+        "{}",
+        answer.body
+    );
     assert_eq!(last_done(&world)["error"], "proxy.malformed_request");
 }
 
@@ -389,7 +514,11 @@ fn what_logto_must_refuse_for_want_of_a_token_is_not_recorded() {
     assert_eq!(answer.status, 401);
     let answer = world.ask(Request::new("POST", "/api/experience/submit"));
     assert_eq!(answer.status, 400);
-    let answer = world.ask(Request::new("PATCH", "/api/my-account").token("stolen").json(PATCH));
+    let answer = world.ask(
+        Request::new("PATCH", "/api/my-account")
+            .token("stolen")
+            .json(PATCH),
+    );
     assert_eq!(answer.status, 401);
     world.idle();
     assert_eq!(world.proxy("SELECT * FROM intents").len(), 0);
@@ -403,7 +532,11 @@ fn a_write_that_logto_answers_with_401_leaves_nothing_to_relay() {
         let answer = world.ask(Request::new("DELETE", &path).token("made-up"));
         assert_eq!(answer.status, 401);
     }
-    let answer = world.ask(Request::new("POST", "/api/users").token("made-up").json("{}"));
+    let answer = world.ask(
+        Request::new("POST", "/api/users")
+            .token("made-up")
+            .json("{}"),
+    );
     assert_eq!(answer.status, 401);
     world.deliver();
     assert_eq!(world.n_open(), 0);
@@ -417,19 +550,25 @@ fn an_interaction_that_nobody_knows_stays_visible() {
     let world = World::new();
     let uid = "uid-of-nobody";
     let answer = world.ask(
-        Request::new("POST", "/api/experience/submit").header("cookie", &format!("_interaction={uid}")),
+        Request::new("POST", "/api/experience/submit")
+            .header("cookie", &format!("_interaction={uid}")),
     );
     assert_eq!(answer.status, 400);
     world.deliver();
-    let rows = world.proxy("SELECT subject, interaction, settled IS NOT NULL AS settled FROM intents");
-    assert_eq!(json!(rows), json!([{ "subject": null, "interaction": uid, "settled": 1 }]));
+    let rows =
+        world.proxy("SELECT subject, interaction, settled IS NOT NULL AS settled FROM intents");
+    assert_eq!(
+        json!(rows),
+        json!([{ "subject": null, "interaction": uid, "settled": 1 }])
+    );
 }
 
 #[test]
 fn an_identification_that_finds_nobody_is_discharged() {
     let world = World::new();
     let answer = world.ask(
-        Request::new("POST", "/api/experience/identification").header("cookie", "_interaction=gone"),
+        Request::new("POST", "/api/experience/identification")
+            .header("cookie", "_interaction=gone"),
     );
     assert_eq!(answer.status, 400);
     world.deliver();
@@ -442,9 +581,14 @@ fn a_submit_fences_its_user_before_the_answer_even_when_only_logto_knew_whose_it
     world.flag("read_percent", "100");
     world.logto.interactions.borrow_mut().insert(
         "uid1".into(),
-        Interaction { user: Some("alice0000001".into()), is_identified: true, register: None },
+        Interaction {
+            user: Some("alice0000001".into()),
+            is_identified: true,
+            register: None,
+        },
     );
-    let submit = Request::new("POST", "/api/experience/submit").header("cookie", "_interaction=uid1");
+    let submit =
+        Request::new("POST", "/api/experience/submit").header("cookie", "_interaction=uid1");
     let answer = world.ask(submit);
     assert_eq!(answer.status, 200);
     // At once, with the settling still under way.
@@ -456,11 +600,16 @@ fn a_submit_fences_its_user_before_the_answer_even_when_only_logto_knew_whose_it
 #[test]
 fn an_account_write_is_recorded_under_the_user_whose_token_it_is() {
     let world = world_with_alice();
-    let request = Request::new("PATCH", "/api/my-account").token("opaque-alice0000001").json(PATCH);
+    let request = Request::new("PATCH", "/api/my-account")
+        .token("opaque-alice0000001")
+        .json(PATCH);
     assert_eq!(world.ask(request).status, 200);
     world.idle();
     let rows = world.proxy("SELECT subject, operation FROM intents");
-    assert_eq!(json!(rows), json!([{ "subject": "alice0000001", "operation": "account.write" }]));
+    assert_eq!(
+        json!(rows),
+        json!([{ "subject": "alice0000001", "operation": "account.write" }])
+    );
     world.deliver();
     assert_equal_at_mgpass(&world, "alice0000001");
 }
@@ -468,7 +617,11 @@ fn an_account_write_is_recorded_under_the_user_whose_token_it_is() {
 #[test]
 fn a_created_user_is_named_by_the_answer() {
     let world = World::new();
-    let answer = world.write("POST", "/api/users", r#"{"primaryEmail":"new@example.test"}"#);
+    let answer = world.write(
+        "POST",
+        "/api/users",
+        r#"{"primaryEmail":"new@example.test"}"#,
+    );
     assert_eq!(answer.status, 200);
     world.deliver();
     assert_eq!(world.user("created00001", "email"), "new@example.test");
@@ -478,8 +631,16 @@ fn a_created_user_is_named_by_the_answer() {
 #[test]
 fn a_suspension_and_its_end_are_told_apart_by_the_body() {
     let world = world_with_alice();
-    world.write("PATCH", "/api/users/alice0000001/is-suspended", r#"{"isSuspended":true}"#);
-    world.write("PATCH", "/api/users/alice0000001/is-suspended", r#"{"isSuspended":false}"#);
+    world.write(
+        "PATCH",
+        "/api/users/alice0000001/is-suspended",
+        r#"{"isSuspended":true}"#,
+    );
+    world.write(
+        "PATCH",
+        "/api/users/alice0000001/is-suspended",
+        r#"{"isSuspended":false}"#,
+    );
     world.idle();
     let rows = world.proxy("SELECT operation FROM intents ORDER BY settled");
     assert_eq!(rows[0]["operation"], "users.suspension");
@@ -494,19 +655,28 @@ fn each_request_closes_with_one_line_and_no_line_tells_who_or_what() {
     let cookie = "_interaction=uidsecret1; _session=cookie-s3cret";
     world.logto.interactions.borrow_mut().insert(
         "uidsecret1".into(),
-        Interaction { register: Some("newbie-name".into()), ..Interaction::default() },
+        Interaction {
+            register: Some("newbie-name".into()),
+            ..Interaction::default()
+        },
     );
     let (broken, _) = token.rsplit_once('.').unwrap();
     let requests = [
-        Request::new("PATCH", "/api/users/alice0000001").token(&token).json(PATCH),
+        Request::new("PATCH", "/api/users/alice0000001")
+            .token(&token)
+            .json(PATCH),
         Request::new("GET", "/api/users/alice0000001").token(&token),
         Request::new("GET", "/api/users/alice0000001").token(&format!("{broken}.AAAA")),
         Request::new("GET", "/api/users/alice0000001?q=alice@example.test").token(&token),
-        Request::new("PATCH", "/api/my-account").token("opaque-alice0000001").json(PATCH),
+        Request::new("PATCH", "/api/my-account")
+            .token("opaque-alice0000001")
+            .json(PATCH),
         Request::new("POST", "/api/experience/identification").header("cookie", cookie),
         Request::new("POST", "/api/experience/submit").header("cookie", cookie),
         Request::new("DELETE", "/api/users/alice0000001").token(&token),
-        Request::new("PATCH", "/api/users/alice0000001").token(&token).body(Body::Broken),
+        Request::new("PATCH", "/api/users/alice0000001")
+            .token(&token)
+            .body(Body::Broken),
         Request::new("GET", "").url("nonsense"),
     ];
     for (port, fault) in [
@@ -531,8 +701,21 @@ fn each_request_closes_with_one_line_and_no_line_tells_who_or_what() {
     recover(&world);
     let all = world.events.borrow().join("\n");
     for secret in [
-        "alice", "Alice", "example.test", "@", "newbie", "uidsecret", "s3cret", "m2m-secret", "app_secret",
-        "register0", "subject-hash-key", "Bearer", "_interaction", "eyJ", &token,
+        "alice",
+        "Alice",
+        "example.test",
+        "@",
+        "newbie",
+        "uidsecret",
+        "s3cret",
+        "m2m-secret",
+        "app_secret",
+        "register0",
+        "subject-hash-key",
+        "Bearer",
+        "_interaction",
+        "eyJ",
+        &token,
     ] {
         assert!(!all.contains(secret), "{secret} in an event");
     }

@@ -42,7 +42,12 @@ fn suspend(world: &Rc<World>, is_suspended: bool) {
 }
 
 fn delete(world: &Rc<World>, id: &str) {
-    assert_eq!(world.write("DELETE", &format!("/api/users/{id}"), "").status, 204);
+    assert_eq!(
+        world
+            .write("DELETE", &format!("/api/users/{id}"), "")
+            .status,
+        204
+    );
 }
 
 fn ticket(world: &World, id: &str) -> i64 {
@@ -60,7 +65,14 @@ fn message(json: Value) -> Message {
 
 /// All that mgPass has, to see that nothing was written.
 fn everything(world: &World) -> String {
-    let tables = ["users", "social_identities", "user_roles", "audit_logs", "logto_mirror", "logto_mirror_effects"];
+    let tables = [
+        "users",
+        "social_identities",
+        "user_roles",
+        "audit_logs",
+        "logto_mirror",
+        "logto_mirror_effects",
+    ];
     let all = tables.map(|table| world.mgpass(&format!("SELECT * FROM {table} ORDER BY 1, 2")));
     json!(all).to_string()
 }
@@ -75,7 +87,14 @@ fn every_row_of_the_mapping_lands_in_its_column() {
         user.name = Some("Alice".into());
         user.avatar = Some("https://cdn.example.test/a.png".into());
         user.custom_data = r#"{"plan":"pro","n":[1.50]}"#.into();
-        user.identities = vec![("google".into(), "g-1".into(), Some(r#"{"id":"g-1"}"#.into())), ("facebook".into(), "f-1".into(), None)];
+        user.identities = vec![
+            (
+                "google".into(),
+                "g-1".into(),
+                Some(r#"{"id":"g-1"}"#.into()),
+            ),
+            ("facebook".into(), "f-1".into(), None),
+        ];
         user.created_at = 1_700_000_000_789;
         user.last_sign_in_at = Some(1_700_000_100_999);
         user.is_suspended = true;
@@ -100,12 +119,27 @@ fn every_row_of_the_mapping_lands_in_its_column() {
     let roles = world.mgpass("SELECT role_id FROM user_roles");
     assert_eq!(json!(roles), json!([{ "role_id": "role_user" }]));
     let audit = world.mgpass("SELECT event_type FROM audit_logs ORDER BY rowid");
-    assert_eq!(json!(audit), json!([{ "event_type": "user.created" }, { "event_type": "user.suspended" }]));
-    let residue = world.mgpass("SELECT residue, epoch, tombstone, obstacles FROM logto_mirror").remove(0);
+    assert_eq!(
+        json!(audit),
+        json!([{ "event_type": "user.created" }, { "event_type": "user.suspended" }])
+    );
+    let residue = world
+        .mgpass("SELECT residue, epoch, tombstone, obstacles FROM logto_mirror")
+        .remove(0);
     let text = residue["residue"].as_str().unwrap();
-    assert!(text.contains(r#""username":"alice""#) && text.contains(r#""createdAt":1700000000789"#), "{text}");
+    assert!(
+        text.contains(r#""username":"alice""#) && text.contains(r#""createdAt":1700000000789"#),
+        "{text}"
+    );
     assert!(!text.contains("alice@example.test"), "{text}");
-    assert_eq!((&residue["epoch"], &residue["tombstone"], &residue["obstacles"]), (&json!(1), &json!(0), &json!("[]")));
+    assert_eq!(
+        (
+            &residue["epoch"],
+            &residue["tombstone"],
+            &residue["obstacles"]
+        ),
+        (&json!(1), &json!(0), &json!("[]"))
+    );
 }
 
 #[test]
@@ -113,17 +147,31 @@ fn a_registration_by_interaction_arrives_under_the_id_that_logto_gave_it() {
     let world = World::new();
     world.logto.interactions.borrow_mut().insert(
         "uid1".into(),
-        Interaction { register: Some("newbie".into()), ..Interaction::default() },
+        Interaction {
+            register: Some("newbie".into()),
+            ..Interaction::default()
+        },
     );
     let request = |path| Request::new("POST", path).header("cookie", "_interaction=uid1");
-    assert_eq!(world.ask(request("/api/experience/identification")).status, 201);
+    assert_eq!(
+        world.ask(request("/api/experience/identification")).status,
+        201
+    );
     world.idle();
-    assert_eq!(world.value(Store::Proxy, "SELECT subject FROM intents"), "register0001");
+    assert_eq!(
+        world.value(Store::Proxy, "SELECT subject FROM intents"),
+        "register0001"
+    );
     assert_eq!(world.ask(request("/api/experience/submit")).status, 200);
     world.deliver();
     assert_eq!(world.user("register0001", "name"), "newbie");
-    let signed_in = world.logto.users.borrow()["register0001"].last_sign_in_at.unwrap();
-    assert_eq!(world.user("register0001", "last_sign_in_at"), signed_in / 1_000);
+    let signed_in = world.logto.users.borrow()["register0001"]
+        .last_sign_in_at
+        .unwrap();
+    assert_eq!(
+        world.user("register0001", "last_sign_in_at"),
+        signed_in / 1_000
+    );
     assert_eq!(world.n_open(), 0);
 }
 
@@ -132,16 +180,32 @@ fn a_registration_whose_follow_up_was_cut_off_is_known_by_its_submit() {
     let world = World::new();
     world.logto.interactions.borrow_mut().insert(
         "uid1".into(),
-        Interaction { register: Some("newbie".into()), ..Interaction::default() },
+        Interaction {
+            register: Some("newbie".into()),
+            ..Interaction::default()
+        },
     );
     let request = |path| Request::new("POST", path).header("cookie", "_interaction=uid1");
-    world.faults.once(Port::Logto, "GET /api/experience/interaction", 0, Fault::CrashBefore);
+    world.faults.once(
+        Port::Logto,
+        "GET /api/experience/interaction",
+        0,
+        Fault::CrashBefore,
+    );
     world.ask(request("/api/experience/identification"));
     world.idle();
-    assert_eq!(world.value(Store::Proxy, "SELECT subject FROM intents"), Value::Null);
+    assert_eq!(
+        world.value(Store::Proxy, "SELECT subject FROM intents"),
+        Value::Null
+    );
     world.faults.clear();
     // And the submit's own follow-up is cut off, too.
-    world.faults.once(Port::ProxyDatabase, "UPDATE counters SET value = value + 1 WHERE name = 'sequence'", 0, Fault::CrashBefore);
+    world.faults.once(
+        Port::ProxyDatabase,
+        "UPDATE counters SET value = value + 1 WHERE name = 'sequence'",
+        0,
+        Fault::CrashBefore,
+    );
     assert_eq!(world.ask(request("/api/experience/submit")).status, 200);
     recover(&world);
     assert_eq!(world.user("register0001", "name"), "newbie");
@@ -153,7 +217,11 @@ fn a_burst_of_writes_collapses_into_few_reconciles() {
     let world = world_with_alice();
     let reads_before = world.logto.n_served("GET /api/users/");
     for number in 0..20 {
-        patch(&world, ALICE, &json!({ "name": format!("Alice {number}") }).to_string());
+        patch(
+            &world,
+            ALICE,
+            &json!({ "name": format!("Alice {number}") }).to_string(),
+        );
     }
     world.deliver();
     assert_equal_at_mgpass(&world, ALICE);
@@ -170,7 +238,11 @@ fn messages_that_come_twice_or_in_any_order_change_nothing() {
         let world = World::with(seed, &[]);
         world.mirrored(ALICE, |user| user.name = Some("Alice".into()));
         world.deliveries.set(3);
-        world.faults.always(Port::ProxyDatabase, "INSERT INTO intents", Fault::BeforeEffect);
+        world.faults.always(
+            Port::ProxyDatabase,
+            "INSERT INTO intents",
+            Fault::BeforeEffect,
+        );
         patch(&world, ALICE, r#"{"name":"Alice 1"}"#);
         patch(&world, ALICE, r#"{"name":"Alice 2"}"#);
         world.idle();
@@ -188,7 +260,10 @@ fn messages_that_come_twice_or_in_any_order_change_nothing() {
 #[test]
 fn a_message_that_names_nobody_is_refused_and_gone() {
     let world = World::new();
-    world.enqueue(message(json!({ "kind": "reconcile", "subject": "two words" })), 0);
+    world.enqueue(
+        message(json!({ "kind": "reconcile", "subject": "two words" })),
+        0,
+    );
     world.deliver();
     assert_eq!(world.events("message.refused")[0]["code"], "subject");
     assert_eq!(world.n_queued(), 0);
@@ -214,7 +289,12 @@ fn of_two_relays_at_once_one_waits() {
 fn a_slow_relay_whose_lease_ran_out_is_overtaken_and_its_late_batch_changes_nothing() {
     let world = world_with_alice();
     patch(&world, ALICE, r#"{"name":"Old"}"#);
-    world.faults.once(Port::MgpassDatabase, "INSERT INTO logto_mirror", 0, Fault::Late(45_000));
+    world.faults.once(
+        Port::MgpassDatabase,
+        "INSERT INTO logto_mirror",
+        0,
+        Fault::Late(45_000),
+    );
     world.deliver_for(1_000);
     let slow = ticket(&world, ALICE);
     world.advance(31_000);
@@ -229,14 +309,23 @@ fn a_slow_relay_whose_lease_ran_out_is_overtaken_and_its_late_batch_changes_noth
     assert_eq!(world.parked(ALICE), Value::Null);
     world.deliver();
     assert_eq!(world.user(ALICE, "name"), "New");
-    assert_eq!(ticket(&world, ALICE), newer + 1, "the overtaken one looks once more, under a new ticket");
+    assert_eq!(
+        ticket(&world, ALICE),
+        newer + 1,
+        "the overtaken one looks once more, under a new ticket"
+    );
 }
 
 #[test]
 fn a_batch_whose_relay_crashed_counts_like_any_other() {
     let world = world_with_alice();
     patch(&world, ALICE, r#"{"name":"New"}"#);
-    world.faults.once(Port::MgpassDatabase, "INSERT INTO logto_mirror", 0, Fault::CrashAfter);
+    world.faults.once(
+        Port::MgpassDatabase,
+        "INSERT INTO logto_mirror",
+        0,
+        Fault::CrashAfter,
+    );
     world.deliver_for(1_000);
     assert_eq!(world.user(ALICE, "name"), "New");
     assert_eq!(world.n_open(), 1, "applied, but nobody looked");
@@ -253,7 +342,12 @@ fn a_write_settled_after_the_read_began_is_not_discharged_by_it() {
     let world = world_with_alice();
     patch(&world, ALICE, r#"{"name":"One"}"#);
     // Logto answers the relay with what it knew before the second write.
-    world.faults.once(Port::Logto, &format!("GET /api/users/{ALICE}"), 0, Fault::SlowAnswer(5_000));
+    world.faults.once(
+        Port::Logto,
+        &format!("GET /api/users/{ALICE}"),
+        0,
+        Fault::SlowAnswer(5_000),
+    );
     world.deliver_for(1_000);
     patch(&world, ALICE, r#"{"name":"Two"}"#);
     world.idle();
@@ -271,14 +365,24 @@ fn a_settling_after_the_purge_comes_back_and_is_reconciled() {
     let world = world_with_alice();
     patch(&world, ALICE, r#"{"name":"One"}"#);
     world.idle();
-    let id = world.value(Store::Proxy, "SELECT id FROM intents").as_str().unwrap().to_owned();
+    let id = world
+        .value(Store::Proxy, "SELECT id FROM intents")
+        .as_str()
+        .unwrap()
+        .to_owned();
     world.deliver();
     world.advance(61_000);
     world.sweep();
     assert_eq!(world.proxy("SELECT * FROM intents").len(), 0);
-    world.logto.change(ALICE, |user| user.name = Some("Committed late".into()));
-    let intent = json!({ "id": id, "subject": ALICE, "interaction": null, "operation": "users.patch" });
-    world.enqueue(message(json!({ "kind": "settle", "intent": intent, "status": 200 })), 0);
+    world
+        .logto
+        .change(ALICE, |user| user.name = Some("Committed late".into()));
+    let intent =
+        json!({ "id": id, "subject": ALICE, "interaction": null, "operation": "users.patch" });
+    world.enqueue(
+        message(json!({ "kind": "settle", "intent": intent, "status": 200 })),
+        0,
+    );
     world.deliver();
     assert_eq!(world.user(ALICE, "name"), "Committed late");
     assert_eq!(world.n_open(), 0);
@@ -289,9 +393,15 @@ fn an_open_intent_is_looked_at_when_it_expires_and_again_after_fifteen_minutes()
     let world = world_with_alice();
     world.drop_queue();
     // Logto commits long after the proxy gave up.
-    world.faults.once(Port::Forward, "", 0, Fault::Late(200_000));
+    world
+        .faults
+        .once(Port::Forward, "", 0, Fault::Late(200_000));
     let began_ms = world.now_ms();
-    let answer = world.write("PATCH", &format!("/api/users/{ALICE}"), r#"{"name":"Late"}"#);
+    let answer = world.write(
+        "PATCH",
+        &format!("/api/users/{ALICE}"),
+        r#"{"name":"Late"}"#,
+    );
     assert_eq!(answer.status, 504);
     let mut looked_at_s = Vec::new();
     let mut equal_at_s = None;
@@ -309,7 +419,10 @@ fn an_open_intent_is_looked_at_when_it_expires_and_again_after_fifteen_minutes()
         world.advance(1_000);
     }
     assert_eq!(looked_at_s.len(), 2, "{looked_at_s:?}");
-    assert!(equal_at_s.is_some_and(|at| (900..1_000).contains(&at)), "{equal_at_s:?}");
+    assert!(
+        equal_at_s.is_some_and(|at| (900..1_000).contains(&at)),
+        "{equal_at_s:?}"
+    );
     assert_eq!(world.n_open(), 0);
 }
 
@@ -317,30 +430,46 @@ fn an_open_intent_is_looked_at_when_it_expires_and_again_after_fifteen_minutes()
 fn an_open_intent_is_not_discharged_by_its_first_look() {
     let world = world_with_alice();
     world.faults.once(Port::Forward, "", 0, Fault::AfterEffect);
-    world.write("PATCH", &format!("/api/users/{ALICE}"), r#"{"name":"Done"}"#);
+    world.write(
+        "PATCH",
+        &format!("/api/users/{ALICE}"),
+        r#"{"name":"Done"}"#,
+    );
     world.faults.clear();
     world.advance(61_000);
     world.sweep();
     world.deliver();
     assert_eq!(world.user(ALICE, "name"), "Done");
-    assert_eq!(json!(world.proxy("SELECT passes FROM intents WHERE discharged_at IS NULL")), json!([{ "passes": 1 }]));
+    assert_eq!(
+        json!(world.proxy("SELECT passes FROM intents WHERE discharged_at IS NULL")),
+        json!([{ "passes": 1 }])
+    );
 }
 
 #[test]
 fn a_deletion_with_two_witnesses_is_carried_over_and_frees_its_values() {
     let world = world_with_alice();
-    world.logto.change(ALICE, |user| user.identities = vec![("google".into(), "g-1".into(), None)]);
+    world.logto.change(ALICE, |user| {
+        user.identities = vec![("google".into(), "g-1".into(), None)]
+    });
     world.wake(ALICE);
     world.deliver();
     delete(&world, ALICE);
     world.deliver();
-    let row = world.mgpass("SELECT deleted_at IS NOT NULL AS deleted, email, phone FROM users").remove(0);
-    assert_eq!(json!(row), json!({ "deleted": 1, "email": null, "phone": null }));
+    let row = world
+        .mgpass("SELECT deleted_at IS NOT NULL AS deleted, email, phone FROM users")
+        .remove(0);
+    assert_eq!(
+        json!(row),
+        json!({ "deleted": 1, "email": null, "phone": null })
+    );
     assert_eq!(world.mgpass("SELECT * FROM social_identities").len(), 0);
     assert_eq!(world.mgpass.n_revoked(ALICE), 1);
     assert_eq!(n_owed(&world), 0);
     assert_eq!(world.n_open(), 0);
-    let mirror = world.mgpass("SELECT tombstone, residue FROM logto_mirror").remove(0);
+    let mirror = world
+        .mgpass("SELECT tombstone, residue FROM logto_mirror")
+        .remove(0);
     assert_eq!(json!(mirror), json!({ "tombstone": 1, "residue": null }));
     // The same person may register again.
     world.mirrored(BOB, |user| {
@@ -358,7 +487,10 @@ fn a_deletion_with_one_witness_waits_for_an_operator() {
     assert_eq!(world.parked(ALICE), "deletion_unconfirmed");
     assert_eq!(world.user(ALICE, "deleted_at"), Value::Null);
     assert_eq!(world.user(ALICE, "email"), "alice@example.test");
-    assert_eq!(world.events("mirror.parked")[0]["reason"], "deletion_unconfirmed");
+    assert_eq!(
+        world.events("mirror.parked")[0]["reason"],
+        "deletion_unconfirmed"
+    );
 }
 
 #[test]
@@ -375,15 +507,20 @@ fn a_refused_deletion_is_no_witness() {
 #[test]
 fn a_second_witness_that_comes_after_the_parking_is_found_by_the_sweep_alone() {
     let world = world_with_alice();
-    world.faults.once(Port::Forward, "DELETE", 0, Fault::SlowAnswer(5_000));
+    world
+        .faults
+        .once(Port::Forward, "DELETE", 0, Fault::SlowAnswer(5_000));
     let token = world.admin_token();
-    let deletion = world.start(Request::new("DELETE", &format!("/api/users/{ALICE}")).token(&token));
+    let deletion =
+        world.start(Request::new("DELETE", &format!("/api/users/{ALICE}")).token(&token));
     world.advance(1_000);
     // Somebody else wakes the relay while the DELETE is unanswered.
     world.wake(ALICE);
     world.deliver_for(1_000);
     assert_eq!(world.parked(ALICE), "deletion_unconfirmed");
-    world.faults.always(Port::Queue, "reconcile", Fault::CrashBefore);
+    world
+        .faults
+        .always(Port::Queue, "reconcile", Fault::CrashBefore);
     world.idle();
     assert_eq!(deletion.take().unwrap().status, 204);
     world.faults.clear();
@@ -397,7 +534,10 @@ fn a_second_witness_that_comes_after_the_parking_is_found_by_the_sweep_alone() {
 fn a_parked_subject_is_left_alone_by_the_sweep_until_something_new_is_recorded() {
     let world = world_with_alice();
     world.put_user(BOB, |user| user.email = Some("own@example.test".into()));
-    world.databases.execute(Store::Mgpass, "INSERT INTO users (id, email, created_at) VALUES ('usr_own', 'own@example.test', 1)");
+    world.databases.execute(
+        Store::Mgpass,
+        "INSERT INTO users (id, email, created_at) VALUES ('usr_own', 'own@example.test', 1)",
+    );
     patch(&world, BOB, r#"{"name":"Bob"}"#);
     world.deliver();
     assert_eq!(world.parked(BOB), "value_taken_at_mgpass");
@@ -415,7 +555,10 @@ fn a_parked_subject_is_left_alone_by_the_sweep_until_something_new_is_recorded()
     world.faults.clear();
     world.sweep();
     world.deliver();
-    assert_eq!((world.parked(BOB), world.user(BOB, "email")), (Value::Null, json!("bob@example.test")));
+    assert_eq!(
+        (world.parked(BOB), world.user(BOB, "email")),
+        (Value::Null, json!("bob@example.test"))
+    );
 }
 
 #[test]
@@ -441,7 +584,9 @@ fn nobody_on_either_side_still_fences_older_tickets() {
     let world = World::new();
     world.wake(ALICE);
     world.deliver();
-    let mirror = world.mgpass("SELECT tombstone, digest FROM logto_mirror").remove(0);
+    let mirror = world
+        .mgpass("SELECT tombstone, digest FROM logto_mirror")
+        .remove(0);
     assert_eq!(json!(mirror), json!({ "tombstone": 1, "digest": "" }));
     assert_eq!(world.events("mirror.reconciled")[0]["outcome"], "absent");
     // And is no hindrance to a user who comes later.
@@ -454,7 +599,10 @@ fn a_suspension_ends_the_sessions_at_mgpass_once() {
     suspend(&world, true);
     world.deliver();
     assert_eq!(world.user(ALICE, "is_suspended"), 1);
-    assert_eq!((world.mgpass.n_revoked(ALICE), n_owed(&world)), (1, json!(0)));
+    assert_eq!(
+        (world.mgpass.n_revoked(ALICE), n_owed(&world)),
+        (1, json!(0))
+    );
     patch(&world, ALICE, r#"{"name":"Again"}"#);
     world.deliver();
     recover(&world);
@@ -477,7 +625,13 @@ fn an_end_of_a_suspension_alone_ends_no_session() {
     world.mirrored(ALICE, |user| user.is_suspended = true);
     suspend(&world, false);
     world.deliver();
-    assert_eq!((world.user(ALICE, "is_suspended"), world.mgpass.n_revoked(ALICE)), (json!(0), 0));
+    assert_eq!(
+        (
+            world.user(ALICE, "is_suspended"),
+            world.mgpass.n_revoked(ALICE)
+        ),
+        (json!(0), 0)
+    );
 }
 
 #[test]
@@ -487,23 +641,40 @@ fn what_mgpass_limits_stays_owed_and_the_sweep_pays_it() {
     suspend(&world, true);
     world.deliver();
     assert_eq!(world.events("mirror.effect")[0]["outcome"], "rate_limited");
-    assert_eq!((world.mgpass.n_revoked(ALICE), n_owed(&world)), (0, json!(1)));
+    assert_eq!(
+        (world.mgpass.n_revoked(ALICE), n_owed(&world)),
+        (0, json!(1))
+    );
     assert_eq!(world.n_open(), 0, "the state itself is there");
     world.mgpass.revoke_limit.set(5);
     world.advance(60_000);
     world.sweep();
-    assert_eq!((world.mgpass.n_revoked(ALICE), n_owed(&world)), (1, json!(0)));
+    assert_eq!(
+        (world.mgpass.n_revoked(ALICE), n_owed(&world)),
+        (1, json!(0))
+    );
 }
 
 #[test]
 fn an_effect_whose_payment_was_not_noted_is_paid_again_and_then_gone() {
     let world = world_with_alice();
-    world.faults.once(Port::MgpassDatabase, "DELETE FROM logto_mirror_effects", 0, Fault::CrashBefore);
+    world.faults.once(
+        Port::MgpassDatabase,
+        "DELETE FROM logto_mirror_effects",
+        0,
+        Fault::CrashBefore,
+    );
     suspend(&world, true);
     world.deliver();
-    assert_eq!((world.mgpass.n_revoked(ALICE), n_owed(&world)), (1, json!(1)));
+    assert_eq!(
+        (world.mgpass.n_revoked(ALICE), n_owed(&world)),
+        (1, json!(1))
+    );
     world.sweep();
-    assert_eq!((world.mgpass.n_revoked(ALICE), n_owed(&world)), (2, json!(0)));
+    assert_eq!(
+        (world.mgpass.n_revoked(ALICE), n_owed(&world)),
+        (2, json!(0))
+    );
 }
 
 #[test]
@@ -516,7 +687,10 @@ fn one_effect_that_mgpass_refuses_does_not_hold_up_the_others() {
     );
     world.mgpass.refused.borrow_mut().insert(ALICE.into(), 409);
     world.sweep();
-    assert_eq!((world.mgpass.n_revoked(ALICE), world.mgpass.n_revoked(BOB)), (0, 1));
+    assert_eq!(
+        (world.mgpass.n_revoked(ALICE), world.mgpass.n_revoked(BOB)),
+        (0, 1)
+    );
 }
 
 #[test]
@@ -530,22 +704,38 @@ fn a_backend_that_is_down_pauses_the_relay_and_uses_up_nobodys_attempts() {
         patch(&world, ALICE, r#"{"name":"New"}"#);
         world.faults.always(port, part, Fault::BeforeEffect);
         world.deliver_for(300_000);
-        let row = world.proxy("SELECT failures, parked FROM subjects").remove(0);
-        assert_eq!(json!(row), json!({ "failures": 0, "parked": null }), "{port:?}");
+        let row = world
+            .proxy("SELECT failures, parked FROM subjects")
+            .remove(0);
+        assert_eq!(
+            json!(row),
+            json!({ "failures": 0, "parked": null }),
+            "{port:?}"
+        );
         assert_eq!(world.events("mirror.paused")[0]["backend"], backend);
         let n_tries = world.faults.count(port, part);
         world.faults.clear();
         world.deliver_for(10_000);
-        assert_eq!(world.user(ALICE, "name"), "New", "{port:?}: back within seconds");
+        assert_eq!(
+            world.user(ALICE, "name"),
+            "New",
+            "{port:?}: back within seconds"
+        );
         assert_eq!(world.n_open(), 0);
-        assert!(n_tries < 110, "{port:?} was asked {n_tries} times in five minutes");
+        assert!(
+            n_tries < 110,
+            "{port:?} was asked {n_tries} times in five minutes"
+        );
     }
 }
 
 #[test]
 fn while_the_relay_is_paused_a_wake_up_costs_no_lease() {
     let world = world_with_alice();
-    world.databases.execute(Store::Proxy, "UPDATE counters SET value = 1800003600000 WHERE name = 'paused_until'");
+    world.databases.execute(
+        Store::Proxy,
+        "UPDATE counters SET value = 1800003600000 WHERE name = 'paused_until'",
+    );
     patch(&world, ALICE, r#"{"name":"New"}"#);
     world.deliver_for(1_000);
     let now_ms = world.now_ms();
@@ -602,8 +792,13 @@ fn a_refusal_of_the_subjects_own_backs_off_and_is_parked_in_the_end() {
     world.put_user(ALICE, |_| {});
     world.wake(ALICE);
     world.deliver();
-    let row = world.proxy("SELECT failures, parked, retry_at FROM subjects WHERE subject = 'alice0000001'").remove(0);
-    assert_eq!(json!(row), json!({ "failures": 0, "parked": null, "retry_at": null }));
+    let row = world
+        .proxy("SELECT failures, parked, retry_at FROM subjects WHERE subject = 'alice0000001'")
+        .remove(0);
+    assert_eq!(
+        json!(row),
+        json!({ "failures": 0, "parked": null, "retry_at": null })
+    );
 }
 
 #[test]
@@ -625,14 +820,21 @@ fn a_value_moves_from_its_holder_in_one_batch() {
     assert_equal_at_mgpass(&world, ALICE);
     assert_equal_at_mgpass(&world, BOB);
     assert_eq!(world.user(BOB, "phone"), "+14155550001");
-    assert_eq!(world.proxy("SELECT * FROM subjects WHERE failures > 0 OR parked IS NOT NULL").len(), 0);
+    assert_eq!(
+        world
+            .proxy("SELECT * FROM subjects WHERE failures > 0 OR parked IS NOT NULL")
+            .len(),
+        0
+    );
 }
 
 #[test]
 fn two_users_who_swap_their_values_move_in_one_batch() {
     let world = world_with_alice();
     let google = |id: &str| vec![("google".to_owned(), id.to_owned(), None)];
-    world.logto.change(ALICE, |user| user.identities = google("g-a"));
+    world
+        .logto
+        .change(ALICE, |user| user.identities = google("g-a"));
     world.mirrored(BOB, |user| {
         user.email = Some("bob@example.test".into());
         user.identities = google("g-b");
@@ -647,7 +849,9 @@ fn two_users_who_swap_their_values_move_in_one_batch() {
         user.email = Some("alice@example.test".into());
         user.identities = google("g-a");
     });
-    let batches = world.faults.count(Port::MgpassDatabase, "INSERT INTO logto_mirror");
+    let batches = world
+        .faults
+        .count(Port::MgpassDatabase, "INSERT INTO logto_mirror");
     world.wake(ALICE);
     world.deliver();
     for (id, google) in [(ALICE, "g-b"), (BOB, "g-a")] {
@@ -655,7 +859,12 @@ fn two_users_who_swap_their_values_move_in_one_batch() {
         let sql = format!("SELECT provider_user_id FROM social_identities WHERE user_id = '{id}'");
         assert_eq!(world.value(Store::Mgpass, &sql), google);
     }
-    assert_eq!(world.faults.count(Port::MgpassDatabase, "INSERT INTO logto_mirror"), batches + 1);
+    assert_eq!(
+        world
+            .faults
+            .count(Port::MgpassDatabase, "INSERT INTO logto_mirror"),
+        batches + 1
+    );
 }
 
 #[test]
@@ -664,8 +873,12 @@ fn two_relays_that_swap_from_both_ends_come_to_an_end() {
         let world = World::with(seed, &[]);
         world.mirrored(ALICE, |user| user.email = Some("alice@example.test".into()));
         world.mirrored(BOB, |user| user.email = Some("bob@example.test".into()));
-        world.logto.change(ALICE, |user| user.email = Some("bob@example.test".into()));
-        world.logto.change(BOB, |user| user.email = Some("alice@example.test".into()));
+        world
+            .logto
+            .change(ALICE, |user| user.email = Some("bob@example.test".into()));
+        world
+            .logto
+            .change(BOB, |user| user.email = Some("alice@example.test".into()));
         world.wake(ALICE);
         world.wake(BOB);
         world.deliver();
@@ -708,7 +921,10 @@ fn a_value_that_mgpass_own_user_holds_parks_the_subject() {
     world.deliver();
     assert_eq!(world.parked(ALICE), "value_taken_at_mgpass");
     assert_eq!(world.user(ALICE, "email"), "alice@example.test");
-    assert_eq!(world.mgpass("SELECT * FROM users WHERE id = 'usr_own'"), own);
+    assert_eq!(
+        world.mgpass("SELECT * FROM users WHERE id = 'usr_own'"),
+        own
+    );
     assert_eq!(world.n_open(), 1, "the write stays recorded");
 }
 
@@ -720,12 +936,16 @@ fn an_identity_that_a_user_linked_at_mgpass_itself_parks_who_claims_it_too() {
         Store::Mgpass,
         "INSERT INTO social_identities VALUES ('idn_own', 'bob000000001', 'google', 'g-1', NULL, 1)",
     );
-    world.logto.change(ALICE, |user| user.identities = vec![("google".into(), "g-1".into(), None)]);
+    world.logto.change(ALICE, |user| {
+        user.identities = vec![("google".into(), "g-1".into(), None)]
+    });
     world.wake(ALICE);
     world.deliver();
     assert_eq!(world.parked(ALICE), "value_taken_at_mgpass");
     assert_eq!(world.n_queued(), 0);
-    let row = world.mgpass("SELECT id, user_id FROM social_identities").remove(0);
+    let row = world
+        .mgpass("SELECT id, user_id FROM social_identities")
+        .remove(0);
     assert_eq!(json!(row), json!({ "id": "idn_own", "user_id": BOB }));
 }
 
@@ -751,7 +971,9 @@ fn mgpass_own_user_of_the_same_id_is_never_touched() {
 #[test]
 fn a_user_deleted_at_mgpass_is_not_brought_back() {
     let world = world_with_alice();
-    world.databases.execute(Store::Mgpass, "UPDATE users SET deleted_at = 5");
+    world
+        .databases
+        .execute(Store::Mgpass, "UPDATE users SET deleted_at = 5");
     patch(&world, ALICE, r#"{"name":"New"}"#);
     world.deliver();
     assert_eq!(world.parked(ALICE), "deleted_at_mgpass");
@@ -769,8 +991,13 @@ fn what_mgpass_keeps_of_its_own_survives_a_reconcile() {
     );
     patch(&world, ALICE, r#"{"name":"New"}"#);
     world.deliver();
-    let row = world.mgpass("SELECT name, password_hash, last_sign_in_at FROM users").remove(0);
-    assert_eq!(json!(row), json!({ "name": "New", "password_hash": "own", "last_sign_in_at": 4_000_000_000_i64 }));
+    let row = world
+        .mgpass("SELECT name, password_hash, last_sign_in_at FROM users")
+        .remove(0);
+    assert_eq!(
+        json!(row),
+        json!({ "name": "New", "password_hash": "own", "last_sign_in_at": 4_000_000_000_i64 })
+    );
     assert_eq!(world.mgpass("SELECT * FROM social_identities").len(), 1);
     assert_eq!(world.mgpass("SELECT * FROM user_roles").len(), 2);
 }
@@ -779,7 +1006,10 @@ fn what_mgpass_keeps_of_its_own_survives_a_reconcile() {
 fn an_unknown_provider_is_an_obstacle_of_that_identity_alone() {
     let world = World::new();
     world.mirrored(ALICE, |user| {
-        user.identities = vec![("wechat".into(), "w-1".into(), None), ("google".into(), "g-1".into(), None)];
+        user.identities = vec![
+            ("wechat".into(), "w-1".into(), None),
+            ("google".into(), "g-1".into(), None),
+        ];
         user.phone = Some("0041".into());
     });
     let providers = world.mgpass("SELECT provider FROM social_identities");
@@ -806,9 +1036,14 @@ fn nothing_is_discharged_before_mgpass_shows_it() {
     assert_eq!(world.n_open(), 1, "{:?}", world.events.borrow());
     world.deliver_for(60_000);
     assert_eq!(world.n_open(), 0);
-    let at = world.value(Store::Proxy, "SELECT max(discharged_at) FROM intents").as_i64().unwrap();
+    let at = world
+        .value(Store::Proxy, "SELECT max(discharged_at) FROM intents")
+        .as_i64()
+        .unwrap();
     assert!(at - warmed_ms >= 29_000, "{}", at - warmed_ms);
-    let row = world.proxy("SELECT failures, parked FROM subjects").remove(0);
+    let row = world
+        .proxy("SELECT failures, parked FROM subjects")
+        .remove(0);
     assert_eq!(json!(row), json!({ "failures": 0, "parked": null }));
 }
 
@@ -818,14 +1053,19 @@ fn without_authority_the_relay_writes_nothing() {
         let world = world_with_alice();
         patch(&world, ALICE, r#"{"name":"New"}"#);
         world.idle();
-        world.databases.execute(Store::Proxy, &format!("UPDATE authority SET holder = '{holder}'"));
+        world.databases.execute(
+            Store::Proxy,
+            &format!("UPDATE authority SET holder = '{holder}'"),
+        );
         let before = everything(&world);
         world.deliver();
         world.sweep();
         world.deliver();
         assert_eq!(everything(&world), before, "{holder}");
         assert_eq!(world.n_open(), 1);
-        world.databases.execute(Store::Proxy, "UPDATE authority SET holder = 'logto'");
+        world
+            .databases
+            .execute(Store::Proxy, "UPDATE authority SET holder = 'logto'");
         recover(&world);
         assert_eq!(world.user(ALICE, "name"), "New");
     }
@@ -846,14 +1086,18 @@ fn in_stage_off_the_relay_writes_nothing_and_loses_nothing() {
     world.flag("stage", "shadow");
     world.sweep();
     world.deliver();
-    assert_eq!((world.user(ALICE, "name"), world.n_open()), (json!("New"), 0));
+    assert_eq!(
+        (world.user(ALICE, "name"), world.n_open()),
+        (json!("New"), 0)
+    );
 }
 
 #[test]
 fn a_late_record_is_kept_in_stage_off_too() {
     let world = world_with_alice();
     let node = world.node();
-    let intent = json!({ "id": "i1", "subject": ALICE, "interaction": null, "operation": "users.patch" });
+    let intent =
+        json!({ "id": "i1", "subject": ALICE, "interaction": null, "operation": "users.patch" });
     let settle = message(json!({ "kind": "settle", "intent": intent, "status": 200 }));
     world.finish(async move {
         relay::handle(&node, &node.context(), Stage::Off, settle).await;
@@ -878,13 +1122,21 @@ fn a_schema_that_differs_is_refused_and_each_difference_named() {
     let named: Vec<_> = world
         .events("schema.refused")
         .iter()
-        .map(|event| format!("{} {} {}", event["table"], event["column"], event["code"]).replace('"', ""))
+        .map(|event| {
+            format!("{} {} {}", event["table"], event["column"], event["code"]).replace('"', "")
+        })
         .collect();
     assert_eq!(
         named,
-        ["users suspension_reason column_missing", "social_identities profile_data column_missing", "audit_logs * table_missing"]
+        [
+            "users suspension_reason column_missing",
+            "social_identities profile_data column_missing",
+            "audit_logs * table_missing"
+        ]
     );
-    let row = world.proxy("SELECT failures, parked FROM subjects").remove(0);
+    let row = world
+        .proxy("SELECT failures, parked FROM subjects")
+        .remove(0);
     assert_eq!(json!(row), json!({ "failures": 0, "parked": null }));
     assert!(world.counter("paused_until") > world.now_ms());
 }
@@ -902,13 +1154,23 @@ fn a_sequence_that_is_behind_the_target_catches_up() {
     for behind in [in_force, 3, 2, 1] {
         let in_force = ticket(&world, ALICE);
         let value = in_force - behind.min(in_force);
-        world.databases.execute(Store::Proxy, &format!("UPDATE counters SET value = {value} WHERE name = 'sequence'"));
+        world.databases.execute(
+            Store::Proxy,
+            &format!("UPDATE counters SET value = {value} WHERE name = 'sequence'"),
+        );
         let username = format!("alice-{behind}");
-        patch(&world, ALICE, &json!({ "username": username, "name": "Same" }).to_string());
+        patch(
+            &world,
+            ALICE,
+            &json!({ "username": username, "name": "Same" }).to_string(),
+        );
         world.deliver();
         assert!(ticket(&world, ALICE) > in_force);
         let residue = world.value(Store::Mgpass, "SELECT residue FROM logto_mirror");
-        assert!(residue.as_str().unwrap().contains(&username), "{behind} behind: {residue}");
+        assert!(
+            residue.as_str().unwrap().contains(&username),
+            "{behind} behind: {residue}"
+        );
         assert_eq!(world.n_open(), 0);
     }
 }
@@ -923,7 +1185,11 @@ fn the_sweep_wakes_what_nobody_woke_and_removes_what_is_done() {
     world.sweep();
     assert_eq!(world.user(ALICE, "name"), "New");
     world.faults.clear();
-    assert_eq!(world.proxy("SELECT * FROM intents").len(), 1, "kept a while for the fence");
+    assert_eq!(
+        world.proxy("SELECT * FROM intents").len(),
+        1,
+        "kept a while for the fence"
+    );
     world.advance(61_000);
     world.sweep();
     assert_eq!(world.proxy("SELECT * FROM intents").len(), 0);

@@ -25,7 +25,11 @@ fn sources() -> Vec<(String, String)> {
     walk(&root().join("src"), &mut paths);
     paths.sort();
     let read = |path: PathBuf| {
-        let name = path.strip_prefix(root()).unwrap().to_string_lossy().into_owned();
+        let name = path
+            .strip_prefix(root())
+            .unwrap()
+            .to_string_lossy()
+            .into_owned();
         (name, std::fs::read_to_string(&path).unwrap())
     };
     paths.into_iter().map(read).collect()
@@ -39,7 +43,9 @@ fn is_test_file(name: &str) -> bool {
 fn code(text: &str) -> impl Iterator<Item = (usize, &str)> {
     text.lines()
         .enumerate()
-        .take_while(|(_, line)| line.trim() != "#[cfg(test)]" || !text.contains("#[cfg(test)]\nmod tests {"))
+        .take_while(|(_, line)| {
+            line.trim() != "#[cfg(test)]" || !text.contains("#[cfg(test)]\nmod tests {")
+        })
         .map(|(index, line)| (index + 1, line.split("//").next().unwrap_or_default()))
 }
 
@@ -48,7 +54,8 @@ fn names(line: &str, word: &str) -> bool {
         let is_part = |character: Option<char>| {
             character.is_some_and(|character| character.is_alphanumeric() || character == '_')
         };
-        !is_part(line[..start].chars().next_back()) && !is_part(line[start + word.len()..].chars().next())
+        !is_part(line[..start].chars().next_back())
+            && !is_part(line[start + word.len()..].chars().next())
     })
 }
 
@@ -59,8 +66,19 @@ fn only_the_shell_names_the_platform_a_clock_or_a_random_source() {
             continue;
         }
         for (number, line) in code(&text) {
-            for word in ["worker", "js_sys", "wasm_bindgen", "web_sys", "SystemTime", "rand", "getrandom"] {
-                assert!(!names(line, &format!("{word}::")) && !line.contains(&format!("use {word}")), "{name}:{number} names {word}");
+            for word in [
+                "worker",
+                "js_sys",
+                "wasm_bindgen",
+                "web_sys",
+                "SystemTime",
+                "rand",
+                "getrandom",
+            ] {
+                assert!(
+                    !names(line, &format!("{word}::")) && !line.contains(&format!("use {word}")),
+                    "{name}:{number} names {word}"
+                );
             }
             for call in ["SystemTime", "Instant::now", "thread_rng", "std::time"] {
                 assert!(!names(line, call), "{name}:{number} names {call}");
@@ -71,9 +89,15 @@ fn only_the_shell_names_the_platform_a_clock_or_a_random_source() {
 
 #[test]
 fn nothing_in_src_unwraps() {
-    for (name, text) in sources().into_iter().filter(|(name, _)| !is_test_file(name)) {
+    for (name, text) in sources()
+        .into_iter()
+        .filter(|(name, _)| !is_test_file(name))
+    {
         for (number, line) in code(&text) {
-            assert!(!line.contains(".unwrap()") && !line.contains(".expect("), "{name}:{number}: {line}");
+            assert!(
+                !line.contains(".unwrap()") && !line.contains(".expect("),
+                "{name}:{number}: {line}"
+            );
         }
     }
 }
@@ -103,7 +127,10 @@ fn the_map_names_every_file() {
         .filter(|name| !is_test_file(name))
         .filter(|name| !map.contains(&name.replacen("src/", "", 1)) && !map.contains(name.as_str()))
         .collect();
-    assert!(missing.is_empty(), "ARCHITECTURE.md does not name {missing:?}");
+    assert!(
+        missing.is_empty(),
+        "ARCHITECTURE.md does not name {missing:?}"
+    );
 }
 
 #[test]
@@ -124,11 +151,20 @@ fn the_list_of_events_is_the_enum() {
 fn every_name_of_an_event_is_area_and_what() {
     for name in Event::NAMES {
         let (area, what) = name.split_once('.').unwrap();
-        let is_plain = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+        let is_plain = |text: &str| {
+            !text.is_empty()
+                && text
+                    .bytes()
+                    .all(|byte| byte.is_ascii_lowercase() || byte == b'_')
+        };
         assert!(is_plain(area) && is_plain(what), "{name}");
     }
     let source = include_str!("../../src/observe.rs");
     for name in Event::NAMES {
-        assert_eq!(source.matches(&format!("\"{name}\"")).count(), if *name == "request.done" { 3 } else { 2 }, "{name}");
+        assert_eq!(
+            source.matches(&format!("\"{name}\"")).count(),
+            if *name == "request.done" { 3 } else { 2 },
+            "{name}"
+        );
     }
 }

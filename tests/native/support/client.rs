@@ -95,7 +95,8 @@ impl World {
 
     pub fn start_at(self: &Rc<Self>, node: &Node, request: Request) -> Handle<Answered> {
         let node = node.clone();
-        self.executor.spawn(async move { serve(node, request).await })
+        self.executor
+            .spawn(async move { serve(node, request).await })
     }
 
     /// Waits for the answer alone; what follows it goes on behind.
@@ -113,7 +114,11 @@ impl World {
     pub fn write(self: &Rc<Self>, method: &'static str, path: &str, body: &str) -> Answered {
         let token = self.admin_token();
         let request = Request::new(method, path).token(&token);
-        self.ask(if body.is_empty() { request } else { request.json(body) })
+        self.ask(if body.is_empty() {
+            request
+        } else {
+            request.json(body)
+        })
     }
 
     pub fn get(self: &Rc<Self>, path: &str) -> Answered {
@@ -135,7 +140,12 @@ async fn serve(node: Node, request: Request) -> Answered {
     let request_id = format!("{:016x}", node.random_u64());
     let around = Surroundings {
         settings: &node.world.settings,
-        context: node.world.settings.migration.as_ref().map(|_| node.context()),
+        context: node
+            .world
+            .settings
+            .migration
+            .as_ref()
+            .map(|_| node.context()),
         flags,
         request_id: &request_id,
         began_ms,
@@ -266,12 +276,10 @@ impl Exchange for FakeExchange {
         ));
         let answer = match forward.deadline_ms {
             None => answered.await?,
-            Some(deadline_ms) => {
-                match select(answered, pin!(self.node.sleep(deadline_ms))).await {
-                    Either::Left((answer, _)) => answer?,
-                    Either::Right(_) => return Err(CallFailure::TimedOut),
-                }
-            }
+            Some(deadline_ms) => match select(answered, pin!(self.node.sleep(deadline_ms))).await {
+                Either::Left((answer, _)) => answer?,
+                Either::Right(_) => return Err(CallFailure::TimedOut),
+            },
         };
         let status = answer.status;
         self.answer = Some(answer);
@@ -280,10 +288,14 @@ impl Exchange for FakeExchange {
 
     fn answer_cookies(&self) -> Vec<String> {
         let answer = self.answer.as_ref();
-        answer.map(|answer| answer.cookies.clone()).unwrap_or_default()
+        answer
+            .map(|answer| answer.cookies.clone())
+            .unwrap_or_default()
     }
 
     fn tee_answer(&mut self) -> Option<FakeCopy> {
-        self.answer.as_ref().map(|answer| FakeCopy(answer.body.clone()))
+        self.answer
+            .as_ref()
+            .map(|answer| FakeCopy(answer.body.clone()))
     }
 }

@@ -104,7 +104,9 @@ pub fn open(time: &SharedTime, folders: &[&str]) -> Connection {
 /// With D1's settings and the virtual clock, without tables.
 pub fn empty(time: &SharedTime) -> Connection {
     let connection = Connection::open_in_memory().unwrap();
-    connection.pragma_update(None, "foreign_keys", true).unwrap();
+    connection
+        .pragma_update(None, "foreign_keys", true)
+        .unwrap();
     let seconds = std::sync::Arc::clone(time);
     connection
         .create_scalar_function("unixepoch", 0, FunctionFlags::SQLITE_UTF8, move |_| {

@@ -119,7 +119,9 @@ impl Executor {
     }
 
     pub fn crash(&self, id: TaskId) {
-        self.tasks.borrow_mut().remove(&id);
+        // Dropped after the borrow: what it held may cancel timers.
+        let crashed = self.tasks.borrow_mut().remove(&id);
+        drop(crashed);
     }
 
     /// Runs until `is_done`, until nothing can happen any more, or until virtual
@@ -136,15 +138,15 @@ impl Executor {
             let next = self.timers.borrow().keys().next().copied();
             match next {
                 Some(key) if key.0 <= until_ms => {
-                    self.now
-                        .store(key.0.max(self.now_ms()), Ordering::Relaxed);
+                    self.now.store(key.0.max(self.now_ms()), Ordering::Relaxed);
                     if let Some(waker) = self.timers.borrow_mut().remove(&key) {
                         waker.wake();
                     }
                 }
                 _ => {
                     if until_ms != i64::MAX {
-                        self.now.store(until_ms.max(self.now_ms()), Ordering::Relaxed);
+                        self.now
+                            .store(until_ms.max(self.now_ms()), Ordering::Relaxed);
                     }
                     return;
                 }
@@ -200,13 +202,18 @@ struct Slot<T> {
 
 /// The outcome of a task; dropping it does not end the task.
 pub struct Handle<T> {
-    pub id: TaskId,
+    id: TaskId,
     slot: Rc<RefCell<Slot<T>>>,
 }
 
 impl<T> Handle<T> {
     pub fn is_done(&self) -> bool {
         self.slot.borrow().value.is_some()
+    }
+
+    /// For [`Executor::crash`].
+    pub fn task(&self) -> TaskId {
+        self.id
     }
 
     /// `None`: still running, or crashed.
@@ -294,6 +301,17 @@ fn the_same_seed_gives_the_same_order_and_another_seed_another() {
     };
     assert_eq!(order_of(1), order_of(1));
     assert_ne!(order_of(1), order_of(2));
+}
+
+#[test]
+fn a_task_can_be_crashed_from_outside() {
+    let executor = Executor::new(1, 0);
+    let timer = executor.sleep(5);
+    let handle = executor.spawn(timer);
+    executor.run(2, || false);
+    executor.crash(handle.task());
+    executor.run(100, || false);
+    assert!(!handle.is_done());
 }
 
 #[test]

@@ -227,7 +227,8 @@ impl Logto {
         let token = request
             .header("authorization")
             .and_then(|value| value.strip_prefix("Bearer "));
-        if !token.is_some_and(|token| token == OWN_TOKEN || self.accepted.borrow().contains(token)) {
+        if !token.is_some_and(|token| token == OWN_TOKEN || self.accepted.borrow().contains(token))
+        {
             return LogtoAnswer::error(401, "auth.unauthorized");
         }
         if let ("POST", []) = (request.method.as_str(), rest) {
@@ -298,7 +299,13 @@ impl Logto {
         })
     }
 
-    fn experience(&self, request: &LogtoRequest, method: &str, step: &str, now_ms: i64) -> LogtoAnswer {
+    fn experience(
+        &self,
+        request: &LogtoRequest,
+        method: &str,
+        step: &str,
+        now_ms: i64,
+    ) -> LogtoAnswer {
         let uid = request.header("cookie").and_then(|cookie| {
             cookie
                 .split("; ")
@@ -311,7 +318,10 @@ impl Logto {
         };
         match (method, step) {
             ("GET", "interaction") => {
-                let known = interaction.user.as_ref().filter(|_| interaction.is_identified);
+                let known = interaction
+                    .user
+                    .as_ref()
+                    .filter(|_| interaction.is_identified);
                 let mut body = json!({ "interactionEvent": "SignIn" });
                 if let Some(user) = known {
                     body["userId"] = json!(user);
@@ -324,7 +334,8 @@ impl Logto {
                     None => LogtoAnswer::text(204, ""),
                     Some(username) => {
                         self.counter.set(self.counter.get() + 1);
-                        let mut user = User::new(&format!("register{:04}", self.counter.get()), now_ms);
+                        let mut user =
+                            User::new(&format!("register{:04}", self.counter.get()), now_ms);
                         user.username = Some(username);
                         interaction.user = Some(user.id.clone());
                         self.put(user);
@@ -333,7 +344,11 @@ impl Logto {
                 }
             }
             ("POST", "submit") => {
-                let Some(id) = interaction.user.clone().filter(|_| interaction.is_identified) else {
+                let Some(id) = interaction
+                    .user
+                    .clone()
+                    .filter(|_| interaction.is_identified)
+                else {
                     return LogtoAnswer::error(400, "session.identifier_not_found");
                 };
                 self.change(&id, |user| user.last_sign_in_at = Some(now_ms));
@@ -348,7 +363,9 @@ impl Logto {
 
     /// `opaque-ID` is the access token of that user.
     fn opaque(&self, request: &LogtoRequest) -> Option<String> {
-        let id = request.header("authorization")?.strip_prefix("Bearer opaque-")?;
+        let id = request
+            .header("authorization")?
+            .strip_prefix("Bearer opaque-")?;
         self.users.borrow().contains_key(id).then(|| id.to_owned())
     }
 }

@@ -25,6 +25,8 @@ pub struct Mgpass {
     pub client_tokens: RefCell<BTreeMap<String, Option<u16>>>,
     /// Users whose revoke-all is refused, and the status.
     pub refused: RefCell<BTreeMap<String, u16>>,
+    /// Parts of paths, and the status they are answered by.
+    pub answers: RefCell<BTreeMap<String, u16>>,
     /// Parts of paths that answer a page nobody asked for.
     pub broken: RefCell<Vec<String>>,
     pub key_set: RefCell<String>,
@@ -42,6 +44,7 @@ impl Mgpass {
             revoked: RefCell::default(),
             client_tokens: RefCell::default(),
             refused: RefCell::default(),
+            answers: RefCell::default(),
             broken: RefCell::default(),
             key_set: RefCell::new(tokens::key_set(&[&tokens::MGPASS_KEY])),
             issuer: RefCell::new(tokens::MGPASS_ISSUER.to_owned()),
@@ -51,7 +54,10 @@ impl Mgpass {
 
     pub fn n_served(&self, part: &str) -> usize {
         let served = self.served.borrow();
-        served.iter().filter(|(line, _)| line.contains(part)).count()
+        served
+            .iter()
+            .filter(|(line, _)| line.contains(part))
+            .count()
     }
 
     pub fn n_revoked(&self, user: &str) -> usize {
@@ -72,6 +78,11 @@ impl Mgpass {
         if self.broken.borrow().iter().any(|part| path.contains(part)) {
             return text_answer(200, "<html>moved</html>".to_owned());
         }
+        for (part, status) in self.answers.borrow().iter() {
+            if path.contains(part) {
+                return answer(*status, json!({ "error": "refused" }));
+            }
+        }
         let segments: Vec<&str> = path.split('/').collect();
         match (call.method, segments.as_slice()) {
             ("GET", [".well-known", "openid-configuration"]) => answer(
@@ -82,7 +93,9 @@ impl Mgpass {
             ),
             ("GET", ["jwks"]) => text_answer(200, self.key_set.borrow().clone()),
             ("POST", ["oauth", "token"]) => match header("authorization") {
-                Some(CLIENT) => answer(200, json!({ "access_token": OWN_TOKEN, "expires_in": 900 })),
+                Some(CLIENT) => {
+                    answer(200, json!({ "access_token": OWN_TOKEN, "expires_in": 900 }))
+                }
                 _ => answer(400, json!({ "error": "invalid_client" })),
             },
             (_, ["api", "users", id, rest @ ..]) => {
@@ -90,14 +103,18 @@ impl Mgpass {
                     Some(OWN_TOKEN) => {}
                     Some(token) => match self.client_tokens.borrow().get(token) {
                         Some(None) => {}
-                        Some(Some(status)) => return answer(*status, json!({ "error": "refused" })),
+                        Some(Some(status)) => {
+                            return answer(*status, json!({ "error": "refused" }));
+                        }
                         None => return answer(401, json!({ "error": "invalid_token" })),
                     },
                     None => return answer(401, json!({ "error": "invalid_token" })),
                 }
                 match (call.method, rest) {
                     ("GET", []) => self.cached(path, now_ms, || user(databases, id)),
-                    ("GET", ["identities"]) => self.cached(path, now_ms, || identities(databases, id)),
+                    ("GET", ["identities"]) => {
+                        self.cached(path, now_ms, || identities(databases, id))
+                    }
                     ("POST", ["sessions", "revoke-all"]) => self.revoke_all(id, now_ms),
                     _ => answer(404, json!({ "error": "invalid_request" })),
                 }
@@ -123,7 +140,10 @@ impl Mgpass {
             return answer(*status, json!({ "error": "refused" }));
         }
         let mut revoked = self.revoked.borrow_mut();
-        let recent = revoked.iter().filter(|(_, at)| *at > now_ms - 60_000).count();
+        let recent = revoked
+            .iter()
+            .filter(|(_, at)| *at > now_ms - 60_000)
+            .count();
         if recent >= self.revoke_limit.get() {
             let mut refused = answer(429, json!({ "error": "rate_limited" }));
             refused.retry_after_s = Some(60);
@@ -171,7 +191,10 @@ fn identities(databases: &Databases, id: &str) -> CallAnswer {
         .into_iter()
         .map(|mut row| {
             let data = row["profile_data"].as_str().unwrap_or("{}").to_owned();
-            row.insert("profile_data".to_owned(), serde_json::from_str(&data).unwrap());
+            row.insert(
+                "profile_data".to_owned(),
+                serde_json::from_str(&data).unwrap(),
+            );
             Value::Object(row)
         })
         .collect();

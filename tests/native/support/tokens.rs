@@ -51,6 +51,11 @@ pub const MGPASS_KEY: SigningKey = SigningKey {
 };
 
 impl SigningKey {
+    /// The same key under another name.
+    pub fn named(&self, kid: &'static str) -> Self {
+        Self { kid, ..*self }
+    }
+
     pub fn jwk(&self) -> Value {
         json!({ "kty": "EC", "use": "sig", "kid": self.kid, "crv": self.curve, "x": self.x, "y": self.y })
     }

@@ -166,7 +166,12 @@ impl World {
         let node = self.node();
         loop {
             self.executor.run(self.now_ms(), || false);
-            let next = self.queue.borrow().iter().map(|waiting| waiting.due_ms).min();
+            let next = self
+                .queue
+                .borrow()
+                .iter()
+                .map(|waiting| waiting.due_ms)
+                .min();
             let Some(next) = next.filter(|next| *next <= until_ms) else {
                 break;
             };
@@ -174,11 +179,16 @@ impl World {
             let now_ms = self.now_ms();
             let due: Vec<_> = {
                 let mut queue = self.queue.borrow_mut();
-                let (due, later) = queue.drain(..).partition(|waiting| waiting.due_ms <= now_ms);
+                let (due, later) = queue
+                    .drain(..)
+                    .partition(|waiting| waiting.due_ms <= now_ms);
                 *queue = later;
                 due
             };
-            let due: Vec<Message> = due.into_iter().map(|waiting: Waiting| waiting.message).collect();
+            let due: Vec<Message> = due
+                .into_iter()
+                .map(|waiting: Waiting| waiting.message)
+                .collect();
             let node = node.clone();
             let batch = self.executor.spawn(async move {
                 let stage = snapshot::read(&node, &node.isolate).await.stage;
@@ -453,7 +463,12 @@ impl Signatures for Node {
 
 impl Calls for Node {
     async fn call(&self, call: Call) -> Result<CallAnswer, CallFailure> {
-        let path = call.url.splitn(4, '/').nth(3).unwrap_or_default().to_owned();
+        let path = call
+            .url
+            .splitn(4, '/')
+            .nth(3)
+            .unwrap_or_default()
+            .to_owned();
         let what = format!("{} /{path}", call.method);
         let port = match call.backend {
             Backend::Logto => Port::Logto,
