@@ -77,6 +77,12 @@ const NOBODY: &str = concat!(
     now!(),
     " WHERE id = ?1 AND subject IS NULL AND settled IS NOT NULL"
 );
+/// Logto refused the caller before it looked at the write.
+const REFUSED: &str = concat!(
+    "UPDATE intents SET discharged_at = ",
+    now!(),
+    " WHERE id = ?1"
+);
 const RAISE_EPOCH: &str =
     "UPDATE counters SET value = value + 1 WHERE name IN ('epoch', 'unrecorded')";
 const FENCE: &str = concat!(
@@ -140,7 +146,7 @@ const RELEASE_FAILED: &str = concat!(
 const RELEASE_PARKED: &str = concat!(
     "UPDATE subjects SET lease_until = 0, retry_at = NULL, parked = ?3, parked_at = ",
     now!(),
-    ", last_outcome = 'parked', ",
+    ", last_ticket = ?4, last_outcome = 'parked', ",
     "last_at = ",
     now!(),
     " WHERE subject = ?1 AND lease_holder = ?2"
@@ -153,27 +159,33 @@ const PAUSE: &str = concat!(
     " + ?1) WHERE name = 'paused_until'"
 );
 const CATCH_UP: &str = "UPDATE counters SET value = max(value, ?1) WHERE name = 'sequence'";
+/// A parked subject too, once for each thing that was not yet known when it was
+/// parked: a settling, an expiry, the second look.
 const DUE: &str = concat!(
-    "SELECT DISTINCT i.subject AS subject FROM intents i ",
+    "SELECT DISTINCT i.subject AS subject FROM intents i INDEXED BY intents_undischarged ",
     "LEFT JOIN subjects s ON s.subject = i.subject ",
     "WHERE (SELECT value FROM counters WHERE name = 'paused_until') <= ",
     now!(),
     " AND i.subject IS NOT NULL AND i.discharged_at IS NULL ",
-    "AND s.parked IS NULL AND coalesce(s.lease_until, 0) < ",
+    "AND coalesce(s.lease_until, 0) < ",
     now!(),
     " AND coalesce(s.retry_at, 0) <= ",
     now!(),
-    " AND ( i.settled IS NOT NULL OR (i.expires_at <= ",
+    " AND ( i.settled > CASE WHEN s.parked IS NULL THEN 0 ELSE coalesce(s.last_ticket, 0) END ",
+    "OR (i.settled IS NULL AND i.passes = 0 AND i.expires_at > coalesce(s.parked_at, 0) ",
+    "AND i.expires_at <= ",
     now!(),
-    " AND (i.passes = 0 OR i.opened_at + 900000 <= ",
+    ") OR (i.settled IS NULL AND i.opened_at + 900000 > coalesce(s.parked_at, 0) ",
+    "AND i.opened_at + 900000 <= ",
     now!(),
-    ")) ) LIMIT ?1"
+    ") ) LIMIT ?1"
 );
 const PURGE_INTENTS: &str = concat!(
     "DELETE FROM intents WHERE discharged_at < ",
     now!(),
     " - 60000"
 );
+const PURGED: &str = "SELECT changes() AS n";
 const PURGE_INTERACTIONS: &str = concat!(
     "DELETE FROM interactions WHERE learned_at < ",
     now!(),
@@ -199,6 +211,7 @@ pub const ALL_SQL: &[&str] = &[
     LINK,
     SUBJECT_OF_INTERACTION,
     NOBODY,
+    REFUSED,
     RAISE_EPOCH,
     FENCE,
     LEASE,
@@ -214,6 +227,7 @@ pub const ALL_SQL: &[&str] = &[
     CATCH_UP,
     DUE,
     PURGE_INTENTS,
+    PURGED,
     PURGE_INTERACTIONS,
     BACKLOG,
 ];
@@ -259,6 +273,10 @@ impl Intent {
 
     pub fn came_to_nobody(&self) -> Vec<Statement> {
         vec![Statement::new(NOBODY, vec![self.id.as_str().into()])]
+    }
+
+    pub fn refused(&self) -> Vec<Statement> {
+        vec![Statement::new(REFUSED, vec![self.id.as_str().into()])]
     }
 }
 
@@ -427,7 +445,7 @@ impl Lease {
 
     pub fn parked(&self, reason: &'static str) -> Vec<Statement> {
         let mut values = self.key();
-        values.push(reason.into());
+        values.extend([reason.into(), self.ticket.into()]);
         vec![Statement::new(RELEASE_PARKED, values)]
     }
 
@@ -461,8 +479,14 @@ pub fn parse_due(results: &[Vec<Row>]) -> Vec<UserId> {
 pub fn purge() -> Vec<Statement> {
     vec![
         Statement::new(PURGE_INTENTS, vec![]),
+        Statement::new(PURGED, vec![]),
         Statement::new(PURGE_INTERACTIONS, vec![]),
     ]
+}
+
+/// How many intents are gone.
+pub fn parse_purge(results: &[Vec<Row>]) -> Option<i64> {
+    integer(results.get(1)?.first()?, "n")
 }
 
 pub fn backlog() -> Vec<Statement> {

@@ -39,12 +39,15 @@ fn is_test_file(name: &str) -> bool {
     name.contains("/tests/") || name.ends_with("/tests.rs")
 }
 
-/// The lines outside `#[cfg(test)]` modules (which stand last) and comments.
+/// The lines before the module of tests, which stands last, without comments.
 fn code(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    let mut is_test = false;
     text.lines()
         .enumerate()
-        .take_while(|(_, line)| {
-            line.trim() != "#[cfg(test)]" || !text.contains("#[cfg(test)]\nmod tests {")
+        .take_while(move |(_, line)| {
+            let ends = is_test && line.ends_with('{') && line.contains("mod tests");
+            is_test = *line == "#[cfg(test)]";
+            !ends
         })
         .map(|(index, line)| (index + 1, line.split("//").next().unwrap_or_default()))
 }

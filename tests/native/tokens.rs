@@ -65,6 +65,7 @@ fn a_rotation_reaches_the_edge_with_the_first_token_of_the_new_key() {
     check_served(&world, &node, &LOGTO_KEY.logto_token(world.now_ms()));
     let fetched = n_fetched(&world);
     rotate(&world, &[&LOGTO_KEY, &NEXT_LOGTO_KEY]);
+    world.advance(1_000);
     check_served(&world, &node, &NEXT_LOGTO_KEY.logto_token(world.now_ms()));
     assert_eq!(n_fetched(&world), fetched + 1);
     check_served(&world, &node, &LOGTO_KEY.logto_token(world.now_ms()));

@@ -1,5 +1,8 @@
 //! Real signatures with keys that exist only here.
 
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use dual_write_proxy::token::{Algorithm, SignatureCheck};
@@ -61,6 +64,12 @@ impl SigningKey {
     }
 
     pub fn sign(&self, typ: Option<&str>, claims: &Value) -> String {
+        static SIGNED: Memory<String> = Memory::new();
+        let what = format!("{} {} {typ:?} {claims}", self.kid, self.x);
+        SIGNED.recall(what, || self.sign_anew(typ, claims))
+    }
+
+    fn sign_anew(&self, typ: Option<&str>, claims: &Value) -> String {
         let mut header = Header::new(self.algorithm);
         header.kid = Some(self.kid.to_owned());
         header.typ = typ.map(str::to_owned);
@@ -102,8 +111,35 @@ pub fn imported(key: &SigningKey, stopped_at_s: Option<i64>, sunset_s: i64) -> S
     .to_string()
 }
 
+/// What was computed once in this process: elliptic curves are slow without
+/// optimisation, and their signatures are deterministic here (RFC 6979).
+struct Memory<T>(Mutex<BTreeMap<String, T>>);
+
+impl<T: Clone> Memory<T> {
+    const fn new() -> Self {
+        Self(Mutex::new(BTreeMap::new()))
+    }
+
+    fn recall(&self, what: String, compute: impl FnOnce() -> T) -> T {
+        if let Some(known) = self.0.lock().unwrap().get(&what) {
+            return known.clone();
+        }
+        let computed = compute();
+        self.0.lock().unwrap().insert(what, computed.clone());
+        computed
+    }
+}
+
 /// As the runtime's SubtleCrypto answers.
 pub fn verify(check: &SignatureCheck<'_>) -> bool {
+    static VERIFIED: Memory<bool> = Memory::new();
+    let input = String::from_utf8_lossy(check.signing_input());
+    let signature = URL_SAFE_NO_PAD.encode(check.signature());
+    let what = format!("{} {input} {signature}", check.key().public_jwk());
+    VERIFIED.recall(what, || verify_anew(check))
+}
+
+fn verify_anew(check: &SignatureCheck<'_>) -> bool {
     let algorithm = match check.algorithm() {
         Algorithm::Es256 => jsonwebtoken::Algorithm::ES256,
         Algorithm::Es384 => jsonwebtoken::Algorithm::ES384,

@@ -160,7 +160,7 @@ impl World {
         }
     }
 
-    /// Delivers what lies in the Queue, retries included, for at most so long.
+    /// Lets so much time pass and delivers what is due in the Queue, retries included.
     pub fn deliver_for(self: &Rc<Self>, duration_ms: i64) {
         let until_ms = self.now_ms() + duration_ms;
         let node = self.node();
@@ -202,6 +202,7 @@ impl World {
             });
             self.executor.run(until_ms, || batch.is_done());
         }
+        self.advance((until_ms - self.now_ms()).max(0));
     }
 
     /// Two minutes of deliveries.
