@@ -8,14 +8,14 @@ use std::pin::pin;
 
 use futures_util::future::{Either, join, select};
 
-use crate::backend::BackendFailure;
 use crate::backend::mgpass::{self, Caller, Found};
+use crate::backend::{Backend, BackendFailure};
 use crate::context::Context;
 use crate::mirror::outbox;
 use crate::mirror::residue::Residue;
 use crate::mirror::target::{self, MirrorRow, SELECT_MIRROR};
 use crate::plan::Standing;
-use crate::ports::{Platform, Statement, Store};
+use crate::ports::{CallFailure, Platform, Statement, Store};
 use crate::request::UserId;
 use crate::translate::{Answer, error_answer, json_answer, users_get};
 
@@ -93,11 +93,18 @@ pub async fn users_get<P: Platform>(
     request_id: &str,
 ) -> Result<Answer, Unserved> {
     let deadline_ms = context.settings.mgpass_deadline_ms;
-    let (shown, identities) = join(
+    let both = pin!(join(
         mgpass::user(platform, context, caller, user, deadline_ms),
         mgpass::identities(platform, context, caller, user, deadline_ms),
-    )
-    .await;
+    ));
+    // Over all of it: a credential may have to be fetched first.
+    let (shown, identities) = match select(both, pin!(platform.sleep(deadline_ms))).await {
+        Either::Left((both, _)) => both,
+        Either::Right(_) => {
+            let late = BackendFailure::Down(Backend::Mgpass, CallFailure::TimedOut.code());
+            return Err(Unserved::Backend(late));
+        }
+    };
     let (shown, identities) = match (shown, identities) {
         (Ok(Found::Yes(shown)), Ok(Found::Yes(identities))) if !shown.is_deleted => {
             (shown, identities)
