@@ -18,6 +18,8 @@ pub mod snapshot;
 
 pub mod authenticate;
 pub mod introspection;
+#[cfg(feature = "cli")]
+pub mod key_import;
 pub mod token;
 
 pub mod backend;
