@@ -54,10 +54,7 @@ fn without_colours(text: &str) -> String {
     while let Some((before, after)) = rest.split_once("\u{1b}[") {
         plain.push_str(before);
         let end = after.find(|letter: char| ('\u{40}'..='\u{7e}').contains(&letter));
-        rest = match end.and_then(|end| after.get(end + 1..)) {
-            Some(rest) => rest,
-            None => "",
-        };
+        rest = end.and_then(|end| after.get(end + 1..)).unwrap_or_default();
     }
     plain.push_str(rest);
     plain

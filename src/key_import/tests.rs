@@ -1,3 +1,5 @@
+//! Every form a private key comes in, against keys and ids made by other software.
+
 use serde_json::{Value, json};
 
 use super::{Bounds, ExportFailure, KeyFault, private_pem, read_export, stored_value};
