@@ -3,7 +3,7 @@
 
 mod config;
 mod console;
-mod crypto;
+pub mod crypto;
 mod d1;
 mod exchange;
 mod fetch;

@@ -15,8 +15,9 @@ import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 
 import * as passThrough from './pass_through.mjs';
+import * as tokens from './tokens.mjs';
 
-const BENCHMARKS = { pass_through: passThrough };
+const BENCHMARKS = { pass_through: passThrough, tokens };
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 
