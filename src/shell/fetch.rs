@@ -7,6 +7,8 @@ use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::{JsFuture, future_to_promise};
 use web_sys::{Headers, Request, Response, ResponseInit};
 
+use crate::admin;
+use crate::afterwards::{self, Afterwards};
 use crate::classify::{Kind, Operation, classify};
 use crate::error::ProxyError;
 use crate::execute::{Executed, Reply, Surroundings, execute, own_error};
@@ -15,7 +17,6 @@ use crate::ports::{Clock, Entropy, Exchange, Sink};
 use crate::request::Target;
 use crate::snapshot::{self, Refresh};
 use crate::translate::Answer;
-use crate::{admin, afterwards};
 
 use super::config::Deployment;
 use super::exchange::{ResponseCopy, WorkerExchange};
@@ -91,9 +92,9 @@ async fn run(
     if let Some(afterwards) = executed.afterwards.take() {
         let deployment = Rc::clone(&deployment);
         worker_context.wait_until(async move {
-            if let Some(context) = deployment.context() {
-                afterwards::carry_out(&platform, &context, afterwards).await;
-            }
+            let context = deployment.context();
+            afterwards::carry_out(&platform, &deployment.isolate, context.as_ref(), afterwards)
+                .await;
         });
     }
     match executed.reply {
