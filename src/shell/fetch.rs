@@ -7,8 +7,6 @@ use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::{JsFuture, future_to_promise};
 use web_sys::{Headers, Request, Response, ResponseInit};
 
-use crate::admin;
-use crate::afterwards::{self, Afterwards};
 use crate::classify::{Kind, Operation, classify};
 use crate::error::ProxyError;
 use crate::execute::{Executed, Reply, Surroundings, execute, own_error};
@@ -17,6 +15,7 @@ use crate::ports::{Clock, Entropy, Exchange, Sink};
 use crate::request::Target;
 use crate::snapshot::{self, Refresh};
 use crate::translate::Answer;
+use crate::{admin, afterwards};
 
 use super::config::Deployment;
 use super::exchange::{ResponseCopy, WorkerExchange};
