@@ -17,6 +17,9 @@ pub mod plan;
 pub mod snapshot;
 
 pub mod authenticate;
+pub mod introspection;
+#[cfg(feature = "cli")]
+pub mod key_import;
 pub mod token;
 
 pub mod backend;
@@ -31,6 +34,7 @@ pub mod execute;
 
 pub mod admin;
 pub mod context;
+pub mod edge;
 pub mod error;
 pub mod isolate;
 pub mod observe;

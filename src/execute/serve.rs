@@ -1,7 +1,7 @@
 //! A read: planned fact by fact, answered by mgPass or by Logto.
 
 use super::{Executed, MirrorOutcome, Reply, Request};
-use crate::authenticate::authenticate;
+use crate::authenticate::{authenticate, management_policy};
 use crate::backend::mgpass::Caller;
 use crate::context::Context;
 use crate::error::ProxyError;
@@ -139,18 +139,14 @@ impl Request<'_> {
         let Some(token) = token else {
             return Verdict::Refused;
         };
-        match authenticate(platform, context, token).await {
+        let policy = management_policy(context, token.issuer());
+        match authenticate(platform, context, token, &policy).await {
             Ok(_) => Verdict::Authentic,
-            Err(refusal) => {
-                let issuer = match token.issuer() {
-                    token::Issuer::Logto => "logto",
-                    token::Issuer::Mgpass => "mgpass",
-                };
-                let request_id = self.around.request_id;
+            Err(failure) => {
                 platform.emit(&Event::TokenRefused {
-                    request_id,
-                    issuer,
-                    code: refusal.code(),
+                    request_id: self.around.request_id,
+                    issuer: token.issuer().label(),
+                    code: failure.code(),
                 });
                 Verdict::Refused
             }

@@ -15,7 +15,7 @@ use crate::ports::{Clock, Entropy, Exchange, Sink};
 use crate::request::Target;
 use crate::snapshot::{self, Refresh};
 use crate::translate::Answer;
-use crate::{admin, afterwards};
+use crate::{admin, afterwards, authenticate, edge};
 
 use super::config::Deployment;
 use super::exchange::{ResponseCopy, WorkerExchange};
@@ -82,18 +82,31 @@ async fn run(
             &around,
         )
     } else {
-        match admin::route(&platform, &around, &exchange).await {
+        let ours = match edge::route(&platform, &around, &exchange).await {
+            Some(answered) => Some(answered),
+            None => admin::route(&platform, &around, &exchange).await,
+        };
+        match ours {
             Some(answered) => answered,
             None => execute(&platform, &around, &mut exchange).await,
         }
     };
     platform.emit(&done(&executed, &around, platform.now_ms() - began_ms));
     if let Some(afterwards) = executed.afterwards.take() {
-        let deployment = Rc::clone(&deployment);
+        let (deployment, platform) = (Rc::clone(&deployment), platform.clone());
         worker_context.wait_until(async move {
             let context = deployment.context();
             afterwards::carry_out(&platform, &deployment.isolate, context.as_ref(), afterwards)
                 .await;
+        });
+    }
+    let owed = deployment.isolate.take_owed_key_fetches();
+    if !owed.is_empty() {
+        let deployment = Rc::clone(&deployment);
+        worker_context.wait_until(async move {
+            if let Some(context) = deployment.context() {
+                authenticate::fetch_owed_keys(&platform, &context, owed).await;
+            }
         });
     }
     match executed.reply {
