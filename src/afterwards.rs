@@ -3,6 +3,7 @@
 
 use crate::backend::logto::{self, InteractionHeaders};
 use crate::classify::Operation;
+use crate::compare::{self, Comparison};
 use crate::context::Context;
 use crate::mirror::mapping::LogtoUser;
 use crate::mirror::outbox::{self, Intent};
@@ -34,6 +35,8 @@ pub enum Afterwards<C> {
         from: InteractionUid,
         to: InteractionUid,
     },
+    /// A sampled read, to be made of the other backend too.
+    Compare(Comparison<C>),
 }
 
 pub async fn carry_out<P: Platform, C: AnswerCopy>(
@@ -61,6 +64,7 @@ pub async fn carry_out<P: Platform, C: AnswerCopy>(
                 context.isolate.gap_is_pending.set(true);
             }
         }
+        Afterwards::Compare(comparison) => compare::carry_out(platform, context, comparison).await,
         Afterwards::Link { from, to } => delayed(platform, "link", outbox::link(&from, &to)).await,
     }
 }

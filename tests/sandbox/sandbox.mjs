@@ -72,6 +72,7 @@ export async function startSandbox({ persistTo, ports, vars = {}, alg, onLog, ti
   await migrateMgpass(workers);
   await applyMigrations({ sandbox: workers, databaseId: 'mgpass-local', directory: path.join(root, 'schema/mirror') });
   await applyMigrations({ sandbox: workers, databaseId: 'proxy-local', directory: path.join(root, 'schema/proxy') });
+  await applyMigrations({ sandbox: workers, databaseId: 'metrics-local', directory: path.join(root, 'schema/metrics') });
   const standin = workers.workers['mgpass-standin'];
   const mgpass = await startMgpassFront({
     workerUrl: standin.url,
@@ -93,7 +94,7 @@ export async function startSandbox({ persistTo, ports, vars = {}, alg, onLog, ti
     workers,
     tick,
     flag: (key, value) => (value === null ? FLAGS.delete(key) : FLAGS.put(key, value)),
-    databases: { proxy: await workers.database('proxy-local'), mgpass: await workers.database('mgpass-local') },
+    databases: { proxy: await workers.database('proxy-local'), mgpass: await workers.database('mgpass-local'), metrics: await workers.database('metrics-local') },
     async close() {
       clearInterval(ticking);
       await logto.close();
