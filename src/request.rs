@@ -5,6 +5,7 @@
 
 use std::fmt;
 
+use percent_encoding::percent_decode_str;
 use serde_json::Value;
 
 /// Methods that rules distinguish; anything else passes through untouched.
@@ -149,10 +150,12 @@ pub fn interaction_in_set_cookie(line: &str) -> Option<InteractionUid> {
 }
 
 fn interaction_in_cookie(value: &str, app_id: Option<&str>) -> Option<InteractionUid> {
+    // Newer releases percent-encode what 1.41 sends raw.
+    let value = percent_decode_str(value).decode_utf8().ok()?;
     if !value.starts_with('{') {
-        return InteractionUid::parse(value);
+        return InteractionUid::parse(&value);
     }
-    let map: Value = serde_json::from_str(value).ok()?;
+    let map: Value = serde_json::from_str(&value).ok()?;
     let uid = app_id
         .and_then(|app_id| map.get(app_id))
         .or_else(|| map.get("_legacy"))?;
@@ -201,6 +204,8 @@ mod tests {
             old.map(|uid| uid.0).as_deref(),
             Some("5SX83Dvw5U63rZr6xs5Nk")
         );
+        let newer = interaction_uid("_interaction=%7B%22_legacy%22%3A%22uid3%22%7D", None, None);
+        assert_eq!(newer.map(|uid| uid.0).as_deref(), Some("uid3"));
         assert!(interaction_uid("_interaction={broken", None, None).is_none());
         assert!(interaction_uid("_session=x", None, None).is_none());
     }

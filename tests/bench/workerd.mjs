@@ -1,0 +1,128 @@
+// One Worker in a workerd of its own, from a plain configuration: no wrangler, no
+// Miniflare, and so none of the Workers those put before and behind ours. KV is a
+// Worker that answers a fixed set of keys; D1 and the Queues are bound and refuse
+// every call: what a benchmark of this kind measures may not use them.
+
+import { spawn } from 'node:child_process';
+import { cpSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import path from 'node:path';
+
+const require = createRequire(import.meta.url);
+
+const KV_WORKER = (values) => `const values = ${JSON.stringify(values)};
+export default {
+  async fetch(request) {
+    if (request.method !== 'POST') return new Response(null, { status: 404 });
+    const { keys } = await request.json();
+    return Response.json(Object.fromEntries(keys.map((key) => [key, values[key] ?? null])));
+  },
+};
+`;
+const REFUSING_WORKER = `export default { fetch: () => new Response('not here', { status: 500 }) };
+`;
+
+/** What wrangler.toml says of the Worker, with variables over its own. */
+export function readConfig(file, vars) {
+  const { workerOptions } = require('wrangler').unstable_getMiniflareWorkerOptions(file);
+  return {
+    compatibilityDate: workerOptions.compatibilityDate,
+    vars: { ...workerOptions.bindings, ...vars },
+    kv: Object.keys(workerOptions.kvNamespaces ?? {}),
+    d1: Object.keys(workerOptions.d1Databases ?? {}),
+    queues: Object.keys(workerOptions.queueProducers ?? {}),
+  };
+}
+
+/** The modules of a build folder, the entry first. `before` is a module run ahead of it. */
+export function readBuild(directory, before) {
+  const files = readdirSync(directory).filter((name) => /\.(m?js|wasm)$/.test(name) && name !== 'index.js');
+  const modules = ['index.js', ...files].map((name) => ({ name, from: path.join(directory, name) }));
+  if (before === undefined) return modules;
+  const entry = "import './before.js';\nexport { default } from './index.js';\nexport * from './index.js';\n";
+  return [{ name: 'entry.js', text: entry }, { name: 'before.js', text: before }, ...modules];
+}
+
+/**
+ * Starts it. `log` is what becomes of the Worker's own lines: `discard` sends them
+ * to the null device; a function gets them in chunks, read from a pipe.
+ */
+export async function startWorkerd({ name, scratch, modules, config, flags = {}, log = 'discard' }) {
+  const directory = path.join(scratch, name);
+  mkdirSync(directory, { recursive: true });
+  for (const { name: file, from, text } of modules) {
+    if (from !== undefined) cpSync(from, path.join(directory, file));
+    else writeFileSync(path.join(directory, file), text);
+  }
+  writeFileSync(path.join(directory, 'kv.js'), KV_WORKER(flags));
+  writeFileSync(path.join(directory, 'refuse.js'), REFUSING_WORKER);
+  writeFileSync(path.join(directory, 'config.capnp'), capnp(modules, config));
+
+  const { default: binary } = require('workerd');
+  const stdout = log === 'discard' ? 'ignore' : 'pipe';
+  const child = spawn(binary, ['serve', 'config.capnp', '--control-fd=3'], {
+    cwd: directory,
+    stdio: ['ignore', stdout, 'pipe', 'pipe'],
+  });
+  if (stdout === 'pipe') child.stdout.on('data', log);
+  let complaints = '';
+  child.stderr.on('data', (chunk) => (complaints = `${complaints}${chunk}`.slice(-4000)));
+  const port = await new Promise((resolve, reject) => {
+    let events = '';
+    child.stdio[3].on('data', (chunk) => {
+      events += chunk;
+      const listening = /"event":"listen","socket":"http","port":(\d+)/.exec(events);
+      if (listening !== null) resolve(Number(listening[1]));
+    });
+    child.once('error', reject);
+    child.once('exit', () => reject(new Error(`workerd did not start ${name}: ${complaints}`)));
+  });
+  return {
+    url: `http://127.0.0.1:${port}`,
+    pid: child.pid,
+    stop: () =>
+      new Promise((resolve) => {
+        if (child.exitCode !== null || child.signalCode !== null) return resolve();
+        child.once('exit', resolve);
+        child.kill('SIGKILL');
+      }),
+  };
+}
+
+/** CPU time of a process and its threads so far, or `undefined` where /proc does not tell. */
+export function cpuTimeUs(pid) {
+  try {
+    const tasks = readdirSync(`/proc/${pid}/task`);
+    const spent = tasks.map((task) => Number(readFileSync(`/proc/${pid}/task/${task}/schedstat`, 'utf8').split(' ')[0]));
+    return spent.reduce((sum, ns) => sum + ns, 0) / 1000;
+  } catch {
+    return undefined;
+  }
+}
+
+function capnp(modules, config) {
+  const module = ({ name }) => `(name = ${JSON.stringify(name)}, ${name.endsWith('.wasm') ? 'wasm' : 'esModule'} = embed ${JSON.stringify(name)})`;
+  const text = ([name, value]) => `(name = ${JSON.stringify(name)}, text = ${JSON.stringify(String(value))})`;
+  const d1 = (name) =>
+    `(name = "${name}", wrapped = (moduleName = "cloudflare-internal:d1-api", innerBindings = [(name = "fetcher", service = "refuse")]))`;
+  const { compatibilityDate, vars = {}, kv = [], d1: databases = [], queues = [] } = config;
+  const bindings = [
+    ...Object.entries(vars).map(text),
+    ...kv.map((name) => `(name = "${name}", kvNamespace = "kv")`),
+    ...databases.map(d1),
+    ...queues.map((name) => `(name = "${name}", queue = "refuse")`),
+  ];
+  const worker = (names, extra = '') =>
+    `(compatibilityDate = "${compatibilityDate}", modules = [${names.map(module).join(', ')}]${extra})`;
+  return `using Workerd = import "/workerd/workerd.capnp";
+const config :Workerd.Config = (
+  services = [
+    (name = "main", worker = ${worker(modules, `, bindings = [${bindings.join(', ')}], globalOutbound = "net"`)}),
+    (name = "kv", worker = ${worker([{ name: 'kv.js' }])}),
+    (name = "refuse", worker = ${worker([{ name: 'refuse.js' }])}),
+    (name = "net", network = (allow = ["public", "private"])),
+  ],
+  sockets = [(name = "http", address = "127.0.0.1:0", http = (), service = "main")],
+);
+`;
+}
