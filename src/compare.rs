@@ -163,7 +163,7 @@ impl Asked<'_> {
                     .text(MAX_COPY_BYTES)
                     .await
                     .ok_or(Outcome::Unavailable)?;
-                let row = self.standing(platform, began_ms).await?;
+                let row = self.standing(platform, context, began_ms).await?;
                 Pair {
                     control: Seen { status, body },
                     candidate: self.mgpass(platform, context, &row).await?,
@@ -174,7 +174,7 @@ impl Asked<'_> {
                 candidate: seen(shown),
             },
         };
-        self.standing(platform, began_ms).await?;
+        self.standing(platform, context, began_ms).await?;
         Ok(pair)
     }
 
@@ -185,21 +185,22 @@ impl Asked<'_> {
         context: &Context<'_>,
     ) -> Result<Pair, Outcome> {
         let began_ms = platform.now_ms();
-        let row = self.standing(platform, began_ms).await?;
+        let row = self.standing(platform, context, began_ms).await?;
         let pair = Pair {
             control: self.logto(platform, context).await?,
             candidate: self.mgpass(platform, context, &row).await?,
         };
-        self.standing(platform, began_ms).await?;
+        self.standing(platform, context, began_ms).await?;
         Ok(pair)
     }
 
     async fn standing<P: Platform>(
         &self,
         platform: &P,
+        context: &Context<'_>,
         began_ms: i64,
     ) -> Result<MirrorRow, Outcome> {
-        match read::standing(platform, self.wanted.user, began_ms).await {
+        match read::standing(platform, context, self.wanted.user, began_ms).await {
             (Standing::Equal, Some(row)) => Ok(row),
             (Standing::Equal | Standing::NotReconciled, _) => Err(Outcome::NotReconciled),
             (Standing::Fenced, _) => Err(Outcome::Fenced),
@@ -248,7 +249,7 @@ impl Asked<'_> {
             return;
         };
         let differences = differences(control, &again);
-        if differences.is_empty() || self.standing(platform, began_ms).await.is_err() {
+        if differences.is_empty() || self.standing(platform, context, began_ms).await.is_err() {
             return;
         }
         let operation = self.wanted.operation;

@@ -57,18 +57,16 @@ impl Unserved {
     }
 }
 
-/// A read does not wait longer for the databases; Logto answers it.
-const STANDING_DEADLINE_MS: u32 = 500;
-
 /// How mgPass stands with the user, and what the mirror kept of Logto's form.
 pub async fn standing<P: Platform>(
     platform: &P,
+    context: &Context<'_>,
     user: &UserId,
     request_began_ms: i64,
 ) -> (Standing, Option<MirrorRow>) {
     let fence = platform.batch(Store::Proxy, outbox::fence(user, request_began_ms));
     let mirror = mirror_row(platform, user);
-    let deadline = pin!(platform.sleep(STANDING_DEADLINE_MS));
+    let deadline = pin!(platform.sleep(context.settings.standing_deadline_ms));
     match select(pin!(join(fence, mirror)), deadline).await {
         Either::Left(((Ok(fence), Ok(mirror)), _)) => judge(outbox::parse_fence(&fence), mirror),
         Either::Left(_) | Either::Right(_) => (Standing::Unknown, None),

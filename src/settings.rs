@@ -40,6 +40,8 @@ pub struct Migration {
     pub mgpass_deadline_ms: u32,
     /// How long the outbox may take before the Queue is used instead.
     pub outbox_deadline_ms: u32,
+    /// How long fence and mirror row may take to be looked up; Logto answers then.
+    pub standing_deadline_ms: u32,
     /// How long counts stay in an isolate before they are written down.
     pub metrics_flush_ms: u32,
     pub guard: Tuning,
@@ -124,6 +126,7 @@ impl<F: Fn(&str) -> Option<String>> Reader<F> {
             deletions_per_hour: i64::from(self.number("DELETIONS_PER_HOUR", 100)),
             mgpass_deadline_ms: self.number("MGPASS_DEADLINE_MS", 1_500),
             outbox_deadline_ms: self.number("OUTBOX_DEADLINE_MS", 300),
+            standing_deadline_ms: self.number("STANDING_DEADLINE_MS", 500),
             metrics_flush_ms: self.number("METRICS_FLUSH_MS", 5_000),
             guard: Tuning {
                 window_ms: i64::from(self.number("GUARD_WINDOW_S", 300)) * 1_000,

@@ -50,7 +50,7 @@ impl Request<'_> {
                 }
                 Step::Ask(Question::Standing) => {
                     let (standing, row) =
-                        read::standing(platform, user, self.around.began_ms).await;
+                        read::standing(platform, context, user, self.around.began_ms).await;
                     mirror = row;
                     facts.standing = Some(standing);
                 }
