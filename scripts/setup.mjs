@@ -39,3 +39,10 @@ const sources = Math.max(newest(at('src')), ...['Cargo.toml', 'Cargo.lock', 'scr
 if (changed(at('build/index_bg.wasm')) < sources) {
   step('building the Worker (about a minute the first time)', node, ['scripts/worker-build.mjs', '--release']);
 }
+if (!existsSync(at('.wrangler/state/v3/d1'))) {
+  for (const database of ['DB', 'MGPASS_DB']) {
+    step(`applying the migrations of ${database} (local)`, node, [
+      'node_modules/wrangler/bin/wrangler.js', 'd1', 'migrations', 'apply', database, '--local',
+    ]);
+  }
+}

@@ -25,6 +25,8 @@ pub enum Afterwards<C> {
         /// How to ask whom the interaction has identified.
         ask: Option<InteractionHeaders>,
     },
+    /// Logto did not take the caller: nothing was written.
+    Refused { intent: Intent },
     /// A write that nothing recorded.
     Gap {
         operation: Operation,
@@ -54,6 +56,7 @@ pub async fn carry_out<P: Platform, C: AnswerCopy>(
             copy,
             ask,
         } => settle(platform, context, intent, status, copy, ask).await,
+        Afterwards::Refused { intent } => delayed(platform, "refused", intent.refused()).await,
         Afterwards::Gap { operation, code } => {
             platform.emit(&Event::OutboxGap {
                 operation: operation.name(),

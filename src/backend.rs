@@ -75,6 +75,14 @@ impl BackendFailure {
         }
     }
 
+    /// Of something all subjects need: out of contract, it is the backend's own fault.
+    fn of_all_subjects(self) -> Self {
+        match self {
+            Self::OutOfContract(backend) => Self::Down(backend, self.code()),
+            Self::Down(..) | Self::Limited(..) | Self::Unauthorized(_) => self,
+        }
+    }
+
     fn of_call(backend: Backend, failure: CallFailure) -> Self {
         Self::Down(backend, failure.code())
     }
@@ -129,11 +137,11 @@ async fn fetch_own_token<P: Platform>(
         // 400 `invalid_client` and `invalid_grant` are the operator's to mend, too.
         return Err(match answer.status {
             400 => BackendFailure::Unauthorized(backend),
-            _ => BackendFailure::of_status(backend, &answer),
+            _ => BackendFailure::of_status(backend, &answer).of_all_subjects(),
         });
     }
-    let wire: Wire =
-        serde_json::from_str(&answer.body).map_err(|_| BackendFailure::OutOfContract(backend))?;
+    let wire: Wire = serde_json::from_str(&answer.body)
+        .map_err(|_| BackendFailure::OutOfContract(backend).of_all_subjects())?;
     let token = Secret(wire.access_token);
     context
         .isolate

@@ -16,7 +16,7 @@ use crate::mirror::outbox::{self, Fence};
 use crate::mirror::residue::Residue;
 use crate::mirror::target::{self, MirrorRow, SELECT_MIRROR};
 use crate::plan::Standing;
-use crate::ports::{DatabaseFailure, Platform, Statement, Store};
+use crate::ports::{CallFailure, DatabaseFailure, Platform, Statement, Store};
 use crate::request::UserId;
 use crate::translate::view::View;
 use crate::translate::{Refusal, Shown, Translation, translation};
@@ -129,7 +129,7 @@ pub async fn shown<P: Platform>(
         }
         Either::Left((Err(failure), _)) => return Err(Unserved::Backend(failure)),
         Either::Right(_) => {
-            let failure = BackendFailure::Down(Backend::Mgpass, "timed_out");
+            let failure = BackendFailure::Down(Backend::Mgpass, CallFailure::TimedOut.code());
             return Err(Unserved::Backend(failure));
         }
     };

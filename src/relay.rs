@@ -208,7 +208,8 @@ async fn finish<P: Platform>(
     disposition
 }
 
-/// An effect that fails stays owed; the sweep comes back to it.
+/// An effect that fails stays owed; the sweep comes back to it. False when the
+/// next one would fail just so.
 async fn pay_effect<P: Platform>(
     platform: &P,
     context: &Context<'_>,
@@ -219,21 +220,28 @@ async fn pay_effect<P: Platform>(
     let called = match effect {
         Effect::RevokeAll => mgpass::revoke_all(platform, context, user).await,
     };
+    let mut goes_on = true;
     let outcome = match called {
         Ok(()) => match platform
             .batch(Store::Mgpass, vec![target::pay(user, effect, ticket)])
             .await
         {
             Ok(_) => "paid",
-            Err(failure) => failure.code(),
+            Err(failure) => {
+                goes_on = false;
+                failure.code()
+            }
         },
-        Err(failure) => failure.code(),
+        Err(failure) => {
+            goes_on = failure.blames_backend().is_none();
+            failure.code()
+        }
     };
     platform.emit(&Event::MirrorEffect {
         effect: effect.name(),
         outcome,
     });
-    outcome == "paid"
+    goes_on
 }
 
 fn seconds(milliseconds: i64) -> u32 {

@@ -265,11 +265,13 @@ async fn endpoints<P: Platform>(
         "{}/.well-known/openid-configuration",
         context.settings.mgpass_origin
     );
-    let answer = get(platform, url).await?;
-    let discovery: Discovery =
-        serde_json::from_str(&answer.body).map_err(|_| BackendFailure::OutOfContract(BACKEND))?;
+    let refused = BackendFailure::OutOfContract(BACKEND).of_all_subjects();
+    let answer = get(platform, url)
+        .await
+        .map_err(BackendFailure::of_all_subjects)?;
+    let discovery: Discovery = serde_json::from_str(&answer.body).map_err(|_| refused)?;
     if discovery.issuer != context.settings.mgpass_issuer {
-        return Err(BackendFailure::OutOfContract(BACKEND));
+        return Err(refused);
     }
     let endpoints = Arc::new(MgpassEndpoints {
         token: discovery.token_endpoint,

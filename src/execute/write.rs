@@ -74,6 +74,9 @@ impl Request<'_> {
                 .await
                 .ok()
                 .flatten();
+            if mirror == MirrorOutcome::Recorded {
+                name_in_outbox(platform, context, &intent).await;
+            }
         }
         let plan = Plan {
             primary: Primary::Logto,
@@ -88,6 +91,10 @@ impl Request<'_> {
                 code: "not_recorded",
             }),
             (Reply::Own(_), _) => None,
+            // Else anybody could fill the outbox, and have Logto asked for made-up ids.
+            (Reply::Forwarded, _) if is_refused_caller(source, executed.status) => {
+                Some(Afterwards::Refused { intent })
+            }
             (Reply::Forwarded, _) => Some(Afterwards::Settle {
                 status: executed.status,
                 copy: (source == SubjectSource::Answer && executed.status < 300)
@@ -200,6 +207,28 @@ struct Subject {
     headers: Option<InteractionHeaders>,
     /// Ask before the forward; else after the answer.
     ask_before: bool,
+}
+
+/// The Management API judges its caller before it looks at anything else.
+fn is_refused_caller(source: SubjectSource, status: u16) -> bool {
+    matches!(source, SubjectSource::Path | SubjectSource::Answer) && matches!(status, 401 | 403)
+}
+
+/// Before the write is forwarded: from its answer on, reads of this user are fenced,
+/// and after a crash the sweep finds the user.
+async fn name_in_outbox<P: Platform>(platform: &P, context: &Context<'_>, intent: &Intent) {
+    let (Some(interaction), Some(subject)) = (&intent.interaction, &intent.subject) else {
+        return;
+    };
+    let named = pin!(platform.batch(Store::Proxy, outbox::learn(interaction, subject)));
+    let deadline = pin!(platform.sleep(context.settings.outbox_deadline_ms));
+    if let Either::Left((Err(failure), _)) = select(named, deadline).await {
+        // The settling tells it again.
+        platform.emit(&Event::OutboxDelayed {
+            step: "learn",
+            code: failure.code(),
+        });
+    }
 }
 
 /// Records the intent in the database, or in the Queue, within its deadline.

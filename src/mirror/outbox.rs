@@ -77,6 +77,12 @@ const NOBODY: &str = concat!(
     now!(),
     " WHERE id = ?1 AND subject IS NULL AND settled IS NOT NULL"
 );
+/// Logto refused the caller before it looked at the write.
+const REFUSED: &str = concat!(
+    "UPDATE intents SET discharged_at = ",
+    now!(),
+    " WHERE id = ?1"
+);
 const RAISE_EPOCH: &str =
     "UPDATE counters SET value = value + 1 WHERE name IN ('epoch', 'unrecorded')";
 const FENCE: &str = concat!(
@@ -84,11 +90,16 @@ const FENCE: &str = concat!(
     "EXISTS (SELECT 1 FROM intents WHERE subject = ?1 AND (discharged_at IS NULL OR discharged_at >= ?2 - 2000)) AS fenced, ",
     "(SELECT holder FROM authority) AS authority"
 );
+/// Not while the relay is paused, nor while Logto is not the authority.
 const LEASE: &str = concat!(
-    "INSERT INTO subjects (subject, lease_holder, lease_until) VALUES (?1, ?2, ",
+    "INSERT INTO subjects (subject, lease_holder, lease_until) SELECT ?1, ?2, ",
     now!(),
-    " + 30000) ",
-    "ON CONFLICT (subject) DO UPDATE SET lease_holder = excluded.lease_holder, lease_until = excluded.lease_until ",
+    " + 30000 ",
+    "WHERE (SELECT value FROM counters WHERE name = 'paused_until') <= ",
+    now!(),
+    " AND (SELECT holder FROM authority) = 'logto' ",
+    "ON CONFLICT (subject) DO UPDATE SET lease_holder = excluded.lease_holder, ",
+    "lease_until = excluded.lease_until ",
     "WHERE subjects.lease_until < ",
     now!()
 );
@@ -98,8 +109,10 @@ const STANDING: &str = concat!(
     " AS now, ",
     sequence!(),
     " AS ticket, (SELECT value FROM counters WHERE name = 'epoch') AS epoch, ",
-    "(SELECT holder FROM authority) AS authority, (SELECT value FROM counters WHERE name = 'paused_until') AS paused_until, ",
-    "lease_holder = ?2 AS held, failures FROM subjects WHERE subject = ?1"
+    "(SELECT holder FROM authority) AS authority, ",
+    "(SELECT value FROM counters WHERE name = 'paused_until') AS paused_until, ",
+    "coalesce((SELECT lease_holder = ?2 FROM subjects WHERE subject = ?1), 0) AS held, ",
+    "coalesce((SELECT failures FROM subjects WHERE subject = ?1), 0) AS failures"
 );
 const COVERED: &str =
     "SELECT operation, status, settled FROM intents WHERE subject = ?1 AND discharged_at IS NULL";
@@ -133,7 +146,7 @@ const RELEASE_FAILED: &str = concat!(
 const RELEASE_PARKED: &str = concat!(
     "UPDATE subjects SET lease_until = 0, retry_at = NULL, parked = ?3, parked_at = ",
     now!(),
-    ", last_outcome = 'parked', ",
+    ", last_ticket = ?4, last_outcome = 'parked', ",
     "last_at = ",
     now!(),
     " WHERE subject = ?1 AND lease_holder = ?2"
@@ -146,25 +159,33 @@ const PAUSE: &str = concat!(
     " + ?1) WHERE name = 'paused_until'"
 );
 const CATCH_UP: &str = "UPDATE counters SET value = max(value, ?1) WHERE name = 'sequence'";
+/// A parked subject too, once for each thing that was not yet known when it was
+/// parked: a settling, an expiry, the second look.
 const DUE: &str = concat!(
-    "SELECT DISTINCT i.subject AS subject FROM intents i LEFT JOIN subjects s ON s.subject = i.subject ",
-    "WHERE i.subject IS NOT NULL AND i.discharged_at IS NULL ",
-    "AND s.parked IS NULL AND coalesce(s.lease_until, 0) < ",
+    "SELECT DISTINCT i.subject AS subject FROM intents i INDEXED BY intents_undischarged ",
+    "LEFT JOIN subjects s ON s.subject = i.subject ",
+    "WHERE (SELECT value FROM counters WHERE name = 'paused_until') <= ",
+    now!(),
+    " AND i.subject IS NOT NULL AND i.discharged_at IS NULL ",
+    "AND coalesce(s.lease_until, 0) < ",
     now!(),
     " AND coalesce(s.retry_at, 0) <= ",
     now!(),
-    " ",
-    "AND ( i.settled IS NOT NULL OR (i.expires_at <= ",
+    " AND ( i.settled > CASE WHEN s.parked IS NULL THEN 0 ELSE coalesce(s.last_ticket, 0) END ",
+    "OR (i.settled IS NULL AND i.passes = 0 AND i.expires_at > coalesce(s.parked_at, 0) ",
+    "AND i.expires_at <= ",
     now!(),
-    " AND (i.passes = 0 OR i.opened_at + 900000 <= ",
+    ") OR (i.settled IS NULL AND i.opened_at + 900000 > coalesce(s.parked_at, 0) ",
+    "AND i.opened_at + 900000 <= ",
     now!(),
-    ")) ) LIMIT ?1"
+    ") ) LIMIT ?1"
 );
 const PURGE_INTENTS: &str = concat!(
     "DELETE FROM intents WHERE discharged_at < ",
     now!(),
     " - 60000"
 );
+const PURGED: &str = "SELECT changes() AS n";
 const PURGE_INTERACTIONS: &str = concat!(
     "DELETE FROM interactions WHERE learned_at < ",
     now!(),
@@ -190,6 +211,7 @@ pub const ALL_SQL: &[&str] = &[
     LINK,
     SUBJECT_OF_INTERACTION,
     NOBODY,
+    REFUSED,
     RAISE_EPOCH,
     FENCE,
     LEASE,
@@ -205,6 +227,7 @@ pub const ALL_SQL: &[&str] = &[
     CATCH_UP,
     DUE,
     PURGE_INTENTS,
+    PURGED,
     PURGE_INTERACTIONS,
     BACKLOG,
 ];
@@ -250,6 +273,10 @@ impl Intent {
 
     pub fn came_to_nobody(&self) -> Vec<Statement> {
         vec![Statement::new(NOBODY, vec![self.id.as_str().into()])]
+    }
+
+    pub fn refused(&self) -> Vec<Statement> {
+        vec![Statement::new(REFUSED, vec![self.id.as_str().into()])]
     }
 }
 
@@ -363,15 +390,15 @@ pub fn parse_lease(subject: &UserId, holder: &str, results: &[Vec<Row>]) -> Opti
         return None;
     };
     let row = standing.first()?;
-    if integer(row, "held")? == 0 {
-        return Some(LeaseAnswer::Busy);
-    }
     if text(row, "authority")? != "logto" {
         return Some(LeaseAnswer::NotAuthority);
     }
     let (now_ms, until_ms) = (integer(row, "now")?, integer(row, "paused_until")?);
     if until_ms > now_ms {
         return Some(LeaseAnswer::Paused { until_ms, now_ms });
+    }
+    if integer(row, "held")? == 0 {
+        return Some(LeaseAnswer::Busy);
     }
     Some(LeaseAnswer::Held(Lease {
         subject: subject.clone(),
@@ -418,7 +445,7 @@ impl Lease {
 
     pub fn parked(&self, reason: &'static str) -> Vec<Statement> {
         let mut values = self.key();
-        values.push(reason.into());
+        values.extend([reason.into(), self.ticket.into()]);
         vec![Statement::new(RELEASE_PARKED, values)]
     }
 
@@ -452,8 +479,14 @@ pub fn parse_due(results: &[Vec<Row>]) -> Vec<UserId> {
 pub fn purge() -> Vec<Statement> {
     vec![
         Statement::new(PURGE_INTENTS, vec![]),
+        Statement::new(PURGED, vec![]),
         Statement::new(PURGE_INTERACTIONS, vec![]),
     ]
+}
+
+/// How many intents are gone.
+pub fn parse_purge(results: &[Vec<Row>]) -> Option<i64> {
+    integer(results.get(1)?.first()?, "n")
 }
 
 pub fn backlog() -> Vec<Statement> {

@@ -9,7 +9,9 @@ use sha2::{Digest, Sha256};
 use crate::mirror::mapping::{LogtoUser, Mapped, MappingSettings, MgpassUser, Obstacle, map};
 use crate::mirror::members::same_json;
 use crate::mirror::residue::Residue;
-use crate::mirror::target::{Effect, Holder, Raise, TargetState, TargetUser, Writer};
+use crate::mirror::target::{
+    Effect, Holder, IDENTITY_PREFIX, Raise, TargetIdentity, TargetState, TargetUser, Writer,
+};
 use crate::ports::Statement;
 use crate::request::UserId;
 
@@ -88,6 +90,8 @@ pub struct Change {
     pub raise: Statement,
     /// Gives up unique values, before anyone in the batch takes new ones.
     pub release: Statement,
+    /// The same for identities.
+    pub drops: Vec<Statement>,
     pub writes: Vec<Statement>,
     /// Answers the mirror row: applied only if it carries our ticket.
     pub confirm: Statement,
@@ -139,14 +143,14 @@ fn decide_present(inputs: &Inputs<'_>, logto: &LogtoUser, json: &str) -> Decisio
     if target.user.is_some() && target.mirror.is_none() {
         return Decision::Park(Park::IdTakenAtMgpass);
     }
+    if target.holders.iter().any(|holder| !holder.is_mirrored) {
+        return Decision::Park(Park::ValueTakenAtMgpass);
+    }
     let others: Vec<&Holder> = target
         .holders
         .iter()
         .filter(|holder| !inputs.companions.contains(&holder.user))
         .collect();
-    if others.iter().any(|holder| !holder.is_mirrored) {
-        return Decision::Park(Park::ValueTakenAtMgpass);
-    }
     if !others.is_empty() {
         return Decision::Conflict(
             others
@@ -158,9 +162,10 @@ fn decide_present(inputs: &Inputs<'_>, logto: &LogtoUser, json: &str) -> Decisio
     let Mapped { user, obstacles } = map(logto, inputs.mapping);
     let user = keep_newer_sign_in(user, target.user.as_ref());
     let writer = Writer::new(inputs.user, inputs.ticket);
-    let (writes, sessions_end) = write_user(inputs, &writer, &user);
+    let drops = drop_identities(inputs, &writer, &user);
+    let (writes, sessions_end) = write_user(inputs, &writer, &user, drops.is_empty());
     let owes_effect = sessions_end || !target.owed.is_empty();
-    let outcome = match (&target.user, writes.is_empty()) {
+    let outcome = match (&target.user, writes.is_empty() && drops.is_empty()) {
         (None, _) => Outcome::Created,
         (Some(_), true) => Outcome::Unchanged,
         (Some(_), false) => Outcome::Updated,
@@ -174,6 +179,7 @@ fn decide_present(inputs: &Inputs<'_>, logto: &LogtoUser, json: &str) -> Decisio
     };
     Decision::Apply(Box::new(Change {
         owes_effect,
+        drops,
         ..change(&writer, outcome, raise, writes, Some(user))
     }))
 }
@@ -183,6 +189,7 @@ fn write_user(
     inputs: &Inputs<'_>,
     writer: &Writer<'_>,
     user: &MgpassUser,
+    keeps_identities: bool,
 ) -> (Vec<Statement>, bool) {
     let before = inputs.target.user.as_ref();
     let email_verified = is_verified(
@@ -204,14 +211,14 @@ fn write_user(
     if row_differs || !inputs.companions.is_empty() {
         writes.push(writer.put_user(user, email_verified, phone_verified));
     }
-    let identity_writes = write_identities(inputs, writer, user);
+    let identity_writes = put_identities(inputs, writer, user);
     let was_suspended = before.is_some_and(|before| before.is_suspended);
     match before {
         None => {
             writes.push(writer.give_default_roles());
             writes.push(writer.audit("user.created"));
         }
-        Some(_) if row_differs || !identity_writes.is_empty() => {
+        Some(_) if row_differs || !keeps_identities || !identity_writes.is_empty() => {
             writes.push(writer.audit("user.updated"))
         }
         Some(_) => {}
@@ -232,21 +239,25 @@ fn write_user(
     (writes, sessions_end)
 }
 
-fn write_identities(inputs: &Inputs<'_>, writer: &Writer<'_>, user: &MgpassUser) -> Vec<Statement> {
+/// Ours that Logto no longer has.
+fn drop_identities(inputs: &Inputs<'_>, writer: &Writer<'_>, user: &MgpassUser) -> Vec<Statement> {
+    let is_wanted = |row: &TargetIdentity| {
+        user.identities
+            .iter()
+            .any(|wanted| is_same_account(wanted, &row.identity))
+    };
+    inputs
+        .target
+        .identities
+        .iter()
+        .filter(|row| row.row_id.starts_with(IDENTITY_PREFIX) && !is_wanted(row))
+        .map(|row| writer.drop_identity(&row.row_id))
+        .collect()
+}
+
+fn put_identities(inputs: &Inputs<'_>, writer: &Writer<'_>, user: &MgpassUser) -> Vec<Statement> {
     let mut writes = Vec::new();
     let held = &inputs.target.identities;
-    for row in held.iter().filter(|row| {
-        row.row_id
-            .starts_with(crate::mirror::target::IDENTITY_PREFIX)
-    }) {
-        let is_wanted = user
-            .identities
-            .iter()
-            .any(|wanted| is_same_account(wanted, &row.identity));
-        if !is_wanted {
-            writes.push(writer.drop_identity(&row.row_id));
-        }
-    }
     for wanted in &user.identities {
         let is_held = held.iter().any(|row| {
             is_same_account(wanted, &row.identity)
@@ -346,12 +357,12 @@ fn decide_gone(inputs: &Inputs<'_>) -> Decision {
     }
     let writes = vec![
         writer.tombstone_user(),
-        writer.drop_identities(),
         writer.audit("user.deleted"),
         writer.owe(Effect::RevokeAll),
     ];
     Decision::Apply(Box::new(Change {
         owes_effect: true,
+        drops: vec![writer.drop_identities()],
         ..change(&writer, Outcome::Deleted, raise("deleted"), writes, None)
     }))
 }
@@ -367,6 +378,7 @@ fn change(
         outcome,
         raise: writer.raise(raise),
         release: writer.release(),
+        drops: Vec::new(),
         writes,
         confirm: writer.ticket_in_force(),
         expected,
@@ -396,11 +408,13 @@ pub fn batch(changes: &[&Change]) -> Vec<Statement> {
     if changes.len() > 1 {
         statements.extend(changes.iter().map(|change| change.release.clone()));
     }
-    statements.extend(
+    let all_of = |part: fn(&Change) -> &Vec<Statement>| {
         changes
             .iter()
-            .flat_map(|change| change.writes.iter().cloned()),
-    );
+            .flat_map(move |change| part(change).iter().cloned())
+    };
+    statements.extend(all_of(|change| &change.drops));
+    statements.extend(all_of(|change| &change.writes));
     statements.extend(changes.iter().map(|change| change.confirm.clone()));
     statements
 }

@@ -23,8 +23,12 @@ pub const SELECT_MIRROR: &str =
 const SELECT_EFFECTS: &str = "SELECT effect, ticket FROM logto_mirror_effects WHERE user_id = ?1";
 const SELECT_DELETIONS: &str = "SELECT count(*) AS n FROM logto_mirror \
      WHERE tombstone = 1 AND digest <> '' AND applied_at > (unixepoch('subsec') - 3600) * 1000";
-/// Who else holds a value that this user is about to take.
-const SELECT_HOLDERS: &str = "SELECT u.id AS id, EXISTS (SELECT 1 FROM logto_mirror m WHERE m.user_id = u.id) AS mirrored \
+/// Who else holds a value that this user is about to take. An identity that its
+/// holder linked at mgPass itself is not the mirror's to move.
+const SELECT_HOLDERS: &str = "SELECT u.id AS id, EXISTS (SELECT 1 FROM logto_mirror m WHERE m.user_id = u.id) \
+     AND NOT EXISTS (SELECT 1 FROM social_identities s JOIN json_each(?4) w \
+     ON s.provider = json_extract(w.value, '$[0]') AND s.provider_user_id = json_extract(w.value, '$[1]') \
+     WHERE s.user_id = u.id AND substr(s.id, 1, 7) <> 'idn_lm_') AS mirrored \
      FROM users u WHERE u.id <> ?1 AND ( u.email = ?2 OR u.phone = ?3 \
      OR u.id IN (SELECT s.user_id FROM social_identities s JOIN json_each(?4) w \
      ON s.provider = json_extract(w.value, '$[0]') AND s.provider_user_id = json_extract(w.value, '$[1]')) )";
@@ -160,7 +164,7 @@ pub struct MirrorRow {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Holder {
     pub user: UserId,
-    /// False: mgPass's own user, whom the mirror never touches.
+    /// False: mgPass's own user or own link, which the mirror never touches.
     pub is_mirrored: bool,
 }
 

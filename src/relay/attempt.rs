@@ -96,6 +96,12 @@ async fn decide_all<P: Platform>(
             .map_err(|failure| Stopped::Database(Backend::Mgpass, failure))?;
         let target = target::parse_read(&results)
             .ok_or(Stopped::Database(Backend::Mgpass, DatabaseFailure::Refused))?;
+        if let Some(mirror) = &target.mirror
+            && mirror.ticket >= lease.ticket
+        {
+            // Overtaken, or the sequence was put back: a ticket in force is not ours to use again.
+            return Err(Stopped::Superseded(mirror.ticket));
+        }
         let decision = reconcile::decide(&Inputs {
             user: &lease.subject,
             ticket: lease.ticket,

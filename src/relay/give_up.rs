@@ -47,7 +47,13 @@ pub(super) async fn give_up<P: Platform>(
             statements.extend(first.untried());
             None
         }
-        Stopped::NotVisible | Stopped::HolderBusy => {
+        Stopped::NotVisible => {
+            statements.extend(first.untried());
+            None
+        }
+        Stopped::HolderBusy => {
+            // Two that wait for each other must not come back together for ever.
+            wait_ms += (platform.random_u64() % 4_000) as i64;
             statements.extend(first.untried());
             None
         }

@@ -42,7 +42,9 @@ pub async fn sweep<P: Platform>(platform: &P, context: &Context<'_>, stage: Stag
     let n_purged = platform
         .batch(Store::Proxy, outbox::purge())
         .await
-        .map_or(-1, |_| 0);
+        .ok()
+        .and_then(|results| outbox::parse_purge(&results))
+        .unwrap_or(-1);
     platform.emit(&Event::SweepDone {
         n_woken: due.len(),
         n_purged,

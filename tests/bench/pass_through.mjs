@@ -52,7 +52,7 @@ const HEADERS = {
   'X-Forwarded-For': '203.0.113.7',
 };
 
-const FULL = { rounds: 15, slice_ms: 300, warm_up_ms: 1000 };
+const FULL = { rounds: 24, slice_ms: 150, warm_up_ms: 1000 };
 const QUICK = { rounds: 2, slice_ms: 60, warm_up_ms: 60 };
 
 export async function run({ root, build, against, quick, scratch, print }) {
@@ -173,11 +173,16 @@ function summarise({ size, connections, samples }) {
       name: sample.target.name,
       requests_per_s: Math.round(median(column(sample, 'requests_per_s'))),
       p50_us: Math.round(median(column(sample, 'p50_us'))),
-      cpu_us: Math.round(median(column(sample, 'cpu_us'))),
+      cpu_us: wholeOrNull(median(column(sample, 'cpu_us'))),
       ...(sample.target.name !== 'direct' && { to_direct: versus(sample, 'direct') }),
       ...(!['direct', 'js'].includes(sample.target.name) && { to_js: versus(sample, 'js') }),
     })),
   };
+}
+
+/** JSON has no NaN. */
+function wholeOrNull(value) {
+  return Number.isFinite(value) ? Math.round(value) : null;
 }
 
 function render({ rounds, slice_ms, cells }) {
@@ -192,10 +197,10 @@ function render({ rounds, slice_ms, cells }) {
         connections,
         requests_per_s,
         p50_us,
-        Number.isNaN(cpu_us) ? '-' : cpu_us,
+        cpu_us ?? '-',
         to_js ? spread(to_js.requests_per_s) : '',
         to_js ? spread(to_js.p50_us) : '',
-        to_js && !Number.isNaN(cpu_us) ? to_js.cpu_us.median.toFixed(2) : '',
+        to_js && cpu_us !== null ? to_js.cpu_us.median.toFixed(2) : '',
         to_direct ? to_direct.requests_per_s.median.toFixed(2) : '',
         to_direct ? to_direct.p50_us.median.toFixed(2) : '',
       ]);

@@ -9,7 +9,7 @@ export function median(values) {
 /** Round by round, then the median: what disturbs one round disturbs both of its sides. */
 export function ratio(of, to) {
   const ratios = of.map((value, round) => value / to[round]);
-  const fixed = (value) => Number(value.toFixed(3));
+  const fixed = (value) => (Number.isFinite(value) ? Number(value.toFixed(3)) : null);
   return { median: fixed(median(ratios)), min: fixed(Math.min(...ratios)), max: fixed(Math.max(...ratios)) };
 }
 

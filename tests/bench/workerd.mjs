@@ -22,15 +22,16 @@ export default {
 const REFUSING_WORKER = `export default { fetch: () => new Response('not here', { status: 500 }) };
 `;
 
-/** What wrangler.toml says of the Worker, with variables over its own. */
+/** What wrangler.toml says of the Worker, with variables over its own. A .dev.vars plays no part. */
 export function readConfig(file, vars) {
-  const { workerOptions } = require('wrangler').unstable_getMiniflareWorkerOptions(file);
+  const config = require('wrangler').unstable_readConfig({ config: file }, { hideWarnings: true });
+  const names = (bindings) => (bindings ?? []).map(({ binding }) => binding);
   return {
-    compatibilityDate: workerOptions.compatibilityDate,
-    vars: { ...workerOptions.bindings, ...vars },
-    kv: Object.keys(workerOptions.kvNamespaces ?? {}),
-    d1: Object.keys(workerOptions.d1Databases ?? {}),
-    queues: Object.keys(workerOptions.queueProducers ?? {}),
+    compatibilityDate: config.compatibility_date,
+    vars: { ...config.vars, ...vars },
+    kv: names(config.kv_namespaces),
+    d1: names(config.d1_databases),
+    queues: names(config.queues?.producers),
   };
 }
 
@@ -89,14 +90,14 @@ export async function startWorkerd({ name, scratch, modules, config, flags = {},
   };
 }
 
-/** CPU time of a process and its threads so far, or `undefined` where /proc does not tell. */
+/** CPU time of a process and its threads so far, or `NaN` where /proc does not tell. */
 export function cpuTimeUs(pid) {
   try {
     const tasks = readdirSync(`/proc/${pid}/task`);
     const spent = tasks.map((task) => Number(readFileSync(`/proc/${pid}/task/${task}/schedstat`, 'utf8').split(' ')[0]));
     return spent.reduce((sum, ns) => sum + ns, 0) / 1000;
   } catch {
-    return undefined;
+    return NaN;
   }
 }
 

@@ -1,1 +1,16 @@
+//! The flows over fakes: every port with its faults, on virtual time.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on fails"
+)]
 
+mod proxy;
+mod reads;
+mod relay;
+mod schema;
+mod support;
+mod tidy;
+mod tokens;

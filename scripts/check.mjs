@@ -1,0 +1,31 @@
+// Format, lints for host and wasm, purity and map of the tree, and the release
+// Worker with its sizes. Nothing is advisory.
+import { spawnSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { gzipSync } from 'node:zlib';
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+
+const steps = [
+  ['format', ['cargo', 'fmt', '--check']],
+  ['clippy, host', ['cargo', 'clippy', '--quiet', '--all-targets', '--', '-D', 'warnings']],
+  ['clippy, wasm', ['cargo', 'clippy', '--quiet', '--lib', '--target', 'wasm32-unknown-unknown', '--', '-D', 'warnings']],
+  ['purity and map', ['cargo', 'test', '--quiet', '--test', 'native', 'tidy']],
+  ['release wasm', [process.execPath, 'scripts/worker-build.mjs', '--release']],
+];
+
+for (const [name, [command, ...args]] of steps) {
+  const began = Date.now();
+  const { status, stdout, stderr, error } = spawnSync(command, args, { cwd: root, encoding: 'utf8' });
+  if (error || status !== 0) {
+    console.error(`${name}: failed\n${error?.message ?? ''}${stdout}${stderr}`);
+    process.exit(1);
+  }
+  console.log(`${name.padEnd(16)} ok  ${Math.round((Date.now() - began) / 1000)} s`);
+}
+const wasm = readFileSync(path.join(root, 'build/index_bg.wasm'));
+const shim = readFileSync(path.join(root, 'build/index.js'));
+const size = (bytes) => `${(bytes.length / 1000).toFixed(0)} kB raw, ${(gzipSync(bytes, { level: 9 }).length / 1000).toFixed(0)} kB gzip`;
+console.log(`\nindex_bg.wasm    ${size(wasm)}\nindex.js         ${size(shim)}\n\ncheck: passed`);

@@ -1,0 +1,244 @@
+//! The migrations and every SQL string, on real SQLite.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
+
+use dual_write_proxy::compare::findings;
+use dual_write_proxy::mirror::{outbox, preflight, target};
+use dual_write_proxy::ports::Store;
+use dual_write_proxy::{guard, metrics};
+
+use super::support::World;
+use super::support::database::{MGPASS_MIGRATIONS, PROXY_MIGRATIONS, empty, migrations, open};
+use super::support::executor::SharedTime;
+
+fn time() -> SharedTime {
+    Arc::new(AtomicI64::new(1_800_000_000_000))
+}
+
+#[test]
+fn every_statement_prepares_against_the_migrations() {
+    let world = World::new();
+    for (store, all) in [
+        (Store::Proxy, outbox::ALL_SQL),
+        (Store::Proxy, findings::ALL_SQL),
+        (Store::Mgpass, target::ALL_SQL),
+        (Store::Metrics, metrics::ALL_SQL),
+        (Store::Metrics, guard::ALL_SQL),
+    ] {
+        for sql in all {
+            assert_eq!(world.databases.prepares(store, sql), Ok(()), "{sql}");
+        }
+    }
+    for statement in preflight::read() {
+        assert_eq!(
+            world.databases.prepares(Store::Mgpass, statement.sql),
+            Ok(())
+        );
+    }
+}
+
+/// A string that is missing in the list would escape the tests above and below.
+#[test]
+fn the_lists_of_statements_are_complete() {
+    for (source, all) in [
+        (include_str!("../../src/mirror/outbox.rs"), outbox::ALL_SQL),
+        (include_str!("../../src/mirror/target.rs"), target::ALL_SQL),
+        (
+            include_str!("../../src/compare/findings.rs"),
+            findings::ALL_SQL,
+        ),
+        (include_str!("../../src/metrics.rs"), metrics::ALL_SQL),
+        (include_str!("../../src/guard.rs"), guard::ALL_SQL),
+    ] {
+        let n_constants = source
+            .lines()
+            .filter(|line| {
+                line.trim_start_matches("pub ").starts_with("const ") && line.contains(": &str =")
+            })
+            .filter(|line| !line.contains("IDENTITY_PREFIX") && !line.contains("UNBOUNDED"))
+            .count();
+        assert_eq!(all.len(), n_constants);
+    }
+}
+
+#[test]
+fn migrations_are_numbered_without_gap_and_named_by_verb_and_noun() {
+    for folder in ["proxy", "mgpass", "mirror", "metrics"] {
+        for (index, (name, _)) in migrations(&[folder]).iter().enumerate() {
+            let file = name.rsplit('/').next().unwrap();
+            let (number, words) = file.trim_end_matches(".sql").split_once('_').unwrap();
+            assert_eq!(number, format!("{:04}", index + 1), "{name}");
+            assert!(words.contains('_'), "{name}");
+        }
+    }
+}
+
+#[test]
+fn migrations_build_the_same_database_every_time_and_never_run_twice_by_accident() {
+    let schema = |folders: &[&str]| {
+        let connection = open(&time(), folders);
+        let mut statement = connection
+            .prepare("SELECT sql FROM sqlite_schema ORDER BY name")
+            .unwrap();
+        let rows = statement
+            .query_map([], |row| row.get::<_, Option<String>>(0))
+            .unwrap();
+        rows.map(Result::unwrap).collect::<Vec<_>>()
+    };
+    for folders in [PROXY_MIGRATIONS, MGPASS_MIGRATIONS] {
+        assert_eq!(schema(folders), schema(folders));
+        let connection = open(&time(), folders);
+        for (name, sql) in migrations(folders) {
+            // Fails as a whole instead of half repeating itself (a second seed row, say).
+            assert!(
+                connection.execute_batch(&format!("BEGIN; {sql}")).is_err(),
+                "{name}"
+            );
+            connection.execute_batch("ROLLBACK").unwrap();
+        }
+    }
+}
+
+#[test]
+fn the_mirrors_tables_stand_on_their_own() {
+    // A real mgPass is never given the tables of `schema/mgpass`.
+    let connection = empty(&time());
+    for (_, sql) in migrations(&["mirror"]) {
+        connection.execute_batch(&sql).unwrap();
+    }
+}
+
+#[test]
+fn every_table_is_strict() {
+    for folders in [PROXY_MIGRATIONS, MGPASS_MIGRATIONS] {
+        let connection = open(&time(), folders);
+        let sql = "SELECT group_concat(name) FROM pragma_table_list WHERE schema = 'main' AND type = 'table' AND NOT strict AND name NOT LIKE 'sqlite_%'";
+        let loose: Option<String> = connection.query_row(sql, [], |row| row.get(0)).unwrap();
+        assert_eq!(loose, None);
+    }
+}
+
+fn differences(changes: &str) -> Vec<String> {
+    let world = World::new();
+    world.databases.execute(Store::Mgpass, changes);
+    let results = world
+        .databases
+        .batch(Store::Mgpass, &preflight::read())
+        .unwrap();
+    preflight::differences(&results)
+        .into_iter()
+        .map(|difference| {
+            format!(
+                "{}.{} {}",
+                difference.table, difference.column, difference.code
+            )
+        })
+        .collect()
+}
+
+#[test]
+fn the_preflight_passes_on_the_shape_we_rely_on() {
+    assert_eq!(differences(""), [""; 0]);
+    // What mgPass adds for itself is its own matter.
+    assert_eq!(
+        differences("ALTER TABLE users ADD COLUMN locale TEXT"),
+        [""; 0]
+    );
+    assert_eq!(
+        differences("ALTER TABLE users ADD COLUMN flags INTEGER NOT NULL DEFAULT 0"),
+        [""; 0]
+    );
+    assert_eq!(
+        differences("ALTER TABLE roles ADD COLUMN kind TEXT NOT NULL DEFAULT 'x'"),
+        [""; 0]
+    );
+}
+
+#[test]
+fn the_preflight_names_each_difference() {
+    assert_eq!(
+        differences("DROP TABLE logto_mirror_effects"),
+        ["logto_mirror_effects.* table_missing"]
+    );
+    assert_eq!(
+        differences(
+            "ALTER TABLE users RENAME COLUMN avatar TO picture; ALTER TABLE users DROP COLUMN suspension_reason"
+        ),
+        [
+            "users.avatar column_missing",
+            "users.suspension_reason column_missing"
+        ]
+    );
+    assert_eq!(
+        differences(
+            "DROP TABLE user_roles; CREATE TABLE user_roles (user_id TEXT NOT NULL, role_id TEXT NOT NULL, created_at INTEGER NOT NULL, tenant TEXT NOT NULL)"
+        ),
+        ["user_roles.tenant unknown_column_required"]
+    );
+}
+
+/// What SQLite would do, step by step.
+fn plan_of(connection: &rusqlite::Connection, sql: &str) -> Vec<String> {
+    let mut statement = connection
+        .prepare(&format!("EXPLAIN QUERY PLAN {sql}"))
+        .unwrap();
+    let rows = statement.raw_query();
+    let steps = rows.mapped(|row| row.get::<_, String>("detail"));
+    steps.map(Result::unwrap).collect()
+}
+
+#[test]
+fn no_statement_reads_a_growing_table_from_end_to_end() {
+    let proxy = open(&time(), PROXY_MIGRATIONS);
+    let mgpass = open(&time(), MGPASS_MIGRATIONS);
+    let small = [
+        "authority",
+        "counters",
+        "roles",
+        "r",
+        "w",
+        "json_each",
+        "logto_mirror_effects",
+        "CONSTANT",
+    ];
+    for (connection, all) in [(&proxy, outbox::ALL_SQL), (&mgpass, target::ALL_SQL)] {
+        for sql in all {
+            for step in plan_of(connection, sql) {
+                let Some(scanned) = step.strip_prefix("SCAN ") else {
+                    continue;
+                };
+                let table = scanned.split(' ').next().unwrap_or_default();
+                // By a partial index it reads only the rows it is for.
+                let is_bounded = [
+                    "intents_undischarged",
+                    "intents_discharged",
+                    "subjects_parked",
+                    "logto_mirror_by_tombstone",
+                ]
+                .iter()
+                .any(|index| step.contains(index));
+                assert!(small.contains(&table) || is_bounded, "{step}: {sql}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_sweep_uses_its_indexes() {
+    let connection = open(&time(), PROXY_MIGRATIONS);
+    for (part, index) in [
+        ("SELECT DISTINCT i.subject", "intents_undischarged"),
+        ("DELETE FROM intents", "intents_discharged"),
+        ("DELETE FROM interactions", "interactions_by_age"),
+        ("EXISTS (SELECT 1 FROM intents", "intents_by_subject"),
+        ("UPDATE intents SET subject", "intents_by_interaction"),
+    ] {
+        let sql = outbox::ALL_SQL
+            .iter()
+            .find(|sql| sql.contains(part))
+            .unwrap();
+        let steps = plan_of(&connection, sql).join("\n");
+        assert!(steps.contains(index), "{steps}");
+    }
+}

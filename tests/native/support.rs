@@ -1,0 +1,14 @@
+//! The world outside the core, in memory and on virtual time.
+
+pub mod client;
+pub mod database;
+pub mod executor;
+pub mod faults;
+pub mod logto;
+pub mod mgpass;
+pub mod tokens;
+pub mod world;
+
+pub use client::{Body, Request};
+pub use faults::{Fault, Port};
+pub use world::World;

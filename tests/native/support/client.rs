@@ -1,0 +1,303 @@
+//! A client before the proxy: its request, the flow as the platform's entry runs
+//! it, and the answer it gets.
+
+use std::pin::pin;
+use std::rc::Rc;
+
+use dual_write_proxy::afterwards;
+use dual_write_proxy::error::ProxyError;
+use dual_write_proxy::execute::{Executed, Reply, Surroundings, execute};
+use dual_write_proxy::observe::Event;
+use dual_write_proxy::ports::{
+    AnswerCopy, BodyFailure, CallFailure, Clock, Entropy, Exchange, Forward, Sink,
+};
+use dual_write_proxy::request::Method;
+use dual_write_proxy::snapshot::{self, Refresh};
+use futures_util::future::{Either, select};
+
+use super::executor::Handle;
+use super::faults::Port;
+use super::logto::{LogtoAnswer, LogtoRequest};
+use super::world::{Node, World};
+
+#[derive(Clone, Debug)]
+pub enum Body {
+    None,
+    Whole(String),
+    /// Longer than any write may be, without a declared length.
+    Endless,
+    /// Breaks off.
+    Broken,
+}
+
+#[derive(Clone, Debug)]
+pub struct Request {
+    method: &'static str,
+    url: String,
+    headers: Vec<(String, String)>,
+    body: Body,
+}
+
+impl Request {
+    pub fn new(method: &'static str, path: &str) -> Self {
+        Self {
+            method,
+            url: format!("https://auth.example.test{path}"),
+            headers: Vec::new(),
+            body: Body::None,
+        }
+    }
+
+    pub fn url(mut self, url: &str) -> Self {
+        url.clone_into(&mut self.url);
+        self
+    }
+
+    pub fn header(mut self, name: &str, value: &str) -> Self {
+        self.headers.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    pub fn token(self, token: &str) -> Self {
+        self.header("authorization", &format!("Bearer {token}"))
+    }
+
+    pub fn body(mut self, body: Body) -> Self {
+        self.body = body;
+        self
+    }
+
+    pub fn json(self, body: &str) -> Self {
+        self.body(Body::Whole(body.to_owned()))
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answered {
+    pub status: u16,
+    pub body: String,
+    pub cookies: Vec<String>,
+    /// When the client had it.
+    pub at_ms: i64,
+}
+
+impl World {
+    /// A token of an application that Logto's Management API takes.
+    pub fn admin_token(&self) -> String {
+        // One token for half an hour: signing is what takes time here.
+        let issued_ms = self.now_ms() / 1_800_000 * 1_800_000;
+        let token = super::tokens::LOGTO_KEY.logto_token(issued_ms);
+        self.logto.accepted.borrow_mut().insert(token.clone());
+        token
+    }
+
+    pub fn start(self: &Rc<Self>, request: Request) -> Handle<Answered> {
+        self.start_at(&self.node(), request)
+    }
+
+    pub fn start_at(self: &Rc<Self>, node: &Node, request: Request) -> Handle<Answered> {
+        let node = node.clone();
+        self.executor
+            .spawn(async move { serve(node, request).await })
+    }
+
+    /// Waits for the answer alone; what follows it goes on behind.
+    pub fn ask(self: &Rc<Self>, request: Request) -> Answered {
+        self.ask_at(&self.node(), request)
+    }
+
+    pub fn ask_at(self: &Rc<Self>, node: &Node, request: Request) -> Answered {
+        let handle = self.start_at(node, request);
+        self.executor.run(i64::MAX, || handle.is_done());
+        handle.take().expect("the client got no answer")
+    }
+
+    /// A Management API write by an application.
+    pub fn write(self: &Rc<Self>, method: &'static str, path: &str, body: &str) -> Answered {
+        let token = self.admin_token();
+        let request = Request::new(method, path).token(&token);
+        self.ask(if body.is_empty() {
+            request
+        } else {
+            request.json(body)
+        })
+    }
+
+    pub fn get(self: &Rc<Self>, path: &str) -> Answered {
+        let token = self.admin_token();
+        self.ask(Request::new("GET", path).token(&token))
+    }
+}
+
+async fn serve(node: Node, request: Request) -> Answered {
+    let began_ms = node.now_ms();
+    let (flags, refresh) = snapshot::current(&node, &node.isolate).await;
+    if refresh == Refresh::BehindTheRequest {
+        let node = node.clone();
+        let executor = Rc::clone(&node.world.executor);
+        executor.spawn(async move {
+            snapshot::read(&node, &node.isolate).await;
+        });
+    }
+    let request_id = format!("{:016x}", node.random_u64());
+    let around = Surroundings {
+        settings: &node.world.settings,
+        context: node
+            .world
+            .settings
+            .migration
+            .as_ref()
+            .map(|_| node.context()),
+        flags,
+        request_id: &request_id,
+        began_ms,
+    };
+    let mut exchange = FakeExchange {
+        node: node.clone(),
+        request,
+        held: None,
+        answer: None,
+    };
+    let mut executed = execute(&node, &around, &mut exchange).await;
+    node.emit(&done(&executed, &around, node.now_ms() - began_ms));
+    if let Some(following) = executed.afterwards.take() {
+        let node = node.clone();
+        let executor = Rc::clone(&node.world.executor);
+        executor.spawn(async move {
+            afterwards::carry_out(&node, &node.context(), following).await;
+        });
+    }
+    let at_ms = node.now_ms();
+    match (executed.reply, exchange.answer) {
+        (Reply::Own(answer), _) => Answered {
+            status: answer.status,
+            body: answer.body,
+            cookies: Vec::new(),
+            at_ms,
+        },
+        (Reply::Forwarded, Some(answer)) => Answered {
+            status: answer.status,
+            body: answer.body,
+            cookies: answer.cookies,
+            at_ms,
+        },
+        (Reply::Forwarded, None) => panic!("forwarded without an answer"),
+    }
+}
+
+fn done<'a, C>(
+    executed: &Executed<C>,
+    around: &'a Surroundings<'_>,
+    duration_ms: i64,
+) -> Event<'a> {
+    Event::RequestDone {
+        request_id: around.request_id,
+        operation: executed.operation.name(),
+        primary: executed.plan.primary.name(),
+        mirror: executed.mirror.name(),
+        reason: executed.plan.reason.code(),
+        stage: around.flags.stage.name(),
+        bucket: executed.bucket.map(|bucket| bucket.number()),
+        backend: executed.backend,
+        status: executed.status,
+        duration_ms,
+        fallback: executed.fallback.map(|fallback| fallback.code),
+        error: executed.error.map(ProxyError::code),
+    }
+}
+
+struct FakeExchange {
+    node: Node,
+    request: Request,
+    held: Option<String>,
+    answer: Option<LogtoAnswer>,
+}
+
+struct FakeCopy(String);
+
+impl AnswerCopy for FakeCopy {
+    async fn text(self, max_bytes: usize) -> Option<String> {
+        (self.0.len() <= max_bytes).then_some(self.0)
+    }
+}
+
+impl Exchange for FakeExchange {
+    type Copy = FakeCopy;
+
+    fn method(&self) -> Method {
+        Method::parse(self.request.method)
+    }
+
+    fn url(&self) -> &str {
+        &self.request.url
+    }
+
+    fn header(&self, name: &str) -> Option<String> {
+        let found = self.request.headers.iter().find(|(key, _)| key == name);
+        found.map(|(_, value)| value.clone())
+    }
+
+    async fn hold_body(&mut self, max_bytes: usize) -> Result<(), BodyFailure> {
+        match &self.request.body {
+            Body::None => Ok(()),
+            Body::Whole(body) if body.len() > max_bytes => Err(BodyFailure::TooLarge),
+            Body::Whole(body) => {
+                self.held = Some(body.clone());
+                Ok(())
+            }
+            Body::Endless => Err(BodyFailure::TooLarge),
+            Body::Broken => Err(BodyFailure::Incomplete),
+        }
+    }
+
+    fn held_text(&self) -> Option<String> {
+        self.held.clone()
+    }
+
+    async fn forward(&mut self, forward: &Forward<'_>) -> Result<u16, CallFailure> {
+        let path = forward
+            .url
+            .strip_prefix("https://logto.example.test")
+            .unwrap()
+            .to_owned();
+        let what = format!("{} {path}", self.request.method);
+        let request = LogtoRequest {
+            method: self.request.method.to_owned(),
+            path,
+            headers: self.request.headers.clone(),
+            body: match &self.request.body {
+                Body::Whole(body) => Some(body.clone()),
+                _ => None,
+            },
+        };
+        let answered = pin!(self.node.remote(
+            Port::Forward,
+            &what,
+            Err(CallFailure::Unreachable),
+            move |world| Ok(world.logto.handle(&request, world.now_ms())),
+        ));
+        let answer = match forward.deadline_ms {
+            None => answered.await?,
+            Some(deadline_ms) => match select(answered, pin!(self.node.sleep(deadline_ms))).await {
+                Either::Left((answer, _)) => answer?,
+                Either::Right(_) => return Err(CallFailure::TimedOut),
+            },
+        };
+        let status = answer.status;
+        self.answer = Some(answer);
+        Ok(status)
+    }
+
+    fn answer_cookies(&self) -> Vec<String> {
+        let answer = self.answer.as_ref();
+        answer
+            .map(|answer| answer.cookies.clone())
+            .unwrap_or_default()
+    }
+
+    fn tee_answer(&mut self) -> Option<FakeCopy> {
+        self.answer
+            .as_ref()
+            .map(|answer| FakeCopy(answer.body.clone()))
+    }
+}

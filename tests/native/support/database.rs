@@ -1,0 +1,182 @@
+//! Two SQLite databases with the real migrations, on virtual time. A batch is one
+//! transaction, and its errors are told apart as the platform's are.
+
+use std::cell::RefCell;
+use std::path::Path;
+use std::sync::atomic::Ordering;
+
+use dual_write_proxy::ports::{DatabaseFailure, Row, Statement, Store, Value};
+use rusqlite::functions::FunctionFlags;
+use rusqlite::types::ValueRef;
+use rusqlite::{Connection, ErrorCode};
+use serde_json::Value as Json;
+
+use super::executor::SharedTime;
+
+pub const PROXY_MIGRATIONS: &[&str] = &["proxy"];
+pub const MGPASS_MIGRATIONS: &[&str] = &["mgpass", "mirror"];
+pub const METRICS_MIGRATIONS: &[&str] = &["metrics"];
+
+pub struct Databases {
+    proxy: RefCell<Connection>,
+    mgpass: RefCell<Connection>,
+    metrics: RefCell<Connection>,
+}
+
+impl Databases {
+    pub fn new(time: &SharedTime) -> Self {
+        Self {
+            proxy: RefCell::new(open(time, PROXY_MIGRATIONS)),
+            mgpass: RefCell::new(open(time, MGPASS_MIGRATIONS)),
+            metrics: RefCell::new(open(time, METRICS_MIGRATIONS)),
+        }
+    }
+
+    fn of(&self, store: Store) -> &RefCell<Connection> {
+        match store {
+            Store::Proxy => &self.proxy,
+            Store::Mgpass => &self.mgpass,
+            Store::Metrics => &self.metrics,
+        }
+    }
+
+    pub fn batch(
+        &self,
+        store: Store,
+        statements: &[Statement],
+    ) -> Result<Vec<Vec<Row>>, DatabaseFailure> {
+        let mut connection = self.of(store).borrow_mut();
+        let transaction = connection.transaction().unwrap();
+        let results = statements
+            .iter()
+            .map(|statement| run(&transaction, statement.sql, &statement.values))
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|error| classify(&error))?;
+        transaction.commit().map_err(|error| classify(&error))?;
+        Ok(results)
+    }
+
+    /// For tests: rows as JSON objects.
+    pub fn rows(&self, store: Store, sql: &str) -> Vec<Row> {
+        run(&self.of(store).borrow(), sql, &[]).unwrap()
+    }
+
+    /// For tests: changes behind the proxy's back.
+    pub fn execute(&self, store: Store, sql: &str) {
+        self.of(store).borrow().execute_batch(sql).unwrap();
+    }
+
+    pub fn prepares(&self, store: Store, sql: &str) -> Result<(), String> {
+        let connection = self.of(store).borrow();
+        connection
+            .prepare(sql)
+            .map(drop)
+            .map_err(|error| error.to_string())
+    }
+}
+
+/// The migrations of these folders below `schema/`, in order of name.
+pub fn migrations(folders: &[&str]) -> Vec<(String, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("schema");
+    let mut all = Vec::new();
+    for folder in folders {
+        let mut paths: Vec<_> = std::fs::read_dir(root.join(folder))
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .filter(|path| path.extension().is_some_and(|extension| extension == "sql"))
+            .collect();
+        paths.sort();
+        all.extend(paths.iter().map(|path| {
+            let name = path.file_name().unwrap().to_string_lossy();
+            let name = format!("{folder}/{name}");
+            (name, std::fs::read_to_string(path).unwrap())
+        }));
+    }
+    all
+}
+
+pub fn open(time: &SharedTime, folders: &[&str]) -> Connection {
+    let connection = empty(time);
+    for (name, sql) in migrations(folders) {
+        connection
+            .execute_batch(&sql)
+            .unwrap_or_else(|error| panic!("{name}: {error}"));
+    }
+    connection
+}
+
+/// With D1's settings and the virtual clock, without tables.
+pub fn empty(time: &SharedTime) -> Connection {
+    let connection = Connection::open_in_memory().unwrap();
+    connection
+        .pragma_update(None, "foreign_keys", true)
+        .unwrap();
+    let seconds = std::sync::Arc::clone(time);
+    connection
+        .create_scalar_function("unixepoch", 0, FunctionFlags::SQLITE_UTF8, move |_| {
+            Ok(seconds.load(Ordering::Relaxed).div_euclid(1_000))
+        })
+        .unwrap();
+    let subsec = std::sync::Arc::clone(time);
+    connection
+        .create_scalar_function("unixepoch", 1, FunctionFlags::SQLITE_UTF8, move |context| {
+            assert_eq!(context.get::<String>(0)?, "subsec");
+            Ok(subsec.load(Ordering::Relaxed) as f64 / 1_000.0)
+        })
+        .unwrap();
+    connection
+}
+
+fn run(connection: &Connection, sql: &str, values: &[Value]) -> rusqlite::Result<Vec<Row>> {
+    let mut statement = connection.prepare_cached(sql)?;
+    // D1 takes neither more nor fewer values than the statement has parameters.
+    if statement.parameter_count() != values.len() {
+        return Err(rusqlite::Error::InvalidParameterCount(
+            values.len(),
+            statement.parameter_count(),
+        ));
+    }
+    for (index, value) in values.iter().enumerate() {
+        match value {
+            Value::Null => statement.raw_bind_parameter(index + 1, rusqlite::types::Null)?,
+            Value::Integer(number) => statement.raw_bind_parameter(index + 1, number)?,
+            Value::Text(text) => statement.raw_bind_parameter(index + 1, text)?,
+        }
+    }
+    let names: Vec<String> = statement
+        .column_names()
+        .into_iter()
+        .map(str::to_owned)
+        .collect();
+    let mut rows = statement.raw_query();
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        let mut object = Row::new();
+        for (index, name) in names.iter().enumerate() {
+            let value = match row.get_ref(index)? {
+                ValueRef::Null => Json::Null,
+                ValueRef::Integer(number) => number.into(),
+                ValueRef::Real(number) => number.into(),
+                ValueRef::Text(text) => String::from_utf8_lossy(text).into_owned().into(),
+                ValueRef::Blob(_) => Json::from("blob"),
+            };
+            object.insert(name.clone(), value);
+        }
+        found.push(object);
+    }
+    Ok(found)
+}
+
+fn classify(error: &rusqlite::Error) -> DatabaseFailure {
+    match error {
+        rusqlite::Error::SqliteFailure(failure, _)
+            if failure.code == ErrorCode::ConstraintViolation =>
+        {
+            DatabaseFailure::Constraint
+        }
+        rusqlite::Error::SqliteFailure(..)
+        | rusqlite::Error::SqlInputError { .. }
+        | rusqlite::Error::InvalidParameterCount(..) => DatabaseFailure::Refused,
+        other => panic!("{other}"),
+    }
+}

@@ -1,0 +1,391 @@
+//! Logto, as far as the proxy touches it: users with the members and the order of
+//! its JSON, the Management API, the Experience API, tokens and keys.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Value, json};
+
+use super::tokens;
+
+/// The proxy's own credential, as Logto hands it out.
+pub const OWN_TOKEN: &str = "logto-own-token-s3cret";
+const CLIENT: &str = "Basic bTJtLWNsaWVudDptMm0tc2VjcmV0";
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct User {
+    pub id: String,
+    pub username: Option<String>,
+    pub email: Option<String>,
+    pub phone: Option<String>,
+    pub name: Option<String>,
+    pub avatar: Option<String>,
+    /// JSON text.
+    pub custom_data: String,
+    /// Target -> user id there, and details as JSON text.
+    pub identities: Vec<(String, String, Option<String>)>,
+    pub last_sign_in_at: Option<i64>,
+    pub created_at: i64,
+    pub updated_at: i64,
+    pub profile: String,
+    pub application_id: Option<String>,
+    pub is_suspended: bool,
+    pub has_password: bool,
+}
+
+impl User {
+    pub fn new(id: &str, now_ms: i64) -> Self {
+        Self {
+            id: id.to_owned(),
+            username: None,
+            email: None,
+            phone: None,
+            name: None,
+            avatar: None,
+            custom_data: "{}".to_owned(),
+            identities: Vec::new(),
+            last_sign_in_at: None,
+            created_at: now_ms,
+            updated_at: now_ms,
+            profile: "{}".to_owned(),
+            application_id: None,
+            is_suspended: false,
+            has_password: false,
+        }
+    }
+
+    pub fn json(&self) -> String {
+        let text = |value: &Option<String>| json!(value).to_string();
+        let identities: Vec<_> = self
+            .identities
+            .iter()
+            .map(|(target, id, details)| {
+                let details = details
+                    .as_ref()
+                    .map_or(String::new(), |details| format!(",\"details\":{details}"));
+                format!("{}:{{\"userId\":{}{details}}}", json!(target), json!(id))
+            })
+            .collect();
+        format!(
+            "{{\"id\":{},\"username\":{},\"primaryEmail\":{},\"primaryPhone\":{},\"name\":{},\"avatar\":{},\
+             \"customData\":{},\"identities\":{{{}}},\"lastSignInAt\":{},\"createdAt\":{},\"updatedAt\":{},\
+             \"profile\":{},\"applicationId\":{},\"isSuspended\":{},\"hasPassword\":{}}}",
+            json!(self.id),
+            text(&self.username),
+            text(&self.email),
+            text(&self.phone),
+            text(&self.name),
+            text(&self.avatar),
+            self.custom_data,
+            identities.join(","),
+            json!(self.last_sign_in_at),
+            self.created_at,
+            self.updated_at,
+            self.profile,
+            text(&self.application_id),
+            self.is_suspended,
+            self.has_password,
+        )
+    }
+}
+
+#[derive(Clone, Debug)]
+pub struct LogtoRequest {
+    pub method: String,
+    /// With the query.
+    pub path: String,
+    pub headers: Vec<(String, String)>,
+    pub body: Option<String>,
+}
+
+impl LogtoRequest {
+    fn header(&self, name: &str) -> Option<&str> {
+        self.headers
+            .iter()
+            .find(|(key, _)| key == name)
+            .map(|(_, value)| value.as_str())
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogtoAnswer {
+    pub status: u16,
+    pub is_json: bool,
+    pub cookies: Vec<String>,
+    pub body: String,
+}
+
+impl LogtoAnswer {
+    fn json(status: u16, body: impl Into<String>) -> Self {
+        Self {
+            status,
+            is_json: true,
+            cookies: Vec::new(),
+            body: body.into(),
+        }
+    }
+
+    fn text(status: u16, body: &str) -> Self {
+        Self {
+            is_json: false,
+            ..Self::json(status, body)
+        }
+    }
+
+    fn error(status: u16, code: &str) -> Self {
+        Self::json(status, json!({ "code": code, "message": code }).to_string())
+    }
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct Interaction {
+    /// The username to register with; `None`: a sign-in of `user`.
+    pub register: Option<String>,
+    pub user: Option<String>,
+    pub is_identified: bool,
+}
+
+pub struct Logto {
+    pub users: RefCell<BTreeMap<String, User>>,
+    pub interactions: RefCell<BTreeMap<String, Interaction>>,
+    /// Bearer tokens of clients that the Management API takes.
+    pub accepted: RefCell<BTreeSet<String>>,
+    pub key_set: RefCell<String>,
+    /// `METHOD path` of everything served.
+    pub served: RefCell<Vec<String>>,
+    counter: Cell<u32>,
+}
+
+impl Logto {
+    pub fn new() -> Self {
+        Self {
+            users: RefCell::default(),
+            interactions: RefCell::default(),
+            accepted: RefCell::default(),
+            key_set: RefCell::new(tokens::key_set(&[&tokens::LOGTO_KEY])),
+            served: RefCell::default(),
+            counter: Cell::new(0),
+        }
+    }
+
+    pub fn put(&self, user: User) {
+        self.users.borrow_mut().insert(user.id.clone(), user);
+    }
+
+    pub fn change(&self, id: &str, change: impl FnOnce(&mut User)) {
+        change(self.users.borrow_mut().get_mut(id).unwrap());
+    }
+
+    pub fn json_of(&self, id: &str) -> String {
+        self.users.borrow()[id].json()
+    }
+
+    pub fn n_served(&self, part: &str) -> usize {
+        let served = self.served.borrow();
+        served.iter().filter(|line| line.contains(part)).count()
+    }
+
+    pub fn handle(&self, request: &LogtoRequest, now_ms: i64) -> LogtoAnswer {
+        let line = format!("{} {}", request.method, request.path);
+        self.served.borrow_mut().push(line);
+        let path = request.path.split('?').next().unwrap_or_default();
+        let segments: Vec<&str> = path.trim_matches('/').split('/').collect();
+        match (request.method.as_str(), segments.as_slice()) {
+            ("POST", ["oidc", "token"]) => match request.header("authorization") {
+                Some(CLIENT) => LogtoAnswer::json(
+                    200,
+                    json!({ "access_token": OWN_TOKEN, "expires_in": 3_600, "token_type": "Bearer" })
+                        .to_string(),
+                ),
+                _ => LogtoAnswer::json(401, r#"{"error":"invalid_client"}"#),
+            },
+            ("GET", ["oidc", "jwks"]) => LogtoAnswer::json(200, self.key_set.borrow().clone()),
+            ("GET", ["oidc", "me"]) => match self.opaque(request) {
+                Some(id) => LogtoAnswer::json(200, json!({ "sub": id }).to_string()),
+                None => LogtoAnswer::json(401, r#"{"error":"invalid_token"}"#),
+            },
+            ("GET", ["oidc", "auth", uid]) => {
+                let next = format!("{uid}-next");
+                let mut answer = LogtoAnswer::text(303, "");
+                answer.cookies = vec![
+                    "_session=cookie-s3cret; path=/; httponly".to_owned(),
+                    format!("_interaction={{\"spa\":\"{next}\",\"_legacy\":\"{next}\"}}; path=/; httponly"),
+                ];
+                answer
+            }
+            ("PATCH", ["api", "my-account"]) => match self.opaque(request) {
+                Some(id) => self.patch(&id, request, now_ms),
+                None => LogtoAnswer::error(401, "auth.unauthorized"),
+            },
+            (_, ["api", "users", ..]) => self.management(request, segments.get(2..).unwrap_or_default(), now_ms),
+            (method, ["api", "experience", step]) => self.experience(request, method, step, now_ms),
+            _ => LogtoAnswer::text(404, "Not Found"),
+        }
+    }
+
+    fn management(&self, request: &LogtoRequest, rest: &[&str], now_ms: i64) -> LogtoAnswer {
+        let token = request
+            .header("authorization")
+            .and_then(|value| value.strip_prefix("Bearer "));
+        if !token.is_some_and(|token| token == OWN_TOKEN || self.accepted.borrow().contains(token))
+        {
+            return LogtoAnswer::error(401, "auth.unauthorized");
+        }
+        if let ("POST", []) = (request.method.as_str(), rest) {
+            return self.create(request, now_ms);
+        }
+        let (id, rest) = match rest {
+            [id, rest @ ..] => ((*id).to_owned(), rest),
+            [] => return LogtoAnswer::json(200, "[]"),
+        };
+        if !self.users.borrow().contains_key(&id) {
+            return LogtoAnswer::error(404, "entity.not_found");
+        }
+        match (request.method.as_str(), rest) {
+            ("GET", []) => LogtoAnswer::json(200, self.json_of(&id)),
+            ("PATCH", []) => self.patch(&id, request, now_ms),
+            ("PATCH", ["custom-data"]) => {
+                let data = members(request)["customData"].to_string();
+                self.change(&id, |user| {
+                    user.custom_data.clone_from(&data);
+                    user.updated_at = now_ms;
+                });
+                LogtoAnswer::json(200, data)
+            }
+            ("PATCH", ["is-suspended"]) => {
+                let is_suspended = members(request)["isSuspended"] == true;
+                self.change(&id, |user| user.is_suspended = is_suspended);
+                LogtoAnswer::json(200, self.json_of(&id))
+            }
+            ("DELETE", []) => {
+                self.users.borrow_mut().remove(&id);
+                LogtoAnswer::text(204, "")
+            }
+            _ => LogtoAnswer::text(404, "Not Found"),
+        }
+    }
+
+    fn create(&self, request: &LogtoRequest, now_ms: i64) -> LogtoAnswer {
+        self.counter.set(self.counter.get() + 1);
+        let mut user = User::new(&format!("created{:05}", self.counter.get()), now_ms);
+        assign(&mut user, &members(request));
+        if self.is_taken(&user) {
+            return LogtoAnswer::error(422, "user.identity_already_in_use");
+        }
+        let body = user.json();
+        self.put(user);
+        LogtoAnswer::json(200, body)
+    }
+
+    fn patch(&self, id: &str, request: &LogtoRequest, now_ms: i64) -> LogtoAnswer {
+        let mut user = self.users.borrow()[id].clone();
+        assign(&mut user, &members(request));
+        if self.is_taken(&user) {
+            return LogtoAnswer::error(422, "user.identity_already_in_use");
+        }
+        user.updated_at = now_ms;
+        let body = user.json();
+        self.put(user);
+        LogtoAnswer::json(200, body)
+    }
+
+    fn is_taken(&self, wanted: &User) -> bool {
+        let same = |one: &Option<String>, other: &Option<String>| one.is_some() && one == other;
+        self.users.borrow().values().any(|user| {
+            user.id != wanted.id
+                && (same(&user.email, &wanted.email)
+                    || same(&user.phone, &wanted.phone)
+                    || same(&user.username, &wanted.username))
+        })
+    }
+
+    fn experience(
+        &self,
+        request: &LogtoRequest,
+        method: &str,
+        step: &str,
+        now_ms: i64,
+    ) -> LogtoAnswer {
+        let uid = request.header("cookie").and_then(|cookie| {
+            cookie
+                .split("; ")
+                .find_map(|pair| pair.strip_prefix("_interaction="))
+                .map(str::to_owned)
+        });
+        let mut interactions = self.interactions.borrow_mut();
+        let Some(interaction) = uid.as_ref().and_then(|uid| interactions.get_mut(uid)) else {
+            return LogtoAnswer::error(400, "session.not_found");
+        };
+        match (method, step) {
+            ("GET", "interaction") => {
+                let known = interaction
+                    .user
+                    .as_ref()
+                    .filter(|_| interaction.is_identified);
+                let mut body = json!({ "interactionEvent": "SignIn" });
+                if let Some(user) = known {
+                    body["userId"] = json!(user);
+                }
+                LogtoAnswer::json(200, body.to_string())
+            }
+            ("POST", "identification") => {
+                interaction.is_identified = true;
+                match interaction.register.clone() {
+                    None => LogtoAnswer::text(204, ""),
+                    Some(username) => {
+                        self.counter.set(self.counter.get() + 1);
+                        let mut user =
+                            User::new(&format!("register{:04}", self.counter.get()), now_ms);
+                        user.username = Some(username);
+                        interaction.user = Some(user.id.clone());
+                        self.put(user);
+                        LogtoAnswer::text(201, "Created")
+                    }
+                }
+            }
+            ("POST", "submit") => {
+                let Some(id) = interaction
+                    .user
+                    .clone()
+                    .filter(|_| interaction.is_identified)
+                else {
+                    return LogtoAnswer::error(400, "session.identifier_not_found");
+                };
+                self.change(&id, |user| user.last_sign_in_at = Some(now_ms));
+                if let Some(uid) = &uid {
+                    interactions.remove(uid);
+                }
+                LogtoAnswer::json(200, r#"{"redirectTo":"/oidc/auth/x"}"#)
+            }
+            _ => LogtoAnswer::text(404, "Not Found"),
+        }
+    }
+
+    /// `opaque-ID` is the access token of that user.
+    fn opaque(&self, request: &LogtoRequest) -> Option<String> {
+        let id = request
+            .header("authorization")?
+            .strip_prefix("Bearer opaque-")?;
+        self.users.borrow().contains_key(id).then(|| id.to_owned())
+    }
+}
+
+fn members(request: &LogtoRequest) -> Value {
+    serde_json::from_str(request.body.as_deref().unwrap_or("{}")).unwrap_or_default()
+}
+
+fn assign(user: &mut User, members: &Value) {
+    let text = |field: &mut Option<String>, name: &str| {
+        if let Some(value) = members.get(name) {
+            *field = value.as_str().map(str::to_owned);
+        }
+    };
+    text(&mut user.username, "username");
+    text(&mut user.email, "primaryEmail");
+    text(&mut user.phone, "primaryPhone");
+    text(&mut user.name, "name");
+    text(&mut user.avatar, "avatar");
+    if let Some(data) = members.get("customData") {
+        user.custom_data = data.to_string();
+    }
+}
