@@ -8,7 +8,8 @@
 
 /// Outcomes remembered while closed.
 const WINDOW: u32 = 20;
-/// Opens at so many failures among the remembered, if they are half of them too.
+/// Opens at so many failures in a row, or among the remembered if they are half of
+/// them too.
 const MIN_FAILURES: u32 = 5;
 /// Outcomes before a silence of this length are forgotten.
 const FORGET_AFTER_MS: i64 = 30_000;
@@ -164,7 +165,9 @@ fn after_closed(
     let outcomes = ((outcomes << 1) | failed) & ((1 << WINDOW) - 1);
     let n_outcomes = (n_outcomes + 1).min(WINDOW);
     let n_failures = outcomes.count_ones();
-    if n_failures >= MIN_FAILURES && n_failures * 2 >= n_outcomes {
+    if outcomes.trailing_ones() >= MIN_FAILURES
+        || (n_failures >= MIN_FAILURES && n_failures * 2 >= n_outcomes)
+    {
         return State::Open {
             until_ms: now_ms + FIRST_REST_MS,
             rest_ms: FIRST_REST_MS,
@@ -197,6 +200,13 @@ mod tests {
         breaker.record(Failure, 0);
         assert_eq!(breaker.permit(0), Permit::Refuse);
         assert_eq!(breaker.permit(FIRST_REST_MS - 1), Permit::Refuse);
+    }
+
+    #[test]
+    fn a_good_past_does_not_delay_it() {
+        let mut outcomes = [Success; 20].to_vec();
+        outcomes.extend([Failure; 5]);
+        assert_eq!(fed(&outcomes, 0).name(), "open");
     }
 
     #[test]

@@ -166,7 +166,13 @@ impl Request<'_> {
     }
 
     fn shown<E: Exchange>(&self, exchange: &E, plan: Plan, shown: Shown) -> Executed<E::Copy> {
-        let if_none_match = exchange.header("if-none-match");
+        // Logto's server answers in full to whoever will not have a cache between.
+        let if_none_match = exchange.header("if-none-match").filter(|_| {
+            let cache_control = exchange.header("cache-control").unwrap_or_default();
+            !cache_control
+                .split(',')
+                .any(|part| part.trim() == "no-cache")
+        });
         let answer = shown.into_answer(if_none_match.as_deref(), self.around.request_id);
         Executed {
             operation: self.classified.operation,

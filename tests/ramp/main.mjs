@@ -43,7 +43,7 @@ const sandbox = await startSandbox({
   // everything must not send a read to Logto for a slow look-up.
   vars: { GUARD_WINDOW_S: '10', METRICS_FLUSH_MS: '500', STANDING_DEADLINE_MS: '5000' },
   queueBatchSize: 50,
-  onLog: (line) => line.startsWith('{"event"') && events.push(JSON.parse(line)),
+  onLog: (line) => line.startsWith('{"event"') && events.push({ at: Date.now(), ...JSON.parse(line) }),
 });
 const logto = controlOf(sandbox.logto);
 const mgpass = controlOf(sandbox.mgpass);
@@ -232,9 +232,22 @@ async function step(ask, panel, percent, before) {
     String(movedBack).padStart(11), count('stale').padStart(6), String(wrong).padStart(6), count('errors').padStart(7),
     count('reads').padStart(6), count('writes').padStart(7),
   ].join(' '));
+  if (movedBack > 0 || wrong > 0 || distance > 3) console.log(reasonsSince(from));
   assert.ok(sigma === 0 ? distance === 0 : distance <= 3, `realised share at ${percent}`);
   assert.deepEqual([movedBack, wrong, count('stale'), count('errors')], [0, 0, '0', '0']);
   return side;
+}
+
+// Why reads went where they went, by the proxy's own word: for whoever looks into a miss.
+function reasonsSince(from) {
+  const counts = {};
+  for (const { event, at, fallback, 'plan.reason': reason } of events) {
+    if (event === 'request.done' && at >= from) {
+      const why = fallback ? `${reason}, fallback ${fallback}` : reason;
+      counts[why] = (counts[why] ?? 0) + 1;
+    }
+  }
+  return counts;
 }
 
 function same(one, other) {
