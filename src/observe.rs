@@ -231,20 +231,15 @@ impl Event<'_> {
 
     /// One JSON object: `event`, `level`, then the event's own fields.
     pub fn to_line(&self) -> String {
-        #[derive(Serialize)]
-        struct Line<'a, 'b> {
-            event: &'static str,
-            level: &'static str,
-            #[serde(flatten)]
-            fields: &'a Event<'b>,
-        }
         let (event, level) = self.describe();
-        let line = Line {
-            event,
-            level: level.name(),
-            fields: self,
-        };
-        serde_json::to_string(&line).unwrap_or_else(|_| format!("{{\"event\":\"{event}\"}}"))
+        // Members are joined as text: flattening would buffer every field first.
+        let fields = serde_json::to_string(self).unwrap_or_default();
+        let fields = fields.strip_prefix('{').unwrap_or("}");
+        let separator = if fields == "}" { "" } else { "," };
+        format!(
+            r#"{{"event":"{event}","level":"{}"{separator}{fields}"#,
+            level.name()
+        )
     }
 }
 
