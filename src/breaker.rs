@@ -11,8 +11,9 @@ const WINDOW: u32 = 20;
 /// Opens at so many failures in a row, or among the remembered if they are half of
 /// them too.
 const MIN_FAILURES: u32 = 5;
-/// Outcomes before a silence of this length are forgotten.
-const FORGET_AFTER_MS: i64 = 30_000;
+/// What was learned before a silence of this length is forgotten, an open breaker
+/// too: a ramp that starts again must not be judged by an old outage.
+const FORGET_AFTER_MS: i64 = 10_000;
 /// Probes that must succeed, one after the other, to close.
 const PROBES_TO_CLOSE: u32 = 3;
 /// A probe whose outcome never came (the client hung up) stops blocking then.
@@ -84,6 +85,7 @@ impl Breaker {
 
     /// Whether one read may go to mgPass now. A permit of a probe is taken by asking.
     pub fn permit(&mut self, now_ms: i64) -> Permit {
+        self.forget(now_ms);
         match self.0 {
             State::Closed { .. } => Permit::Pass,
             State::Open { until_ms, .. } if now_ms < until_ms => Permit::Refuse,
@@ -99,6 +101,19 @@ impl Breaker {
         }
     }
 
+    fn forget(&mut self, now_ms: i64) {
+        let quiet_since_ms = match self.0 {
+            State::Closed { last_at_ms, .. } => last_at_ms,
+            State::Open { until_ms, .. } => until_ms,
+            State::HalfOpen {
+                probing_until_ms, ..
+            } => probing_until_ms,
+        };
+        if now_ms - quiet_since_ms > FORGET_AFTER_MS {
+            *self = Self::CLOSED;
+        }
+    }
+
     fn probe(&mut self, n_successes: u32, rest_ms: i64, now_ms: i64) -> Permit {
         self.0 = State::HalfOpen {
             n_successes,
@@ -110,15 +125,16 @@ impl Breaker {
 
     /// The outcome of a read that had a permit.
     pub fn record(&mut self, outcome: Outcome, now_ms: i64) {
+        self.forget(now_ms);
         self.0 = match (self.0, outcome) {
             (
                 State::Closed {
                     outcomes,
                     n_outcomes,
-                    last_at_ms,
+                    ..
                 },
                 outcome,
-            ) => after_closed(outcomes, n_outcomes, last_at_ms, outcome, now_ms),
+            ) => after_closed(outcomes, n_outcomes, outcome, now_ms),
             // A straggler from before it opened says nothing new.
             (open @ State::Open { .. }, _) => open,
             (State::HalfOpen { rest_ms, .. }, Outcome::Failure) => {
@@ -149,18 +165,7 @@ impl Breaker {
     }
 }
 
-fn after_closed(
-    outcomes: u32,
-    n_outcomes: u32,
-    last_at_ms: i64,
-    outcome: Outcome,
-    now_ms: i64,
-) -> State {
-    let (outcomes, n_outcomes) = if now_ms - last_at_ms > FORGET_AFTER_MS {
-        (0, 0)
-    } else {
-        (outcomes, n_outcomes)
-    };
+fn after_closed(outcomes: u32, n_outcomes: u32, outcome: Outcome, now_ms: i64) -> State {
     let failed = u32::from(outcome == Outcome::Failure);
     let outcomes = ((outcomes << 1) | failed) & ((1 << WINDOW) - 1);
     let n_outcomes = (n_outcomes + 1).min(WINDOW);
@@ -225,6 +230,14 @@ mod tests {
     }
 
     #[test]
+    fn an_open_one_is_forgotten_when_nobody_asked_for_long() {
+        let mut breaker = fed(&[Failure; 5], 0);
+        let quiet_ms = FIRST_REST_MS + FORGET_AFTER_MS;
+        assert_eq!({ breaker }.permit(quiet_ms), Permit::Probe);
+        assert_eq!(breaker.permit(quiet_ms + 1), Permit::Pass);
+    }
+
+    #[test]
     fn one_probe_at_a_time_and_three_good_ones_close_it() {
         let mut breaker = fed(&[Failure; 5], 0);
         for now_ms in [1_000, 1_001, 1_002] {
@@ -245,7 +258,11 @@ mod tests {
         let mut now_ms = 3_000;
         for _ in 0..10 {
             breaker.record(Failure, now_ms);
-            now_ms += LAST_REST_MS;
+            let State::Open { until_ms, .. } = breaker.0 else {
+                panic!("not open");
+            };
+            assert!(until_ms - now_ms <= LAST_REST_MS);
+            now_ms = until_ms;
             assert_eq!(breaker.permit(now_ms), Permit::Probe);
         }
     }
