@@ -203,6 +203,10 @@ impl Event<'_> {
             Self::KeysRefreshed { .. } => ("keys.refreshed", Level::Info),
             Self::KeysUnreachable { .. } => ("keys.unreachable", Level::Warn),
             Self::OutboxQueued { .. } => ("outbox.queued", Level::Warn),
+            // Meant so by the operator, and harmless: nobody reads from mgPass meanwhile.
+            Self::OutboxGap {
+                code: "stage_off", ..
+            } => ("outbox.gap", Level::Info),
             Self::OutboxGap { .. } => ("outbox.gap", Level::Error),
             Self::OutboxDelayed { .. } => ("outbox.delayed", Level::Warn),
             Self::MirrorReconciled { .. } => ("mirror.reconciled", Level::Info),

@@ -71,7 +71,9 @@ export async function startSandbox({ persistTo, ports, vars = {}, alg, onLog, ti
     ],
   });
   await migrateMgpass(workers);
-  await applyMigrations({ sandbox: workers, databaseId: 'mgpass-local', directory: path.join(root, 'schema/mirror') });
+  await applyMigrations({
+    sandbox: workers, databaseId: 'mgpass-local', directory: path.join(root, 'schema/mirror'), table: 'logto_mirror_migrations',
+  });
   await applyMigrations({ sandbox: workers, databaseId: 'proxy-local', directory: path.join(root, 'schema/proxy') });
   await applyMigrations({ sandbox: workers, databaseId: 'metrics-local', directory: path.join(root, 'schema/metrics') });
   const standin = workers.workers['mgpass-standin'];
