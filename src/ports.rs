@@ -48,6 +48,16 @@ pub enum Store {
     Metrics,
 }
 
+impl Store {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Proxy => "outbox",
+            Self::Mgpass => "mgpass",
+            Self::Metrics => "metrics",
+        }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq)]
 pub enum Value {
     Null,
