@@ -216,7 +216,7 @@ fn done<'a, C>(
         backend: executed.backend,
         status: executed.status,
         duration_ms,
-        fallback: executed.fallback,
+        fallback: executed.fallback.map(|fallback| fallback.code),
         error: executed.error.map(ProxyError::code),
     }
 }
