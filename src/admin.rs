@@ -6,17 +6,22 @@ use sha2::{Digest, Sha256};
 
 use crate::authenticate::{imported_keys, now};
 use crate::classify::Operation;
+use crate::compare::findings;
 use crate::context::Context;
 use crate::error::ProxyError;
 use crate::execute::{Executed, Reply, Surroundings, own_error};
+use crate::guard;
+use crate::metrics::{self, prometheus};
 use crate::mirror::outbox;
 use crate::plan::{Plan, Primary, Reason};
-use crate::ports::{Exchange, Platform, Store};
+use crate::ports::{DatabaseFailure, Exchange, Platform, Row, Store};
 use crate::request::{Method, Target, bearer};
 use crate::token::{Issuer, KeyId, KeySet};
 use crate::translate::Answer;
 
 const PREFIX: &str = "/_proxy/";
+const JSON: &str = "application/json; charset=utf-8";
+const VERDICTS_SHOWN: i64 = 10;
 
 /// `None`: not one of ours.
 pub async fn route<P: Platform, E: Exchange>(
@@ -37,8 +42,9 @@ pub async fn route<P: Platform, E: Exchange>(
             around,
         ));
     }
-    let body = match (exchange.method(), path.as_str()) {
-        (Method::Get, "status") => status(platform, around).await,
+    let (content_type, body) = match (exchange.method(), path.as_str()) {
+        (Method::Get, "status") => (JSON, status(platform, around).await),
+        (Method::Get, "metrics") => (prometheus::CONTENT_TYPE, metrics_text(platform).await),
         _ => {
             return Some(own_error(
                 Operation::PassThrough,
@@ -51,7 +57,7 @@ pub async fn route<P: Platform, E: Exchange>(
     let answer = Answer {
         status: 200,
         headers: vec![
-            ("content-type", "application/json; charset=utf-8".to_owned()),
+            ("content-type", content_type.to_owned()),
             ("cache-control", "no-store".to_owned()),
         ],
         body,
@@ -84,16 +90,41 @@ fn is_admin<E: Exchange>(around: &Surroundings<'_>, exchange: &E) -> bool {
     })
 }
 
-/// Flags in force, what was refused, and the outbox in numbers.
+/// All counts since the metrics database was made, for a scraper.
+async fn metrics_text<P: Platform>(platform: &P) -> String {
+    match platform
+        .batch(Store::Metrics, vec![metrics::totals()])
+        .await
+    {
+        Ok(results) => prometheus::render(results.first().map(Vec::as_slice).unwrap_or_default()),
+        Err(failure) => format!("# {}\n", failure.code()),
+    }
+}
+
+/// Flags in force, what was refused, the outbox in numbers, what the comparison
+/// found and what the guard said.
 async fn status<P: Platform>(platform: &P, around: &Surroundings<'_>) -> String {
     let flags = &around.flags;
-    let outbox = platform.batch(Store::Proxy, outbox::backlog()).await;
-    let outbox = match &outbox {
-        Ok(results) => results
-            .first()
-            .and_then(|rows| rows.first())
-            .map_or(json!(null), |row| json!(row)),
-        Err(failure) => json!({ "failure": failure.code() }),
+    let mut statements = outbox::backlog();
+    statements.push(findings::summary());
+    let (outbox, findings) = match platform.batch(Store::Proxy, statements).await {
+        Ok(results) => (
+            json!(results.first().and_then(|rows| rows.first())),
+            json!(results.get(1)),
+        ),
+        Err(failure) => (failed(failure), failed(failure)),
+    };
+    let kept = vec![guard::verdicts(VERDICTS_SHOWN), metrics::totals()];
+    let (verdicts, totals) = match platform.batch(Store::Metrics, kept).await {
+        Ok(results) => (
+            json!(
+                results
+                    .first()
+                    .map(|rows| rows.iter().map(verdict).collect::<Vec<_>>())
+            ),
+            json!(results.get(1)),
+        ),
+        Err(failure) => (failed(failure), failed(failure)),
     };
     let faults: Vec<_> = around
         .settings
@@ -114,10 +145,14 @@ async fn status<P: Platform>(platform: &P, around: &Surroundings<'_>) -> String 
         "guard": flags.guard.as_ref().map(|guard| json!({
             "cap_bps": guard.cap.basis_points(), "reason": guard.reason,
         })),
+        "breaker_of_this_isolate": around.context.map(|context| context.isolate.breaker.get().name()),
         "setting_faults": faults,
         "jwks_union": flags.jwks_union,
         "keys": keys,
         "outbox": outbox,
+        "findings": findings,
+        "verdicts": verdicts,
+        "totals": totals,
     })
     .to_string()
 }
@@ -156,4 +191,21 @@ fn kids(set: &KeySet) -> Vec<Option<&str>> {
         .iter()
         .map(|key| key.key_id().map(KeyId::as_str))
         .collect()
+}
+
+fn failed(failure: DatabaseFailure) -> serde_json::Value {
+    json!({ "failure": failure.code() })
+}
+
+/// The figures are kept as JSON text.
+fn verdict(row: &Row) -> serde_json::Value {
+    let mut row = row.clone();
+    if let Some(figures) = row
+        .get("figures")
+        .and_then(serde_json::Value::as_str)
+        .and_then(|text| serde_json::from_str(text).ok())
+    {
+        row.insert("figures".to_owned(), figures);
+    }
+    json!(row)
 }

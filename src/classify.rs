@@ -15,6 +15,8 @@ use crate::request::{InteractionUid, Method, UserId};
 pub enum Operation {
     PassThrough,
     UsersGet,
+    UsersGetCustomData,
+    UsersGetIdentity,
     UsersCreate,
     UsersPatch,
     UsersCustomData,
@@ -98,6 +100,8 @@ const PASS_THROUGH: OperationRow = row(
 pub const OPERATIONS: &[OperationRow] = &[
     PASS_THROUGH,
     row(Operation::UsersGet, "users.get", Kind::Read, Translate),
+    row(Operation::UsersGetCustomData, "users.get_custom_data", Kind::Read, Translate),
+    row(Operation::UsersGetIdentity, "users.get_identity", Kind::Read, Translate),
     row(Operation::UsersCreate, "users.create", Kind::Write(Answer), Translate),
     row(Operation::UsersPatch, "users.patch", Kind::Write(Path), Translate),
     row(Operation::UsersCustomData, "users.custom_data", Kind::Write(Path), Translate),
@@ -172,7 +176,7 @@ enum Tail {
 struct Route {
     methods: &'static [Method],
     mount: &'static str,
-    /// Literals in lower case; `:user` and `:uid` are captured, `:any` is not.
+    /// Literals in lower case; `:user`, `:uid` and `:item` are captured.
     pattern: &'static [&'static str],
     tail: Tail,
     operation: Operation,
@@ -214,6 +218,8 @@ const fn below(
 #[rustfmt::skip]
 const ROUTES: &[Route] = &[
     exact(&[Method::Get], "/api", &["users", ":user"], Operation::UsersGet),
+    exact(&[Method::Get], "/api", &["users", ":user", "custom-data"], Operation::UsersGetCustomData),
+    exact(&[Method::Get], "/api", &["users", ":user", "identities", ":item"], Operation::UsersGetIdentity),
     exact(&[Method::Post], "/api", &["users"], Operation::UsersCreate),
     exact(&[Method::Patch], "/api", &["users", ":user"], Operation::UsersPatch),
     exact(&[Method::Delete], "/api", &["users", ":user"], Operation::UsersDelete),
@@ -244,6 +250,8 @@ pub struct Classified {
     pub user: Option<UserId>,
     /// The `:uid` of the path.
     pub interaction: Option<InteractionUid>,
+    /// The `:item` of the path: what is asked for below the user.
+    pub item: Option<String>,
 }
 
 impl Classified {
@@ -251,6 +259,7 @@ impl Classified {
         operation: Operation::PassThrough,
         user: None,
         interaction: None,
+        item: None,
     };
 }
 
@@ -273,12 +282,14 @@ impl Route {
             operation: self.operation,
             user: None,
             interaction: None,
+            item: None,
         };
         for expected in self.pattern {
             let segment = segments.next()?;
             match *expected {
                 ":user" => classified.user = Some(UserId::parse(&decode(segment)?)?),
                 ":uid" => classified.interaction = Some(InteractionUid::parse(segment)?),
+                ":item" => classified.item = Some(decode(segment)?),
                 literal => {
                     if !segment.eq_ignore_ascii_case(literal) {
                         return None;
@@ -395,6 +406,25 @@ mod tests {
     }
 
     #[test]
+    fn what_is_asked_for_below_a_user_is_captured() {
+        check(
+            Method::Get,
+            "/api/users/u1/Custom-Data/",
+            Operation::UsersGetCustomData,
+            Some("u1"),
+        );
+        let found = classify(Method::Get, "/api/users/u1/identities/my%20idp");
+        assert_eq!(found.operation, Operation::UsersGetIdentity);
+        assert_eq!(found.item.as_deref(), Some("my idp"));
+        check(
+            Method::Get,
+            "/api/users/u1/identities",
+            Operation::PassThrough,
+            None,
+        );
+    }
+
+    #[test]
     fn an_id_that_cannot_exist_names_nobody() {
         check(
             Method::Delete,
@@ -438,7 +468,7 @@ mod tests {
         );
         check(
             Method::Get,
-            "/api/users/u1/custom-data",
+            "/api/users/u1/roles",
             Operation::PassThrough,
             None,
         );

@@ -17,6 +17,7 @@ use crate::context::Context;
 use crate::error::ProxyError;
 use crate::flags::bucket::Bucket;
 use crate::flags::{Flags, Stage};
+use crate::metrics::{Fallback, Observation};
 use crate::plan::{Plan, Primary, Reason};
 use crate::ports::{CallFailure, Exchange, Forward, Platform};
 use crate::request::{Target, interaction_in_set_cookie};
@@ -40,9 +41,21 @@ pub struct Executed<C> {
     pub bucket: Option<Bucket>,
     pub backend: &'static str,
     pub status: u16,
-    pub fallback: Option<&'static str>,
+    pub fallback: Option<Fallback>,
     pub error: Option<ProxyError>,
     pub afterwards: Option<Afterwards<C>>,
+}
+
+impl<C> Executed<C> {
+    pub fn observation(&self, duration_ms: i64) -> Observation {
+        Observation {
+            operation: self.operation,
+            plan: self.plan,
+            fallback: self.fallback,
+            status: self.status,
+            duration_ms,
+        }
+    }
 }
 
 /// What was done about recording this request. Never an error of the client's.
@@ -98,6 +111,8 @@ pub async fn execute<P: Platform, E: Exchange>(
         classified: &classified,
     };
     match (classified.operation.kind(), around.context) {
+        // Settings with faults leave a pipe; what is written meanwhile is a gap all the same.
+        (Kind::Write(_), None) => request.unrecorded(platform, exchange, "settings").await,
         (Kind::PassThrough, _) | (_, None) => {
             request.pass(platform, exchange, Reason::NotARead).await
         }

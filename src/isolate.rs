@@ -5,7 +5,10 @@ use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 
 use crate::backend::Backend;
+use crate::breaker::Breaker;
+use crate::compare::rules::Volatile;
 use crate::flags::Flags;
+use crate::metrics::Metrics;
 use crate::request::Secret;
 use crate::token::{
     Fingerprint, ImportedKeys, Issuer, KeyId, KeySet, LiveKeySet, OnUnknownKeyId, UnixSeconds, Use,
@@ -16,6 +19,7 @@ use crate::token::{
 pub const FLAGS_FRESH_MS: i64 = 5_000;
 /// Imported keys change at an import only.
 const IMPORTED_FRESH_S: i64 = 60;
+const VOLATILE_FRESH_MS: i64 = 60_000;
 
 #[derive(Default)]
 pub struct Isolate {
@@ -29,6 +33,10 @@ pub struct Isolate {
     verified: RefCell<VerifiedTokens>,
     /// Key sets to be fetched behind a request.
     owed_key_fetches: RefCell<Vec<Issuer>>,
+    volatile: RefCell<Option<(i64, Vec<Volatile>)>>,
+    pub breaker: Cell<Breaker>,
+    /// Never borrowed across an await.
+    pub metrics: RefCell<Metrics>,
     /// A gap that the database has not been told of yet.
     pub gap_is_pending: Cell<bool>,
     /// The shape of mgPass's database was looked at and is the one we rely on.
@@ -211,6 +219,17 @@ impl Isolate {
             Issuer::Logto => &self.logto_keys,
             Issuer::Mgpass => &self.mgpass_keys,
         }
+    }
+
+    /// `None`: to be read (again).
+    pub fn volatile_fields(&self, now_ms: i64) -> Option<Vec<Volatile>> {
+        let held = self.volatile.borrow();
+        let (read_at_ms, fields) = held.as_ref()?;
+        (now_ms - read_at_ms < VOLATILE_FRESH_MS).then(|| fields.clone())
+    }
+
+    pub fn set_volatile_fields(&self, fields: Vec<Volatile>, now_ms: i64) {
+        *self.volatile.borrow_mut() = Some((now_ms, fields));
     }
 
     /// `None`: to be read (again); `Some(None)`: read, and there are none.

@@ -1,5 +1,5 @@
-//! The inbound request as the core sees it: method, target, the few headers it
-//! reads, and the header hygiene of section "transparent" in ARCHITECTURE.md.
+//! The inbound request as the core sees it: method, target, and what it reads of
+//! `Authorization` and the cookies.
 //!
 //! Decides nothing about routes. Never touches a body.
 

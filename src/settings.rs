@@ -3,6 +3,7 @@
 //! A deployment without a Logto origin cannot serve. Any other fault leaves the
 //! proxy a transparent pipe: it behaves as stage `off`, and says so.
 
+use crate::guard::Tuning;
 use crate::mirror::mapping::MappingSettings;
 use crate::request::Secret;
 use crate::token::Skew;
@@ -46,6 +47,11 @@ pub struct Migration {
     pub mgpass_deadline_ms: u32,
     /// How long the outbox may take before the Queue is used instead.
     pub outbox_deadline_ms: u32,
+    /// How long fence and mirror row may take to be looked up; Logto answers then.
+    pub standing_deadline_ms: u32,
+    /// How long counts stay in an isolate before they are written down.
+    pub metrics_flush_ms: u32,
+    pub guard: Tuning,
 }
 
 #[derive(Clone, Debug)]
@@ -133,6 +139,17 @@ impl<F: Fn(&str) -> Option<String>> Reader<F> {
             clock_skew: self.skew("CLOCK_SKEW_S"),
             mgpass_deadline_ms: self.number("MGPASS_DEADLINE_MS", 1_500),
             outbox_deadline_ms: self.number("OUTBOX_DEADLINE_MS", 300),
+            standing_deadline_ms: self.number("STANDING_DEADLINE_MS", 500),
+            metrics_flush_ms: self.number("METRICS_FLUSH_MS", 5_000),
+            guard: Tuning {
+                window_ms: i64::from(self.number("GUARD_WINDOW_S", 300)) * 1_000,
+                min_reads: i64::from(self.number("GUARD_MIN_READS", 50)),
+                min_compared: i64::from(self.number("GUARD_MIN_COMPARED", 20)),
+                max_failure_bps: i64::from(self.number("GUARD_MAX_FAILURE_BPS", 100)),
+                max_mismatch_bps: i64::from(self.number("GUARD_MAX_MISMATCH_BPS", 50)),
+                max_p95_ms: i64::from(self.number("GUARD_MAX_P95_MS", 1_000)),
+                max_p95_percent: i64::from(self.number("GUARD_MAX_P95_PERCENT", 300)),
+            },
         }
     }
 

@@ -1,6 +1,7 @@
 //! The platform's entry points. They decide nothing: each reads the bindings,
 //! calls one flow and hands back what it says.
 
+mod analytics;
 mod config;
 mod console;
 pub mod crypto;
@@ -13,7 +14,7 @@ mod queue;
 
 use worker::event;
 
-use crate::relay;
+use crate::{guard, metrics, relay};
 
 use self::config::Deployment;
 use self::platform::WorkerPlatform;
@@ -51,5 +52,7 @@ async fn on_cron(_: worker::ScheduledEvent, env: worker::Env, _: worker::Schedul
     let flags = crate::snapshot::read(&platform, &deployment.isolate).await;
     if let Some(context) = deployment.context() {
         relay::sweep(&platform, &context, flags.stage).await;
+        metrics::flush(&platform, &context).await;
+        guard::run(&platform, &context, &flags).await;
     }
 }

@@ -49,6 +49,18 @@ pub async fn user<P: Platform>(
     }
 }
 
+/// A read of the Management API with the proxy's own credential, path as given.
+///
+/// # Errors
+/// When Logto was not reached, or limits or refuses the proxy.
+pub async fn read<P: Platform>(
+    platform: &P,
+    context: &Context<'_>,
+    path: &str,
+) -> Result<CallAnswer, BackendFailure> {
+    with_credential(platform, context, path).await
+}
+
 /// Whom an interaction has identified; `None` when nobody, or when it is gone.
 ///
 /// # Errors

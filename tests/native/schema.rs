@@ -3,8 +3,10 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
 
+use dual_write_proxy::compare::findings;
 use dual_write_proxy::mirror::{outbox, preflight, target};
 use dual_write_proxy::ports::Store;
+use dual_write_proxy::{guard, metrics};
 
 use super::support::World;
 use super::support::database::{MGPASS_MIGRATIONS, PROXY_MIGRATIONS, empty, migrations, open};
@@ -19,7 +21,10 @@ fn every_statement_prepares_against_the_migrations() {
     let world = World::new();
     for (store, all) in [
         (Store::Proxy, outbox::ALL_SQL),
+        (Store::Proxy, findings::ALL_SQL),
         (Store::Mgpass, target::ALL_SQL),
+        (Store::Metrics, metrics::ALL_SQL),
+        (Store::Metrics, guard::ALL_SQL),
     ] {
         for sql in all {
             assert_eq!(world.databases.prepares(store, sql), Ok(()), "{sql}");
@@ -39,13 +44,19 @@ fn the_lists_of_statements_are_complete() {
     for (source, all) in [
         (include_str!("../../src/mirror/outbox.rs"), outbox::ALL_SQL),
         (include_str!("../../src/mirror/target.rs"), target::ALL_SQL),
+        (
+            include_str!("../../src/compare/findings.rs"),
+            findings::ALL_SQL,
+        ),
+        (include_str!("../../src/metrics.rs"), metrics::ALL_SQL),
+        (include_str!("../../src/guard.rs"), guard::ALL_SQL),
     ] {
         let n_constants = source
             .lines()
             .filter(|line| {
                 line.trim_start_matches("pub ").starts_with("const ") && line.contains(": &str =")
             })
-            .filter(|line| !line.contains("IDENTITY_PREFIX"))
+            .filter(|line| !line.contains("IDENTITY_PREFIX") && !line.contains("UNBOUNDED"))
             .count();
         assert_eq!(all.len(), n_constants);
     }
@@ -53,7 +64,7 @@ fn the_lists_of_statements_are_complete() {
 
 #[test]
 fn migrations_are_numbered_without_gap_and_named_by_verb_and_noun() {
-    for folder in ["proxy", "mgpass", "mirror"] {
+    for folder in ["proxy", "mgpass", "mirror", "metrics"] {
         for (index, (name, _)) in migrations(&[folder]).iter().enumerate() {
             let file = name.rsplit('/').next().unwrap();
             let (number, words) = file.trim_end_matches(".sql").split_once('_').unwrap();

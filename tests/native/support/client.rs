@@ -165,7 +165,13 @@ async fn serve(node: Node, request: Request) -> Answered {
         let node = node.clone();
         let executor = Rc::clone(&node.world.executor);
         executor.spawn(async move {
-            afterwards::carry_out(&node, &node.context(), following).await;
+            let context = node
+                .world
+                .settings
+                .migration
+                .is_some()
+                .then(|| node.context());
+            afterwards::carry_out(&node, &node.isolate, context.as_ref(), following).await;
         });
     }
     let owed = node.isolate.take_owed_key_fetches();
@@ -210,7 +216,7 @@ fn done<'a, C>(
         backend: executed.backend,
         status: executed.status,
         duration_ms,
-        fallback: executed.fallback,
+        fallback: executed.fallback.map(|fallback| fallback.code),
         error: executed.error.map(ProxyError::code),
     }
 }
