@@ -95,6 +95,7 @@ async function jwkOf(pem) {
 }
 
 async function main() {
+  await run('cargo', ['build', '--quiet', '--features', 'cli', '--bin', 'dwp']);
   const database = await startPostgres();
   console.log('PostgreSQL runs; seeding it by Logto\'s command line');
   const logto = async (...args) => (await run('npx', ['--yes', LOGTO_CLI, ...args], { env: { DB_URL: database, CI: '1' } })).stdout;
@@ -117,7 +118,9 @@ async function follow(kind, exported) {
     logto: { keys },
   });
   try {
-    const stop = Math.floor(Date.now() / 1000) + 5;
+    // Issued before the instant at which Logto is said to have stopped, however long the rest takes.
+    const token = await freshToken(sandbox.proxy.url);
+    const stop = Math.floor(Date.now() / 1000) + 2;
     const issuer = `${sandbox.proxy.url}/oidc`;
     const imported = await run('cargo', ['run', '--quiet', '--features', 'cli', '--bin', 'dwp', '--', 'keys', 'import',
       '--input', '-', '--issuer', issuer, '--stopped-at', String(stop), '--max-lifetime', String(MAX_LIFETIME_S),
@@ -129,15 +132,14 @@ async function follow(kind, exported) {
     check('the key ids are those of other software', JSON.stringify(kids) === JSON.stringify(keys.map(({ kid }) => kid)));
     check('the private file has mode 600', (statSync(at('private.pem')).mode & 0o777) === 0o600);
     check('nothing private on the terminal', !/PRIVATE/.test(imported.stdout + imported.stderr) && !/PRIVATE|"d"/.test(value));
-    await atTheEdge(sandbox, { value, stop, issuer, keys, at });
+    await atTheEdge(sandbox, { token, value, stop, issuer, keys, at });
   } finally {
     await sandbox.close();
   }
 }
 
-async function atTheEdge(sandbox, { value, stop, issuer, keys, at }) {
+async function atTheEdge(sandbox, { token, value, stop, issuer, keys, at }) {
   const { url } = sandbox.proxy;
-  const token = await freshToken(url);
   // mgPass takes the private file, as an operator pastes it into its console.
   const mgpass = controlOf(sandbox.mgpass);
   for (const pem of readFileSync(at('private.pem'), 'utf8').match(/-----BEGIN[^]+?-----END [A-Z ]+-----/g)) {
