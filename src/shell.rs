@@ -4,7 +4,7 @@
 mod analytics;
 mod config;
 mod console;
-mod crypto;
+pub mod crypto;
 mod d1;
 mod exchange;
 mod fetch;

@@ -16,8 +16,9 @@ import { parseArgs } from 'node:util';
 
 import * as passThrough from './pass_through.mjs';
 import * as reads from './reads.mjs';
+import * as tokens from './tokens.mjs';
 
-const BENCHMARKS = { pass_through: passThrough, reads };
+const BENCHMARKS = { pass_through: passThrough, reads, tokens };
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 
