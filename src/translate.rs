@@ -19,13 +19,15 @@ use crate::classify::Operation;
 #[derive(Clone, Copy)]
 pub struct Translation {
     pub needs_identities: bool,
-    /// With the last parameter of the path, where the route has one.
-    pub show: fn(&View<'_>, Option<&str>) -> Shown,
+    pub show: Show,
 }
+
+/// The user, and the last parameter of the path where the route has one.
+pub type Show = fn(&View<'_>, Option<&str>) -> Shown;
 
 /// `None`: the operation stays on Logto.
 pub fn translation(operation: Operation) -> Option<Translation> {
-    let (needs_identities, show): (bool, fn(&View<'_>, Option<&str>) -> Shown) = match operation {
+    let (needs_identities, show): (bool, Show) = match operation {
         Operation::UsersGet => (true, users_get::show),
         Operation::UsersGetCustomData => (false, users_get_custom_data::show),
         Operation::UsersGetIdentity => (true, users_get_identity::show),

@@ -7,6 +7,7 @@
     reason = "a test that cannot go on fails"
 )]
 
+mod compare;
 mod proxy;
 mod reads;
 mod relay;
