@@ -1,11 +1,13 @@
 //! The operator's own routes, under `/_proxy/`. Closed unless an admin token is
 //! set; they never reach a backend's client surface.
 
-use serde_json::json;
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
+use crate::authenticate::{imported_keys, now};
 use crate::classify::Operation;
 use crate::compare::findings;
+use crate::context::Context;
 use crate::error::ProxyError;
 use crate::execute::{Executed, Reply, Surroundings, own_error};
 use crate::guard;
@@ -14,6 +16,7 @@ use crate::mirror::outbox;
 use crate::plan::{Plan, Primary, Reason};
 use crate::ports::{DatabaseFailure, Exchange, Platform, Row, Store};
 use crate::request::{Method, Target, bearer};
+use crate::token::{Issuer, KeyId, KeySet};
 use crate::translate::Answer;
 
 const PREFIX: &str = "/_proxy/";
@@ -129,6 +132,10 @@ async fn status<P: Platform>(platform: &P, around: &Surroundings<'_>) -> String 
         .iter()
         .map(|fault| json!({ "setting": fault.name, "code": fault.code }))
         .collect();
+    let keys = match &around.context {
+        Some(context) => keys(platform, context).await,
+        None => json!(null),
+    };
     json!({
         "stage": flags.stage.name(),
         "refused_stage": flags.refused_stage.map(|stage| stage.name()),
@@ -140,12 +147,50 @@ async fn status<P: Platform>(platform: &P, around: &Surroundings<'_>) -> String 
         })),
         "breaker_of_this_isolate": around.context.map(|context| context.isolate.breaker.get().name()),
         "setting_faults": faults,
+        "jwks_union": flags.jwks_union,
+        "keys": keys,
         "outbox": outbox,
         "findings": findings,
         "verdicts": verdicts,
         "totals": totals,
     })
     .to_string()
+}
+
+/// The keys this isolate knows, and the imported ones with their bounds.
+async fn keys<P: Platform>(platform: &P, context: &Context<'_>) -> Value {
+    let now = now(platform);
+    let live = |issuer| match context.isolate.held_keys(issuer) {
+        None => json!({ "kids": [], "is_failing": context.isolate.keys_are_failing(issuer) }),
+        Some((set, at)) => json!({
+            "kids": kids(&set),
+            "age_s": now.since(at),
+            "is_failing": context.isolate.keys_are_failing(issuer),
+        }),
+    };
+    let imported = imported_keys(platform, context).await;
+    json!({
+        "logto": live(Issuer::Logto),
+        "mgpass": live(Issuer::Mgpass),
+        "imported": imported.map(|imported| {
+            let bounds = imported.bounds();
+            json!({
+                "kids": kids(imported.set()),
+                "stopped_issuing_at": bounds.issued_before.map(|stop| stop.0),
+                "max_lifetime_s": bounds.max_lifetime_s,
+                "sunset": bounds.sunset.0,
+                // Whether they stand in for Logto's own set when that cannot be had.
+                "in_force": !imported.is_past_sunset(now),
+            })
+        }),
+    })
+}
+
+fn kids(set: &KeySet) -> Vec<Option<&str>> {
+    set.keys()
+        .iter()
+        .map(|key| key.key_id().map(KeyId::as_str))
+        .collect()
 }
 
 fn failed(failure: DatabaseFailure) -> serde_json::Value {

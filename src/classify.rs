@@ -33,6 +33,10 @@ pub enum Operation {
     Consent,
     AccountWrite,
     OidcResume,
+    OidcJwks,
+    OidcIntrospection,
+    ProxyJwks,
+    ProxyVerify,
 }
 
 /// What an operation does to a user, and where its subject is found.
@@ -44,6 +48,8 @@ pub enum Kind {
     Read,
     /// May change the row of a user.
     Write(SubjectSource),
+    /// About tokens and keys of either issuer; changes nobody.
+    Token,
     /// Hands one interaction on to the next; read for its cookies only.
     Session,
 }
@@ -114,6 +120,11 @@ pub const OPERATIONS: &[OperationRow] = &[
     row(Operation::Consent, "consent", Kind::Write(Interaction), Redirect),
     row(Operation::AccountWrite, "account.write", Kind::Write(AccessToken), Refuse),
     row(Operation::OidcResume, "oidc.resume", Kind::Session, Redirect),
+    row(Operation::OidcJwks, "oidc.jwks", Kind::Token, Translate),
+    row(Operation::OidcIntrospection, "oidc.introspection", Kind::Token, Translate),
+    // The proxy's own, below /_proxy/ and with any method: `edge` finds them, not the table.
+    row(Operation::ProxyJwks, "proxy.jwks", Kind::Token, Translate),
+    row(Operation::ProxyVerify, "proxy.verify", Kind::Token, Translate),
 ];
 
 const fn row(
@@ -227,6 +238,8 @@ const ROUTES: &[Route] = &[
     below(MUTATING, "/api", &["my-account"], Operation::AccountWrite),
     exact(&[Method::Get], "", &["consent"], Operation::Consent),
     exact(&[Method::Get], "/oidc", &["auth", ":uid"], Operation::OidcResume),
+    exact(&[Method::Get], "/oidc", &["jwks"], Operation::OidcJwks),
+    exact(&[Method::Post], "/oidc", &["token", "introspection"], Operation::OidcIntrospection),
 ];
 
 /// What the table says of one request.

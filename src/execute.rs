@@ -6,6 +6,7 @@
 //! by [`crate::afterwards`], so that a crash between the two is a case like any other.
 
 mod serve;
+mod tokens;
 mod write;
 
 use std::sync::Arc;
@@ -120,6 +121,7 @@ pub async fn execute<P: Platform, E: Exchange>(
             request.write(platform, &context, exchange, source).await
         }
         (Kind::Read, Some(context)) => request.read(platform, &context, exchange).await,
+        (Kind::Token, Some(context)) => request.token(platform, &context, exchange).await,
     }
 }
 

@@ -11,7 +11,8 @@ use crate::flags::Flags;
 use crate::metrics::Metrics;
 use crate::request::Secret;
 use crate::token::{
-    ImportedKeys, Issuer, KeyId, KeySet, LiveKeySet, OnUnknownKeyId, UnixSeconds, Use,
+    Fingerprint, ImportedKeys, Issuer, KeyId, KeySet, LiveKeySet, OnUnknownKeyId, UnixSeconds, Use,
+    VerifiedTokens,
 };
 
 /// Flags are read again after so long.
@@ -29,6 +30,9 @@ pub struct Isolate {
     logto_keys: RefCell<LiveKeySet>,
     mgpass_keys: RefCell<LiveKeySet>,
     imported: RefCell<Option<(UnixSeconds, Option<Arc<ImportedKeys>>)>>,
+    verified: RefCell<VerifiedTokens>,
+    /// Key sets to be fetched behind a request.
+    owed_key_fetches: RefCell<Vec<Issuer>>,
     volatile: RefCell<Option<(i64, Vec<Volatile>)>>,
     pub breaker: Cell<Breaker>,
     /// Never borrowed across an await.
@@ -53,6 +57,7 @@ struct Snapshot {
 pub struct MgpassEndpoints {
     pub token: String,
     pub jwks: String,
+    pub introspection: String,
 }
 
 #[derive(Clone)]
@@ -139,6 +144,11 @@ impl Isolate {
         *self.mgpass_endpoints.borrow_mut() = Some(endpoints);
     }
 
+    /// They did not answer as expected: discovery is asked again next time.
+    pub fn forget_mgpass_endpoints(&self) {
+        *self.mgpass_endpoints.borrow_mut() = None;
+    }
+
     pub fn keys(&self, issuer: Issuer, now: UnixSeconds) -> Use {
         self.keys_cell(issuer).borrow().decide(now)
     }
@@ -154,9 +164,42 @@ impl Isolate {
         max_age_s: Option<i64>,
         now: UnixSeconds,
     ) {
-        self.keys_cell(issuer)
-            .borrow_mut()
-            .fetched(set, max_age_s, now);
+        let mut live = self.keys_cell(issuer).borrow_mut();
+        if live.held().is_none_or(|(held, _)| held != set) {
+            self.verified.borrow_mut().forget_all();
+        }
+        live.fetched(set, max_age_s, now);
+    }
+
+    pub fn key_fetch_failed(&self, issuer: Issuer, now: UnixSeconds) {
+        self.keys_cell(issuer).borrow_mut().failed(now);
+    }
+
+    /// The latest attempt to fetch the issuer's keys failed.
+    pub fn keys_are_failing(&self, issuer: Issuer) -> bool {
+        self.keys_cell(issuer).borrow().is_failing()
+    }
+
+    pub fn held_keys(&self, issuer: Issuer) -> Option<(Arc<KeySet>, UnixSeconds)> {
+        self.keys_cell(issuer).borrow().held()
+    }
+
+    /// Counts as the start of that fetch; whichever request ends next carries it out.
+    pub fn owe_key_fetch(&self, issuer: Issuer, now: UnixSeconds) {
+        self.key_fetch_started(issuer, now);
+        self.owed_key_fetches.borrow_mut().push(issuer);
+    }
+
+    pub fn take_owed_key_fetches(&self) -> Vec<Issuer> {
+        self.owed_key_fetches.take()
+    }
+
+    pub fn is_verified(&self, fingerprint: &Fingerprint, now: UnixSeconds) -> bool {
+        self.verified.borrow().holds(fingerprint, now)
+    }
+
+    pub fn remember_verified(&self, fingerprint: Fingerprint, until: UnixSeconds) {
+        self.verified.borrow_mut().remember(fingerprint, until);
     }
 
     pub fn unknown_key(&self, issuer: Issuer, key_id: &KeyId, now: UnixSeconds) -> OnUnknownKeyId {
@@ -199,6 +242,10 @@ impl Isolate {
     }
 
     pub fn set_imported(&self, keys: Option<Arc<ImportedKeys>>, now: UnixSeconds) {
-        *self.imported.borrow_mut() = Some((now, keys));
+        let mut held = self.imported.borrow_mut();
+        if held.as_ref().is_none_or(|(_, held)| *held != keys) {
+            self.verified.borrow_mut().forget_all();
+        }
+        *held = Some((now, keys));
     }
 }

@@ -19,6 +19,9 @@ pub mod plan;
 pub mod snapshot;
 
 pub mod authenticate;
+pub mod introspection;
+#[cfg(feature = "cli")]
+pub mod key_import;
 pub mod token;
 
 pub mod backend;
@@ -34,6 +37,7 @@ pub mod execute;
 
 pub mod admin;
 pub mod context;
+pub mod edge;
 pub mod error;
 pub mod guard;
 pub mod isolate;

@@ -81,6 +81,12 @@ pub enum Event<'a> {
         issuer: &'static str,
         code: &'static str,
     },
+    /// Something older stood in for a key set that could not be had.
+    KeysStale {
+        issuer: &'static str,
+        /// `stale_set` or `imported`.
+        source: &'static str,
+    },
     /// A write that was not recorded in time went to the Queue instead.
     OutboxQueued {
         operation: &'static str,
@@ -175,6 +181,7 @@ impl Event<'_> {
         "token.refused",
         "keys.refreshed",
         "keys.unreachable",
+        "keys.stale",
         "outbox.queued",
         "outbox.gap",
         "outbox.delayed",
@@ -202,6 +209,7 @@ impl Event<'_> {
             Self::TokenRefused { .. } => ("token.refused", Level::Info),
             Self::KeysRefreshed { .. } => ("keys.refreshed", Level::Info),
             Self::KeysUnreachable { .. } => ("keys.unreachable", Level::Warn),
+            Self::KeysStale { .. } => ("keys.stale", Level::Warn),
             Self::OutboxQueued { .. } => ("outbox.queued", Level::Warn),
             // Meant so by the operator, and harmless: nobody reads from mgPass meanwhile.
             Self::OutboxGap {

@@ -6,6 +6,7 @@
 use crate::guard::Tuning;
 use crate::mirror::mapping::MappingSettings;
 use crate::request::Secret;
+use crate::token::Skew;
 
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -36,6 +37,12 @@ pub struct Migration {
     pub mapping: MappingSettings,
     /// The brake: at most so many mirrored deletions within an hour.
     pub deletions_per_hour: i64,
+    /// Whom tokens shown to `/_proxy/verify` must be for; without any that route is closed.
+    pub verify_audiences: Vec<String>,
+    /// The longest `exp - iat` believed of any token; `None` believes whatever an issuer grants.
+    pub max_token_lifetime_s: Option<i64>,
+    /// How far the clocks of issuers and edge may lie apart.
+    pub clock_skew: Skew,
     /// How long mgPass may take to answer a read.
     pub mgpass_deadline_ms: u32,
     /// How long the outbox may take before the Queue is used instead.
@@ -124,6 +131,12 @@ impl<F: Fn(&str) -> Option<String>> Reader<F> {
                 phone_verified: self.switch("PHONE_VERIFIED", true),
             },
             deletions_per_hour: i64::from(self.number("DELETIONS_PER_HOUR", 100)),
+            verify_audiences: self.items("VERIFY_AUDIENCES"),
+            max_token_lifetime_s: match self.number("MAX_TOKEN_LIFETIME_S", 0) {
+                0 => None,
+                seconds => Some(i64::from(seconds)),
+            },
+            clock_skew: self.skew("CLOCK_SKEW_S"),
             mgpass_deadline_ms: self.number("MGPASS_DEADLINE_MS", 1_500),
             outbox_deadline_ms: self.number("OUTBOX_DEADLINE_MS", 300),
             standing_deadline_ms: self.number("STANDING_DEADLINE_MS", 500),
@@ -173,11 +186,25 @@ impl<F: Fn(&str) -> Option<String>> Reader<F> {
     }
 
     fn list(&mut self, name: &'static str) -> Vec<String> {
-        self.required(name)
-            .split(',')
+        self.required(name);
+        self.items(name)
+    }
+
+    /// Comma separated, and possibly none.
+    fn items(&mut self, name: &'static str) -> Vec<String> {
+        let text = self.optional(name).unwrap_or_default();
+        text.split(',')
             .map(|item| item.trim().to_owned())
             .filter(|item| !item.is_empty())
             .collect()
+    }
+
+    fn skew(&mut self, name: &'static str) -> Skew {
+        let seconds = self.number(name, Skew::MAX_SECONDS);
+        Skew::from_seconds(seconds).unwrap_or_else(|| {
+            self.fault(name, "above_a_minute");
+            Skew::MAX
+        })
     }
 
     fn number(&mut self, name: &'static str, absent: u32) -> u32 {

@@ -47,7 +47,11 @@ pub fn translation(operation: Operation) -> Option<Translation> {
         | Operation::InteractionSubmit
         | Operation::Consent
         | Operation::AccountWrite
-        | Operation::OidcResume => return None,
+        | Operation::OidcResume
+        | Operation::OidcJwks
+        | Operation::OidcIntrospection
+        | Operation::ProxyJwks
+        | Operation::ProxyVerify => return None,
     };
     Some(Translation {
         needs_identities,

@@ -2,7 +2,7 @@
 
 use super::{Executed, MirrorOutcome, Reply, Request};
 use crate::afterwards::Afterwards;
-use crate::authenticate::authenticate;
+use crate::authenticate::{authenticate, management_policy};
 use crate::backend::mgpass::Caller;
 use crate::breaker::{Outcome, Permit};
 use crate::compare::{Comparison, Served};
@@ -225,18 +225,14 @@ impl Request<'_> {
         let Some(token) = token else {
             return Verdict::Refused;
         };
-        match authenticate(platform, context, token).await {
+        let policy = management_policy(context, token.issuer());
+        match authenticate(platform, context, token, &policy).await {
             Ok(_) => Verdict::Authentic,
-            Err(refusal) => {
-                let issuer = match token.issuer() {
-                    token::Issuer::Logto => "logto",
-                    token::Issuer::Mgpass => "mgpass",
-                };
-                let request_id = self.around.request_id;
+            Err(failure) => {
                 platform.emit(&Event::TokenRefused {
-                    request_id,
-                    issuer,
-                    code: refusal.code(),
+                    request_id: self.around.request_id,
+                    issuer: token.issuer().label(),
+                    code: failure.code(),
                 });
                 Verdict::Refused
             }

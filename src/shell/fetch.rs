@@ -15,7 +15,7 @@ use crate::ports::{Clock, Entropy, Exchange, Sink};
 use crate::request::Target;
 use crate::snapshot::{self, Refresh};
 use crate::translate::Answer;
-use crate::{admin, afterwards, metrics};
+use crate::{admin, afterwards, authenticate, edge, metrics};
 
 use super::config::Deployment;
 use super::exchange::{ResponseCopy, WorkerExchange};
@@ -82,7 +82,11 @@ async fn run(
             &around,
         )
     } else {
-        match admin::route(&platform, &around, &exchange).await {
+        let ours = match edge::route(&platform, &around, &exchange).await {
+            Some(answered) => Some(answered),
+            None => admin::route(&platform, &around, &exchange).await,
+        };
+        match ours {
             Some(answered) => answered,
             None => execute(&platform, &around, &mut exchange).await,
         }
@@ -103,11 +107,20 @@ async fn run(
         });
     }
     if let Some(afterwards) = executed.afterwards.take() {
-        let deployment = Rc::clone(&deployment);
+        let (deployment, platform) = (Rc::clone(&deployment), platform.clone());
         worker_context.wait_until(async move {
             let context = deployment.context();
             afterwards::carry_out(&platform, &deployment.isolate, context.as_ref(), afterwards)
                 .await;
+        });
+    }
+    let owed = deployment.isolate.take_owed_key_fetches();
+    if !owed.is_empty() {
+        let deployment = Rc::clone(&deployment);
+        worker_context.wait_until(async move {
+            if let Some(context) = deployment.context() {
+                authenticate::fetch_owed_keys(&platform, &context, owed).await;
+            }
         });
     }
     match executed.reply {

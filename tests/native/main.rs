@@ -8,6 +8,7 @@
 )]
 
 mod compare;
+mod corpus;
 mod proxy;
 mod reads;
 mod relay;

@@ -5,6 +5,7 @@ use std::pin::pin;
 use std::rc::Rc;
 
 use dual_write_proxy::afterwards;
+use dual_write_proxy::authenticate;
 use dual_write_proxy::error::ProxyError;
 use dual_write_proxy::execute::{Executed, Reply, Surroundings, execute};
 use dual_write_proxy::observe::Event;
@@ -171,6 +172,14 @@ async fn serve(node: Node, request: Request) -> Answered {
                 .is_some()
                 .then(|| node.context());
             afterwards::carry_out(&node, &node.isolate, context.as_ref(), following).await;
+        });
+    }
+    let owed = node.isolate.take_owed_key_fetches();
+    if !owed.is_empty() {
+        let node = node.clone();
+        let executor = Rc::clone(&node.world.executor);
+        executor.spawn(async move {
+            authenticate::fetch_owed_keys(&node, &node.context(), owed).await;
         });
     }
     let at_ms = node.now_ms();
