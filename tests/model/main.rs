@@ -13,8 +13,16 @@
 //! end. Stage `shadow` records as `dual_write` does and serves nobody, so that it adds
 //! no case of its own; an acknowledgement is taken to come with the commit, which asks
 //! for more than a later one would.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on fails"
+)]
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 use dual_write_proxy::classify::Operation;
 use dual_write_proxy::flags::bucket::Bucket;
@@ -485,8 +493,8 @@ impl Model {
                 if let Some(fault) = self.fault(&state, &after) {
                     return Err(trace(&found, at, name, &fault));
                 }
-                if !seen.contains_key(&after) {
-                    seen.insert(after, found.len());
+                if let Entry::Vacant(unseen) = seen.entry(after) {
+                    unseen.insert(found.len());
                     found.push((after, at, name));
                 }
             }
