@@ -117,7 +117,7 @@ function buildVerifier(root, scratch) {
     const { status, stderr, error } = spawnSync(command, args, { cwd, encoding: 'utf8', env: { ...process.env, CARGO_TARGET_DIR: target } });
     if (error || status !== 0) throw new Error(`${command}: ${error?.message ?? stderr.slice(-2000)}`);
   };
-  step('cargo', ['build', '--quiet', '--release', '--locked', '--target', 'wasm32-unknown-unknown'], crate);
+  step('cargo', ['build', '--quiet', '--release', '--target', 'wasm32-unknown-unknown'], crate);
   const own = path.join(root, '.tools/bin/wasm-bindgen');
   const wasm = path.join(target, 'wasm32-unknown-unknown/release/verifier.wasm');
   step(existsSync(own) ? own : 'wasm-bindgen', ['--target', 'web', '--no-typescript', '--out-dir', out, wasm], root);
