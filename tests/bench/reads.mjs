@@ -12,8 +12,8 @@ import { controlOf, startSandbox } from '../sandbox/sandbox.mjs';
 import { management, managementToken, mgpassToken, pause, until } from '../sandbox/client.mjs';
 import { median, table } from './statistics.mjs';
 
-const FULL = { rounds: 10, reads: 30, pause_ms: 15 };
-const QUICK = { rounds: 2, reads: 5, pause_ms: 15 };
+const FULL = { rounds: 6, reads: 12, pause_ms: 150 };
+const QUICK = { rounds: 2, reads: 5, pause_ms: 150 };
 const USERS = 50;
 
 export async function run({ quick, scratch, print }) {

@@ -283,15 +283,25 @@ async function lying(ask, liars) {
   // mgPass's API may answer from its cache for a second.
   await pause(1_500);
   const guardAt = stopped().then(({ answer }) => ({ guard: answer, tookMs: Date.now() - startedAt }));
-  const queue = [...liars];
-  await Promise.all(Array.from({ length: 4 }, async () => {
-    for (let id = queue.pop(); id !== undefined; id = queue.pop()) await ask('GET', `/users/${id}`);
-  }));
+  const readAll = async (list) => {
+    const queue = [...list];
+    await Promise.all(Array.from({ length: 4 }, async () => {
+      for (let id = queue.pop(); id !== undefined; id = queue.pop()) await ask('GET', `/users/${id}`);
+    }));
+  };
+  await readAll(liars);
   const { guard, tookMs } = await guardAt;
   assert.equal(guard.reason, 'mismatches');
-  const found = () => findings(`SELECT DISTINCT subject FROM read_findings WHERE path = 'name' AND class = 'value' ORDER BY subject`);
+  // Of class `value`, or `type` where Logto has no name.
+  const found = () => findings(`SELECT DISTINCT subject FROM read_findings WHERE path = 'name' ORDER BY subject`);
   const injected = [...liars].sort();
-  await until('every lie found', async () => (await found()).length >= injected.length, { withinMs: 20_000, everyMs: 500 }).catch(() => {});
+  // A comparison that a slow look-up cut off is made up for by the next read.
+  for (let pass = 0; pass < 5; pass += 1) {
+    await pause(2_000);
+    const seen = new Set((await found()).map(({ subject }) => subject));
+    if (seen.size >= injected.length) break;
+    await readAll(injected.filter((id) => !seen.has(id)));
+  }
   const seen = (await found()).map(({ subject }) => subject);
   const rows = await findings('SELECT control_hash, candidate_hash FROM read_findings');
   assert.ok(rows.every((row) => /^[0-9a-f]{32}$/.test(row.control_hash) && row.control_hash !== row.candidate_hash));
