@@ -179,6 +179,17 @@ async fn finish<P: Platform>(
     let mut disposition = Disposition::Ack;
     for (lease, change) in group.iter().zip(changes) {
         let outcome = change.outcome.name();
+        if change.owes_effect() {
+            // Under the lease: the next reconcile would find it owed and call again.
+            pay_effect(
+                platform,
+                context,
+                &lease.subject,
+                Effect::RevokeAll,
+                lease.ticket,
+            )
+            .await;
+        }
         if platform
             .batch(Store::Proxy, lease.done(outcome))
             .await
@@ -194,16 +205,6 @@ async fn finish<P: Platform>(
             n_intents: lease.covered.len(),
             duration_ms: platform.now_ms() - began_ms,
         });
-        if change.owes_effect() {
-            pay_effect(
-                platform,
-                context,
-                &lease.subject,
-                Effect::RevokeAll,
-                lease.ticket,
-            )
-            .await;
-        }
     }
     disposition
 }

@@ -84,6 +84,9 @@ impl Request<'_> {
         };
         let mut executed = self.forwarded(self.forward(exchange).await, plan);
         executed.mirror = mirror;
+        if self.classified.operation == Operation::UsersDelete && executed.status == 204 {
+            witness(platform, context, &intent).await;
+        }
         // Without an answer the intent stays open: Logto may have done it all the same.
         executed.afterwards = match (&executed.reply, mirror) {
             (_, MirrorOutcome::Gap) => Some(Afterwards::Gap {
@@ -227,6 +230,33 @@ async fn name_in_outbox<P: Platform>(platform: &P, context: &Context<'_>, intent
         platform.emit(&Event::OutboxDelayed {
             step: "learn",
             code: failure.code(),
+        });
+    }
+}
+
+/// A deletion needs its 204 on record, or the user waits for an operator: so it is
+/// settled before it is answered, within the outbox's deadline. Settling is
+/// repeated behind the answer; twice is harmless.
+async fn witness<P: Platform>(platform: &P, context: &Context<'_>, intent: &Intent) {
+    let settled = pin!(platform.batch(Store::Proxy, intent.settle(204)));
+    let deadline = pin!(platform.sleep(context.settings.outbox_deadline_ms));
+    let code = match select(settled, deadline).await {
+        Either::Left((Ok(_), _)) => return,
+        Either::Left((Err(failure), _)) => failure.code(),
+        Either::Right(_) => "outbox_slow",
+    };
+    platform.emit(&Event::OutboxDelayed {
+        step: "witness",
+        code,
+    });
+    let message = Message::Settle {
+        intent: intent.into(),
+        status: 204,
+    };
+    if platform.send(&message, 0).await.is_err() {
+        platform.emit(&Event::OutboxDelayed {
+            step: "witness_queue",
+            code: "queue",
         });
     }
 }

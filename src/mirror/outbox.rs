@@ -115,7 +115,7 @@ const STANDING: &str = concat!(
     "coalesce((SELECT failures FROM subjects WHERE subject = ?1), 0) AS failures"
 );
 const COVERED: &str =
-    "SELECT operation, status, settled FROM intents WHERE subject = ?1 AND discharged_at IS NULL";
+    "SELECT operation, status, settled, opened_at, expires_at, passes FROM intents WHERE subject = ?1 AND discharged_at IS NULL";
 const DISCHARGE_SETTLED: &str = concat!(
     "UPDATE intents SET discharged_at = ",
     now!(),
@@ -361,6 +361,9 @@ pub struct Lease {
 pub struct Covered {
     pub operation: String,
     pub status: Option<i64>,
+    pub settled: Option<i64>,
+    /// Not settled in time, and its turn for a look has come.
+    pub is_suspect: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -410,9 +413,16 @@ pub fn parse_lease(subject: &UserId, holder: &str, results: &[Vec<Row>]) -> Opti
         covered: covered
             .iter()
             .map(|row| {
+                let settled = integer(row, "settled");
+                let is_first_look = integer(row, "passes")? == 0;
+                let is_second_look = integer(row, "opened_at")? + LATE_COMMIT_MS <= now_ms;
                 Some(Covered {
                     operation: text(row, "operation")?,
                     status: integer(row, "status"),
+                    settled,
+                    is_suspect: settled.is_none()
+                        && integer(row, "expires_at")? <= now_ms
+                        && (is_first_look || is_second_look),
                 })
             })
             .collect::<Option<_>>()?,

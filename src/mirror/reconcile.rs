@@ -176,6 +176,7 @@ fn decide_present(inputs: &Inputs<'_>, logto: &LogtoUser, json: &str) -> Decisio
         digest: digest(json),
         residue: Some(Residue::of(logto)),
         obstacles: obstacle_codes(&obstacles),
+        seen: seen(target),
     };
     Decision::Apply(Box::new(Change {
         owes_effect,
@@ -321,6 +322,7 @@ fn decide_gone(inputs: &Inputs<'_>) -> Decision {
         digest: digest.to_owned(),
         residue: None,
         obstacles: "[]".to_owned(),
+        seen: seen(target),
     };
     let live = match (&target.user, &target.mirror) {
         // A row without a mirror row is mgPass's own user: a finding, never a repair.
@@ -384,6 +386,10 @@ fn change(
         expected,
         owes_effect: false,
     }
+}
+
+fn seen(target: &TargetState) -> i64 {
+    target.mirror.as_ref().map_or(0, |mirror| mirror.ticket)
 }
 
 /// Of Logto's answer as it stands.

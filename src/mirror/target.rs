@@ -35,13 +35,16 @@ const SELECT_HOLDERS: &str = "SELECT u.id AS id, EXISTS (SELECT 1 FROM logto_mir
 pub const SELECT_OWED: &str =
     "SELECT user_id, effect, ticket FROM logto_mirror_effects ORDER BY owed_at LIMIT ?1";
 
-/// Raises the ticket, if ours is newer; the guard of all that follows.
+/// Raises the ticket, if ours is newer and nobody raised it since the decision was
+/// made; the guard of all that follows. Without the second condition an older
+/// reconcile could land between our read and our batch, and what it wrote would
+/// stand wherever we saw nothing to change.
 const RAISE: &str = "INSERT INTO logto_mirror (user_id, ticket, epoch, tombstone, digest, residue, obstacles, applied_at) \
      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, CAST(unixepoch('subsec') * 1000 AS INTEGER)) \
      ON CONFLICT (user_id) DO UPDATE SET ticket = excluded.ticket, epoch = excluded.epoch, tombstone = excluded.tombstone, \
      digest = excluded.digest, residue = excluded.residue, obstacles = excluded.obstacles, \
      applied_at = CASE WHEN logto_mirror.tombstone = 1 AND excluded.tombstone = 1 THEN logto_mirror.applied_at ELSE excluded.applied_at END \
-     WHERE excluded.ticket > logto_mirror.ticket";
+     WHERE excluded.ticket > logto_mirror.ticket AND logto_mirror.ticket = ?8";
 const RELEASE: &str = "UPDATE users SET email = NULL, phone = NULL WHERE id = ?1 \
      AND EXISTS (SELECT 1 FROM logto_mirror WHERE user_id = ?1 AND ticket = ?2)";
 const PUT_USER: &str = "INSERT INTO users (id, email, email_verified, phone, phone_verified, name, avatar, metadata, is_suspended, \
@@ -298,6 +301,8 @@ pub struct Raise {
     pub residue: Option<String>,
     /// Codes of what could not be carried, as a JSON array.
     pub obstacles: String,
+    /// The ticket in force when the decision was made; 0 without a mirror row.
+    pub seen: i64,
 }
 
 impl<'a> Writer<'a> {
@@ -314,6 +319,7 @@ impl<'a> Writer<'a> {
                 raise.digest.into(),
                 raise.residue.into(),
                 raise.obstacles.into(),
+                raise.seen.into(),
             ],
         )
     }
@@ -390,6 +396,11 @@ impl<'a> Writer<'a> {
         values.extend(more);
         Statement::new(sql, values)
     }
+}
+
+/// What is owed to one user.
+pub fn owed(user: &UserId) -> Statement {
+    Statement::new(SELECT_EFFECTS, vec![user.as_str().into()])
 }
 
 /// Removes an effect that was carried out, unless it was owed anew meanwhile.

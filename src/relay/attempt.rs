@@ -108,7 +108,10 @@ async fn decide_all<P: Platform>(
             epoch: lease.epoch,
             logto: state,
             target: &target,
-            witnesses: witnesses(lease),
+            witnesses: witnesses(
+                lease,
+                target.mirror.as_ref().map_or(0, |mirror| mirror.ticket),
+            ),
             mapping: &context.settings.mapping,
             deletions_per_hour: context.settings.deletions_per_hour,
             companions: &companions,
@@ -129,18 +132,21 @@ fn wanted(context: &Context<'_>, state: &LogtoState) -> Option<MgpassUser> {
     }
 }
 
-fn witnesses(lease: &Lease) -> Witnesses {
-    let covers = |operation: &str, statuses: &dyn Fn(Option<i64>) -> bool| {
+/// `seen`: the ticket in force at mgPass. What was settled before it was covered by
+/// it; its effect is owed already, and is not owed twice because a discharge failed.
+fn witnesses(lease: &Lease, seen: i64) -> Witnesses {
+    let of = |operation: &'static str| {
         lease
             .covered
             .iter()
-            .any(|intent| intent.operation == operation && statuses(intent.status))
+            .filter(move |intent| intent.operation == operation)
     };
     Witnesses {
-        deletion: covers("users.delete", &|status| status == Some(204)),
-        // An unsettled one may have been carried out.
-        suspension: covers("users.suspension", &|status| {
-            status.is_none_or(|status| status < 300)
+        deletion: of("users.delete").any(|intent| intent.status == Some(204)),
+        suspension: of("users.suspension").any(|intent| match (intent.settled, intent.status) {
+            (Some(settled), Some(status)) => settled > seen && (status < 300 || status >= 500),
+            // Without an answer it may have been carried out.
+            _ => intent.is_suspect,
         }),
     }
 }

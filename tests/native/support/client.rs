@@ -16,7 +16,7 @@ use dual_write_proxy::snapshot::{self, Refresh};
 use futures_util::future::{Either, select};
 
 use super::executor::Handle;
-use super::faults::Port;
+use super::faults::{Glitch, Port};
 use super::logto::{LogtoAnswer, LogtoRequest};
 use super::world::{Node, World};
 
@@ -46,6 +46,16 @@ impl Request {
             headers: Vec::new(),
             body: Body::None,
         }
+    }
+
+    pub fn method(&self) -> &'static str {
+        self.method
+    }
+
+    /// Without the query.
+    pub fn path(&self) -> &str {
+        let rest = self.url.splitn(4, '/').nth(3).map_or(0, |rest| self.url.len() - rest.len() - 1);
+        self.url[rest..].split('?').next().unwrap_or_default()
     }
 
     pub fn url(mut self, url: &str) -> Self {
@@ -274,7 +284,20 @@ impl Exchange for FakeExchange {
             Port::Forward,
             &what,
             Err(CallFailure::Unreachable),
-            move |world| Ok(world.logto.handle(&request, world.now_ms())),
+            {
+                let line = what.clone();
+                move |world: &World| {
+                    let answer = || world.logto.handle(&request, world.now_ms());
+                    Ok(match world.glitch(Port::Forward, &line) {
+                        None | Some(Glitch::NotFound) => answer(),
+                        Some(Glitch::Refuse(status)) => LogtoAnswer::glitch(status),
+                        Some(Glitch::CommitThenFail(status)) => {
+                            answer();
+                            LogtoAnswer::glitch(status)
+                        }
+                    })
+                }
+            },
         ));
         let answer = match forward.deadline_ms {
             None => answered.await?,
