@@ -4,6 +4,7 @@
 use crate::backend::logto::{self, InteractionHeaders};
 use crate::classify::Operation;
 use crate::context::Context;
+use crate::isolate::Isolate;
 use crate::mirror::mapping::LogtoUser;
 use crate::mirror::outbox::{self, Intent};
 use crate::observe::Event;
@@ -38,33 +39,53 @@ pub enum Afterwards<C> {
     },
 }
 
+/// Without a context (settings with faults) only gaps are told.
 pub async fn carry_out<P: Platform, C: AnswerCopy>(
     platform: &P,
-    context: &Context<'_>,
+    isolate: &Isolate,
+    context: Option<&Context<'_>>,
     afterwards: Afterwards<C>,
 ) {
-    if context.isolate.gap_is_pending.get() && raise_epoch(platform).await {
-        context.isolate.gap_is_pending.set(false);
+    if isolate.gap_is_pending.get() && raise_epoch(platform).await {
+        isolate.gap_is_pending.set(false);
     }
-    match afterwards {
-        Afterwards::Settle {
-            intent,
-            status,
-            copy,
-            ask,
-        } => settle(platform, context, intent, status, copy, ask).await,
-        Afterwards::Refused { intent } => delayed(platform, "refused", intent.refused()).await,
-        Afterwards::Gap { operation, code } => {
-            platform.emit(&Event::OutboxGap {
-                operation: operation.name(),
-                code,
-            });
-            if !raise_epoch(platform).await {
-                // Told at the next chance that this isolate gets; else the walk finds it.
-                context.isolate.gap_is_pending.set(true);
-            }
+    match (afterwards, context) {
+        (Afterwards::Gap { operation, code }, _) => {
+            note_gap(platform, isolate, operation, code).await;
         }
-        Afterwards::Link { from, to } => delayed(platform, "link", outbox::link(&from, &to)).await,
+        (_, None) => {}
+        (
+            Afterwards::Settle {
+                intent,
+                status,
+                copy,
+                ask,
+            },
+            Some(context),
+        ) => settle(platform, context, intent, status, copy, ask).await,
+        (Afterwards::Refused { intent }, Some(_)) => {
+            delayed(platform, "refused", intent.refused()).await;
+        }
+        (Afterwards::Link { from, to }, Some(_)) => {
+            delayed(platform, "link", outbox::link(&from, &to)).await;
+        }
+    }
+}
+
+/// An acknowledged write that nothing recorded. Needs no setting but the database.
+async fn note_gap<P: Platform>(
+    platform: &P,
+    isolate: &Isolate,
+    operation: Operation,
+    code: &'static str,
+) {
+    platform.emit(&Event::OutboxGap {
+        operation: operation.name(),
+        code,
+    });
+    if !raise_epoch(platform).await {
+        // Told at the next chance that this isolate gets; else the walk finds it.
+        isolate.gap_is_pending.set(true);
     }
 }
 

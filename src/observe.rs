@@ -171,6 +171,10 @@ impl Event<'_> {
             Self::KeysRefreshed { .. } => ("keys.refreshed", Level::Info),
             Self::KeysUnreachable { .. } => ("keys.unreachable", Level::Warn),
             Self::OutboxQueued { .. } => ("outbox.queued", Level::Warn),
+            // Meant so by the operator, and harmless: nobody reads from mgPass meanwhile.
+            Self::OutboxGap {
+                code: "stage_off", ..
+            } => ("outbox.gap", Level::Info),
             Self::OutboxGap { .. } => ("outbox.gap", Level::Error),
             Self::OutboxDelayed { .. } => ("outbox.delayed", Level::Warn),
             Self::MirrorReconciled { .. } => ("mirror.reconciled", Level::Info),
@@ -194,20 +198,15 @@ impl Event<'_> {
 
     /// One JSON object: `event`, `level`, then the event's own fields.
     pub fn to_line(&self) -> String {
-        #[derive(Serialize)]
-        struct Line<'a, 'b> {
-            event: &'static str,
-            level: &'static str,
-            #[serde(flatten)]
-            fields: &'a Event<'b>,
-        }
         let (event, level) = self.describe();
-        let line = Line {
-            event,
-            level: level.name(),
-            fields: self,
-        };
-        serde_json::to_string(&line).unwrap_or_else(|_| format!("{{\"event\":\"{event}\"}}"))
+        // Members are joined as text: flattening would buffer every field first.
+        let fields = serde_json::to_string(self).unwrap_or_default();
+        let fields = fields.strip_prefix('{').unwrap_or("}");
+        let separator = if fields == "}" { "" } else { "," };
+        format!(
+            r#"{{"event":"{event}","level":"{}"{separator}{fields}"#,
+            level.name()
+        )
     }
 }
 

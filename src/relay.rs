@@ -120,7 +120,8 @@ pub async fn handle<P: Platform>(
         Message::Settle { intent, status } => (Intent::from(intent).settle(status), true),
     };
     match platform.batch(Store::Proxy, statements).await {
-        Err(_) => Disposition::Retry { delay_s: 5 },
+        // The database is down; the record waits for it, here and then as a dead letter.
+        Err(_) => Disposition::Retry { delay_s: 30 },
         Ok(results) => {
             match outbox::parse_subject(&results).filter(|_| wakes && stage != Stage::Off) {
                 Some(subject) => reconcile(platform, context, &subject).await,

@@ -1,5 +1,5 @@
-//! The inbound request as the core sees it: method, target, the few headers it
-//! reads, and the header hygiene of section "transparent" in ARCHITECTURE.md.
+//! The inbound request as the core sees it: method, target, and what it reads of
+//! `Authorization` and the cookies.
 //!
 //! Decides nothing about routes. Never touches a body.
 
@@ -116,12 +116,6 @@ impl<T> fmt::Debug for Secret<T> {
     }
 }
 
-/// Request headers the client may not set: the proxy states these facts itself,
-/// or they belong to the proxy. `x-forwarded-*` and `x-proxy-*` go as families.
-pub fn is_dropped_header(name: &str) -> bool {
-    name == "forwarded" || name.starts_with("x-forwarded-") || name.starts_with("x-proxy-")
-}
-
 /// The bearer token of an `Authorization` header (RFC 6750 2.1).
 pub fn bearer(authorization: &str) -> Option<&str> {
     let (scheme, token) = authorization.split_once(' ')?;
@@ -225,18 +219,5 @@ mod tests {
         assert_eq!(bearer("bearer  abc "), Some("abc"));
         assert_eq!(bearer("Basic abc"), None);
         assert_eq!(bearer("Bearer "), None);
-    }
-
-    #[test]
-    fn forwarding_headers_of_the_client_are_dropped() {
-        for name in [
-            "forwarded",
-            "x-forwarded-for",
-            "x-forwarded-host",
-            "x-proxy-secret",
-        ] {
-            assert!(is_dropped_header(name), "{name}");
-        }
-        assert!(!is_dropped_header("x-forward"));
     }
 }

@@ -368,7 +368,7 @@ mod tests {
         let e2 = parse_user(r#"{"id":"u1","email":null,"name":"A","phone":null,"avatar":"x","metadata":{"a":1},"is_suspended":false,"created_at":1788249600,"updated_at":1788249600}"#).unwrap();
         assert_eq!(e3, e2);
         assert!(parse_user(r#"{"id":"u1"}"#).is_none());
-        assert!(parse_user(&r#"{"id":"u1","is_suspended":false,"created_at":"soon"}"#).is_none());
+        assert!(parse_user(r#"{"id":"u1","is_suspended":false,"created_at":"soon"}"#).is_none());
     }
 
     #[test]

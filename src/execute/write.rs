@@ -29,6 +29,22 @@ const MAX_HELD_BYTES: usize = 2 * 1024 * 1024;
 const OUTBOX_REST_MS: i64 = 2_000;
 
 impl Request<'_> {
+    /// To Logto; the epoch rises behind the answer.
+    pub(super) async fn unrecorded<P: Platform, E: Exchange>(
+        &self,
+        platform: &P,
+        exchange: &mut E,
+        code: &'static str,
+    ) -> Executed<E::Copy> {
+        let mut executed = self.pass(platform, exchange, Reason::StageOff).await;
+        executed.mirror = MirrorOutcome::Gap;
+        executed.afterwards = Some(Afterwards::Gap {
+            operation: self.classified.operation,
+            code,
+        });
+        executed
+    }
+
     pub(super) async fn write<P: Platform, E: Exchange>(
         &self,
         platform: &P,
@@ -37,13 +53,7 @@ impl Request<'_> {
         source: SubjectSource,
     ) -> Executed<E::Copy> {
         if self.around.flags.stage == Stage::Off {
-            let mut executed = self.pass(platform, exchange, Reason::StageOff).await;
-            executed.mirror = MirrorOutcome::Gap;
-            executed.afterwards = Some(Afterwards::Gap {
-                operation: self.classified.operation,
-                code: "stage_off",
-            });
-            return executed;
+            return self.unrecorded(platform, exchange, "stage_off").await;
         }
         let named = match self.name_subject(platform, context, exchange, source).await {
             Named::CannotWrite => return self.pass(platform, exchange, Reason::NotARead).await,

@@ -1,7 +1,7 @@
 //! One attempt at one subject: read both sides, decide, apply one batch, read back.
 
 use super::take_lease;
-use crate::backend::{Backend, BackendFailure, logto, mgpass};
+use crate::backend::{BackendFailure, logto, mgpass};
 use crate::context::Context;
 use crate::mirror::mapping::{MgpassUser, map};
 use crate::mirror::members::same_json;
@@ -21,7 +21,7 @@ const MAX_GROUP: usize = 6;
 /// Why an attempt did not end in an applied batch.
 pub(super) enum Stopped {
     Backend(BackendFailure),
-    Database(Backend, DatabaseFailure),
+    Database(Store, DatabaseFailure),
     /// Which of the group, and why.
     Parked(usize, Park),
     /// A newer reconcile got there first; it covers what this one covered.
@@ -64,7 +64,7 @@ pub(super) async fn attempt<P: Platform>(
                     match take_lease(platform, &holder).await {
                         Ok(LeaseAnswer::Held(lease)) => group.push(lease),
                         Ok(_) => return Err(Stopped::HolderBusy),
-                        Err(failure) => return Err(Stopped::Database(Backend::Logto, failure)),
+                        Err(failure) => return Err(Stopped::Database(Store::Proxy, failure)),
                     }
                 }
             }
@@ -93,9 +93,9 @@ async fn decide_all<P: Platform>(
         let results = platform
             .batch(Store::Mgpass, target::read(&lease.subject, wanted.as_ref()))
             .await
-            .map_err(|failure| Stopped::Database(Backend::Mgpass, failure))?;
+            .map_err(|failure| Stopped::Database(Store::Mgpass, failure))?;
         let target = target::parse_read(&results)
-            .ok_or(Stopped::Database(Backend::Mgpass, DatabaseFailure::Refused))?;
+            .ok_or(Stopped::Database(Store::Mgpass, DatabaseFailure::Refused))?;
         if let Some(mirror) = &target.mirror
             && mirror.ticket >= lease.ticket
         {
@@ -158,7 +158,7 @@ async fn check_schema<P: Platform>(platform: &P, context: &Context<'_>) -> Resul
     let results = platform
         .batch(Store::Mgpass, preflight::read())
         .await
-        .map_err(|failure| Stopped::Database(Backend::Mgpass, failure))?;
+        .map_err(|failure| Stopped::Database(Store::Mgpass, failure))?;
     let differences = preflight::differences(&results);
     for difference in &differences {
         platform.emit(&Event::SchemaRefused {
@@ -183,7 +183,7 @@ async fn apply<P: Platform>(
     let results = platform
         .batch(Store::Mgpass, batch)
         .await
-        .map_err(|failure| Stopped::Database(Backend::Mgpass, failure))?;
+        .map_err(|failure| Stopped::Database(Store::Mgpass, failure))?;
     let confirmations = results.len().saturating_sub(group.len());
     for (lease, rows) in group.iter().zip(results.iter().skip(confirmations)) {
         let in_force = rows
@@ -193,7 +193,7 @@ async fn apply<P: Platform>(
         match in_force {
             Some(ticket) if ticket == lease.ticket => {}
             Some(ticket) => return Err(Stopped::Superseded(ticket)),
-            None => return Err(Stopped::Database(Backend::Mgpass, DatabaseFailure::Refused)),
+            None => return Err(Stopped::Database(Store::Mgpass, DatabaseFailure::Refused)),
         }
     }
     Ok(())

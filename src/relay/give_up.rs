@@ -2,7 +2,7 @@
 
 use super::attempt::Stopped;
 use super::{Disposition, seconds};
-use crate::backend::{Backend, BackendFailure};
+use crate::backend::BackendFailure;
 use crate::context::Context;
 use crate::mirror::backoff;
 use crate::mirror::outbox::{self, Lease};
@@ -73,7 +73,7 @@ pub(super) async fn give_up<P: Platform>(
                     platform,
                     &mut statements,
                     first,
-                    backend,
+                    backend.name(),
                     failure.code(),
                     wait_ms,
                 );
@@ -81,13 +81,16 @@ pub(super) async fn give_up<P: Platform>(
             }
             None => Some(failure.code()),
         },
-        Stopped::Database(backend, DatabaseFailure::Unavailable) => {
+        Stopped::Database(store, DatabaseFailure::Unavailable) => {
             wait_ms = backoff::PAUSE_MS;
             pause(
                 platform,
                 &mut statements,
                 first,
-                backend,
+                match store {
+                    Store::Proxy => "outbox",
+                    Store::Mgpass => "mgpass",
+                },
                 "database_unavailable",
                 wait_ms,
             );
@@ -139,14 +142,14 @@ fn pause<P: Platform>(
     platform: &P,
     statements: &mut Vec<Statement>,
     lease: &Lease,
-    backend: Backend,
+    what: &'static str,
     code: &'static str,
     pause_ms: i64,
 ) {
     statements.extend(lease.untried());
     statements.push(outbox::pause(pause_ms));
     platform.emit(&Event::MirrorPaused {
-        backend: backend.name(),
+        backend: what,
         code,
         pause_ms,
     });

@@ -6,17 +6,17 @@ use std::time::Duration;
 
 use futures_util::future::{Either, select};
 use js_sys::{ArrayBuffer, Uint8Array};
+use wasm_bindgen::prelude::wasm_bindgen;
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
 use web_sys::{
-    AbortController, Headers, ReadableStreamDefaultReader, Request, RequestInit, RequestRedirect,
-    Response,
+    AbortController, Headers, ReadableStreamDefaultReader, Request, RequestInit, Response,
 };
 
 use crate::ports::{AnswerCopy, BodyFailure, CallFailure, Exchange, Forward};
-use crate::request::{Method, is_dropped_header};
+use crate::request::Method;
 
-use super::platform::{header_names, read_text};
+use super::platform::read_text;
 
 pub(super) struct WorkerExchange {
     request: Request,
@@ -45,37 +45,20 @@ impl WorkerExchange {
 
     /// The client's request with Logto's URL, its own bytes and our headers.
     fn outbound(&self, forward: &Forward<'_>) -> Result<Request, JsValue> {
-        let outbound = match &self.held {
-            None => Request::new_with_str_and_init(
-                &forward.url,
-                self.request.unchecked_ref::<RequestInit>(),
-            )?,
-            Some(body) => {
-                let init = RequestInit::new();
-                init.set_method(&self.method);
-                init.set_headers(&self.request.headers());
-                init.set_redirect(RequestRedirect::Manual);
-                init.set_body(body);
-                Request::new_with_str_and_init(&forward.url, &init)?
-            }
-        };
-        let headers = outbound.headers();
-        for name in header_names(&headers)
-            .split(',')
-            .filter(|name| is_dropped_header(name))
-        {
-            headers.delete(name)?;
-        }
-        headers.set("x-forwarded-host", forward.host)?;
-        headers.set("x-forwarded-proto", forward.scheme)?;
-        if let Some(address) = headers.get("cf-connecting-ip")? {
-            headers.set("x-forwarded-for", &address)?;
-        }
-        if let Some(secret) = forward.origin_secret {
-            headers.set("x-proxy-secret", &secret.0)?;
-        }
-        Ok(outbound)
+        let secret = forward.origin_secret.map_or("", |secret| &secret.0);
+        let facts = [&forward.url, forward.host, forward.scheme, secret].join("\n");
+        outbound(&self.request, &facts, self.held.as_ref())
     }
+}
+
+#[wasm_bindgen(module = "/src/shell/outbound.js")]
+extern "C" {
+    #[wasm_bindgen(catch)]
+    fn outbound(
+        request: &Request,
+        facts: &str,
+        held: Option<&Uint8Array>,
+    ) -> Result<Request, JsValue>;
 }
 
 impl Exchange for WorkerExchange {

@@ -91,9 +91,9 @@ async fn run(
     if let Some(afterwards) = executed.afterwards.take() {
         let deployment = Rc::clone(&deployment);
         worker_context.wait_until(async move {
-            if let Some(context) = deployment.context() {
-                afterwards::carry_out(&platform, &context, afterwards).await;
-            }
+            let context = deployment.context();
+            afterwards::carry_out(&platform, &deployment.isolate, context.as_ref(), afterwards)
+                .await;
         });
     }
     match executed.reply {

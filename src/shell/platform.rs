@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use js_sys::{Array, Uint8Array};
+use js_sys::Uint8Array;
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
 use web_sys::{
@@ -181,9 +181,4 @@ pub(super) async fn read_text(response: &Response, max_bytes: usize) -> Option<S
         }
         bytes.extend_from_slice(&chunk.to_vec());
     }
-}
-
-/// Names of all headers in one crossing into JavaScript.
-pub(super) fn header_names(headers: &Headers) -> String {
-    Array::from(&headers.keys()).join(",").into()
 }

@@ -37,6 +37,8 @@ describe('settings with faults', () => {
     assert.equal((await raw(proxy.port, { method: 'DELETE', path: '/api/users/u1', headers: { authorization: 'Bearer x' } })).status, 200);
     await until('the events', () => proxy.events('settings.refused').length === 2);
     assert.deepEqual(proxy.events('settings.refused').map(({ setting }) => setting), ['MGPASS_ORIGIN', 'DELETIONS_PER_HOUR']);
+    const db = await proxy.workers.database('proxy-local');
+    await until('the raised epoch', async () => (await db.prepare("SELECT value FROM counters WHERE name = 'epoch'").first('value')) === 2);
     await proxy.close();
     await origin.close();
   });

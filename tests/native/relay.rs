@@ -755,6 +755,11 @@ fn a_backend_that_is_down_pauses_the_relay_and_uses_up_nobodys_attempts() {
             "{port:?}"
         );
         assert_eq!(world.events("mirror.paused")[0]["backend"], backend);
+        let paused_until = world.counter("paused_until");
+        assert!(
+            paused_until > world.now_ms() - 10_000,
+            "{port:?}: everybody waits"
+        );
         let n_tries = world.faults.count(port, part);
         world.faults.clear();
         world.deliver_for(10_000);
@@ -1101,6 +1106,8 @@ fn without_authority_the_relay_writes_nothing() {
         world.sweep();
         world.deliver();
         assert_eq!(everything(&world), before, "{holder}");
+        let leased = "SELECT count(*) FROM subjects WHERE lease_until > 0";
+        assert_eq!(world.value(Store::Proxy, leased), 0, "{holder}");
         assert_eq!(world.n_open(), 1);
         world
             .databases

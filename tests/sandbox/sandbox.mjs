@@ -70,7 +70,9 @@ export async function startSandbox({ persistTo, ports, vars = {}, alg, onLog, ti
     ],
   });
   await migrateMgpass(workers);
-  await applyMigrations({ sandbox: workers, databaseId: 'mgpass-local', directory: path.join(root, 'schema/mirror') });
+  await applyMigrations({
+    sandbox: workers, databaseId: 'mgpass-local', directory: path.join(root, 'schema/mirror'), table: 'logto_mirror_migrations',
+  });
   await applyMigrations({ sandbox: workers, databaseId: 'proxy-local', directory: path.join(root, 'schema/proxy') });
   const standin = workers.workers['mgpass-standin'];
   const mgpass = await startMgpassFront({

@@ -88,19 +88,19 @@ export async function startWorkers({ workers, persistTo, logLevel = 'error', onL
 // D1, and keeps the same book as `wrangler d1 migrations apply`, so that both
 // may be used on one database in turn. Give `sandbox` and `databaseId`, or `db`
 // (any D1 binding). Returns the names that were new.
-export async function applyMigrations({ sandbox, databaseId, db, directory }) {
+export async function applyMigrations({ sandbox, databaseId, db, directory, table = 'd1_migrations' }) {
   const database = db ?? (await sandbox.database(databaseId));
-  // Word for word wrangler's table.
+  // Word for word wrangler's table; `table` is the config's `migrations_table`.
   await database
     .prepare(
-      `CREATE TABLE IF NOT EXISTS "d1_migrations"(
+      `CREATE TABLE IF NOT EXISTS "${table}"(
 		id         INTEGER PRIMARY KEY AUTOINCREMENT,
 		name       TEXT UNIQUE,
 		applied_at TIMESTAMP DEFAULT CURRENT_TIMESTAMP NOT NULL
 )`,
     )
     .run();
-  const { results } = await database.prepare('SELECT name FROM d1_migrations').all();
+  const { results } = await database.prepare(`SELECT name FROM ${table}`).all();
   const applied = new Set(results.map(({ name }) => name));
   const fresh = readdirSync(directory)
     .filter((name) => name.endsWith('.sql') && !applied.has(name))
@@ -110,7 +110,7 @@ export async function applyMigrations({ sandbox, databaseId, db, directory }) {
     // One batch is one transaction: a migration is applied and noted, or neither.
     await database.batch([
       ...wrangler.unstable_splitSqlQuery(sql).map((statement) => database.prepare(statement)),
-      database.prepare('INSERT INTO d1_migrations (name) VALUES (?)').bind(name),
+      database.prepare(`INSERT INTO ${table} (name) VALUES (?)`).bind(name),
     ]);
   }
   return fresh;

@@ -174,7 +174,13 @@ async fn serve(node: Node, request: Request) -> Answered {
         let node = node.clone();
         let executor = Rc::clone(&node.world.executor);
         executor.spawn(async move {
-            afterwards::carry_out(&node, &node.context(), following).await;
+            let context = node
+                .world
+                .settings
+                .migration
+                .is_some()
+                .then(|| node.context());
+            afterwards::carry_out(&node, &node.isolate, context.as_ref(), following).await;
         });
     }
     let at_ms = node.now_ms();

@@ -312,8 +312,7 @@ fn the_same_seed_gives_the_same_order_and_another_seed_another() {
             executor.spawn(async move { order.borrow_mut().push(number) });
         }
         executor.run(i64::MAX, || false);
-        let order = order.borrow().clone();
-        order
+        order.take()
     };
     assert_eq!(order_of(1), order_of(1));
     assert_ne!(order_of(1), order_of(2));

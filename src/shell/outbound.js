@@ -1,0 +1,24 @@
+// The client's request as it goes on to Logto, in one crossing from wasm: a crossing
+// for each header would cost more than all the rest of the proxy.
+//
+// `facts`: URL, public host, scheme, shared secret (may be empty), a line each.
+// `held`: the body, where it was read whole; else the client's stream goes on.
+//
+// What the client says of forwarding is dropped and stated anew; `x-proxy-*` is ours.
+export function outbound(request, facts, held) {
+  const [url, host, scheme, secret] = facts.split('\n');
+  const outbound = held === undefined
+    ? new Request(url, request)
+    : new Request(url, { method: request.method, headers: request.headers, redirect: 'manual', body: held });
+  const { headers } = outbound;
+  const isDropped = (name) => name === 'forwarded' || name.startsWith('x-forwarded-') || name.startsWith('x-proxy-');
+  let dropped;
+  for (const name of headers.keys()) if (isDropped(name)) (dropped ??= []).push(name);
+  if (dropped !== undefined) for (const name of dropped) headers.delete(name);
+  headers.set('x-forwarded-host', host);
+  headers.set('x-forwarded-proto', scheme);
+  const address = headers.get('cf-connecting-ip');
+  if (address !== null) headers.set('x-forwarded-for', address);
+  if (secret !== '') headers.set('x-proxy-secret', secret);
+  return outbound;
+}
