@@ -17,6 +17,8 @@ pub struct Settings {
     /// Keys the hash by which events name a subject; without it they name none.
     pub subject_key: Option<Secret<String>>,
     pub admin_token: Option<Secret<String>>,
+    /// Logto's signing key of the webhook; without it there is no receiver.
+    pub webhook_secret: Option<Secret<String>>,
     /// How long Logto may take to begin an answer to a request that a rule claims.
     pub logto_deadline_ms: u32,
 }
@@ -72,6 +74,7 @@ impl Settings {
         let origin_secret = reader.optional("ORIGIN_SECRET").map(Secret);
         let subject_key = reader.optional("SUBJECT_KEY").map(Secret);
         let admin_token = reader.optional("ADMIN_TOKEN").map(Secret);
+        let webhook_secret = reader.optional("LOGTO_WEBHOOK_SECRET").map(Secret);
         let logto_deadline_ms = reader.number("LOGTO_DEADLINE_MS", 125_000);
         Self {
             logto_origin,
@@ -80,6 +83,7 @@ impl Settings {
             faults: reader.faults,
             subject_key,
             admin_token,
+            webhook_secret,
             logto_deadline_ms,
         }
     }

@@ -13,7 +13,7 @@ mod queue;
 
 use worker::event;
 
-use crate::relay;
+use crate::{relay, walk};
 
 use self::config::Deployment;
 use self::platform::WorkerPlatform;
@@ -50,6 +50,7 @@ async fn on_cron(_: worker::ScheduledEvent, env: worker::Env, _: worker::Schedul
     let platform = WorkerPlatform::new(env);
     let flags = crate::snapshot::read(&platform, &deployment.isolate).await;
     if let Some(context) = deployment.context() {
+        walk::tick(&platform, &context, flags.stage).await;
         relay::sweep(&platform, &context, flags.stage).await;
     }
 }

@@ -114,6 +114,7 @@ impl Request<'_> {
                     .then(|| exchange.tee_answer())
                     .flatten(),
                 ask: named.headers.filter(|_| !named.ask_before),
+                token: named.token.filter(|_| intent.subject.is_none()),
                 intent,
             }),
         };
@@ -167,8 +168,8 @@ impl Request<'_> {
                 match logto::token_subject(platform, context, &Secret(token.to_owned())).await {
                     Ok(Some(subject)) => named.subject = Some(subject),
                     Ok(None) => return Named::CannotWrite,
-                    // Recorded without a name; the write goes on.
-                    Err(_) => {}
+                    // Recorded without a name, and asked again behind the answer.
+                    Err(_) => named.token = Some(Secret(token.to_owned())),
                 }
             }
         }
@@ -218,6 +219,8 @@ struct Subject {
     interaction: Option<InteractionUid>,
     /// By which Logto can be asked whom the interaction has identified.
     headers: Option<InteractionHeaders>,
+    /// Whose it is is not known yet.
+    token: Option<Secret<String>>,
     /// Ask before the forward; else after the answer.
     ask_before: bool,
 }

@@ -35,6 +35,14 @@ const SELECT_HOLDERS: &str = "SELECT u.id AS id, EXISTS (SELECT 1 FROM logto_mir
 pub const SELECT_OWED: &str =
     "SELECT user_id, effect, ticket FROM logto_mirror_effects ORDER BY owed_at LIMIT ?1";
 
+/// For a page of the walk: no row, no mirror.
+const SELECT_STANDINGS: &str = "SELECT m.user_id AS id, m.digest AS digest, m.epoch AS epoch, \
+     m.tombstone = 1 OR u.id IS NULL OR u.deleted_at IS NOT NULL AS gone \
+     FROM json_each(?1) w JOIN logto_mirror m ON m.user_id = w.value LEFT JOIN users u ON u.id = m.user_id";
+const SELECT_USERS_AFTER: &str = "SELECT u.id AS id, m.user_id IS NOT NULL AS mirrored \
+     FROM users u LEFT JOIN logto_mirror m ON m.user_id = u.id \
+     WHERE u.id > ?1 AND u.deleted_at IS NULL ORDER BY u.id LIMIT ?2";
+
 /// Raises the ticket, if ours is newer and nobody raised it since the decision was
 /// made; the guard of all that follows. Without the second condition an older
 /// reconcile could land between our read and our batch, and what it wrote would
@@ -91,6 +99,8 @@ pub const ALL_SQL: &[&str] = &[
     SELECT_DELETIONS,
     SELECT_HOLDERS,
     SELECT_OWED,
+    SELECT_STANDINGS,
+    SELECT_USERS_AFTER,
     RAISE,
     RELEASE,
     PUT_USER,
@@ -396,6 +406,52 @@ impl<'a> Writer<'a> {
         values.extend(more);
         Statement::new(sql, values)
     }
+}
+
+/// How mgPass stands with one user, as far as the mirror row tells.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Standing {
+    pub user: UserId,
+    pub digest: String,
+    pub epoch: i64,
+    pub is_gone: bool,
+}
+
+pub fn standings(users: &[UserId]) -> Statement {
+    let ids: Vec<_> = users.iter().map(UserId::as_str).collect();
+    let ids = serde_json::json!(ids).to_string();
+    Statement::new(SELECT_STANDINGS, vec![ids.into()])
+}
+
+pub fn parse_standings(results: &[Vec<Row>]) -> Vec<Standing> {
+    let rows = results.first().map(Vec::as_slice).unwrap_or_default();
+    rows.iter()
+        .filter_map(|row| {
+            Some(Standing {
+                user: UserId::parse(&text(row, "id")?)?,
+                digest: text(row, "digest")?,
+                epoch: integer(row, "epoch")?,
+                is_gone: integer(row, "gone")? != 0,
+            })
+        })
+        .collect()
+}
+
+pub fn users_after(after_id: &str, limit: i64) -> Statement {
+    Statement::new(SELECT_USERS_AFTER, vec![after_id.into(), limit.into()])
+}
+
+/// Each with whether the mirror knows it.
+pub fn parse_users_after(results: &[Vec<Row>]) -> Vec<(UserId, bool)> {
+    let rows = results.first().map(Vec::as_slice).unwrap_or_default();
+    rows.iter()
+        .filter_map(|row| {
+            Some((
+                UserId::parse(&text(row, "id")?)?,
+                integer(row, "mirrored")? != 0,
+            ))
+        })
+        .collect()
 }
 
 /// What is owed to one user.

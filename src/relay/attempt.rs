@@ -5,12 +5,13 @@ use crate::backend::{BackendFailure, logto, mgpass};
 use crate::context::Context;
 use crate::mirror::mapping::{MgpassUser, map};
 use crate::mirror::members::same_json;
-use crate::mirror::outbox::{Lease, LeaseAnswer};
+use crate::mirror::outbox::{Lease, LeaseAnswer, Purpose};
 use crate::mirror::preflight;
 use crate::mirror::reconcile::{
     self, Change, Decision, Inputs, LogtoState, Outcome, Park, Witnesses,
 };
 use crate::mirror::target;
+use crate::mirror::triggers::Trigger;
 use crate::observe::Event;
 use crate::ports::{DatabaseFailure, Platform, Store};
 use crate::request::UserId;
@@ -61,7 +62,7 @@ pub(super) async fn attempt<P: Platform>(
                     if group.len() >= MAX_GROUP {
                         return Err(Stopped::Parked(0, Park::ValueTakenInLogto));
                     }
-                    match take_lease(platform, &holder).await {
+                    match take_lease(platform, &holder, Purpose::AsHolder).await {
                         Ok(LeaseAnswer::Held(lease)) => group.push(lease),
                         Ok(_) => return Err(Stopped::HolderBusy),
                         Err(failure) => return Err(Stopped::Database(Store::Proxy, failure)),
@@ -142,7 +143,16 @@ fn witnesses(lease: &Lease, seen: i64) -> Witnesses {
             .filter(move |intent| intent.operation == operation)
     };
     Witnesses {
-        deletion: of("users.delete").any(|intent| intent.status == Some(204)),
+        deletion: lease.covered.iter().any(|intent| {
+            Trigger::is_deletion_witness(&intent.operation) && intent.status == Some(204)
+        }),
+        presence: lease.covered.iter().any(|intent| {
+            !Trigger::is_deletion_witness(&intent.operation)
+                && intent.operation != Trigger::Replay.name()
+                && intent
+                    .status
+                    .is_some_and(|status| (200..300).contains(&status))
+        }),
         suspension: of("users.suspension").any(|intent| match (intent.settled, intent.status) {
             (Some(settled), Some(status)) => settled > seen && (status < 300 || status >= 500),
             // Without an answer it may have been carried out.

@@ -3,7 +3,7 @@
 use super::{Message, pay_effect, reconcile, take_lease};
 use crate::context::Context;
 use crate::flags::Stage;
-use crate::mirror::outbox::{self, LeaseAnswer};
+use crate::mirror::outbox::{self, LeaseAnswer, Purpose};
 use crate::mirror::target::{self, Effect};
 use crate::observe::Event;
 use crate::ports::{Platform, Statement, Store};
@@ -64,16 +64,12 @@ async fn pay_owed<P: Platform>(platform: &P, context: &Context<'_>) {
     }
     for user in &users {
         // Under the lease, so that no reconcile makes the same call beside us.
-        let Ok(LeaseAnswer::Held(lease)) = take_lease(platform, user).await else {
+        let Ok(LeaseAnswer::Held(lease)) = take_lease(platform, user, Purpose::AsHolder).await
+        else {
             continue;
         };
         let goes_on = pay_user(platform, context, user).await;
-        if platform
-            .batch(Store::Proxy, lease.untried())
-            .await
-            .is_err()
-            || !goes_on
-        {
+        if platform.batch(Store::Proxy, lease.untried()).await.is_err() || !goes_on {
             return;
         }
     }

@@ -82,7 +82,7 @@ async fn run(
             &around,
         )
     } else {
-        match admin::route(&platform, &around, &exchange).await {
+        match admin::route(&platform, &around, &mut exchange).await {
             Some(answered) => answered,
             None => execute(&platform, &around, &mut exchange).await,
         }

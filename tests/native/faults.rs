@@ -76,7 +76,11 @@ impl Totals {
 }
 
 fn main() {
-    let mut n_runs = if cfg!(debug_assertions) && std::env::args().len() == 1 { 200 } else { 100_000 };
+    let mut n_runs = if cfg!(debug_assertions) && std::env::args().len() == 1 {
+        200
+    } else {
+        100_000
+    };
     let mut arguments = std::env::args().skip(1);
     let mut only_variants = false;
     while let Some(argument) = arguments.next() {
@@ -111,10 +115,20 @@ fn main() {
 }
 
 fn replay(seed: u64) {
-    let setup = Setup { is_loud: true, ..Setup::random(seed) };
+    let setup = Setup {
+        is_loud: true,
+        ..Setup::random(seed)
+    };
     let verdict = run(&setup);
     println!("{verdict:#?}");
-    println!("faults: seed {seed} {}", if verdict.is_good() { "passed" } else { "failed" });
+    println!(
+        "faults: seed {seed} {}",
+        if verdict.is_good() {
+            "passed"
+        } else {
+            "failed"
+        }
+    );
     std::process::exit(i32::from(!verdict.is_good()));
 }
 
@@ -158,7 +172,11 @@ fn exhaustive() -> bool {
         FAULTS.len() + GLITCHES.len(),
         ROUTES.len(),
     );
-    let (totals, bad) = run_all(setups.len() as u64, |index| setups[index as usize].clone(), 5);
+    let (totals, bad) = run_all(
+        setups.len() as u64,
+        |index| setups[index as usize].clone(),
+        5,
+    );
     totals.print("exhaustive", began.elapsed().as_secs_f64());
     for (index, verdict) in &bad {
         let setup = &setups[*index as usize];
@@ -216,7 +234,10 @@ fn run_all(
 
 /// Where a broken variant showed first.
 fn catch(variant: simulation::variants::Variant) -> Option<String> {
-    let broken = |setup: Setup| Setup { variant: Some(variant), ..setup };
+    let broken = |setup: Setup| Setup {
+        variant: Some(variant),
+        ..setup
+    };
     let describe = |verdict: &Verdict| verdict.kinds();
     let (totals, bad) = run_all(VARIANT_RUNS, |seed| broken(Setup::random(seed)), 1);
     let (seed, verdict) = bad.first()?;

@@ -8,7 +8,10 @@ pub mod variants;
 
 use std::rc::Rc;
 
+use dual_write_proxy::mirror::triggers::Trigger;
+use dual_write_proxy::ports::Store;
 use dual_write_proxy::relay;
+use dual_write_proxy::request::UserId;
 use dual_write_proxy::snapshot;
 
 use self::actions::{Journal, ROUTES};
@@ -42,18 +45,31 @@ pub struct Setup {
 
 impl Setup {
     pub fn of(course: Course, chaos: Chaos) -> Self {
-        Self { seed: 1, course, chaos, variant: None, is_loud: false }
+        Self {
+            seed: 1,
+            course,
+            chaos,
+            variant: None,
+            is_loud: false,
+        }
     }
 
     pub fn random(seed: u64) -> Self {
-        Self { seed, ..Self::of(Course::Writers, Chaos::Random) }
+        Self {
+            seed,
+            ..Self::of(Course::Writers, Chaos::Random)
+        }
     }
 
     pub fn name(&self) -> String {
         match self.course {
             Course::Writers => format!("seed {}", self.seed),
             Course::One { route, is_followed } => {
-                format!("{}{}", ROUTES[route].0, if is_followed { ", followed" } else { "" })
+                format!(
+                    "{}{}",
+                    ROUTES[route].0,
+                    if is_followed { ", followed" } else { "" }
+                )
             }
         }
     }
@@ -69,8 +85,9 @@ thread_local! {
 }
 
 pub fn run(setup: &Setup) -> Verdict {
-    let (time, databases) = DATABASES.with(|(time, databases)| (Rc::clone(&Rc::new(time.clone())), Rc::clone(databases)));
-    let executor = Executor::sharing(setup.seed, START_MS, (*time).clone());
+    let (time, databases) =
+        DATABASES.with(|(time, databases)| (SharedTime::clone(time), Rc::clone(databases)));
+    let executor = Executor::sharing(setup.seed, START_MS, time);
     databases.begin();
     let world = World::over(setup.seed, &[], Rc::clone(&executor), Rc::clone(&databases));
     world.keeps_events.set(setup.is_loud);
@@ -79,6 +96,20 @@ pub fn run(setup: &Setup) -> Verdict {
         for line in world.events.borrow().iter() {
             println!("{line}");
         }
+        for sql in [
+            "SELECT * FROM counters",
+            "SELECT * FROM subjects",
+            "SELECT * FROM intents WHERE discharged_at IS NULL",
+        ] {
+            for row in world.proxy(sql) {
+                println!("{}", serde_json::Value::Object(row));
+            }
+        }
+        println!(
+            "now {}, next in the queue {:?}",
+            world.now_ms(),
+            world.next_due_ms()
+        );
     }
     executor.stop();
     databases.roll_back();
@@ -113,14 +144,30 @@ fn live(world: &Rc<World>, setup: &Setup) -> Verdict {
     tamper.end(world);
     drain(world);
     let n_parked = oracle::parked(world).len() as u64;
-    // An operator looks at what was parked, and replays it.
-    for (subject, _) in oracle::parked(world) {
-        world.wake(&subject);
-    }
-    if n_parked > 0 {
+    let unmirrored = oracle::unmirrored_deletions(world, &journal);
+    // An operator confirms the deletions that wait for one, and replays the rest.
+    for _ in 0..3 {
+        let parked = oracle::parked(world);
+        if parked.is_empty() {
+            break;
+        }
+        for (subject, reason) in parked {
+            let is_gone = !world.logto.users.borrow().contains_key(&subject);
+            if reason == "deletion_unconfirmed" && is_gone {
+                let user = UserId::parse(&subject).unwrap();
+                let (intent, status) =
+                    Trigger::ConfirmedDeletion.intent(&user, world.now_ms() as u64);
+                world
+                    .databases
+                    .batch(Store::Proxy, &intent.settle(status))
+                    .unwrap();
+            }
+            world.wake(&subject);
+        }
         drain(world);
     }
     let mut verdict = oracle::judge(world, &journal, &tamper);
+    verdict.wrong.extend(unmirrored);
     verdict.n_calls = n_calls;
     verdict.n_parked = n_parked;
     verdict
@@ -151,7 +198,11 @@ fn sweep(world: &Rc<World>, node: &Node) {
 
 /// Lets the world go on until then, with the Queue delivering.
 fn drive(world: &Rc<World>, relay: &Node, until_ms: i64) {
-    let has_due = || world.next_due_ms().is_some_and(|due_ms| due_ms <= world.now_ms());
+    let has_due = || {
+        world
+            .next_due_ms()
+            .is_some_and(|due_ms| due_ms <= world.now_ms())
+    };
     loop {
         for message in world.take_due() {
             let node = relay.clone();
@@ -160,8 +211,12 @@ fn drive(world: &Rc<World>, relay: &Node, until_ms: i64) {
                 node.handle(stage, message).await;
             });
         }
-        let next_ms = world.next_due_ms().map_or(until_ms, |due_ms| due_ms.min(until_ms));
-        world.executor.run(next_ms, has_due);
+        let next_ms = world
+            .next_due_ms()
+            .map_or(until_ms, |due_ms| due_ms.min(until_ms));
+        // A retry may come due before what was next.
+        let is_earlier = || world.next_due_ms().is_some_and(|due_ms| due_ms < next_ms);
+        world.executor.run(next_ms, || has_due() || is_earlier());
         if world.now_ms() >= until_ms && !has_due() {
             return;
         }

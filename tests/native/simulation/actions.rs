@@ -20,16 +20,35 @@ pub struct Journal {
     pub n_acknowledged: Cell<u64>,
     /// Users whose deletion was answered by 204.
     pub deleted: RefCell<Vec<String>>,
+    pub n_undone_suspensions: Cell<u64>,
     /// Suspensions without a clean answer: they may be looked at twice.
     pub n_doubtful_suspensions: Cell<u64>,
 }
 
 pub const ROUTES: &[(&str, fn(&Rc<World>) -> Vec<Request>)] = &[
-    ("PATCH /api/users/:id", |_| vec![admin("PATCH", "", r#"{"name":"New","primaryPhone":"14155550009"}"#)]),
-    ("PATCH custom-data", |_| vec![admin("PATCH", "/custom-data", r#"{"customData":{"a":[1.50]}}"#)]),
-    ("PATCH profile", |_| vec![admin("PATCH", "/profile", r#"{"familyName":"X"}"#)]),
-    ("PATCH password", |_| vec![admin("PATCH", "/password", r#"{"password":"x"}"#)]),
-    ("PATCH is-suspended, true", |_| vec![admin("PATCH", "/is-suspended", r#"{"isSuspended":true}"#)]),
+    ("PATCH /api/users/:id", |_| {
+        vec![admin(
+            "PATCH",
+            "",
+            r#"{"name":"New","primaryPhone":"14155550009"}"#,
+        )]
+    }),
+    ("PATCH custom-data", |_| {
+        vec![admin(
+            "PATCH",
+            "/custom-data",
+            r#"{"customData":{"a":[1.50]}}"#,
+        )]
+    }),
+    ("PATCH profile", |_| {
+        vec![admin("PATCH", "/profile", r#"{"familyName":"X"}"#)]
+    }),
+    ("PATCH password", |_| {
+        vec![admin("PATCH", "/password", r#"{"password":"x"}"#)]
+    }),
+    ("PATCH is-suspended, true", |_| {
+        vec![admin("PATCH", "/is-suspended", r#"{"isSuspended":true}"#)]
+    }),
     ("PATCH is-suspended, true and back", |_| {
         vec![
             admin("PATCH", "/is-suspended", r#"{"isSuspended":true}"#),
@@ -37,7 +56,9 @@ pub const ROUTES: &[(&str, fn(&Rc<World>) -> Vec<Request>)] = &[
         ]
     }),
     ("DELETE /api/users/:id", |_| vec![admin("DELETE", "", "")]),
-    ("PUT identities/:target", |_| vec![admin("PUT", "/identities/google", r#"{"userId":"g-1"}"#)]),
+    ("PUT identities/:target", |_| {
+        vec![admin("PUT", "/identities/google", r#"{"userId":"g-1"}"#)]
+    }),
     ("DELETE identities/:target", |_| {
         vec![
             admin("PUT", "/identities/google", r#"{"userId":"g-1"}"#),
@@ -45,25 +66,45 @@ pub const ROUTES: &[(&str, fn(&Rc<World>) -> Vec<Request>)] = &[
         ]
     }),
     ("POST /api/users", |_| {
-        vec![Request::new("POST", "/api/users").token(ADMIN).json(r#"{"username":"made","primaryEmail":"made@example.test"}"#)]
+        vec![
+            Request::new("POST", "/api/users")
+                .token(ADMIN)
+                .json(r#"{"username":"made","primaryEmail":"made@example.test"}"#),
+        ]
     }),
-    ("POST experience, register", |world| interaction(world, "uid1", Some("newbie"), USERS[0])),
-    ("POST experience, sign in", |world| interaction(world, "uid1", None, USERS[0])),
+    ("POST experience, register", |world| {
+        interaction(world, "uid1", Some("newbie"), USERS[0])
+    }),
+    ("POST experience, sign in", |world| {
+        interaction(world, "uid1", None, USERS[0])
+    }),
     ("PATCH /api/my-account", |_| {
-        vec![Request::new("PATCH", "/api/my-account").token(&format!("opaque-{}", USERS[0])).json(r#"{"name":"Mine"}"#)]
+        vec![
+            Request::new("PATCH", "/api/my-account")
+                .token(&format!("opaque-{}", USERS[0]))
+                .json(r#"{"name":"Mine"}"#),
+        ]
     }),
     ("an address taken over from another user", |_| {
         vec![
-            Request::new("PATCH", &format!("/api/users/{}", USERS[1])).token(ADMIN).json(r#"{"primaryEmail":null}"#),
+            Request::new("PATCH", &format!("/api/users/{}", USERS[1]))
+                .token(ADMIN)
+                .json(r#"{"primaryEmail":null}"#),
             admin("PATCH", "", r#"{"primaryEmail":"mail1@example.test"}"#),
-            Request::new("PATCH", &format!("/api/users/{}", USERS[1])).token(ADMIN).json(r#"{"primaryEmail":"mail0@example.test"}"#),
+            Request::new("PATCH", &format!("/api/users/{}", USERS[1]))
+                .token(ADMIN)
+                .json(r#"{"primaryEmail":"mail0@example.test"}"#),
         ]
     }),
 ];
 
 fn admin(method: &'static str, rest: &str, body: &str) -> Request {
     let request = Request::new(method, &format!("/api/users/{}{rest}", USERS[0])).token(ADMIN);
-    if body.is_empty() { request } else { request.json(body) }
+    if body.is_empty() {
+        request
+    } else {
+        request.json(body)
+    }
 }
 
 fn interaction(world: &World, uid: &str, register: Option<&str>, user: &str) -> Vec<Request> {
@@ -72,7 +113,11 @@ fn interaction(world: &World, uid: &str, register: Option<&str>, user: &str) -> 
         user: register.is_none().then(|| user.to_owned()),
         is_identified: false,
     };
-    world.logto.interactions.borrow_mut().insert(uid.to_owned(), interaction);
+    world
+        .logto
+        .interactions
+        .borrow_mut()
+        .insert(uid.to_owned(), interaction);
     ["identification", "submit"]
         .map(|step| {
             Request::new("POST", &format!("/api/experience/{step}"))
@@ -122,24 +167,40 @@ pub fn start(world: &Rc<World>, setup: &Setup, journal: &Rc<Journal>) -> i64 {
 async fn act(node: &Node, journal: &Journal, random: &Random, writer: usize, step: usize) {
     let world = &node.world;
     let users: Vec<String> = world.logto.users.borrow().keys().cloned().collect();
-    let user = if users.is_empty() { USERS[0].to_owned() } else { users[random.below(users.len())].clone() };
+    let user = if users.is_empty() {
+        USERS[0].to_owned()
+    } else {
+        users[random.below(users.len())].clone()
+    };
     let path = |rest: &str| format!("/api/users/{user}{rest}");
     let mail = |random: &Random| match random.below(4) {
         3 => json!(null),
         index => json!(format!("mail{index}@example.test")),
     };
-    let patch = |body: serde_json::Value| Request::new("PATCH", &path("")).token(ADMIN).json(&body.to_string());
+    let patch = |body: serde_json::Value| {
+        Request::new("PATCH", &path(""))
+            .token(ADMIN)
+            .json(&body.to_string())
+    };
     let suspend = |is_suspended: bool| {
         let body = json!({ "isSuspended": is_suspended }).to_string();
-        Request::new("PATCH", &path("/is-suspended")).token(ADMIN).json(&body)
+        Request::new("PATCH", &path("/is-suspended"))
+            .token(ADMIN)
+            .json(&body)
     };
     let requests = match random.below(16) {
         0 => vec![patch(json!({ "name": format!("Name {writer}{step}") }))],
         1..=3 => vec![patch(json!({ "primaryEmail": mail(random) }))],
-        4 => vec![patch(json!({ "primaryPhone": format!("1415555000{}", random.below(2)) }))],
+        4 => vec![patch(
+            json!({ "primaryPhone": format!("1415555000{}", random.below(2)) }),
+        )],
         5 | 6 => {
             let body = json!({ "userId": format!("g-{}", random.below(2)) }).to_string();
-            vec![Request::new("PUT", &path("/identities/google")).token(ADMIN).json(&body)]
+            vec![
+                Request::new("PUT", &path("/identities/google"))
+                    .token(ADMIN)
+                    .json(&body),
+            ]
         }
         7 => vec![Request::new("DELETE", &path("/identities/google")).token(ADMIN)],
         8 => vec![suspend(true)],
@@ -147,18 +208,41 @@ async fn act(node: &Node, journal: &Journal, random: &Random, writer: usize, ste
         10 => vec![suspend(false)],
         11 => vec![Request::new("DELETE", &path("")).token(ADMIN)],
         12 => {
-            let body = json!({ "username": format!("made{writer}{step}"), "primaryEmail": mail(random) });
-            vec![Request::new("POST", "/api/users").token(ADMIN).json(&body.to_string())]
+            let body =
+                json!({ "username": format!("made{writer}{step}"), "primaryEmail": mail(random) });
+            vec![
+                Request::new("POST", "/api/users")
+                    .token(ADMIN)
+                    .json(&body.to_string()),
+            ]
         }
-        13 => interaction(world, &format!("uid{writer}{step}"), Some(&format!("new{writer}{step}")), &user),
+        13 => interaction(
+            world,
+            &format!("uid{writer}{step}"),
+            Some(&format!("new{writer}{step}")),
+            &user,
+        ),
         14 => interaction(world, &format!("uid{writer}{step}"), None, &user),
         _ => {
             // Two users swap their addresses by way of none.
-            let other = users.iter().find(|other| **other != user).cloned().unwrap_or_else(|| user.clone());
-            let held = |id: &str| world.logto.users.borrow().get(id).and_then(|user| user.email.clone());
+            let other = users
+                .iter()
+                .find(|other| **other != user)
+                .cloned()
+                .unwrap_or_else(|| user.clone());
+            let held = |id: &str| {
+                world
+                    .logto
+                    .users
+                    .borrow()
+                    .get(id)
+                    .and_then(|user| user.email.clone())
+            };
             let (mine, theirs) = (held(&user), held(&other));
             let patch_other = |body: serde_json::Value| {
-                Request::new("PATCH", &format!("/api/users/{other}")).token(ADMIN).json(&body.to_string())
+                Request::new("PATCH", &format!("/api/users/{other}"))
+                    .token(ADMIN)
+                    .json(&body.to_string())
             };
             vec![
                 patch_other(json!({ "primaryEmail": null })),
@@ -175,8 +259,19 @@ async fn act(node: &Node, journal: &Journal, random: &Random, writer: usize, ste
 /// As a client does: it waits two minutes and a bit, no longer.
 async fn send(node: &Node, journal: &Journal, request: Request) {
     let is_suspension = request.path().ends_with("/is-suspended");
-    let deleted = (request.method() == "DELETE" && !request.path().contains("identities"))
-        .then(|| request.path().rsplit('/').next().unwrap_or_default().to_owned());
+    if request.undoes_suspension() {
+        let n_undone = &journal.n_undone_suspensions;
+        n_undone.set(n_undone.get() + 1);
+    }
+    let deleted =
+        (request.method() == "DELETE" && !request.path().contains("identities")).then(|| {
+            request
+                .path()
+                .rsplit('/')
+                .next()
+                .unwrap_or_default()
+                .to_owned()
+        });
     let answered = node.world.start_at(node, request);
     let status = match select(answered, pin!(node.world.executor.sleep(130_000))).await {
         Either::Left((answer, _)) => answer.status,
@@ -186,6 +281,8 @@ async fn send(node: &Node, journal: &Journal, request: Request) {
         journal.n_acknowledged.set(journal.n_acknowledged.get() + 1);
         journal.deleted.borrow_mut().extend(deleted);
     } else if is_suspension {
-        journal.n_doubtful_suspensions.set(journal.n_doubtful_suspensions.get() + 1);
+        journal
+            .n_doubtful_suspensions
+            .set(journal.n_doubtful_suspensions.get() + 1);
     }
 }

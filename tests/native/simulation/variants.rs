@@ -60,14 +60,25 @@ impl Variant {
         }
     }
 
-    pub fn statements(self, world: &World, store: Store, statements: Vec<Statement>) -> Vec<Statement> {
+    pub fn statements(
+        self,
+        world: &World,
+        store: Store,
+        statements: Vec<Statement>,
+    ) -> Vec<Statement> {
         if self == Self::TicketInWrongDatabase && store == Store::Mgpass {
             return self.checked_elsewhere(world, statements);
         }
-        let mut changed: Vec<_> = statements.into_iter().map(|statement| self.statement(statement)).collect();
+        let mut changed: Vec<_> = statements
+            .into_iter()
+            .map(|statement| self.statement(statement))
+            .collect();
         if self == Self::RefusedDischarges
             && let Some(release) = changed.iter().find(|statement| {
-                statement.sql.starts_with("UPDATE subjects SET lease_until = 0") && !statement.sql.contains("parked = NULL")
+                statement
+                    .sql
+                    .starts_with("UPDATE subjects SET lease_until = 0")
+                    && !statement.sql.contains("parked = NULL")
             })
         {
             let subject = release.values[0].clone();
@@ -85,7 +96,11 @@ impl Variant {
         let is_settle = sql.starts_with("INSERT INTO intents") && sql.contains("DO UPDATE");
         match self {
             Self::IntentAfterAnswer if is_open => Statement::new(NOTHING, vec![]),
-            Self::DischargesLaterSettled => self.replace(statement, "AND settled <= ?2", "AND settled <= ?2 + 1000000"),
+            Self::DischargesLaterSettled => self.replace(
+                statement,
+                "AND settled <= ?2",
+                "AND settled <= ?2 + 1000000",
+            ),
             Self::SettleIsUpdate if is_settle => Statement::new(
                 "UPDATE intents SET settled = (SELECT value FROM counters WHERE name = 'sequence'), status = ?5, \
                  subject = coalesce(?2, subject, (SELECT subject FROM interactions WHERE uid = ?3)), operation = ?4, discharged_at = NULL WHERE id = ?1",
@@ -96,9 +111,19 @@ impl Variant {
                 statement = self.replace(statement, FREE, "WHERE 1 = 1");
                 statement
             }
-            Self::OpenNeverExpires if is_open => self.replace(statement, "+ 60000", "+ 60000000000"),
-            Self::OpenNeverExpires => self.replace(statement, "i.opened_at + 900000 <=", "i.opened_at + 60000000000 <="),
-            Self::ExpiredDischargedAtOnce => self.replace(statement, "CASE WHEN opened_at + 900000 <= ?2", "CASE WHEN ?2 = ?2"),
+            Self::OpenNeverExpires if is_open => {
+                self.replace(statement, "+ 60000", "+ 60000000000")
+            }
+            Self::OpenNeverExpires => self.replace(
+                statement,
+                "i.opened_at + 900000 <=",
+                "i.opened_at + 60000000000 <=",
+            ),
+            Self::ExpiredDischargedAtOnce => self.replace(
+                statement,
+                "CASE WHEN opened_at + 900000 <= ?2",
+                "CASE WHEN ?2 = ?2",
+            ),
             Self::EffectsNotOwed if sql.starts_with("INSERT INTO logto_mirror_effects") => {
                 Statement::new("SELECT NULL AS n", vec![])
             }
@@ -106,8 +131,15 @@ impl Variant {
         }
     }
 
-    pub fn results(self, _: Store, sql: &[&'static str], mut results: Vec<Vec<Row>>) -> Vec<Vec<Row>> {
-        let is_lease = sql.len() == 4 && sql[3].starts_with("SELECT operation, status, settled");
+    pub fn results(
+        self,
+        _: Store,
+        sql: &[&'static str],
+        mut results: Vec<Vec<Row>>,
+    ) -> Vec<Vec<Row>> {
+        let is_lease = sql.len() == 4
+            && results.len() == 4
+            && sql[3].starts_with("SELECT operation, status, settled");
         if self == Self::DeletionOnOneWitness && is_lease {
             let row = json!({ "operation": "users.delete", "status": 204, "settled": 1, "opened_at": 0, "expires_at": 0, "passes": 0 });
             results[3].push(row.as_object().unwrap().clone());
@@ -120,7 +152,8 @@ impl Variant {
     fn checked_elsewhere(self, world: &World, statements: Vec<Statement>) -> Vec<Statement> {
         let is_older = statements.iter().any(|statement| {
             statement.sql.starts_with("INSERT INTO logto_mirror (") && {
-                let [Value::Text(user), Value::Integer(ticket), ..] = statement.values.as_slice() else {
+                let [Value::Text(user), Value::Integer(ticket), ..] = statement.values.as_slice()
+                else {
                     return false;
                 };
                 let sql = format!("SELECT ticket FROM logto_mirror WHERE user_id = '{user}'");
@@ -130,7 +163,10 @@ impl Variant {
         if is_older {
             return statements;
         }
-        statements.into_iter().map(|statement| self.replace(statement, FENCE, NO_FENCE)).collect()
+        statements
+            .into_iter()
+            .map(|statement| self.replace(statement, FENCE, NO_FENCE))
+            .collect()
     }
 
     fn replace(self, statement: Statement, from: &str, to: &str) -> Statement {

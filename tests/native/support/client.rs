@@ -52,9 +52,17 @@ impl Request {
         self.method
     }
 
+    pub fn undoes_suspension(&self) -> bool {
+        matches!(&self.body, Body::Whole(body) if body.contains("\"isSuspended\":false"))
+    }
+
     /// Without the query.
     pub fn path(&self) -> &str {
-        let rest = self.url.splitn(4, '/').nth(3).map_or(0, |rest| self.url.len() - rest.len() - 1);
+        let rest = self
+            .url
+            .splitn(4, '/')
+            .nth(3)
+            .map_or(0, |rest| self.url.len() - rest.len() - 1);
         self.url[rest..].split('?').next().unwrap_or_default()
     }
 
@@ -286,25 +294,24 @@ impl Exchange for FakeExchange {
                 _ => None,
             },
         };
-        let answered = pin!(self.node.remote(
-            Port::Forward,
-            &what,
-            Err(CallFailure::Unreachable),
-            {
-                let line = what.clone();
-                move |world: &World| {
-                    let answer = || world.logto.handle(&request, world.now_ms());
-                    Ok(match world.glitch(Port::Forward, &line) {
-                        None | Some(Glitch::NotFound) => answer(),
-                        Some(Glitch::Refuse(status)) => LogtoAnswer::glitch(status),
-                        Some(Glitch::CommitThenFail(status)) => {
-                            answer();
-                            LogtoAnswer::glitch(status)
+        let answered =
+            pin!(
+                self.node
+                    .remote(Port::Forward, &what, Err(CallFailure::Unreachable), {
+                        let line = what.clone();
+                        move |world: &World| {
+                            let answer = || world.logto.handle(&request, world.now_ms());
+                            Ok(match world.glitch(Port::Forward, &line) {
+                                None | Some(Glitch::NotFound) => answer(),
+                                Some(Glitch::Refuse(status)) => LogtoAnswer::glitch(status),
+                                Some(Glitch::CommitThenFail(status)) => {
+                                    answer();
+                                    LogtoAnswer::glitch(status)
+                                }
+                            })
                         }
-                    })
-                }
-            },
-        ));
+                    },)
+            );
         let answer = match forward.deadline_ms {
             None => answered.await?,
             Some(deadline_ms) => match select(answered, pin!(self.node.sleep(deadline_ms))).await {

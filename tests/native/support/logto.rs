@@ -261,8 +261,10 @@ impl Logto {
             }
             ("PATCH", ["is-suspended"]) => {
                 let is_suspended = members(request)["isSuspended"] == true;
+                // Who is suspended already has no session.
+                let was_suspended = self.users.borrow()[&id].is_suspended;
                 self.change(&id, |user| user.is_suspended = is_suspended);
-                if is_suspended {
+                if is_suspended && !was_suspended {
                     self.ended.borrow_mut().push((id.clone(), now_ms));
                 }
                 LogtoAnswer::json(200, self.json_of(&id))

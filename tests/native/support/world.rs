@@ -201,7 +201,11 @@ impl World {
 
     /// When the Queue has something due next.
     pub fn next_due_ms(&self) -> Option<i64> {
-        self.queue.borrow().iter().map(|waiting| waiting.due_ms).min()
+        self.queue
+            .borrow()
+            .iter()
+            .map(|waiting| waiting.due_ms)
+            .min()
     }
 
     pub fn glitch(&self, port: Port, what: &str) -> Option<Glitch> {
@@ -540,11 +544,7 @@ impl Calls for Node {
             let (call, line) = (call.clone(), what.clone());
             move |world: &World| {
                 let answer = || match call.backend {
-                    Backend::Mgpass => {
-                        world
-                            .mgpass
-                            .handle(&world.databases, &call, world.now_ms())
-                    }
+                    Backend::Mgpass => world.mgpass.handle(&world.databases, &call, world.now_ms()),
                     Backend::Logto => ask_logto(world, &call, &path),
                 };
                 Ok(match world.glitch(port, &line) {
