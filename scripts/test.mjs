@@ -22,7 +22,7 @@ const sum = (text, pattern) => [...text.matchAll(pattern)].reduce((total, [, cou
 
 const suites = [
   ['native', async () => {
-    const { code, text } = await run('cargo', ['test', '--quiet', '--all-targets']);
+    const { code, text } = await run('cargo', ['test', '--quiet', '--all-targets', '--features', 'cli']);
     return { code, passed: sum(text, /(\d+) passed/g), failed: sum(text, /(\d+) failed/g) };
   }],
   ...['tests/backends/logto', 'tests/backends/mgpass', 'tests/sandbox', 'tests/e2e'].map((directory) => [directory, async () => {

@@ -5,20 +5,28 @@
 mod mirror;
 
 use percent_encoding::percent_decode_str;
-use serde_json::json;
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
+use crate::authenticate::{imported_keys, now};
 use crate::classify::Operation;
+use crate::compare::findings;
+use crate::context::Context;
 use crate::error::ProxyError;
 use crate::execute::{Executed, Reply, Surroundings, own_error};
+use crate::guard;
 use crate::hooks::{self, Received};
+use crate::metrics::{self, prometheus};
 use crate::mirror::outbox;
 use crate::plan::{Plan, Primary, Reason};
-use crate::ports::{Exchange, Platform, Store};
+use crate::ports::{DatabaseFailure, Exchange, Platform, Row, Store};
 use crate::request::{Method, Target, UserId, bearer};
+use crate::token::{Issuer, KeyId, KeySet};
 use crate::translate::Answer;
 
 const PREFIX: &str = "/_proxy/";
+const JSON: &str = "application/json; charset=utf-8";
+const VERDICTS_SHOWN: i64 = 10;
 
 /// `None`: not one of ours.
 pub async fn route<P: Platform, E: Exchange>(
@@ -52,6 +60,13 @@ pub async fn route<P: Platform, E: Exchange>(
     let context = around.context.as_ref();
     let body = match (exchange.method(), path, context) {
         (Method::Get, "status", _) => status(platform, around).await,
+        (Method::Get, "metrics", _) => {
+            return Some(answered(
+                200,
+                prometheus::CONTENT_TYPE,
+                metrics_text(platform).await,
+            ));
+        }
         (Method::Get, "mirror", _) => mirror::view(platform).await.to_string(),
         (Method::Get, "explain", Some(context)) => match user() {
             Some(user) => mirror::explain(platform, context, around, &user)
@@ -74,12 +89,12 @@ pub async fn route<P: Platform, E: Exchange>(
         },
         _ => return refused(ProxyError::NoSuchRoute),
     };
-    Some(answered(200, body))
+    Some(answered(200, JSON, body))
 }
 
 fn hook<C>(received: Received, around: &Surroundings<'_>, path: &str) -> Executed<C> {
     let error = match received {
-        Received::Taken => return answered(204, String::new()),
+        Received::Taken => return answered(204, "", String::new()),
         Received::Closed => ProxyError::NoSuchRoute,
         Received::TooLarge => ProxyError::BodyTooLarge,
         Received::BadSignature => ProxyError::SignatureRefused,
@@ -88,10 +103,10 @@ fn hook<C>(received: Received, around: &Surroundings<'_>, path: &str) -> Execute
     own_error(Operation::PassThrough, error, path, around)
 }
 
-fn answered<C>(status: u16, body: String) -> Executed<C> {
+fn answered<C>(status: u16, content_type: &str, body: String) -> Executed<C> {
     let mut headers = vec![("cache-control", "no-store".to_owned())];
     if !body.is_empty() {
-        headers.push(("content-type", "application/json; charset=utf-8".to_owned()));
+        headers.push(("content-type", content_type.to_owned()));
     }
     Executed {
         status,
@@ -133,16 +148,41 @@ fn is_admin<E: Exchange>(around: &Surroundings<'_>, exchange: &E) -> bool {
     })
 }
 
-/// Flags in force, what was refused, and the outbox in numbers.
+/// All counts since the metrics database was made, for a scraper.
+async fn metrics_text<P: Platform>(platform: &P) -> String {
+    match platform
+        .batch(Store::Metrics, vec![metrics::totals()])
+        .await
+    {
+        Ok(results) => prometheus::render(results.first().map(Vec::as_slice).unwrap_or_default()),
+        Err(failure) => format!("# {}\n", failure.code()),
+    }
+}
+
+/// Flags in force, what was refused, the outbox in numbers, what the comparison
+/// found and what the guard said.
 async fn status<P: Platform>(platform: &P, around: &Surroundings<'_>) -> String {
     let flags = &around.flags;
-    let outbox = platform.batch(Store::Proxy, outbox::backlog()).await;
-    let outbox = match &outbox {
-        Ok(results) => results
-            .first()
-            .and_then(|rows| rows.first())
-            .map_or(json!(null), |row| json!(row)),
-        Err(failure) => json!({ "failure": failure.code() }),
+    let mut statements = outbox::backlog();
+    statements.push(findings::summary());
+    let (outbox, findings) = match platform.batch(Store::Proxy, statements).await {
+        Ok(results) => (
+            json!(results.first().and_then(|rows| rows.first())),
+            json!(results.get(1)),
+        ),
+        Err(failure) => (failed(failure), failed(failure)),
+    };
+    let kept = vec![guard::verdicts(VERDICTS_SHOWN), metrics::totals()];
+    let (verdicts, totals) = match platform.batch(Store::Metrics, kept).await {
+        Ok(results) => (
+            json!(
+                results
+                    .first()
+                    .map(|rows| rows.iter().map(verdict).collect::<Vec<_>>())
+            ),
+            json!(results.get(1)),
+        ),
+        Err(failure) => (failed(failure), failed(failure)),
     };
     let faults: Vec<_> = around
         .settings
@@ -150,6 +190,10 @@ async fn status<P: Platform>(platform: &P, around: &Surroundings<'_>) -> String 
         .iter()
         .map(|fault| json!({ "setting": fault.name, "code": fault.code }))
         .collect();
+    let keys = match &around.context {
+        Some(context) => keys(platform, context).await,
+        None => json!(null),
+    };
     json!({
         "stage": flags.stage.name(),
         "refused_stage": flags.refused_stage.map(|stage| stage.name()),
@@ -159,8 +203,67 @@ async fn status<P: Platform>(platform: &P, around: &Surroundings<'_>) -> String 
         "guard": flags.guard.as_ref().map(|guard| json!({
             "cap_bps": guard.cap.basis_points(), "reason": guard.reason,
         })),
+        "breaker_of_this_isolate": around.context.map(|context| context.isolate.breaker.get().name()),
         "setting_faults": faults,
+        "jwks_union": flags.jwks_union,
+        "keys": keys,
         "outbox": outbox,
+        "findings": findings,
+        "verdicts": verdicts,
+        "totals": totals,
     })
     .to_string()
+}
+
+/// The keys this isolate knows, and the imported ones with their bounds.
+async fn keys<P: Platform>(platform: &P, context: &Context<'_>) -> Value {
+    let now = now(platform);
+    let live = |issuer| match context.isolate.held_keys(issuer) {
+        None => json!({ "kids": [], "is_failing": context.isolate.keys_are_failing(issuer) }),
+        Some((set, at)) => json!({
+            "kids": kids(&set),
+            "age_s": now.since(at),
+            "is_failing": context.isolate.keys_are_failing(issuer),
+        }),
+    };
+    let imported = imported_keys(platform, context).await;
+    json!({
+        "logto": live(Issuer::Logto),
+        "mgpass": live(Issuer::Mgpass),
+        "imported": imported.map(|imported| {
+            let bounds = imported.bounds();
+            json!({
+                "kids": kids(imported.set()),
+                "stopped_issuing_at": bounds.issued_before.map(|stop| stop.0),
+                "max_lifetime_s": bounds.max_lifetime_s,
+                "sunset": bounds.sunset.0,
+                // Whether they stand in for Logto's own set when that cannot be had.
+                "in_force": !imported.is_past_sunset(now),
+            })
+        }),
+    })
+}
+
+fn kids(set: &KeySet) -> Vec<Option<&str>> {
+    set.keys()
+        .iter()
+        .map(|key| key.key_id().map(KeyId::as_str))
+        .collect()
+}
+
+fn failed(failure: DatabaseFailure) -> serde_json::Value {
+    json!({ "failure": failure.code() })
+}
+
+/// The figures are kept as JSON text.
+fn verdict(row: &Row) -> serde_json::Value {
+    let mut row = row.clone();
+    if let Some(figures) = row
+        .get("figures")
+        .and_then(serde_json::Value::as_str)
+        .and_then(|text| serde_json::from_str(text).ok())
+    {
+        row.insert("figures".to_owned(), figures);
+    }
+    json!(row)
 }

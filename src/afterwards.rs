@@ -3,6 +3,7 @@
 
 use crate::backend::logto::{self, InteractionHeaders};
 use crate::classify::Operation;
+use crate::compare::{self, Comparison};
 use crate::context::Context;
 use crate::isolate::Isolate;
 use crate::mirror::mapping::LogtoUser;
@@ -39,6 +40,8 @@ pub enum Afterwards<C> {
         from: InteractionUid,
         to: InteractionUid,
     },
+    /// A sampled read, to be made of the other backend too.
+    Compare(Comparison<C>),
 }
 
 /// Without a context (settings with faults) only gaps are told.
@@ -79,6 +82,9 @@ pub async fn carry_out<P: Platform, C: AnswerCopy>(
         }
         (Afterwards::Link { from, to }, Some(_)) => {
             delayed(platform, "link", outbox::link(&from, &to)).await;
+        }
+        (Afterwards::Compare(comparison), Some(context)) => {
+            compare::carry_out(platform, context, comparison).await;
         }
     }
 }

@@ -99,7 +99,7 @@ impl BackendFailure {
 }
 
 /// `application/x-www-form-urlencoded`.
-fn form(pairs: &[(&str, &str)]) -> String {
+pub fn form(pairs: &[(&str, &str)]) -> String {
     let pairs: Vec<_> = pairs
         .iter()
         .map(|(name, value)| format!("{name}={}", encode(value)))
@@ -115,6 +115,38 @@ fn basic(client: &Client) -> Secret<String> {
 
 fn encode(text: &str) -> String {
     utf8_percent_encode(text, UNRESERVED).to_string()
+}
+
+/// A form to a token endpoint, once.
+async fn post_form<P: Platform>(
+    platform: &P,
+    backend: Backend,
+    url: String,
+    authorization: Option<Secret<String>>,
+    body: Secret<String>,
+    deadline_ms: u32,
+) -> Result<CallAnswer, BackendFailure> {
+    let kind = Secret("application/x-www-form-urlencoded".to_owned());
+    let mut headers = vec![("content-type", kind)];
+    if let Some(authorization) = authorization {
+        headers.push(("authorization", authorization));
+    }
+    let call = Call {
+        backend,
+        method: "POST",
+        url,
+        headers,
+        body: Some(body),
+        deadline_ms,
+    };
+    let answer = platform
+        .call(call)
+        .await
+        .map_err(|failure| BackendFailure::of_call(backend, failure))?;
+    match answer.status {
+        200 | 400 | 401 => Ok(answer),
+        _ => Err(BackendFailure::of_status(backend, &answer)),
+    }
 }
 
 /// Client credentials; the token is kept in the isolate, never a refresh token.

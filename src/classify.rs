@@ -15,6 +15,8 @@ use crate::request::{InteractionUid, Method, UserId};
 pub enum Operation {
     PassThrough,
     UsersGet,
+    UsersGetCustomData,
+    UsersGetIdentity,
     UsersCreate,
     UsersPatch,
     UsersCustomData,
@@ -31,6 +33,10 @@ pub enum Operation {
     Consent,
     AccountWrite,
     OidcResume,
+    OidcJwks,
+    OidcIntrospection,
+    ProxyJwks,
+    ProxyVerify,
 }
 
 /// What an operation does to a user, and where its subject is found.
@@ -42,6 +48,8 @@ pub enum Kind {
     Read,
     /// May change the row of a user.
     Write(SubjectSource),
+    /// About tokens and keys of either issuer; changes nobody.
+    Token,
     /// Hands one interaction on to the next; read for its cookies only.
     Session,
 }
@@ -92,6 +100,8 @@ const PASS_THROUGH: OperationRow = row(
 pub const OPERATIONS: &[OperationRow] = &[
     PASS_THROUGH,
     row(Operation::UsersGet, "users.get", Kind::Read, Translate),
+    row(Operation::UsersGetCustomData, "users.get_custom_data", Kind::Read, Translate),
+    row(Operation::UsersGetIdentity, "users.get_identity", Kind::Read, Translate),
     row(Operation::UsersCreate, "users.create", Kind::Write(Answer), Translate),
     row(Operation::UsersPatch, "users.patch", Kind::Write(Path), Translate),
     row(Operation::UsersCustomData, "users.custom_data", Kind::Write(Path), Translate),
@@ -110,6 +120,11 @@ pub const OPERATIONS: &[OperationRow] = &[
     row(Operation::Consent, "consent", Kind::Write(Interaction), Redirect),
     row(Operation::AccountWrite, "account.write", Kind::Write(AccessToken), Refuse),
     row(Operation::OidcResume, "oidc.resume", Kind::Session, Redirect),
+    row(Operation::OidcJwks, "oidc.jwks", Kind::Token, Translate),
+    row(Operation::OidcIntrospection, "oidc.introspection", Kind::Token, Translate),
+    // The proxy's own, below /_proxy/ and with any method: `edge` finds them, not the table.
+    row(Operation::ProxyJwks, "proxy.jwks", Kind::Token, Translate),
+    row(Operation::ProxyVerify, "proxy.verify", Kind::Token, Translate),
 ];
 
 const fn row(
@@ -161,7 +176,7 @@ enum Tail {
 struct Route {
     methods: &'static [Method],
     mount: &'static str,
-    /// Literals in lower case; `:user` and `:uid` are captured, `:any` is not.
+    /// Literals in lower case; `:user`, `:uid` and `:item` are captured.
     pattern: &'static [&'static str],
     tail: Tail,
     operation: Operation,
@@ -203,6 +218,8 @@ const fn below(
 #[rustfmt::skip]
 const ROUTES: &[Route] = &[
     exact(&[Method::Get], "/api", &["users", ":user"], Operation::UsersGet),
+    exact(&[Method::Get], "/api", &["users", ":user", "custom-data"], Operation::UsersGetCustomData),
+    exact(&[Method::Get], "/api", &["users", ":user", "identities", ":item"], Operation::UsersGetIdentity),
     exact(&[Method::Post], "/api", &["users"], Operation::UsersCreate),
     exact(&[Method::Patch], "/api", &["users", ":user"], Operation::UsersPatch),
     exact(&[Method::Delete], "/api", &["users", ":user"], Operation::UsersDelete),
@@ -221,6 +238,8 @@ const ROUTES: &[Route] = &[
     below(MUTATING, "/api", &["my-account"], Operation::AccountWrite),
     exact(&[Method::Get], "", &["consent"], Operation::Consent),
     exact(&[Method::Get], "/oidc", &["auth", ":uid"], Operation::OidcResume),
+    exact(&[Method::Get], "/oidc", &["jwks"], Operation::OidcJwks),
+    exact(&[Method::Post], "/oidc", &["token", "introspection"], Operation::OidcIntrospection),
 ];
 
 /// What the table says of one request.
@@ -231,6 +250,8 @@ pub struct Classified {
     pub user: Option<UserId>,
     /// The `:uid` of the path.
     pub interaction: Option<InteractionUid>,
+    /// The `:item` of the path: what is asked for below the user.
+    pub item: Option<String>,
 }
 
 impl Classified {
@@ -238,6 +259,7 @@ impl Classified {
         operation: Operation::PassThrough,
         user: None,
         interaction: None,
+        item: None,
     };
 }
 
@@ -260,12 +282,14 @@ impl Route {
             operation: self.operation,
             user: None,
             interaction: None,
+            item: None,
         };
         for expected in self.pattern {
             let segment = segments.next()?;
             match *expected {
                 ":user" => classified.user = Some(UserId::parse(&decode(segment)?)?),
                 ":uid" => classified.interaction = Some(InteractionUid::parse(segment)?),
+                ":item" => classified.item = Some(decode(segment)?),
                 literal => {
                     if !segment.eq_ignore_ascii_case(literal) {
                         return None;
@@ -382,6 +406,25 @@ mod tests {
     }
 
     #[test]
+    fn what_is_asked_for_below_a_user_is_captured() {
+        check(
+            Method::Get,
+            "/api/users/u1/Custom-Data/",
+            Operation::UsersGetCustomData,
+            Some("u1"),
+        );
+        let found = classify(Method::Get, "/api/users/u1/identities/my%20idp");
+        assert_eq!(found.operation, Operation::UsersGetIdentity);
+        assert_eq!(found.item.as_deref(), Some("my idp"));
+        check(
+            Method::Get,
+            "/api/users/u1/identities",
+            Operation::PassThrough,
+            None,
+        );
+    }
+
+    #[test]
     fn an_id_that_cannot_exist_names_nobody() {
         check(
             Method::Delete,
@@ -425,7 +468,7 @@ mod tests {
         );
         check(
             Method::Get,
-            "/api/users/u1/custom-data",
+            "/api/users/u1/roles",
             Operation::PassThrough,
             None,
         );

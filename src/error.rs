@@ -24,6 +24,9 @@ pub enum ProxyError {
     LogtoTimedOut,
     #[error("the user service could not be reached")]
     MgpassUnavailable,
+    /// Not one usable key of an issuer is known now.
+    #[error("the keys of an issuer cannot be had")]
+    KeysUnavailable,
     #[error("no such operator route")]
     NoSuchRoute,
     #[error("a parameter is missing or malformed")]
@@ -49,6 +52,7 @@ impl ProxyError {
             Self::LogtoUnreachable => "proxy.logto_unreachable",
             Self::LogtoTimedOut => "proxy.logto_timed_out",
             Self::MgpassUnavailable => "proxy.mgpass_unavailable",
+            Self::KeysUnavailable => "proxy.keys_unavailable",
             Self::NoSuchRoute => "proxy.no_such_route",
             Self::AdminTokenNeeded => "proxy.admin_token_needed",
             Self::ParameterMissing => "proxy.parameter_missing",
@@ -67,6 +71,7 @@ impl ProxyError {
             Self::Misconfigured | Self::Defect => 500,
             Self::LogtoUnreachable | Self::MgpassUnavailable => 502,
             Self::NotRecorded => 503,
+            Self::KeysUnavailable => 503,
             Self::LogtoTimedOut => 504,
         }
     }

@@ -6,6 +6,7 @@
 //! by [`crate::afterwards`], so that a crash between the two is a case like any other.
 
 mod serve;
+mod tokens;
 mod write;
 
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use crate::context::Context;
 use crate::error::ProxyError;
 use crate::flags::bucket::Bucket;
 use crate::flags::{Flags, Stage};
+use crate::metrics::{Fallback, Observation};
 use crate::plan::{Plan, Primary, Reason};
 use crate::ports::{CallFailure, Exchange, Forward, Platform};
 use crate::request::{Target, interaction_in_set_cookie};
@@ -39,9 +41,21 @@ pub struct Executed<C> {
     pub bucket: Option<Bucket>,
     pub backend: &'static str,
     pub status: u16,
-    pub fallback: Option<&'static str>,
+    pub fallback: Option<Fallback>,
     pub error: Option<ProxyError>,
     pub afterwards: Option<Afterwards<C>>,
+}
+
+impl<C> Executed<C> {
+    pub fn observation(&self, duration_ms: i64) -> Observation {
+        Observation {
+            operation: self.operation,
+            plan: self.plan,
+            fallback: self.fallback,
+            status: self.status,
+            duration_ms,
+        }
+    }
 }
 
 /// What was done about recording this request. Never an error of the client's.
@@ -107,6 +121,7 @@ pub async fn execute<P: Platform, E: Exchange>(
             request.write(platform, &context, exchange, source).await
         }
         (Kind::Read, Some(context)) => request.read(platform, &context, exchange).await,
+        (Kind::Token, Some(context)) => request.token(platform, &context, exchange).await,
     }
 }
 

@@ -96,6 +96,8 @@ pub struct Flags {
     /// `None`: the default, which depends on stage and `read_percent`.
     pub compare_percent: Option<Share>,
     pub kill_switch: bool,
+    /// `/oidc/jwks` serves the keys of both issuers.
+    pub jwks_union: bool,
     pub salt: String,
     pub guard: Option<Guard>,
 }
@@ -111,6 +113,7 @@ impl Default for Flags {
                 .collect(),
             compare_percent: None,
             kill_switch: false,
+            jwks_union: false,
             salt: String::new(),
             guard: None,
         }
@@ -152,6 +155,7 @@ pub fn keys() -> Vec<String> {
         "read_percent",
         "compare_percent",
         "kill_switch",
+        "jwks_union",
         "salt",
         "guard",
     ];
@@ -197,6 +201,7 @@ pub fn parse(previous: &Flags, raw: &RawFlags) -> (Flags, Vec<FlagFault>) {
                 Share::parse_percent(text).map(Some)
             }),
             "kill_switch" => set(&mut next.kill_switch, value, false, parse_switch),
+            "jwks_union" => set(&mut next.jwks_union, value, false, parse_switch),
             "salt" => set(&mut next.salt, value, String::new(), |text| {
                 (text.len() <= 256).then(|| text.to_owned())
             }),

@@ -5,16 +5,21 @@ use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 
 use crate::backend::Backend;
+use crate::breaker::Breaker;
+use crate::compare::rules::Volatile;
 use crate::flags::Flags;
+use crate::metrics::Metrics;
 use crate::request::Secret;
 use crate::token::{
-    ImportedKeys, Issuer, KeyId, KeySet, LiveKeySet, OnUnknownKeyId, UnixSeconds, Use,
+    Fingerprint, ImportedKeys, Issuer, KeyId, KeySet, LiveKeySet, OnUnknownKeyId, UnixSeconds, Use,
+    VerifiedTokens,
 };
 
 /// Flags are read again after so long.
 pub const FLAGS_FRESH_MS: i64 = 5_000;
 /// Imported keys change at an import only.
 const IMPORTED_FRESH_S: i64 = 60;
+const VOLATILE_FRESH_MS: i64 = 60_000;
 
 #[derive(Default)]
 pub struct Isolate {
@@ -25,6 +30,13 @@ pub struct Isolate {
     logto_keys: RefCell<LiveKeySet>,
     mgpass_keys: RefCell<LiveKeySet>,
     imported: RefCell<Option<(UnixSeconds, Option<Arc<ImportedKeys>>)>>,
+    verified: RefCell<VerifiedTokens>,
+    /// Key sets to be fetched behind a request.
+    owed_key_fetches: RefCell<Vec<Issuer>>,
+    volatile: RefCell<Option<(i64, Vec<Volatile>)>>,
+    pub breaker: Cell<Breaker>,
+    /// Never borrowed across an await.
+    pub metrics: RefCell<Metrics>,
     /// A gap that the database has not been told of yet.
     pub gap_is_pending: Cell<bool>,
     /// The shape of mgPass's database was looked at and is the one we rely on.
@@ -45,6 +57,7 @@ struct Snapshot {
 pub struct MgpassEndpoints {
     pub token: String,
     pub jwks: String,
+    pub introspection: String,
 }
 
 #[derive(Clone)]
@@ -131,6 +144,11 @@ impl Isolate {
         *self.mgpass_endpoints.borrow_mut() = Some(endpoints);
     }
 
+    /// They did not answer as expected: discovery is asked again next time.
+    pub fn forget_mgpass_endpoints(&self) {
+        *self.mgpass_endpoints.borrow_mut() = None;
+    }
+
     pub fn keys(&self, issuer: Issuer, now: UnixSeconds) -> Use {
         self.keys_cell(issuer).borrow().decide(now)
     }
@@ -146,9 +164,42 @@ impl Isolate {
         max_age_s: Option<i64>,
         now: UnixSeconds,
     ) {
-        self.keys_cell(issuer)
-            .borrow_mut()
-            .fetched(set, max_age_s, now);
+        let mut live = self.keys_cell(issuer).borrow_mut();
+        if live.held().is_none_or(|(held, _)| held != set) {
+            self.verified.borrow_mut().forget_all();
+        }
+        live.fetched(set, max_age_s, now);
+    }
+
+    pub fn key_fetch_failed(&self, issuer: Issuer, now: UnixSeconds) {
+        self.keys_cell(issuer).borrow_mut().failed(now);
+    }
+
+    /// The latest attempt to fetch the issuer's keys failed.
+    pub fn keys_are_failing(&self, issuer: Issuer) -> bool {
+        self.keys_cell(issuer).borrow().is_failing()
+    }
+
+    pub fn held_keys(&self, issuer: Issuer) -> Option<(Arc<KeySet>, UnixSeconds)> {
+        self.keys_cell(issuer).borrow().held()
+    }
+
+    /// Counts as the start of that fetch; whichever request ends next carries it out.
+    pub fn owe_key_fetch(&self, issuer: Issuer, now: UnixSeconds) {
+        self.key_fetch_started(issuer, now);
+        self.owed_key_fetches.borrow_mut().push(issuer);
+    }
+
+    pub fn take_owed_key_fetches(&self) -> Vec<Issuer> {
+        self.owed_key_fetches.take()
+    }
+
+    pub fn is_verified(&self, fingerprint: &Fingerprint, now: UnixSeconds) -> bool {
+        self.verified.borrow().holds(fingerprint, now)
+    }
+
+    pub fn remember_verified(&self, fingerprint: Fingerprint, until: UnixSeconds) {
+        self.verified.borrow_mut().remember(fingerprint, until);
     }
 
     pub fn unknown_key(&self, issuer: Issuer, key_id: &KeyId, now: UnixSeconds) -> OnUnknownKeyId {
@@ -170,6 +221,17 @@ impl Isolate {
         }
     }
 
+    /// `None`: to be read (again).
+    pub fn volatile_fields(&self, now_ms: i64) -> Option<Vec<Volatile>> {
+        let held = self.volatile.borrow();
+        let (read_at_ms, fields) = held.as_ref()?;
+        (now_ms - read_at_ms < VOLATILE_FRESH_MS).then(|| fields.clone())
+    }
+
+    pub fn set_volatile_fields(&self, fields: Vec<Volatile>, now_ms: i64) {
+        *self.volatile.borrow_mut() = Some((now_ms, fields));
+    }
+
     /// `None`: to be read (again); `Some(None)`: read, and there are none.
     pub fn imported(&self, now: UnixSeconds) -> Option<Option<Arc<ImportedKeys>>> {
         let held = self.imported.borrow();
@@ -180,6 +242,10 @@ impl Isolate {
     }
 
     pub fn set_imported(&self, keys: Option<Arc<ImportedKeys>>, now: UnixSeconds) {
-        *self.imported.borrow_mut() = Some((now, keys));
+        let mut held = self.imported.borrow_mut();
+        if held.as_ref().is_none_or(|(_, held)| *held != keys) {
+            self.verified.borrow_mut().forget_all();
+        }
+        *held = Some((now, keys));
     }
 }

@@ -81,6 +81,12 @@ pub enum Event<'a> {
         issuer: &'static str,
         code: &'static str,
     },
+    /// Something older stood in for a key set that could not be had.
+    KeysStale {
+        issuer: &'static str,
+        /// `stale_set` or `imported`.
+        source: &'static str,
+    },
     /// A write that was not recorded in time went to the Queue instead.
     OutboxQueued {
         operation: &'static str,
@@ -167,6 +173,33 @@ pub enum Event<'a> {
         action: &'static str,
         n_subjects: usize,
     },
+    /// A confirmed difference between the two backends' answers to one read.
+    CompareMismatch {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        subject: Option<&'a str>,
+        operation: &'static str,
+        path: &'a str,
+        class: &'static str,
+    },
+    BreakerChanged {
+        state: &'static str,
+    },
+    MetricsDelayed {
+        step: &'static str,
+        code: &'static str,
+    },
+    GuardJudged {
+        verdict: &'static str,
+        reason: &'static str,
+        n_mgpass: i64,
+        n_logto: i64,
+        n_compared: i64,
+    },
+    /// A ramp was stopped: no read goes to mgPass until a person deletes the KV key `guard`.
+    GuardStopped {
+        reason: &'static str,
+        outcome: &'static str,
+    },
 }
 
 impl Event<'_> {
@@ -178,6 +211,7 @@ impl Event<'_> {
         "token.refused",
         "keys.refreshed",
         "keys.unreachable",
+        "keys.stale",
         "outbox.queued",
         "outbox.gap",
         "outbox.delayed",
@@ -196,6 +230,11 @@ impl Event<'_> {
         "catch_up.done",
         "walk.stepped",
         "operator.acted",
+        "compare.mismatch",
+        "breaker.changed",
+        "metrics.delayed",
+        "guard.judged",
+        "guard.stopped",
     ];
 
     fn describe(&self) -> (&'static str, Level) {
@@ -207,6 +246,7 @@ impl Event<'_> {
             Self::TokenRefused { .. } => ("token.refused", Level::Info),
             Self::KeysRefreshed { .. } => ("keys.refreshed", Level::Info),
             Self::KeysUnreachable { .. } => ("keys.unreachable", Level::Warn),
+            Self::KeysStale { .. } => ("keys.stale", Level::Warn),
             Self::OutboxQueued { .. } => ("outbox.queued", Level::Warn),
             // Meant so by the operator, and harmless: nobody reads from mgPass meanwhile.
             Self::OutboxGap {
@@ -229,6 +269,11 @@ impl Event<'_> {
             Self::CatchUpDone { .. } => ("catch_up.done", Level::Info),
             Self::WalkStepped { .. } => ("walk.stepped", Level::Info),
             Self::OperatorActed { .. } => ("operator.acted", Level::Info),
+            Self::CompareMismatch { .. } => ("compare.mismatch", Level::Warn),
+            Self::BreakerChanged { .. } => ("breaker.changed", Level::Warn),
+            Self::MetricsDelayed { .. } => ("metrics.delayed", Level::Warn),
+            Self::GuardJudged { .. } => ("guard.judged", Level::Info),
+            Self::GuardStopped { .. } => ("guard.stopped", Level::Error),
         }
     }
 
@@ -256,11 +301,16 @@ impl Event<'_> {
 
 /// How events name a subject: a keyed hash, or nothing without a key.
 pub fn subject_hash(user: &UserId, key: Option<&Secret<String>>) -> Option<String> {
+    keyed_hash(user.as_str(), key)
+}
+
+/// Stands for a text that must not leave the process.
+pub fn keyed_hash(text: &str, key: Option<&Secret<String>>) -> Option<String> {
     let key = key?;
     let mut hasher = SipHasher24::new_with_keys(0x6475_616c_2d77_7269, key.0.len() as u64);
     hasher.write(key.0.as_bytes());
     hasher.write(&[0]);
-    hasher.write(user.as_str().as_bytes());
+    hasher.write(text.as_bytes());
     Some(format!("{:032x}", hasher.finish128().as_u128()))
 }
 

@@ -45,10 +45,31 @@ pub enum Reason {
     StandingUnknown,
     Fence,
     NotReconciled,
+    /// mgPass fails in this isolate's eyes: Logto answers in its stead.
+    Breaker,
     InShare,
 }
 
 impl Reason {
+    /// Served by Logto for a reason that says nothing against mgPass's answer being
+    /// the same: such a read may be compared.
+    pub fn is_comparable(self) -> bool {
+        match self {
+            Self::StageShadow | Self::KillSwitch | Self::OutsideShare | Self::Guard => true,
+            Self::NotARead
+            | Self::StageOff
+            | Self::NoBearerJwt
+            | Self::ForeignIssuer
+            | Self::MgpassToken
+            | Self::TokenRefused
+            | Self::StandingUnknown
+            | Self::Fence
+            | Self::NotReconciled
+            | Self::Breaker
+            | Self::InShare => false,
+        }
+    }
+
     pub fn code(self) -> &'static str {
         match self {
             Self::NotARead => "not_a_read",
@@ -64,6 +85,7 @@ impl Reason {
             Self::StandingUnknown => "standing_unknown",
             Self::Fence => "fence",
             Self::NotReconciled => "not_reconciled",
+            Self::Breaker => "breaker",
             Self::InShare => "in_share",
         }
     }
@@ -105,12 +127,20 @@ pub enum Standing {
     Equal,
 }
 
+/// What this isolate's breaker says of one more read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Admission {
+    Admitted,
+    Refused,
+}
+
 /// The facts known so far; `None` has not been asked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Facts {
     pub origin: Option<Origin>,
     pub verdict: Option<Verdict>,
     pub standing: Option<Standing>,
+    pub admission: Option<Admission>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,6 +148,8 @@ pub enum Question {
     Origin,
     Verdict,
     Standing,
+    /// Asked last: the answer may be a probe, which must not be wasted.
+    Admission,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -177,11 +209,16 @@ fn plan_for_logto_token(
         Some(Verdict::Authentic) => {}
     }
     match facts.standing {
-        None => Step::Ask(Question::Standing),
-        Some(Standing::Unknown) => logto(Reason::StandingUnknown),
-        Some(Standing::Fenced) => logto(Reason::Fence),
-        Some(Standing::NotReconciled) => logto(Reason::NotReconciled),
-        Some(Standing::Equal) => go(Primary::Mgpass, Reason::InShare),
+        None => return Step::Ask(Question::Standing),
+        Some(Standing::Unknown) => return logto(Reason::StandingUnknown),
+        Some(Standing::Fenced) => return logto(Reason::Fence),
+        Some(Standing::NotReconciled) => return logto(Reason::NotReconciled),
+        Some(Standing::Equal) => {}
+    }
+    match facts.admission {
+        None => Step::Ask(Question::Admission),
+        Some(Admission::Refused) => logto(Reason::Breaker),
+        Some(Admission::Admitted) => go(Primary::Mgpass, Reason::InShare),
     }
 }
 
@@ -212,6 +249,7 @@ mod tests {
         origin: Some(Origin::Logto),
         verdict: Some(Verdict::Authentic),
         standing: Some(Standing::Equal),
+        admission: Some(Admission::Admitted),
     };
 
     fn bucket() -> Option<Bucket> {
@@ -332,6 +370,15 @@ mod tests {
             Primary::Logto,
             Reason::StandingUnknown,
         );
+        check(
+            &full,
+            Facts {
+                admission: Some(Admission::Refused),
+                ..facts
+            },
+            Primary::Logto,
+            Reason::Breaker,
+        );
     }
 
     #[test]
@@ -340,6 +387,7 @@ mod tests {
             origin: Some(Origin::Mgpass),
             verdict: Some(Verdict::Authentic),
             standing: None,
+            admission: None,
         };
         check(
             &ramp("0"),
@@ -389,46 +437,49 @@ mod tests {
             Stage::Cutover,
             Stage::Cleanup,
         ];
+        let admissions = [None, Some(Admission::Admitted), Some(Admission::Refused)];
+        let all_facts: Vec<_> = origins
+            .into_iter()
+            .flat_map(|origin| verdicts.map(|verdict| (origin, verdict)))
+            .flat_map(|pair| standings.map(|standing| (pair, standing)))
+            .flat_map(|pair| admissions.map(|admission| (pair, admission)))
+            .map(|(((origin, verdict), standing), admission)| Facts {
+                origin,
+                verdict,
+                standing,
+                admission,
+            })
+            .collect();
         for row in OPERATIONS {
             for stage in stages {
                 for percent in ["0", "100"] {
                     for kill_switch in [false, true] {
-                        for origin in origins {
-                            for verdict in verdicts {
-                                for standing in standings {
-                                    let flags = Flags {
-                                        stage,
-                                        kill_switch,
-                                        ..ramp(percent)
-                                    };
-                                    let facts = Facts {
-                                        origin,
-                                        verdict,
-                                        standing,
-                                    };
-                                    let Step::Go(plan) =
-                                        plan(row.operation, &flags, bucket(), &facts)
-                                    else {
-                                        continue;
-                                    };
-                                    match plan.primary {
-                                        Primary::Logto => {}
-                                        Primary::Mgpass => {
-                                            assert_eq!(facts, EVERYTHING_SPEAKS_FOR_MGPASS);
-                                            assert_eq!(
-                                                (stage, percent, kill_switch),
-                                                (Stage::DualWrite, "100", false)
-                                            );
-                                            assert_eq!(row.kind, Kind::Read);
-                                        }
-                                        Primary::MgpassAsCaller => {
-                                            assert_eq!(
-                                                (origin, verdict),
-                                                (Some(Origin::Mgpass), Some(Verdict::Authentic))
-                                            );
-                                            assert_eq!(row.kind, Kind::Read);
-                                        }
-                                    }
+                        for facts in &all_facts {
+                            let flags = Flags {
+                                stage,
+                                kill_switch,
+                                ..ramp(percent)
+                            };
+                            let Step::Go(plan) = plan(row.operation, &flags, bucket(), facts)
+                            else {
+                                continue;
+                            };
+                            match plan.primary {
+                                Primary::Logto => {}
+                                Primary::Mgpass => {
+                                    assert_eq!(*facts, EVERYTHING_SPEAKS_FOR_MGPASS);
+                                    assert_eq!(
+                                        (stage, percent, kill_switch),
+                                        (Stage::DualWrite, "100", false)
+                                    );
+                                    assert_eq!(row.kind, Kind::Read);
+                                }
+                                Primary::MgpassAsCaller => {
+                                    assert_eq!(
+                                        (facts.origin, facts.verdict),
+                                        (Some(Origin::Mgpass), Some(Verdict::Authentic))
+                                    );
+                                    assert_eq!(row.kind, Kind::Read);
                                 }
                             }
                         }

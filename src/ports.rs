@@ -6,6 +6,7 @@
 #![allow(async_fn_in_trait)]
 
 use crate::backend::Backend;
+use crate::metrics::Series;
 use crate::observe::Event;
 use crate::request::{Method, Secret};
 use crate::token::SignatureCheck;
@@ -32,15 +33,29 @@ pub trait Entropy {
 
 pub trait Sink {
     fn emit(&self, event: &Event<'_>);
+    /// One series' new count to the platform's analytics, where they are bound.
+    fn point(&self, series: &Series, count: i64);
 }
 
-/// Which of the two databases. They share no transaction.
+/// Which of the databases. They share no transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Store {
     /// The proxy's own: outbox, leases, sequence (binding `DB`).
     Proxy,
     /// mgPass's: users and the mirror's rows beside them (binding `MGPASS_DB`).
     Mgpass,
+    /// Counts and verdicts (binding `METRICS_DB`); nothing depends on it.
+    Metrics,
+}
+
+impl Store {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Proxy => "outbox",
+            Self::Mgpass => "mgpass",
+            Self::Metrics => "metrics",
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -194,6 +209,8 @@ pub struct KvFailure;
 
 pub trait FlagStore {
     async fn flags(&self, keys: &[String]) -> Result<Vec<(String, Option<String>)>, KvFailure>;
+    /// The guard's own key is the only one that the proxy writes.
+    async fn put_flag(&self, key: &str, value: &str) -> Result<(), KvFailure>;
 }
 
 pub trait KeyStore {

@@ -8,16 +8,27 @@ use std::pin::pin;
 
 use futures_util::future::{Either, join, select};
 
-use crate::backend::mgpass::{self, Caller, Found};
+use crate::backend::mgpass::{self, ApiIdentity, ApiUser, Caller, Found};
 use crate::backend::{Backend, BackendFailure};
+use crate::classify::Operation;
 use crate::context::Context;
-use crate::mirror::outbox;
+use crate::mirror::outbox::{self, Fence};
 use crate::mirror::residue::Residue;
 use crate::mirror::target::{self, MirrorRow, SELECT_MIRROR};
 use crate::plan::Standing;
-use crate::ports::{CallFailure, Platform, Statement, Store};
+use crate::ports::{CallFailure, DatabaseFailure, Platform, Statement, Store};
 use crate::request::UserId;
-use crate::translate::{Answer, error_answer, json_answer, users_get};
+use crate::translate::view::View;
+use crate::translate::{Refusal, Shown, Translation, translation};
+
+/// What is asked for.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted<'a> {
+    pub operation: Operation,
+    pub user: &'a UserId,
+    /// The last parameter of the path, where the route has one.
+    pub item: Option<&'a str>,
+}
 
 /// Why mgPass's answer could not be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +36,8 @@ pub enum Unserved {
     Backend(BackendFailure),
     /// The mirror says the user is there, mgPass's API says not.
     Missing,
+    /// An error whose text the client wants in another language than English.
+    NotEnglish,
 }
 
 impl Unserved {
@@ -32,30 +45,37 @@ impl Unserved {
         match self {
             Self::Backend(failure) => failure.code(),
             Self::Missing => "missing",
+            Self::NotEnglish => "not_english",
+        }
+    }
+
+    pub fn blames_mgpass(self) -> bool {
+        match self {
+            Self::Backend(_) | Self::Missing => true,
+            Self::NotEnglish => false,
         }
     }
 }
 
-/// A read does not wait longer for the databases; Logto answers it.
-const STANDING_DEADLINE_MS: u32 = 500;
-
 /// How mgPass stands with the user, and what the mirror kept of Logto's form.
 pub async fn standing<P: Platform>(
     platform: &P,
+    context: &Context<'_>,
     user: &UserId,
     request_began_ms: i64,
 ) -> (Standing, Option<MirrorRow>) {
     let fence = platform.batch(Store::Proxy, outbox::fence(user, request_began_ms));
     let mirror = mirror_row(platform, user);
-    let deadline = pin!(platform.sleep(STANDING_DEADLINE_MS));
-    let (fence, mirror) = match select(pin!(join(fence, mirror)), deadline).await {
-        Either::Left((both, _)) => both,
-        Either::Right(_) => return (Standing::Unknown, None),
-    };
-    let (Some(fence), Ok(mirror)) = (
-        fence.ok().and_then(|rows| outbox::parse_fence(&rows)),
-        mirror,
-    ) else {
+    let deadline = pin!(platform.sleep(context.settings.standing_deadline_ms));
+    match select(pin!(join(fence, mirror)), deadline).await {
+        Either::Left(((Ok(fence), Ok(mirror)), _)) => judge(outbox::parse_fence(&fence), mirror),
+        Either::Left(_) | Either::Right(_) => (Standing::Unknown, None),
+    }
+}
+
+/// The rule by which a user's rows say whether mgPass may be read.
+pub fn judge(fence: Option<Fence>, mirror: Option<MirrorRow>) -> (Standing, Option<MirrorRow>) {
+    let Some(fence) = fence else {
         return (Standing::Unknown, None);
     };
     if fence.is_fenced || !fence.logto_is_authority {
@@ -70,7 +90,7 @@ pub async fn standing<P: Platform>(
 async fn mirror_row<P: Platform>(
     platform: &P,
     user: &UserId,
-) -> Result<Option<MirrorRow>, crate::ports::DatabaseFailure> {
+) -> Result<Option<MirrorRow>, DatabaseFailure> {
     let statement = Statement::new(SELECT_MIRROR, vec![user.as_str().into()]);
     let results = platform.batch(Store::Mgpass, vec![statement]).await?;
     Ok(results
@@ -79,58 +99,80 @@ async fn mirror_row<P: Platform>(
         .and_then(target::parse_mirror))
 }
 
-/// `GET /api/users/:id`.
+/// mgPass's answer to `wanted`, in Logto's form.
 ///
 /// # Errors
 /// When the answer must come from elsewhere.
-pub async fn users_get<P: Platform>(
+pub async fn shown<P: Platform>(
+    platform: &P,
+    context: &Context<'_>,
+    caller: &Caller,
+    wanted: Wanted<'_>,
+    mirror: Option<&MirrorRow>,
+) -> Result<Shown, Unserved> {
+    let Some(translation) = translation(wanted.operation) else {
+        return Err(Unserved::Missing);
+    };
+    // The deadline is of the whole, a fetch of the proxy's own token included.
+    let asked = pin!(ask(platform, context, caller, wanted.user, translation));
+    let deadline = pin!(platform.sleep(context.settings.mgpass_deadline_ms));
+    let (user, identities) = match select(asked, deadline).await {
+        Either::Left((Ok(Found::Yes(found)), _)) => found,
+        Either::Left((Ok(Found::NotAllowed(status)), _)) => {
+            return Ok(Shown::Refusal(Refusal::of_status(status)));
+        }
+        Either::Left((Ok(Found::No), _)) => {
+            return match caller {
+                Caller::Proxy => Err(Unserved::Missing),
+                Caller::Client(_) => Ok(Shown::Refusal(Refusal::EntityNotFound)),
+            };
+        }
+        Either::Left((Err(failure), _)) => return Err(Unserved::Backend(failure)),
+        Either::Right(_) => {
+            let failure = BackendFailure::Down(Backend::Mgpass, CallFailure::TimedOut.code());
+            return Err(Unserved::Backend(failure));
+        }
+    };
+    let residue = mirror
+        .and_then(|mirror| mirror.residue.as_deref())
+        .and_then(Residue::parse);
+    let view = View {
+        user: &user,
+        identities: &identities,
+        residue: residue.as_ref(),
+        settings: &context.settings.mapping,
+    };
+    Ok((translation.show)(&view, wanted.item))
+}
+
+async fn ask<P: Platform>(
     platform: &P,
     context: &Context<'_>,
     caller: &Caller,
     user: &UserId,
-    mirror: Option<MirrorRow>,
-    if_none_match: Option<&str>,
-    request_id: &str,
-) -> Result<Answer, Unserved> {
+    translation: Translation,
+) -> Result<Found<(ApiUser, Vec<ApiIdentity>)>, BackendFailure> {
     let deadline_ms = context.settings.mgpass_deadline_ms;
-    let both = pin!(join(
-        mgpass::user(platform, context, caller, user, deadline_ms),
-        mgpass::identities(platform, context, caller, user, deadline_ms),
-    ));
-    // Over all of it: a credential may have to be fetched first.
-    let (shown, identities) = match select(both, pin!(platform.sleep(deadline_ms))).await {
-        Either::Left((both, _)) => both,
-        Either::Right(_) => {
-            let late = BackendFailure::Down(Backend::Mgpass, CallFailure::TimedOut.code());
-            return Err(Unserved::Backend(late));
+    let found = mgpass::user(platform, context, caller, user, deadline_ms);
+    if !translation.needs_identities {
+        return Ok(match found.await? {
+            Found::Yes(user) if user.is_deleted => Found::No,
+            Found::Yes(user) => Found::Yes((user, Vec::new())),
+            Found::No => Found::No,
+            Found::NotAllowed(status) => Found::NotAllowed(status),
+        });
+    }
+    let identities = mgpass::identities(platform, context, caller, user, deadline_ms);
+    let (user, identities) = join(found, identities).await;
+    Ok(match (user?, identities?) {
+        (Found::Yes(user), Found::Yes(identities)) if !user.is_deleted => {
+            Found::Yes((user, identities))
         }
-    };
-    let (shown, identities) = match (shown, identities) {
-        (Ok(Found::Yes(shown)), Ok(Found::Yes(identities))) if !shown.is_deleted => {
-            (shown, identities)
+        (Found::NotAllowed(status), _) | (_, Found::NotAllowed(status)) => {
+            Found::NotAllowed(status)
         }
-        (Err(failure), _) | (_, Err(failure)) => return Err(Unserved::Backend(failure)),
-        (Ok(Found::NotAllowed(status)), _) | (_, Ok(Found::NotAllowed(status))) => {
-            return Ok(error_answer(status, request_id));
-        }
-        _ => {
-            return match caller {
-                Caller::Proxy => Err(Unserved::Missing),
-                Caller::Client(_) => Ok(error_answer(404, request_id)),
-            };
-        }
-    };
-    let residue = mirror
-        .and_then(|mirror| mirror.residue)
-        .as_deref()
-        .and_then(Residue::parse);
-    let body = users_get::body(
-        &shown,
-        &identities,
-        residue.as_ref(),
-        &context.settings.mapping,
-    );
-    Ok(json_answer(body, if_none_match, request_id))
+        _ => Found::No,
+    })
 }
 
 /// What a caller with mgPass's own token needs besides: there is no fence for it,

@@ -3,8 +3,10 @@
 //! A deployment without a Logto origin cannot serve. Any other fault leaves the
 //! proxy a transparent pipe: it behaves as stage `off`, and says so.
 
+use crate::guard::Tuning;
 use crate::mirror::mapping::MappingSettings;
 use crate::request::Secret;
+use crate::token::Skew;
 
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -37,10 +39,21 @@ pub struct Migration {
     pub mapping: MappingSettings,
     /// The brake: at most so many mirrored deletions within an hour.
     pub deletions_per_hour: i64,
+    /// Whom tokens shown to `/_proxy/verify` must be for; without any that route is closed.
+    pub verify_audiences: Vec<String>,
+    /// The longest `exp - iat` believed of any token; `None` believes whatever an issuer grants.
+    pub max_token_lifetime_s: Option<i64>,
+    /// How far the clocks of issuers and edge may lie apart.
+    pub clock_skew: Skew,
     /// How long mgPass may take to answer a read.
     pub mgpass_deadline_ms: u32,
     /// How long the outbox may take before the Queue is used instead.
     pub outbox_deadline_ms: u32,
+    /// How long fence and mirror row may take to be looked up; Logto answers then.
+    pub standing_deadline_ms: u32,
+    /// How long counts stay in an isolate before they are written down.
+    pub metrics_flush_ms: u32,
+    pub guard: Tuning,
 }
 
 #[derive(Clone, Debug)]
@@ -122,8 +135,25 @@ impl<F: Fn(&str) -> Option<String>> Reader<F> {
                 phone_verified: self.switch("PHONE_VERIFIED", true),
             },
             deletions_per_hour: i64::from(self.number("DELETIONS_PER_HOUR", 100)),
+            verify_audiences: self.items("VERIFY_AUDIENCES"),
+            max_token_lifetime_s: match self.number("MAX_TOKEN_LIFETIME_S", 0) {
+                0 => None,
+                seconds => Some(i64::from(seconds)),
+            },
+            clock_skew: self.skew("CLOCK_SKEW_S"),
             mgpass_deadline_ms: self.number("MGPASS_DEADLINE_MS", 1_500),
             outbox_deadline_ms: self.number("OUTBOX_DEADLINE_MS", 300),
+            standing_deadline_ms: self.number("STANDING_DEADLINE_MS", 500),
+            metrics_flush_ms: self.number("METRICS_FLUSH_MS", 5_000),
+            guard: Tuning {
+                window_ms: i64::from(self.number("GUARD_WINDOW_S", 300)) * 1_000,
+                min_reads: i64::from(self.number("GUARD_MIN_READS", 50)),
+                min_compared: i64::from(self.number("GUARD_MIN_COMPARED", 20)),
+                max_failure_bps: i64::from(self.number("GUARD_MAX_FAILURE_BPS", 100)),
+                max_mismatch_bps: i64::from(self.number("GUARD_MAX_MISMATCH_BPS", 50)),
+                max_p95_ms: i64::from(self.number("GUARD_MAX_P95_MS", 1_000)),
+                max_p95_percent: i64::from(self.number("GUARD_MAX_P95_PERCENT", 300)),
+            },
         }
     }
 
@@ -160,11 +190,25 @@ impl<F: Fn(&str) -> Option<String>> Reader<F> {
     }
 
     fn list(&mut self, name: &'static str) -> Vec<String> {
-        self.required(name)
-            .split(',')
+        self.required(name);
+        self.items(name)
+    }
+
+    /// Comma separated, and possibly none.
+    fn items(&mut self, name: &'static str) -> Vec<String> {
+        let text = self.optional(name).unwrap_or_default();
+        text.split(',')
             .map(|item| item.trim().to_owned())
             .filter(|item| !item.is_empty())
             .collect()
+    }
+
+    fn skew(&mut self, name: &'static str) -> Skew {
+        let seconds = self.number(name, Skew::MAX_SECONDS);
+        Skew::from_seconds(seconds).unwrap_or_else(|| {
+            self.fault(name, "above_a_minute");
+            Skew::MAX
+        })
     }
 
     fn number(&mut self, name: &'static str, absent: u32) -> u32 {

@@ -1,9 +1,10 @@
 //! The platform's entry points. They decide nothing: each reads the bindings,
 //! calls one flow and hands back what it says.
 
+mod analytics;
 mod config;
 mod console;
-mod crypto;
+pub mod crypto;
 mod d1;
 mod exchange;
 mod fetch;
@@ -13,7 +14,7 @@ mod queue;
 
 use worker::event;
 
-use crate::{relay, walk};
+use crate::{guard, metrics, relay, walk};
 
 use self::config::Deployment;
 use self::platform::WorkerPlatform;
@@ -52,5 +53,7 @@ async fn on_cron(_: worker::ScheduledEvent, env: worker::Env, _: worker::Schedul
     if let Some(context) = deployment.context() {
         walk::tick(&platform, &context, flags.stage).await;
         relay::sweep(&platform, &context, flags.stage).await;
+        metrics::flush(&platform, &context).await;
+        guard::run(&platform, &context, &flags).await;
     }
 }

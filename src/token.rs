@@ -24,6 +24,8 @@ mod member;
 mod policy;
 mod refusal;
 mod signature;
+mod union;
+mod verified;
 
 #[cfg(test)]
 mod tests;
@@ -40,6 +42,8 @@ pub use self::member::{Claim, ForbiddenMember};
 pub use self::policy::{Policy, Principal, SignedToken, Skew, TokenType};
 pub use self::refusal::Refusal;
 pub use self::signature::Algorithm;
+pub use self::union::union;
+pub use self::verified::{Fingerprint, VerifiedTokens};
 
 use self::claims::Claims;
 use self::header::Header;
@@ -264,6 +268,18 @@ impl SignatureCheck<'_> {
     #[must_use]
     pub fn signature(&self) -> &[u8] {
         &self.token.signature
+    }
+
+    /// Names this check among those that held: the key is in it, so that nothing remembered
+    /// under one key can ever answer for another.
+    #[must_use]
+    pub fn fingerprint(&self) -> Fingerprint {
+        Fingerprint::of([
+            self.algorithm().name().as_bytes(),
+            self.key.public_jwk().as_bytes(),
+            self.signing_input(),
+            self.signature(),
+        ])
     }
 
     /// # Errors

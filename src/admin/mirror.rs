@@ -16,7 +16,7 @@ use crate::mirror::reconcile::LogtoState;
 use crate::mirror::target;
 use crate::mirror::triggers::{self, Trigger};
 use crate::observe::Event;
-use crate::plan::{Facts, Origin, Step, Verdict, plan};
+use crate::plan::{Admission, Facts, Origin, Step, Verdict, plan};
 use crate::ports::{DatabaseFailure, Platform, Row, Store};
 use crate::read;
 use crate::relay::Message;
@@ -71,7 +71,7 @@ pub(super) async fn explain<P: Platform>(
             mapped.obstacles.iter().map(crate::mirror::mapping::Obstacle::code).collect::<Vec<_>>()
         }),
         "mgpass": mgpass(platform, user, wanted_user, logto.is_ok()).await,
-        "reads": reads(platform, around, user).await,
+        "reads": reads(platform, context, around, user).await,
     })
 }
 
@@ -106,13 +106,20 @@ async fn mgpass<P: Platform>(
 }
 
 /// As an application with a good Logto token would be served now.
-async fn reads<P: Platform>(platform: &P, around: &Surroundings<'_>, user: &UserId) -> Value {
+async fn reads<P: Platform>(
+    platform: &P,
+    context: &Context<'_>,
+    around: &Surroundings<'_>,
+    user: &UserId,
+) -> Value {
     let bucket = Bucket::of(user, &around.flags.salt);
-    let (standing, _) = read::standing(platform, user, around.began_ms).await;
+    let (standing, _) = read::standing(platform, context, user, around.began_ms).await;
     let facts = Facts {
         origin: Some(Origin::Logto),
         verdict: Some(Verdict::Authentic),
         standing: Some(standing),
+        // A breaker is each isolate's own.
+        admission: Some(Admission::Admitted),
     };
     match plan(Operation::UsersGet, &around.flags, Some(bucket), &facts) {
         Step::Go(plan) => json!({

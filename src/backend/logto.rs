@@ -5,12 +5,15 @@
 
 use crate::backend::{Backend, BackendFailure};
 use crate::context::Context;
+use crate::introspection::Introspection;
 use crate::mirror::mapping::LogtoUser;
 use crate::mirror::reconcile::LogtoState;
 use crate::ports::{Call, CallAnswer, Platform};
 use crate::request::{Secret, UserId};
 
 const DEADLINE_MS: u32 = 8_000;
+/// A request may be waiting for the keys.
+const JWKS_DEADLINE_MS: u32 = 3_000;
 const BACKEND: Backend = Backend::Logto;
 
 /// The headers by which Logto finds a browser's interaction.
@@ -69,6 +72,18 @@ pub async fn users_page<P: Platform>(
         .collect())
 }
 
+/// A read of the Management API with the proxy's own credential, path as given.
+///
+/// # Errors
+/// When Logto was not reached, or limits or refuses the proxy.
+pub async fn read<P: Platform>(
+    platform: &P,
+    context: &Context<'_>,
+    path: &str,
+) -> Result<CallAnswer, BackendFailure> {
+    with_credential(platform, context, path).await
+}
+
 /// Whom an interaction has identified; `None` when nobody, or when it is gone.
 ///
 /// # Errors
@@ -114,12 +129,53 @@ pub async fn jwks<P: Platform>(
     platform: &P,
     context: &Context<'_>,
 ) -> Result<CallAnswer, BackendFailure> {
-    let answer = get(platform, context, "/oidc/jwks", vec![]).await?;
+    let answer = get_within(platform, context, "/oidc/jwks", vec![], JWKS_DEADLINE_MS).await?;
     if answer.is_success() {
         Ok(answer)
     } else {
         Err(BackendFailure::of_status(BACKEND, &answer))
     }
+}
+
+/// Whether the client is Logto's: asked with the client's own credential about no token.
+///
+/// # Errors
+/// When Logto gave no answer to that question.
+pub async fn introspect_nothing<P: Platform>(
+    platform: &P,
+    context: &Context<'_>,
+    introspection: &Introspection,
+) -> Result<CallAnswer, BackendFailure> {
+    let (authorization, body) = introspection.client_only();
+    post_introspection(platform, context, authorization, body).await
+}
+
+/// About the token, as the proxy's own client.
+///
+/// # Errors
+/// When Logto gave no answer to that question.
+pub async fn introspect<P: Platform>(
+    platform: &P,
+    context: &Context<'_>,
+    introspection: &Introspection,
+) -> Result<CallAnswer, BackendFailure> {
+    let authorization = super::basic(&context.settings.logto_client);
+    let body = introspection.token_only();
+    let answer = post_introspection(platform, context, Some(authorization), body).await?;
+    match answer.status {
+        200 => Ok(answer),
+        _ => Err(BackendFailure::Unauthorized(BACKEND)),
+    }
+}
+
+async fn post_introspection<P: Platform>(
+    platform: &P,
+    context: &Context<'_>,
+    authorization: Option<Secret<String>>,
+    body: Secret<String>,
+) -> Result<CallAnswer, BackendFailure> {
+    let url = format!("{}/oidc/token/introspection", context.settings.logto_origin);
+    super::post_form(platform, BACKEND, url, authorization, body, DEADLINE_MS).await
 }
 
 async fn get<P: Platform>(
@@ -128,13 +184,23 @@ async fn get<P: Platform>(
     path: &str,
     headers: Vec<(&'static str, Secret<String>)>,
 ) -> Result<CallAnswer, BackendFailure> {
+    get_within(platform, context, path, headers, DEADLINE_MS).await
+}
+
+async fn get_within<P: Platform>(
+    platform: &P,
+    context: &Context<'_>,
+    path: &str,
+    headers: Vec<(&'static str, Secret<String>)>,
+    deadline_ms: u32,
+) -> Result<CallAnswer, BackendFailure> {
     let call = Call {
         backend: BACKEND,
         method: "GET",
         url: format!("{}{path}", context.settings.logto_origin),
         headers,
         body: None,
-        deadline_ms: DEADLINE_MS,
+        deadline_ms,
     };
     platform
         .call(call)

@@ -1,18 +1,23 @@
 //! A read: planned fact by fact, answered by mgPass or by Logto.
 
 use super::{Executed, MirrorOutcome, Reply, Request};
-use crate::authenticate::authenticate;
+use crate::afterwards::Afterwards;
+use crate::authenticate::{authenticate, management_policy};
 use crate::backend::mgpass::Caller;
+use crate::breaker::{Outcome, Permit};
+use crate::compare::{Comparison, Served};
 use crate::context::Context;
 use crate::error::ProxyError;
 use crate::flags::bucket::Bucket;
+use crate::metrics::Fallback;
 use crate::mirror::target::MirrorRow;
 use crate::observe::Event;
-use crate::plan::{Facts, Origin, Plan, Primary, Question, Reason, Step, Verdict, plan};
+use crate::plan::{Admission, Facts, Origin, Plan, Primary, Question, Reason, Step, Verdict, plan};
 use crate::ports::{Exchange, Platform};
-use crate::read;
+use crate::read::{self, Unserved, Wanted};
 use crate::request::{Secret, UserId, bearer};
 use crate::token::{self, AttributedToken};
+use crate::translate::{Shown, takes_english};
 
 impl Request<'_> {
     pub(super) async fn read<P: Platform, E: Exchange>(
@@ -45,25 +50,23 @@ impl Request<'_> {
                 }
                 Step::Ask(Question::Standing) => {
                     let (standing, row) =
-                        read::standing(platform, user, self.around.began_ms).await;
+                        read::standing(platform, context, user, self.around.began_ms).await;
                     mirror = row;
                     facts.standing = Some(standing);
+                }
+                Step::Ask(Question::Admission) => {
+                    facts.admission = Some(admission(platform, context));
                 }
             }
         };
         let mut executed = match plan.primary {
-            Primary::Logto => self.pass(platform, exchange, plan.reason).await,
+            Primary::Logto => {
+                self.serve_from_logto(platform, context, exchange, plan.reason, user)
+                    .await
+            }
             Primary::Mgpass => {
-                self.serve(
-                    platform,
-                    context,
-                    exchange,
-                    plan,
-                    Caller::Proxy,
-                    user,
-                    mirror,
-                )
-                .await
+                self.serve(platform, context, exchange, plan, user, mirror)
+                    .await
             }
             Primary::MgpassAsCaller => {
                 let own = authorization
@@ -71,8 +74,7 @@ impl Request<'_> {
                     .and_then(bearer)
                     .unwrap_or_default();
                 let caller = Caller::Client(Secret(own.to_owned()));
-                let mirror = read::mirror_row_if_any(platform, user).await;
-                self.serve(platform, context, exchange, plan, caller, user, mirror)
+                self.serve_as_caller(platform, context, exchange, plan, caller, user)
                     .await
             }
         };
@@ -80,54 +82,138 @@ impl Request<'_> {
         executed
     }
 
-    #[expect(clippy::too_many_arguments, reason = "one call, spelled out")]
+    async fn serve_from_logto<P: Platform, E: Exchange>(
+        &self,
+        platform: &P,
+        context: &Context<'_>,
+        exchange: &mut E,
+        reason: Reason,
+        user: &UserId,
+    ) -> Executed<E::Copy> {
+        let mut executed = self.pass(platform, exchange, reason).await;
+        if reason.is_comparable()
+            && executed.reply == Reply::Forwarded
+            && matches!(executed.status, 200 | 404)
+            && self.is_sampled(platform, context)
+            && let Some(copy) = exchange.tee_answer()
+        {
+            let status = executed.status;
+            executed.afterwards = Some(self.compare(user, Served::ByLogto { status, copy }));
+        }
+        executed
+    }
+
+    /// With the proxy's own credential; on any failure Logto answers, once, within
+    /// the request, and judges the token again itself.
     async fn serve<P: Platform, E: Exchange>(
         &self,
         platform: &P,
         context: &Context<'_>,
         exchange: &mut E,
         plan: Plan,
-        caller: Caller,
         user: &UserId,
         mirror: Option<MirrorRow>,
     ) -> Executed<E::Copy> {
-        let if_none_match = exchange.header("if-none-match");
-        let served = read::users_get(
-            platform,
-            context,
-            &caller,
-            user,
-            mirror,
-            if_none_match.as_deref(),
-            self.around.request_id,
-        )
-        .await;
-        match (served, caller) {
-            (Ok(answer), _) => Executed {
-                operation: self.classified.operation,
-                plan,
-                mirror: MirrorOutcome::None,
-                bucket: None,
-                backend: "mgpass",
-                status: answer.status,
-                fallback: None,
-                error: None,
-                afterwards: None,
-                reply: Reply::Own(answer),
-            },
-            // Once, within the request. Logto judges the token again itself.
-            (Err(unserved), Caller::Proxy) => Executed {
-                fallback: Some(unserved.code()),
+        let wanted = self.wanted(user);
+        let shown = read::shown(platform, context, &Caller::Proxy, wanted, mirror.as_ref()).await;
+        tell_breaker(platform, context, shown.as_ref().err());
+        let language = exchange.header("accept-language");
+        let shown = match shown {
+            Ok(Shown::Refusal(_)) if !takes_english(language.as_deref()) => {
+                Err(Unserved::NotEnglish)
+            }
+            shown => shown,
+        };
+        match shown {
+            Ok(shown) => {
+                let compared = self
+                    .is_sampled(platform, context)
+                    .then(|| shown.clone())
+                    .map(|shown| self.compare(user, Served::ByMgpass { shown }));
+                Executed {
+                    afterwards: compared,
+                    ..self.shown(exchange, plan, shown)
+                }
+            }
+            Err(unserved) => Executed {
+                fallback: Some(fallback(unserved)),
                 plan,
                 ..self.pass(platform, exchange, plan.reason).await
             },
-            // Logto does not know this token: there is nobody to fall back to.
-            (Err(unserved), Caller::Client(_)) => Executed {
-                fallback: Some(unserved.code()),
+        }
+    }
+
+    /// Logto does not know this token: there is nobody to fall back to.
+    async fn serve_as_caller<P: Platform, E: Exchange>(
+        &self,
+        platform: &P,
+        context: &Context<'_>,
+        exchange: &E,
+        plan: Plan,
+        caller: Caller,
+        user: &UserId,
+    ) -> Executed<E::Copy> {
+        let mirror = read::mirror_row_if_any(platform, user).await;
+        let wanted = self.wanted(user);
+        match read::shown(platform, context, &caller, wanted, mirror.as_ref()).await {
+            Ok(shown) => self.shown(exchange, plan, shown),
+            Err(unserved) => Executed {
+                fallback: Some(fallback(unserved)),
                 plan,
                 ..self.failed(ProxyError::MgpassUnavailable)
             },
         }
+    }
+
+    fn shown<E: Exchange>(&self, exchange: &E, plan: Plan, shown: Shown) -> Executed<E::Copy> {
+        // Logto's server answers in full to whoever will not have a cache between.
+        let if_none_match = exchange.header("if-none-match").filter(|_| {
+            let cache_control = exchange.header("cache-control").unwrap_or_default();
+            !cache_control
+                .split(',')
+                .any(|part| part.trim() == "no-cache")
+        });
+        let answer = shown.into_answer(if_none_match.as_deref(), self.around.request_id);
+        Executed {
+            operation: self.classified.operation,
+            plan,
+            mirror: MirrorOutcome::None,
+            bucket: None,
+            backend: "mgpass",
+            status: answer.status,
+            fallback: None,
+            error: None,
+            afterwards: None,
+            reply: Reply::Own(answer),
+        }
+    }
+
+    fn wanted<'w>(&'w self, user: &'w UserId) -> Wanted<'w> {
+        Wanted {
+            operation: self.classified.operation,
+            user,
+            item: self.classified.item.as_deref(),
+        }
+    }
+
+    /// By a draw per request, not by user: every user's reads are looked at in time.
+    fn is_sampled<P: Platform>(&self, platform: &P, context: &Context<'_>) -> bool {
+        let share = u64::from(self.around.flags.compare_share().basis_points());
+        // While mgPass fails there is nothing to compare with.
+        share > 0
+            && context.isolate.breaker.get().is_closed()
+            && platform.random_u64() % 10_000 < share
+    }
+
+    fn compare<C>(&self, user: &UserId, served: Served<C>) -> Afterwards<C> {
+        Afterwards::Compare(Comparison {
+            operation: self.classified.operation,
+            user: user.clone(),
+            item: self.classified.item.clone(),
+            path: self.target.path.to_owned(),
+            began_ms: self.around.began_ms,
+            served,
+        })
     }
 
     async fn verdict<P: Platform>(
@@ -139,22 +225,53 @@ impl Request<'_> {
         let Some(token) = token else {
             return Verdict::Refused;
         };
-        match authenticate(platform, context, token).await {
+        let policy = management_policy(context, token.issuer());
+        match authenticate(platform, context, token, &policy).await {
             Ok(_) => Verdict::Authentic,
-            Err(refusal) => {
-                let issuer = match token.issuer() {
-                    token::Issuer::Logto => "logto",
-                    token::Issuer::Mgpass => "mgpass",
-                };
-                let request_id = self.around.request_id;
+            Err(failure) => {
                 platform.emit(&Event::TokenRefused {
-                    request_id,
-                    issuer,
-                    code: refusal.code(),
+                    request_id: self.around.request_id,
+                    issuer: token.issuer().label(),
+                    code: failure.code(),
                 });
                 Verdict::Refused
             }
         }
+    }
+}
+
+fn fallback(unserved: Unserved) -> Fallback {
+    Fallback {
+        code: unserved.code(),
+        blames_mgpass: unserved.blames_mgpass(),
+    }
+}
+
+fn admission<P: Platform>(platform: &P, context: &Context<'_>) -> Admission {
+    let cell = &context.isolate.breaker;
+    let mut breaker = cell.get();
+    let permit = breaker.permit(platform.now_ms());
+    cell.set(breaker);
+    match permit {
+        Permit::Pass | Permit::Probe => Admission::Admitted,
+        Permit::Refuse => Admission::Refused,
+    }
+}
+
+fn tell_breaker<P: Platform>(platform: &P, context: &Context<'_>, failed: Option<&Unserved>) {
+    let outcome = match failed {
+        Some(unserved) if unserved.blames_mgpass() => Outcome::Failure,
+        _ => Outcome::Success,
+    };
+    let cell = &context.isolate.breaker;
+    let before = cell.get();
+    let mut breaker = before;
+    breaker.record(outcome, platform.now_ms());
+    cell.set(breaker);
+    if breaker.name() != before.name() {
+        platform.emit(&Event::BreakerChanged {
+            state: breaker.name(),
+        });
     }
 }
 

@@ -64,13 +64,65 @@ mod tests {
         }
     }
 
+    /// As Logto makes ids: twelve of 36 characters, here by a fixed sequence.
+    fn random_users(count: u32) -> impl Iterator<Item = UserId> {
+        let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+        (0..count).map(move |_| {
+            let id: String = (0..12)
+                .map(|_| {
+                    state = state
+                        .wrapping_mul(6_364_136_223_846_793_005)
+                        .wrapping_add(1_442_695_040_888_963_407);
+                    char::from(b"0123456789abcdefghijklmnopqrstuvwxyz"[(state >> 33) as usize % 36])
+                })
+                .collect();
+            UserId::parse(&id).unwrap()
+        })
+    }
+
+    /// Pearson's chi-square over all buckets: 9,999 degrees of freedom have the
+    /// variance 19,998, so that three sigma are 424.
     #[test]
-    fn the_realised_share_is_the_asked_one() {
+    fn buckets_are_uniform() {
+        for salt in ["", "another"] {
+            let mut counts = vec![0_u32; 10_000];
+            let count = 500_000;
+            for user in random_users(count) {
+                counts[usize::from(Bucket::of(&user, salt).number())] += 1;
+            }
+            let expected = f64::from(count) / 10_000.0;
+            let square: f64 = counts
+                .iter()
+                .map(|seen| (f64::from(*seen) - expected).powi(2) / expected)
+                .sum();
+            assert!((square - 9_999.0).abs() <= 424.0, "{salt}: {square}");
+        }
+    }
+
+    #[test]
+    fn only_the_salt_moves_a_user() {
+        let moved = random_users(20_000)
+            .filter(|user| {
+                assert_eq!(Bucket::of(user, "a"), Bucket::of(&user.clone(), "a"));
+                let half = Share::parse_percent("50").unwrap();
+                Bucket::of(user, "a").is_within(half) != Bucket::of(user, "b").is_within(half)
+            })
+            .count();
+        // Independent: half of them, within three sigma (71 each).
+        assert!((moved as i64 - 10_000).abs() <= 3 * 71, "{moved}");
+    }
+
+    #[test]
+    fn the_realised_share_is_the_asked_one_at_every_step() {
         let count = 100_000_u32;
-        for percent in [1_u32, 10, 50] {
+        let buckets: Vec<_> = random_users(count)
+            .map(|user| Bucket::of(&user, "s"))
+            .collect();
+        for percent in 0..=100_u32 {
             let share = Share::parse_percent(&percent.to_string()).unwrap();
-            let realised = users(count)
-                .filter(|user| Bucket::of(user, "s").is_within(share))
+            let realised = buckets
+                .iter()
+                .filter(|bucket| bucket.is_within(share))
                 .count() as f64;
             let p = f64::from(percent) / 100.0;
             let sigma = (f64::from(count) * p * (1.0 - p)).sqrt();

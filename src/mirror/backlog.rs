@@ -12,7 +12,7 @@ macro_rules! now {
 
 /// A parked subject too, once for each thing that was not yet known when it was
 /// parked: a settling, an expiry, the second look.
-pub(super) const DUE: &str = concat!(
+const DUE: &str = concat!(
     "SELECT DISTINCT i.subject AS subject FROM intents i INDEXED BY intents_undischarged ",
     "LEFT JOIN subjects s ON s.subject = i.subject ",
     "WHERE (SELECT value FROM counters WHERE name = 'paused_until') <= ",
@@ -31,18 +31,18 @@ pub(super) const DUE: &str = concat!(
     now!(),
     ") ) LIMIT ?1"
 );
-pub(super) const PURGE_INTENTS: &str = concat!(
+const PURGE_INTENTS: &str = concat!(
     "DELETE FROM intents WHERE discharged_at < ",
     now!(),
     " - 60000"
 );
-pub(super) const PURGED: &str = "SELECT changes() AS n";
-pub(super) const PURGE_INTERACTIONS: &str = concat!(
+const PURGED: &str = "SELECT changes() AS n";
+const PURGE_INTERACTIONS: &str = concat!(
     "DELETE FROM interactions WHERE learned_at < ",
     now!(),
     " - 7200000"
 );
-pub(super) const BACKLOG: &str = concat!(
+const BACKLOG: &str = concat!(
     "SELECT count(*) AS n_open, sum(settled IS NULL) AS n_unsettled, sum(subject IS NULL) AS n_unresolved, ",
     now!(),
     " - min(opened_at) AS oldest_ms, (SELECT value FROM counters WHERE name = 'epoch') AS epoch, ",
@@ -50,6 +50,9 @@ pub(super) const BACKLOG: &str = concat!(
     "(SELECT count(*) FROM subjects WHERE parked IS NOT NULL) AS n_parked ",
     "FROM intents WHERE discharged_at IS NULL"
 );
+
+/// Every string above, for the test that prepares each one against the schema.
+pub const ALL_SQL: &[&str] = &[DUE, PURGE_INTENTS, PURGED, PURGE_INTERACTIONS, BACKLOG];
 
 pub fn due(limit: i64) -> Vec<Statement> {
     vec![Statement::new(DUE, vec![limit.into()])]

@@ -11,7 +11,6 @@
 
 pub use crate::mirror::backlog::{backlog, due, parse_due, parse_purge, purge};
 
-use crate::mirror::backlog;
 use crate::mirror::target::{integer, text};
 use crate::ports::{Row, Statement, Value};
 use crate::request::{InteractionUid, UserId};
@@ -195,11 +194,6 @@ pub const ALL_SQL: &[&str] = &[
     RELEASE_WAITING,
     PAUSE,
     CATCH_UP,
-    backlog::DUE,
-    backlog::PURGE_INTENTS,
-    backlog::PURGED,
-    backlog::PURGE_INTERACTIONS,
-    backlog::BACKLOG,
 ];
 
 /// One write about to happen. The id is the proxy's own, so that opening and

@@ -96,10 +96,7 @@ pub(super) async fn give_up<P: Platform>(
                 platform,
                 &mut statements,
                 first,
-                match store {
-                    Store::Proxy => "outbox",
-                    Store::Mgpass => "mgpass",
-                },
+                store.name(),
                 "database_unavailable",
                 wait_ms,
             );

@@ -1,6 +1,7 @@
 //! Cron's sweep: wakes what nobody woke, pays what is owed, removes what is done.
 
 use super::{Message, pay_effect, reconcile, take_lease};
+use crate::compare::findings;
 use crate::context::Context;
 use crate::flags::Stage;
 use crate::mirror::outbox::{self, LeaseAnswer, Purpose};
@@ -39,8 +40,10 @@ pub async fn sweep<P: Platform>(platform: &P, context: &Context<'_>, stage: Stag
         }
     }
     pay_owed(platform, context).await;
+    let mut purge = outbox::purge();
+    purge.extend(findings::purge());
     let n_purged = platform
-        .batch(Store::Proxy, outbox::purge())
+        .batch(Store::Proxy, purge)
         .await
         .ok()
         .and_then(|results| outbox::parse_purge(&results))

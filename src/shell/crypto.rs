@@ -17,7 +17,7 @@ thread_local! {
     static KEYS: RefCell<Vec<(Algorithm, String, CryptoKey)>> = const { RefCell::new(Vec::new()) };
 }
 
-pub(super) async fn verify(check: &SignatureCheck<'_>) -> Result<bool, JsValue> {
+pub async fn verify(check: &SignatureCheck<'_>) -> Result<bool, JsValue> {
     let subtle = js_sys::global()
         .unchecked_into::<web_sys::WorkerGlobalScope>()
         .crypto()?

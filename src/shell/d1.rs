@@ -12,6 +12,7 @@ pub(super) async fn batch(
     let binding = match store {
         Store::Proxy => "DB",
         Store::Mgpass => "MGPASS_DB",
+        Store::Metrics => "METRICS_DB",
     };
     let database = env.d1(binding).map_err(|_| DatabaseFailure::Unavailable)?;
     let prepared = statements

@@ -15,7 +15,7 @@ use crate::ports::{Clock, Entropy, Exchange, Sink};
 use crate::request::Target;
 use crate::snapshot::{self, Refresh};
 use crate::translate::Answer;
-use crate::{admin, afterwards};
+use crate::{admin, afterwards, authenticate, edge, metrics};
 
 use super::config::Deployment;
 use super::exchange::{ResponseCopy, WorkerExchange};
@@ -82,18 +82,45 @@ async fn run(
             &around,
         )
     } else {
-        match admin::route(&platform, &around, &mut exchange).await {
+        let ours = match edge::route(&platform, &around, &exchange).await {
+            Some(answered) => Some(answered),
+            None => admin::route(&platform, &around, &mut exchange).await,
+        };
+        match ours {
             Some(answered) => answered,
             None => execute(&platform, &around, &mut exchange).await,
         }
     };
-    platform.emit(&done(&executed, &around, platform.now_ms() - began_ms));
+    let now_ms = platform.now_ms();
+    platform.emit(&done(&executed, &around, now_ms - began_ms));
+    let is_flushing = {
+        let mut metrics = deployment.isolate.metrics.borrow_mut();
+        metrics.observe(&executed.observation(now_ms - began_ms));
+        metrics.book(now_ms)
+    };
+    if is_flushing {
+        let (deployment, platform) = (Rc::clone(&deployment), platform.clone());
+        worker_context.wait_until(async move {
+            if let Some(context) = deployment.context() {
+                metrics::flush_later(&platform, &context).await;
+            }
+        });
+    }
     if let Some(afterwards) = executed.afterwards.take() {
-        let deployment = Rc::clone(&deployment);
+        let (deployment, platform) = (Rc::clone(&deployment), platform.clone());
         worker_context.wait_until(async move {
             let context = deployment.context();
             afterwards::carry_out(&platform, &deployment.isolate, context.as_ref(), afterwards)
                 .await;
+        });
+    }
+    let owed = deployment.isolate.take_owed_key_fetches();
+    if !owed.is_empty() {
+        let deployment = Rc::clone(&deployment);
+        worker_context.wait_until(async move {
+            if let Some(context) = deployment.context() {
+                authenticate::fetch_owed_keys(&platform, &context, owed).await;
+            }
         });
     }
     match executed.reply {
@@ -118,7 +145,7 @@ fn done<'a>(
         backend: executed.backend,
         status: executed.status,
         duration_ms,
-        fallback: executed.fallback,
+        fallback: executed.fallback.map(|fallback| fallback.code),
         error: executed.error.map(ProxyError::code),
     }
 }

@@ -23,6 +23,17 @@ pub(super) async fn read_all(
         .collect())
 }
 
+pub(super) async fn write(
+    env: &worker::Env,
+    binding: &str,
+    key: &str,
+    value: &str,
+) -> Result<(), KvFailure> {
+    let store = env.kv(binding).map_err(|_| KvFailure)?;
+    let put = store.put(key, value).map_err(|_| KvFailure)?;
+    put.execute().await.map_err(|_| KvFailure)
+}
+
 pub(super) async fn read(
     env: &worker::Env,
     binding: &str,

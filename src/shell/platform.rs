@@ -12,6 +12,7 @@ use web_sys::{
 use futures_util::future::{Either, select};
 use std::pin::pin;
 
+use crate::metrics::Series;
 use crate::observe::Event;
 use crate::ports::{
     Call, CallAnswer, CallFailure, Calls, Clock, Database, DatabaseFailure, Entropy, FlagStore,
@@ -59,6 +60,10 @@ impl Sink for WorkerPlatform {
     fn emit(&self, event: &Event<'_>) {
         super::console::emit(event);
     }
+
+    fn point(&self, series: &Series, count: i64) {
+        super::analytics::write(&self.env, series, count);
+    }
 }
 
 impl Database for WorkerPlatform {
@@ -84,6 +89,10 @@ impl Queue for WorkerPlatform {
 impl FlagStore for WorkerPlatform {
     async fn flags(&self, keys: &[String]) -> Result<Vec<(String, Option<String>)>, KvFailure> {
         super::kv::read_all(&self.env, "FLAGS", keys).await
+    }
+
+    async fn put_flag(&self, key: &str, value: &str) -> Result<(), KvFailure> {
+        super::kv::write(&self.env, "FLAGS", key, value).await
     }
 }
 

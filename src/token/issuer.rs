@@ -8,6 +8,17 @@ pub enum Issuer {
     Mgpass,
 }
 
+impl Issuer {
+    /// As events and the status name it.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Logto => "logto",
+            Self::Mgpass => "mgpass",
+        }
+    }
+}
+
 /// The exact `iss` of each issuer: compared byte by byte, so a trailing slash is another issuer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IssuerNames {

@@ -117,6 +117,12 @@ impl ImportedKeys {
         self.bounds
     }
 
+    /// Whether Logto had stopped issuing by `now`, so that no other key of its can exist.
+    #[must_use]
+    pub fn has_stopped(&self, now: UnixSeconds) -> bool {
+        self.bounds.issued_before.is_some_and(|stop| now >= stop)
+    }
+
     /// Whether it is worth asking these keys at all.
     #[must_use]
     pub fn is_past_sunset(&self, now: UnixSeconds) -> bool {

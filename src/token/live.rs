@@ -51,6 +51,8 @@ pub enum Use {
     MustFetch {
         fallback: Option<Arc<KeySet>>,
     },
+    /// Nothing to serve, and the last attempt failed a moment ago.
+    Unavailable,
 }
 
 /// What to do about a key id that the set at hand does not have.
@@ -66,6 +68,8 @@ pub enum OnUnknownKeyId {
 pub struct LiveKeySet {
     fetched: Option<Fetched>,
     last_attempt_at: Option<UnixSeconds>,
+    /// The latest failure, until a fetch succeeds.
+    failed_at: Option<UnixSeconds>,
     last_unknown_fetch_at: Option<UnixSeconds>,
     unknown: VecDeque<(KeyId, UnixSeconds)>,
 }
@@ -81,7 +85,7 @@ impl LiveKeySet {
     #[must_use]
     pub fn decide(&self, now: UnixSeconds) -> Use {
         let Some(fetched) = &self.fetched else {
-            return Use::MustFetch { fallback: None };
+            return self.decide_without(now);
         };
         let set = Arc::clone(&fetched.set);
         let age_s = now.since(fetched.at);
@@ -90,17 +94,45 @@ impl LiveKeySet {
             return Use::Fresh(set);
         }
         if age_s >= STALE_IF_ERROR_S {
-            return Use::MustFetch { fallback: None };
+            return self.decide_without(now);
         }
         if within(self.last_attempt_at, RETRY_S, now) {
             return Use::Stale(set);
         }
-        if age_s < fetched.fresh_s + BACKGROUND_S {
+        // Once an attempt has failed nobody waits for the next: a slow endpoint delays no request.
+        if age_s < fetched.fresh_s + BACKGROUND_S || self.is_failing() {
             return Use::StaleRefreshInBackground(set);
         }
         Use::MustFetch {
             fallback: Some(set),
         }
+    }
+
+    /// With no set at hand a request waits for its own fetch, but not right after a failed one.
+    fn decide_without(&self, now: UnixSeconds) -> Use {
+        if within(self.failed_at, RETRY_S, now) {
+            Use::Unavailable
+        } else {
+            Use::MustFetch { fallback: None }
+        }
+    }
+
+    /// Whether the latest attempt failed: only then may anything stand in for the set.
+    #[must_use]
+    pub const fn is_failing(&self) -> bool {
+        self.failed_at.is_some()
+    }
+
+    /// The set at hand, whatever its age, and when it was fetched.
+    #[must_use]
+    pub fn held(&self) -> Option<(Arc<KeySet>, UnixSeconds)> {
+        let fetched = self.fetched.as_ref()?;
+        Some((Arc::clone(&fetched.set), fetched.at))
+    }
+
+    /// The attempt brought no set.
+    pub fn failed(&mut self, now: UnixSeconds) {
+        self.failed_at = Some(now);
     }
 
     /// To be said before each fetch, so that other requests do not start one too.
@@ -112,6 +144,7 @@ impl LiveKeySet {
     pub fn fetched(&mut self, set: Arc<KeySet>, max_age_s: Option<i64>, now: UnixSeconds) {
         self.unknown
             .retain(|(key_id, _)| set.find(key_id).is_none());
+        self.failed_at = None;
         self.fetched = Some(Fetched {
             set,
             at: now,

@@ -116,6 +116,12 @@ impl SignedToken {
         self.issuer
     }
 
+    /// Until when the signature may be remembered; whether the token is accepted is another question.
+    #[must_use]
+    pub const fn expires_at(&self) -> UnixSeconds {
+        self.claims.expires_at
+    }
+
     /// # Errors
     /// The first thing that does not suit, scope last: [`Refusal::InsufficientScope`] is said only
     /// to somebody who is authenticated.

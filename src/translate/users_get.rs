@@ -1,9 +1,8 @@
 //! `GET /api/users/:id`.
 
-use crate::backend::mgpass::{ApiIdentity, ApiUser};
-use crate::mirror::mapping::{LogtoIdentity, MappingSettings, map_name, map_phone, map_time};
-use crate::mirror::members::{ObjectWriter, quote, quote_or_null, same_json};
-use crate::mirror::residue::Residue;
+use super::Shown;
+use super::view::View;
+use crate::mirror::members::ObjectWriter;
 
 /// Members of a user that has no residue, in Logto's order (1.41).
 const ORDER: [&str; 15] = [
@@ -24,168 +23,47 @@ const ORDER: [&str; 15] = [
     "hasPassword",
 ];
 
-/// Logto's body for mgPass's user. Without a residue (mgPass's own users) what
-/// mgPass does not know is `null` or empty.
-pub fn body(
-    user: &ApiUser,
-    identities: &[ApiIdentity],
-    residue: Option<&Residue>,
-    settings: &MappingSettings,
-) -> String {
-    let view = View {
-        user,
-        identities,
-        residue,
-        settings,
-    };
+/// Logto's members in Logto's order. Of a user without a residue, what mgPass does
+/// not know is `null` or empty.
+pub fn show(view: &View<'_>, _: Option<&str>) -> Shown {
     let mut writer = ObjectWriter::default();
-    match residue {
-        Some(residue) => {
-            for (name, text) in residue.members().iter() {
-                writer.member(name, &view.member(name).unwrap_or_else(|| text.to_owned()));
-            }
-        }
-        None => {
-            for name in ORDER {
-                writer.member(
-                    name,
-                    &view.member(name).unwrap_or_else(|| "null".to_owned()),
-                );
-            }
-        }
+    let mut write = |name: &str| {
+        let text = view.shown(name).unwrap_or_else(|| "null".to_owned());
+        writer.member(name, &text);
+    };
+    match view.residue {
+        Some(residue) => residue.members().iter().for_each(|(name, _)| write(name)),
+        None => ORDER.iter().for_each(|name| write(name)),
     }
-    writer.finish()
-}
-
-struct View<'a> {
-    user: &'a ApiUser,
-    identities: &'a [ApiIdentity],
-    residue: Option<&'a Residue>,
-    settings: &'a MappingSettings,
-}
-
-impl View<'_> {
-    /// The member's text where mgPass has a say; `None`: only Logto knows it.
-    fn member(&self, name: &str) -> Option<String> {
-        let user = self.user;
-        match name {
-            "id" => Some(quote(&user.id)),
-            "primaryEmail" => Some(quote_or_null(user.email.as_deref())),
-            "avatar" => Some(quote_or_null(user.avatar.as_deref())),
-            "isSuspended" => Some(user.is_suspended.to_string()),
-            "primaryPhone" => self.phone(),
-            "name" => self.name(),
-            "customData" => self.custom_data(),
-            "createdAt" => self.time("createdAt", Some(user.created_at_s)),
-            "lastSignInAt" => self.time("lastSignInAt", user.last_sign_in_at_s),
-            "identities" => self.identities(),
-            "updatedAt" if self.residue.is_none() => {
-                self.time("updatedAt", Some(user.created_at_s))
-            }
-            "profile" if self.residue.is_none() => Some("{}".to_owned()),
-            "hasPassword" if self.residue.is_none() => Some("false".to_owned()),
-            _ => None,
-        }
-    }
-
-    fn phone(&self) -> Option<String> {
-        let shown = self.user.phone.as_deref();
-        let raw = self
-            .residue
-            .and_then(|residue| residue.string("primaryPhone"));
-        if self.residue.is_some() && map_phone(raw.as_deref()).as_deref() == shown {
-            return None;
-        }
-        Some(quote_or_null(
-            shown.map(|phone| phone.trim_start_matches('+')),
-        ))
-    }
-
-    fn name(&self) -> Option<String> {
-        let shown = self.user.name.as_deref();
-        if let Some(residue) = self.residue {
-            let mapped = map_name(
-                residue.string("name").as_deref(),
-                residue.string("username").as_deref(),
-            );
-            if mapped.as_deref() == shown {
-                return None;
-            }
-        }
-        Some(quote_or_null(shown))
-    }
-
-    fn custom_data(&self) -> Option<String> {
-        let raw = self.residue.and_then(|residue| residue.text("customData"));
-        if raw.is_some_and(|raw| same_json(raw, &self.user.custom_data)) {
-            return None;
-        }
-        Some(self.user.custom_data.clone())
-    }
-
-    fn time(&self, name: &str, shown_s: Option<i64>) -> Option<String> {
-        if let Some(residue) = self.residue
-            && residue.integer(name).map(map_time) == shown_s
-        {
-            return None;
-        }
-        Some(shown_s.map_or_else(
-            || "null".to_owned(),
-            |seconds| (seconds * 1_000).to_string(),
-        ))
-    }
-
-    fn identities(&self) -> Option<String> {
-        let raw = self.residue.and_then(|residue| residue.text("identities"));
-        let known = raw.and_then(LogtoIdentity::parse_all).unwrap_or_default();
-        if self.residue.is_some() && self.is_same_identities(&known) {
-            return None;
-        }
-        let mut writer = ObjectWriter::default();
-        for shown in self.identities {
-            let target = self
-                .settings
-                .target(&shown.provider)
-                .unwrap_or(&shown.provider);
-            let mut identity = ObjectWriter::default();
-            identity.member("userId", &quote(&shown.provider_user_id));
-            if let Some(details) = shown
-                .profile_data
-                .as_deref()
-                .filter(|details| *details != "{}")
-            {
-                identity.member("details", details);
-            }
-            writer.member(target, &identity.finish());
-        }
-        Some(writer.finish())
-    }
-
-    /// What the mirror carries of Logto's identities is exactly what mgPass shows.
-    fn is_same_identities(&self, known: &[LogtoIdentity]) -> bool {
-        let carried: Vec<_> = known
-            .iter()
-            .filter_map(|identity| Some((self.settings.provider(&identity.target)?, identity)))
-            .collect();
-        carried.len() == self.identities.len()
-            && carried.iter().all(|(provider, identity)| {
-                self.identities.iter().any(|shown| {
-                    shown.provider == *provider
-                        && shown.provider_user_id == identity.user_id
-                        && same_json(
-                            shown.profile_data.as_deref().unwrap_or("{}"),
-                            identity.details.as_deref().unwrap_or("{}"),
-                        )
-                })
-            })
-    }
+    Shown::Body(writer.finish())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::backend::mgpass::{ApiIdentity, ApiUser};
+    use crate::mirror::mapping::MappingSettings;
     use crate::mirror::mapping::tests::{ALICE, settings};
     use crate::mirror::mapping::{LogtoUser, map};
+    use crate::mirror::residue::Residue;
+
+    fn body(
+        user: &ApiUser,
+        identities: &[ApiIdentity],
+        residue: Option<&Residue>,
+        settings: &MappingSettings,
+    ) -> String {
+        let view = View {
+            user,
+            identities,
+            residue,
+            settings,
+        };
+        match show(&view, None) {
+            Shown::Body(body) => body,
+            Shown::Refusal(_) => panic!("refused"),
+        }
+    }
 
     /// mgPass's API after the mirror ran.
     fn mirrored(json: &str) -> (ApiUser, Vec<ApiIdentity>, Residue) {

@@ -15,8 +15,10 @@ import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 
 import * as passThrough from './pass_through.mjs';
+import * as reads from './reads.mjs';
+import * as tokens from './tokens.mjs';
 
-const BENCHMARKS = { pass_through: passThrough };
+const BENCHMARKS = { pass_through: passThrough, reads, tokens };
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 

@@ -104,6 +104,8 @@ async function demo() {
   await pause(2_500);
   const truth = new Map();
   for (const user of users) truth.set(user, (await direct('GET', `/users/${user}`)).text);
+  // A compared read asks both backends; here each read is to be counted once.
+  await put('compare_percent', '0', (status) => status.compare_bps === 0);
   const sides = [];
   for (const percent of ['0', '50', '100', '50', '0']) {
     await put('read_percent', percent, (status) => status.read_bps === Number(percent) * 100);

@@ -7,6 +7,8 @@
     reason = "a test that cannot go on fails"
 )]
 
+mod compare;
+mod corpus;
 mod proxy;
 mod reads;
 mod relay;

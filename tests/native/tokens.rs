@@ -101,6 +101,9 @@ fn a_key_that_logto_withdrew_ends_with_the_next_fetch() {
     check_served(&world, &node, &LOGTO_KEY.logto_token(world.now_ms()));
     rotate(&world, &[&NEXT_LOGTO_KEY]);
     world.advance(601_000);
+    // The set at hand is a minute too old: served once more, and fetched behind that.
+    check_served(&world, &node, &LOGTO_KEY.logto_token(world.now_ms()));
+    world.advance(1_000);
     check_refused(
         &world,
         &node,
@@ -126,7 +129,7 @@ fn with_the_key_set_out_of_reach_the_one_at_hand_goes_on_for_a_day() {
         &world,
         &node,
         &LOGTO_KEY.logto_token(world.now_ms()),
-        "unknown_kid",
+        "keys_unavailable",
     );
     assert_eq!(world.events("keys.unreachable")[0]["code"], "unreachable");
 }
@@ -139,7 +142,7 @@ fn with_the_key_set_out_of_reach_imported_keys_vouch_for_tokens_within_their_bou
         .faults
         .always(Port::Logto, "/oidc/jwks", Fault::BeforeEffect);
     let token = LOGTO_KEY.logto_token(world.now_ms());
-    check_refused(&world, &world.node(), &token, "unknown_kid");
+    check_refused(&world, &world.node(), &token, "keys_unavailable");
     *world.imported_keys.borrow_mut() =
         Some(tokens::imported(&LOGTO_KEY, Some(now_s + 10), now_s + 100));
     check_served(&world, &world.node(), &token);
@@ -153,7 +156,7 @@ fn with_the_key_set_out_of_reach_imported_keys_vouch_for_tokens_within_their_bou
     check_refused(&world, &world.node(), &long_lived, "lifetime_too_long");
     check_served(&world, &world.node(), &token);
     world.advance(90_000);
-    check_refused(&world, &world.node(), &token, "unknown_kid");
+    check_refused(&world, &world.node(), &token, "after_sunset");
 }
 
 const START_MS: i64 = super::support::world::START_MS;
@@ -170,7 +173,7 @@ fn a_sunset_reaches_an_isolate_that_holds_the_keys() {
     let token = LOGTO_KEY.logto_token(world.now_ms());
     check_served(&world, &node, &token);
     world.advance(31_000);
-    check_refused(&world, &node, &token, "unknown_kid");
+    check_refused(&world, &node, &token, "after_sunset");
 }
 
 #[test]
@@ -181,13 +184,13 @@ fn imported_keys_that_cannot_be_read_vouch_for_nothing_and_are_reported() {
         .always(Port::Logto, "/oidc/jwks", Fault::BeforeEffect);
     let token = LOGTO_KEY.logto_token(world.now_ms());
     *world.imported_keys.borrow_mut() = Some("{}".into());
-    check_refused(&world, &world.node(), &token, "unknown_kid");
+    check_refused(&world, &world.node(), &token, "keys_unavailable");
     assert_eq!(
         world.events("keys.unreachable").pop().unwrap()["issuer"],
         "imported"
     );
     world.faults.always(Port::Keys, "", Fault::BeforeEffect);
-    check_refused(&world, &world.node(), &token, "unknown_kid");
+    check_refused(&world, &world.node(), &token, "keys_unavailable");
     assert_eq!(
         world.events("keys.unreachable").pop().unwrap()["code"],
         "key_value_store"
@@ -247,6 +250,161 @@ fn a_discovery_that_names_another_issuer_gives_no_keys() {
     let world = world();
     *world.mgpass.issuer.borrow_mut() = "https://elsewhere.example.test".into();
     let token = MGPASS_KEY.mgpass_token(world.now_ms());
-    check_refused(&world, &world.node(), &token, "unknown_kid");
+    check_refused(&world, &world.node(), &token, "keys_unavailable");
     assert!(world.mgpass.n_served("GET /jwks") == 0);
+}
+
+#[test]
+fn an_import_does_not_revive_what_a_reachable_logto_withdrew() {
+    let world = world();
+    let now_s = world.now_ms() / 1_000;
+    *world.imported_keys.borrow_mut() = Some(tokens::imported(&LOGTO_KEY, None, now_s + 1_000));
+    rotate(&world, &[&NEXT_LOGTO_KEY]);
+    let token = LOGTO_KEY.logto_token(world.now_ms());
+    check_refused(&world, &world.node(), &token, "unknown_kid");
+}
+
+#[test]
+fn once_logto_has_stopped_nobody_waits_for_it() {
+    let world = world();
+    let node = world.node();
+    let now_s = world.now_ms() / 1_000;
+    world.faults.always(Port::Logto, "/oidc/jwks", Fault::Hang);
+    *world.imported_keys.borrow_mut() =
+        Some(tokens::imported(&LOGTO_KEY, Some(now_s + 1), now_s + 3_000));
+    let token = LOGTO_KEY.logto_token(world.now_ms());
+    check_served(&world, &node, &token);
+    for _ in 0..20 {
+        world.advance(7_000);
+        let began_ms = world.now_ms();
+        check_served(&world, &node, &token);
+        assert!(world.now_ms() - began_ms < 1_000);
+    }
+    assert!(!world.events("keys.stale").is_empty());
+}
+
+/// What happens to the issuers' keys, and which token is shown then.
+enum Step {
+    Wait(i64),
+    Publish(&'static [&'static SigningKey]),
+    Jwks(Jwks),
+    /// A token issued so many seconds from now, and what becomes of it.
+    Show(&'static SigningKey, i64, Result<(), &'static str>),
+    /// How often the set may have been fetched by now.
+    FetchedAtMost(usize),
+}
+
+enum Jwks {
+    Well,
+    Down,
+    Silent,
+    Slow,
+    Page,
+    Empty,
+}
+
+const OLD: &SigningKey = &LOGTO_KEY;
+const NEW: &SigningKey = &NEXT_LOGTO_KEY;
+const HOUR_S: i64 = 3_600;
+
+#[rustfmt::skip]
+const ROTATIONS: &[(&str, &[Step])] = {
+    use Step::{FetchedAtMost, Publish, Show, Wait};
+    const OK: Result<(), &str> = Ok(());
+    const UNKNOWN: Result<(), &str> = Err("unknown_kid");
+    const NO_KEYS: Result<(), &str> = Err("keys_unavailable");
+    &[
+        ("rotated with both published", &[
+            Show(OLD, 0, OK), Publish(&[NEW, OLD]), Wait(1), Show(NEW, 0, OK), Show(OLD, 0, OK), FetchedAtMost(2),
+        ]),
+        ("published before it signs", &[
+            Show(OLD, 0, OK), Publish(&[OLD, NEW]), Wait(601), Show(OLD, 0, OK), Wait(1), Show(NEW, 0, OK), FetchedAtMost(2),
+        ]),
+        ("rotated at once, the old one gone", &[
+            Show(OLD, 0, OK), Publish(&[NEW]), Wait(1), Show(OLD, 0, OK), Show(NEW, 0, OK), Show(OLD, 0, UNKNOWN), FetchedAtMost(2),
+        ]),
+        ("rotated and back", &[
+            Show(OLD, 0, OK), Publish(&[NEW]), Wait(1), Show(NEW, 0, OK), Publish(&[OLD]), Wait(31), Show(OLD, 0, OK), Show(NEW, 0, UNKNOWN),
+        ]),
+        ("withdrawn while nobody asks", &[
+            Show(OLD, 0, OK), Publish(&[NEW]), Wait(24 * HOUR_S), Show(OLD, 0, UNKNOWN),
+        ]),
+        ("down for 23 hours", &[
+            Show(OLD, 0, OK), Step::Jwks(Jwks::Down), Wait(HOUR_S), Show(OLD, 0, OK), Wait(22 * HOUR_S), Show(OLD, 0, OK),
+        ]),
+        ("down for a day and a minute", &[
+            Show(OLD, 0, OK), Step::Jwks(Jwks::Down), Wait(24 * HOUR_S + 60), Show(OLD, 0, NO_KEYS),
+            Step::Jwks(Jwks::Well), Wait(10), Show(OLD, 0, OK),
+        ]),
+        ("down from the start", &[
+            Step::Jwks(Jwks::Down), Show(OLD, 0, NO_KEYS), Wait(1), Show(OLD, 0, NO_KEYS), Step::Jwks(Jwks::Well), Wait(10), Show(OLD, 0, OK),
+        ]),
+        ("down while rotated", &[
+            Show(OLD, 0, OK), Step::Jwks(Jwks::Down), Publish(&[NEW, OLD]), Wait(HOUR_S), Show(OLD, 0, OK), Show(NEW, 0, NO_KEYS),
+            Step::Jwks(Jwks::Well), Wait(31), Show(NEW, 0, OK),
+        ]),
+        ("never answering", &[
+            Show(OLD, 0, OK), Step::Jwks(Jwks::Silent), Wait(HOUR_S), Show(OLD, 0, OK), Wait(60), Show(OLD, 0, OK),
+        ]),
+        ("slow, within its deadline", &[
+            Step::Jwks(Jwks::Slow), Show(OLD, 0, OK), Wait(601), Show(OLD, 0, OK),
+        ]),
+        ("a page in place of a set", &[
+            Show(OLD, 0, OK), Step::Jwks(Jwks::Page), Wait(HOUR_S), Show(OLD, 0, OK), Show(NEW, 0, NO_KEYS),
+        ]),
+        ("an empty set", &[
+            Show(OLD, 0, OK), Step::Jwks(Jwks::Empty), Wait(HOUR_S), Show(OLD, 0, OK),
+        ]),
+        ("the issuer's clock ahead", &[
+            Show(OLD, 59, OK), Show(OLD, 61, Err("issued_in_future")),
+        ]),
+        ("the issuer's clock behind", &[
+            Show(OLD, -HOUR_S - 59, OK), Show(OLD, -HOUR_S - 60, Err("expired")),
+        ]),
+    ]
+};
+
+#[test]
+fn what_is_accepted_when() {
+    for (name, steps) in ROTATIONS {
+        let world = world();
+        let node = world.node();
+        rotate(&world, &[OLD]);
+        let fetched = n_fetched(&world);
+        for (index, step) in steps.iter().enumerate() {
+            match step {
+                Step::Wait(seconds) => world.advance(seconds * 1_000),
+                Step::Publish(keys) => rotate(&world, keys),
+                Step::Jwks(state) => publish(&world, state),
+                Step::Show(key, offset_s, expected) => {
+                    let token = key.logto_token(world.now_ms() + offset_s * 1_000);
+                    let (backend, _) = read(&world, &node, &token);
+                    let found = match backend.as_str() {
+                        "mgpass" => Ok(()),
+                        _ => Err(last_refusal(&world)),
+                    };
+                    let expected = expected.map_err(Value::from);
+                    assert_eq!(found, expected, "{name}, step {index}");
+                }
+                Step::FetchedAtMost(limit) => {
+                    let n_since = n_fetched(&world) - fetched;
+                    assert!(n_since <= *limit, "{name}, step {index}: {n_since}");
+                }
+            }
+        }
+    }
+}
+
+fn publish(world: &World, state: &Jwks) {
+    let fault = |fault| world.faults.always(Port::Logto, "/oidc/jwks", fault);
+    match state {
+        Jwks::Well => world.faults.clear(),
+        Jwks::Down => fault(Fault::BeforeEffect),
+        Jwks::Silent => fault(Fault::Hang),
+        Jwks::Slow => fault(Fault::SlowAnswer(2_500)),
+        Jwks::Page => {
+            "<!doctype html><h1>Sign in".clone_into(&mut world.logto.key_set.borrow_mut())
+        }
+        Jwks::Empty => r#"{"keys":[]}"#.clone_into(&mut world.logto.key_set.borrow_mut()),
+    }
 }

@@ -2,7 +2,7 @@
 // workerd, the Logto stand-in on Node, all migrated. `npm run dev` runs it on
 // fixed ports, tests on free ones.
 //
-//   const sandbox = await startSandbox({ persistTo, ports?, vars?, alg?, onLog?, tickMs? });
+//   const sandbox = await startSandbox({ persistTo, ports?, vars?, alg?, onLog?, tickMs?, queueBatchSize? });
 //   sandbox.proxy.url, .logto.url, .mgpass.url     what clients talk to
 //   sandbox.logto.control, .mgpass.control          faults and counters (backends/front.mjs)
 //   await sandbox.flag('read_percent', '50')        KV as an operator writes it; null deletes
@@ -40,7 +40,7 @@ async function freePorts(names) {
   return ports;
 }
 
-export async function startSandbox({ persistTo, ports, vars = {}, alg, onLog, tickMs, logto: logtoOptions = {} }) {
+export async function startSandbox({ persistTo, ports, vars = {}, alg, onLog, tickMs, queueBatchSize, logto: logtoOptions = {} }) {
   const on = ports ?? await freePorts(Object.keys(PORTS));
   const url = (port) => `http://127.0.0.1:${port}`;
   const workers = await startWorkers({
@@ -51,6 +51,7 @@ export async function startSandbox({ persistTo, ports, vars = {}, alg, onLog, ti
         name: 'dual-write-proxy',
         config: path.join(root, 'wrangler.toml'),
         port: on.proxy,
+        queueBatchSize,
         vars: {
           LOGTO_ORIGIN: url(on.logto),
           LOGTO_ISSUER: `${url(on.proxy)}/oidc`,
@@ -74,6 +75,7 @@ export async function startSandbox({ persistTo, ports, vars = {}, alg, onLog, ti
     sandbox: workers, databaseId: 'mgpass-local', directory: path.join(root, 'schema/mirror'), table: 'logto_mirror_migrations',
   });
   await applyMigrations({ sandbox: workers, databaseId: 'proxy-local', directory: path.join(root, 'schema/proxy') });
+  await applyMigrations({ sandbox: workers, databaseId: 'metrics-local', directory: path.join(root, 'schema/metrics') });
   const standin = workers.workers['mgpass-standin'];
   const mgpass = await startMgpassFront({
     workerUrl: standin.url,
@@ -95,7 +97,7 @@ export async function startSandbox({ persistTo, ports, vars = {}, alg, onLog, ti
     workers,
     tick,
     flag: (key, value) => (value === null ? FLAGS.delete(key) : FLAGS.put(key, value)),
-    databases: { proxy: await workers.database('proxy-local'), mgpass: await workers.database('mgpass-local') },
+    databases: { proxy: await workers.database('proxy-local'), mgpass: await workers.database('mgpass-local'), metrics: await workers.database('metrics-local') },
     async close() {
       clearInterval(ticking);
       await logto.close();

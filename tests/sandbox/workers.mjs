@@ -116,7 +116,7 @@ export async function applyMigrations({ sandbox, databaseId, db, directory, tabl
   return fresh;
 }
 
-function readWorker({ name, config, port = 0, entrypoints = {}, vars = {}, scriptPath, main = scriptPath }) {
+function readWorker({ name, config, port = 0, entrypoints = {}, vars = {}, queueBatchSize, scriptPath, main = scriptPath }) {
   const read = wrangler.unstable_getMiniflareWorkerOptions(path.resolve(config));
   // The new Miniflare takes a list of modules instead of rules for finding them.
   const { modulesRules: _rules, ...workerOptions } = read.workerOptions;
@@ -128,6 +128,7 @@ function readWorker({ name, config, port = 0, entrypoints = {}, vars = {}, scrip
     ...readModules(entry, read.define),
     name,
     bindings: { ...workerOptions.bindings, ...vars },
+    ...(queueBatchSize && { queueConsumers: withBatchSize(workerOptions.queueConsumers, queueBatchSize) }),
     unsafeDirectSockets: sockets.map(([entrypoint, socketPort]) => ({
       host: HOST,
       port: socketPort,
@@ -135,6 +136,11 @@ function readWorker({ name, config, port = 0, entrypoints = {}, vars = {}, scrip
     })),
   };
   return { options, entrypoints: Object.keys(entrypoints), externalWorkers: read.externalWorkers };
+}
+
+// The config's own size suits production; a first load through the queue wants larger ones.
+function withBatchSize(consumers, maxBatchSize) {
+  return Object.fromEntries(Object.entries(consumers).map(([queue, consumer]) => [queue, { ...consumer, maxBatchSize }]));
 }
 
 function readModules(entry, define) {

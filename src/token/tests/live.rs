@@ -31,6 +31,7 @@ fn name(decided: &Use) -> &'static str {
         Use::Stale(_) => "stale",
         Use::MustFetch { fallback: Some(_) } => "fetch or stale",
         Use::MustFetch { fallback: None } => "fetch",
+        Use::Unavailable => "unavailable",
     }
 }
 
@@ -105,7 +106,9 @@ fn a_set_endpoint_that_is_down_is_asked_every_ten_seconds_for_a_day() {
                 live.attempt_started(at(seconds));
                 attempts += 1;
             }
-            Use::MustFetch { fallback: None } => panic!("nothing to serve at {seconds}"),
+            Use::MustFetch { fallback: None } | Use::Unavailable => {
+                panic!("nothing to serve at {seconds}")
+            }
         }
     }
     assert_eq!(attempts, (DAY - 300) / 10);
@@ -272,4 +275,24 @@ fn a_key_id_that_stays_unknown_takes_one_place() {
         live.unknown_key_id(&id("first"), at(2)),
         OnUnknownKeyId::Refuse
     );
+}
+
+#[test]
+fn after_a_failure_nobody_waits_for_the_next_attempt() {
+    let mut live = LiveKeySet::default();
+    live.attempt_started(at(0));
+    live.failed(at(0));
+    check(&live, 0, "unavailable");
+    check(&live, 9, "unavailable");
+    check(&live, 10, "fetch");
+    assert!(live.is_failing());
+    live.fetched(set(), Some(60), at(20));
+    assert!(!live.is_failing());
+    // Far beyond the background window, but the endpoint is known to be down.
+    live.attempt_started(at(5_000));
+    live.failed(at(5_000));
+    check(&live, 5_001, "stale");
+    check(&live, 5_010, "background");
+    check(&live, 20 + DAY - 1, "background");
+    check(&live, 20 + DAY, "fetch");
 }

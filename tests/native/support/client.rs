@@ -5,6 +5,7 @@ use std::pin::pin;
 use std::rc::Rc;
 
 use dual_write_proxy::afterwards;
+use dual_write_proxy::authenticate;
 use dual_write_proxy::error::ProxyError;
 use dual_write_proxy::execute::{Executed, Reply, Surroundings, execute};
 use dual_write_proxy::observe::Event;
@@ -191,6 +192,14 @@ async fn serve(node: Node, request: Request) -> Answered {
             afterwards::carry_out(&node, &node.isolate, context.as_ref(), following).await;
         });
     }
+    let owed = node.isolate.take_owed_key_fetches();
+    if !owed.is_empty() {
+        let node = node.clone();
+        let executor = Rc::clone(&node.world.executor);
+        executor.spawn(async move {
+            authenticate::fetch_owed_keys(&node, &node.context(), owed).await;
+        });
+    }
     let at_ms = node.now_ms();
     match (executed.reply, exchange.answer) {
         (Reply::Own(answer), _) => Answered {
@@ -225,7 +234,7 @@ fn done<'a, C>(
         backend: executed.backend,
         status: executed.status,
         duration_ms,
-        fallback: executed.fallback,
+        fallback: executed.fallback.map(|fallback| fallback.code),
         error: executed.error.map(ProxyError::code),
     }
 }

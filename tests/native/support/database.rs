@@ -15,10 +15,12 @@ use super::executor::SharedTime;
 
 pub const PROXY_MIGRATIONS: &[&str] = &["proxy"];
 pub const MGPASS_MIGRATIONS: &[&str] = &["mgpass", "mirror"];
+pub const METRICS_MIGRATIONS: &[&str] = &["metrics"];
 
 pub struct Databases {
     proxy: RefCell<Connection>,
     mgpass: RefCell<Connection>,
+    metrics: RefCell<Connection>,
 }
 
 impl Databases {
@@ -26,6 +28,7 @@ impl Databases {
         Self {
             proxy: RefCell::new(open(time, PROXY_MIGRATIONS)),
             mgpass: RefCell::new(open(time, MGPASS_MIGRATIONS)),
+            metrics: RefCell::new(open(time, METRICS_MIGRATIONS)),
         }
     }
 
@@ -47,6 +50,7 @@ impl Databases {
         match store {
             Store::Proxy => &self.proxy,
             Store::Mgpass => &self.mgpass,
+            Store::Metrics => &self.metrics,
         }
     }
 

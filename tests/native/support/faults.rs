@@ -6,6 +6,7 @@ use std::cell::{Cell, RefCell};
 pub enum Port {
     ProxyDatabase,
     MgpassDatabase,
+    MetricsDatabase,
     Queue,
     Logto,
     Mgpass,

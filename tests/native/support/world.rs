@@ -12,6 +12,7 @@ use std::rc::Rc;
 use dual_write_proxy::backend::Backend;
 use dual_write_proxy::context::Context;
 use dual_write_proxy::isolate::Isolate;
+use dual_write_proxy::metrics::Series;
 use dual_write_proxy::observe::Event;
 use dual_write_proxy::ports::{
     Call, CallAnswer, CallFailure, Calls, Clock, Database, DatabaseFailure, Entropy, FlagStore,
@@ -379,7 +380,7 @@ impl Node {
         effect: impl FnOnce(&World) -> T + 'static,
     ) -> T {
         let latency_ms = match port {
-            Port::ProxyDatabase | Port::MgpassDatabase | Port::Queue => 2,
+            Port::ProxyDatabase | Port::MgpassDatabase | Port::MetricsDatabase | Port::Queue => 2,
             Port::Flags | Port::Keys => 3,
             Port::Logto | Port::Mgpass => 10,
             Port::Forward => 20,
@@ -448,6 +449,8 @@ impl Sink for Node {
             self.world.events.borrow_mut().push(event.to_line());
         }
     }
+
+    fn point(&self, _: &Series, _: i64) {}
 }
 
 impl Database for Node {
@@ -459,6 +462,7 @@ impl Database for Node {
         let port = match store {
             Store::Proxy => Port::ProxyDatabase,
             Store::Mgpass => Port::MgpassDatabase,
+            Store::Metrics => Port::MetricsDatabase,
         };
         let what: Vec<_> = statements.iter().map(|statement| statement.sql).collect();
         let tamper = self.world.tamper.borrow().clone();
@@ -506,6 +510,15 @@ impl FlagStore for Node {
                     (key, value)
                 })
                 .collect())
+        })
+        .await
+    }
+
+    async fn put_flag(&self, key: &str, value: &str) -> Result<(), KvFailure> {
+        let (key, value) = (key.to_owned(), value.to_owned());
+        self.remote(Port::Flags, "put", Err(KvFailure), move |world| {
+            world.flags.borrow_mut().insert(key, value);
+            Ok(())
         })
         .await
     }

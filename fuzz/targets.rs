@@ -1,0 +1,99 @@
+//! What is fuzzed: everything that reads bytes of others' making. Each target takes any
+//! bytes, must not panic, and checks what has to hold for whatever was accepted. The same
+//! functions are replayed over the committed corpus by `cargo test`.
+#![allow(dead_code, reason = "each fuzz binary uses one of them")]
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use dual_write_proxy::token::{
+    ImportedKeys, Issuer, IssuerNames, KeySet, MAX_KEYS, MAX_TOKEN_BYTES, UnixSeconds, parse,
+};
+
+const LOGTO: &str = "https://auth.old.example/oidc";
+const MGPASS: &str = "https://auth.new.example";
+const HEADER: &str = r#"{"alg":"ES256","typ":"at+jwt","kid":"k"}"#;
+const CLAIMS: &str =
+    r#"{"iss":"https://auth.old.example/oidc","sub":"s","aud":"a","iat":1,"exp":2}"#;
+
+fn names() -> IssuerNames {
+    IssuerNames::new(LOGTO, MGPASS).expect("two names")
+}
+
+/// A compact token, as it stands in a header line.
+pub fn token(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
+    if let Ok(token) = parse(text) {
+        assert!(text.len() <= MAX_TOKEN_BYTES);
+        assert_eq!(text.split('.').count(), 3);
+        // Printing must not show what is in it.
+        assert!(!format!("{token:?}").contains(text));
+        if let Ok(token) = token.partition(&names()) {
+            assert!(matches!(token.issuer(), Issuer::Logto | Issuer::Mgpass));
+        }
+    }
+}
+
+/// The JSON of a header, in a token that is otherwise good.
+pub fn header(data: &[u8]) {
+    token(format!("{}.{}.AQ", encode(data), encode(CLAIMS.as_bytes())).as_bytes());
+}
+
+/// The JSON of the claims, in a token that is otherwise good.
+pub fn claims(data: &[u8]) {
+    token(format!("{}.{}.AQ", encode(HEADER.as_bytes()), encode(data)).as_bytes());
+}
+
+/// The body of a key set's answer.
+pub fn key_set(data: &[u8]) {
+    let Ok(set) = KeySet::parse(Issuer::Mgpass, data) else {
+        return;
+    };
+    assert!(!set.keys().is_empty() && set.keys().len() <= MAX_KEYS);
+    for key in set.keys() {
+        assert_eq!(key.issuer(), Issuer::Mgpass);
+        assert!(key.bounds().is_none());
+        // What is handed to the crypto is a key by itself, and the same one.
+        let alone = format!(r#"{{"keys":[{}]}}"#, key.public_jwk());
+        let again = KeySet::parse(Issuer::Mgpass, alone.as_bytes()).expect("a usable key");
+        assert_eq!(again.keys()[0].public_jwk(), key.public_jwk());
+    }
+}
+
+/// The value of `logto` in the namespace `KEYS`.
+pub fn imported_keys(data: &[u8]) {
+    let Ok(imported) = ImportedKeys::parse(data, &names()) else {
+        return;
+    };
+    let bounds = imported.bounds();
+    assert!(imported.is_past_sunset(bounds.sunset));
+    assert!(!imported.is_past_sunset(UnixSeconds(bounds.sunset.0 - 1)));
+    assert!(bounds.max_lifetime_s > 0);
+    for key in imported.set().keys() {
+        assert_eq!(key.issuer(), Issuer::Logto);
+        assert_eq!(key.bounds(), Some(bounds));
+    }
+}
+
+/// What an operator exports from Logto.
+#[cfg(feature = "cli")]
+pub fn key_export(data: &[u8]) {
+    use dual_write_proxy::key_import::{private_pem, read_export};
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
+    match read_export(text) {
+        Ok(keys) => {
+            let again = read_export(&private_pem(&keys).0).expect("our own form");
+            let kid = |key: &dual_write_proxy::key_import::ExportedKey| key.key.kid().to_owned();
+            assert!(again.iter().map(kid).eq(keys.iter().map(kid)));
+        }
+        // No error repeats what it was given, but for numbers and our own words.
+        Err(failure) => assert!(failure.to_string().len() < 120),
+    }
+}
+
+fn encode(bytes: &[u8]) -> String {
+    URL_SAFE_NO_PAD.encode(bytes)
+}

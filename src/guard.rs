@@ -1,0 +1,496 @@
+//! The guard: every minute it judges mgPass-served reads against Logto-served ones
+//! and stops a ramp that goes wrong.
+//!
+//! `judge` is pure: a window of figures in, a verdict with its reason out. Reads
+//! that the breaker diverted and fallbacks count as failures of mgPass's. Missing
+//! data never promotes: it holds. A stop writes the KV key `guard`; the operator's
+//! own values stay untouched, and deleting `guard` lifts it. What happened before
+//! the lifting is not judged again.
+
+use serde::Serialize;
+use serde_json::json;
+
+use crate::classify::{Kind, OPERATIONS, Operation};
+use crate::context::Context;
+use crate::flags::{Flags, Share, Stage};
+use crate::metrics::{self, BOUNDS_MS, Cohort, Metric, UNBOUNDED};
+use crate::mirror::target::{integer, text};
+use crate::observe::Event;
+use crate::ports::{Platform, Row, Statement, Store};
+
+/// When a ramp is stopped; all of it can be set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tuning {
+    pub window_ms: i64,
+    /// Fewer reads served by mgPass say nothing.
+    pub min_reads: i64,
+    pub min_compared: i64,
+    /// Failures of mgPass's above Logto's own, in basis points of reads.
+    pub max_failure_bps: i64,
+    /// Mismatches in basis points of comparisons.
+    pub max_mismatch_bps: i64,
+    /// Nobody waits longer than this for 95 of 100 reads, whatever Logto takes.
+    pub max_p95_ms: i64,
+    /// mgPass's 95th percentile against Logto's, in percent.
+    pub max_p95_percent: i64,
+}
+
+/// A single failure or difference is an accident.
+const MIN_EVENTS: i64 = 3;
+/// Within one step of the histogram nothing is slower than the other.
+const LATENCY_NOISE_MS: i64 = 200;
+/// Slots of a window.
+const SLOTS: i64 = 5;
+
+impl Tuning {
+    /// How finely samples are kept.
+    pub fn slot_ms(&self) -> i64 {
+        (self.window_ms / SLOTS).max(1_000)
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    Pass,
+    /// Too little data: neither good nor bad.
+    Hold,
+    Stop,
+}
+
+impl Verdict {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Pass => "pass",
+            Self::Hold => "hold",
+            Self::Stop => "stop",
+        }
+    }
+}
+
+/// One side's reads within the window.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Side {
+    pub reads: i64,
+    pub failures: i64,
+    /// By bound of the histogram; the last is above all bounds.
+    pub durations: [i64; BOUNDS_MS.len() + 1],
+}
+
+impl Side {
+    /// Upper bound of the 95th percentile; `None` without reads.
+    pub fn p95_ms(&self) -> Option<i64> {
+        let total: i64 = self.durations.iter().sum();
+        let mut below = 0;
+        for (index, count) in self.durations.iter().enumerate() {
+            below += count;
+            if total > 0 && below * 100 >= total * 95 {
+                return Some(BOUNDS_MS.get(index).copied().unwrap_or(i64::from(u32::MAX)));
+            }
+        }
+        None
+    }
+
+    fn failure_bps(&self) -> i64 {
+        share_bps(self.failures, self.reads)
+    }
+}
+
+fn share_bps(part: i64, whole: i64) -> i64 {
+    if whole == 0 { 0 } else { part * 10_000 / whole }
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Window {
+    pub logto: Side,
+    pub mgpass: Side,
+    pub compared: i64,
+    pub mismatched: i64,
+}
+
+pub fn judge(window: &Window, tuning: &Tuning) -> (Verdict, &'static str) {
+    let Window { logto, mgpass, .. } = window;
+    let is_enough = mgpass.reads >= tuning.min_reads;
+    if is_enough
+        && mgpass.failures >= MIN_EVENTS
+        && mgpass.failure_bps() > logto.failure_bps() + tuning.max_failure_bps
+    {
+        return (Verdict::Stop, "error_rate");
+    }
+    if is_enough && is_slower(window, tuning) {
+        return (Verdict::Stop, "latency");
+    }
+    if window.compared >= tuning.min_compared
+        && window.mismatched >= MIN_EVENTS
+        && share_bps(window.mismatched, window.compared) > tuning.max_mismatch_bps
+    {
+        return (Verdict::Stop, "mismatches");
+    }
+    if mgpass.reads == 0 {
+        return (Verdict::Hold, "no_reads");
+    }
+    if !is_enough {
+        return (Verdict::Hold, "too_few_reads");
+    }
+    if window.compared < tuning.min_compared {
+        return (Verdict::Hold, "too_few_compared");
+    }
+    (Verdict::Pass, "as_good_as_logto")
+}
+
+fn is_slower(window: &Window, tuning: &Tuning) -> bool {
+    let Some(mgpass_ms) = window.mgpass.p95_ms() else {
+        return false;
+    };
+    if mgpass_ms > tuning.max_p95_ms {
+        return true;
+    }
+    if window.logto.reads < tuning.min_reads {
+        return false;
+    }
+    window.logto.p95_ms().is_some_and(|logto_ms| {
+        mgpass_ms - logto_ms > LATENCY_NOISE_MS
+            && mgpass_ms * 100 > logto_ms * tuning.max_p95_percent
+    })
+}
+
+const SELECT_WINDOW: &str = "SELECT metric, operation, backend, label, sum(count) AS count FROM samples \
+     WHERE slot >= max(?1, coalesce((SELECT max(at) FROM verdicts WHERE reason = 'stopped' OR verdict = 'stop'), 0)) \
+     GROUP BY metric, operation, backend, label";
+const KEEP_VERDICT: &str =
+    "INSERT INTO verdicts (at, verdict, reason, figures) VALUES (?1, ?2, ?3, ?4)";
+const PURGE_VERDICTS: &str = "DELETE FROM verdicts WHERE at < ?1";
+const SELECT_VERDICTS: &str =
+    "SELECT at, verdict, reason, figures FROM verdicts ORDER BY id DESC LIMIT ?1";
+
+/// Every string above, for the test that prepares each one against the schema.
+pub const ALL_SQL: &[&str] = &[SELECT_WINDOW, KEEP_VERDICT, PURGE_VERDICTS, SELECT_VERDICTS];
+
+const RETENTION_MS: i64 = 30 * 86_400_000;
+
+pub fn verdicts(limit: i64) -> Statement {
+    Statement::new(SELECT_VERDICTS, vec![limit.into()])
+}
+
+/// One run of cron. Harmless twice: the same figures give the same verdict, and a
+/// second `guard` of the same content changes nothing.
+pub async fn run<P: Platform>(platform: &P, context: &Context<'_>, flags: &Flags) {
+    let now_ms = platform.now_ms();
+    if !is_ramping(flags) {
+        let _ = platform
+            .batch(Store::Metrics, vec![metrics::purge(now_ms)])
+            .await;
+        return;
+    }
+    let tuning = &context.settings.guard;
+    let since = Statement::new(SELECT_WINDOW, vec![(now_ms - tuning.window_ms).into()]);
+    let (window, verdict, reason) = match platform.batch(Store::Metrics, vec![since]).await {
+        Err(failure) => {
+            platform.emit(&Event::MetricsDelayed {
+                step: "guard",
+                code: failure.code(),
+            });
+            (Window::default(), Verdict::Hold, "no_metrics")
+        }
+        Ok(results) => {
+            let window = parse_window(results.first().map(Vec::as_slice).unwrap_or_default());
+            let (verdict, reason) = match flags.guard {
+                Some(_) => (Verdict::Hold, "stopped"),
+                None => judge(&window, tuning),
+            };
+            (window, verdict, reason)
+        }
+    };
+    let figures = Figures::of(&window, tuning);
+    if verdict == Verdict::Stop {
+        stop(platform, reason).await;
+    }
+    platform.emit(&Event::GuardJudged {
+        verdict: verdict.name(),
+        reason,
+        n_mgpass: figures.mgpass.reads,
+        n_logto: figures.logto.reads,
+        n_compared: figures.compared,
+    });
+    let keep = vec![
+        now_ms.into(),
+        verdict.name().into(),
+        reason.into(),
+        json!(figures).to_string().into(),
+    ];
+    let batch = vec![
+        Statement::new(KEEP_VERDICT, keep),
+        Statement::new(PURGE_VERDICTS, vec![(now_ms - RETENTION_MS).into()]),
+        metrics::purge(now_ms),
+    ];
+    if let Err(failure) = platform.batch(Store::Metrics, batch).await {
+        platform.emit(&Event::MetricsDelayed {
+            step: "verdict",
+            code: failure.code(),
+        });
+    }
+}
+
+async fn stop<P: Platform>(platform: &P, reason: &'static str) {
+    let value = json!({ "cap_percent": "0", "reason": reason }).to_string();
+    let outcome = match platform.put_flag("guard", &value).await {
+        Ok(()) => "written",
+        // The next run comes to the same verdict and tries again.
+        Err(_) => "not_written",
+    };
+    platform.emit(&Event::GuardStopped { reason, outcome });
+}
+
+/// Whether anybody is to be served by mgPass at all.
+fn is_ramping(flags: &Flags) -> bool {
+    flags.stage == Stage::DualWrite
+        && OPERATIONS
+            .iter()
+            .filter(|row| row.kind == Kind::Read)
+            .any(|row| flags.read_share(row.operation) > Share::NONE)
+}
+
+fn parse_window(rows: &[Row]) -> Window {
+    let mut window = Window::default();
+    for row in rows {
+        let Some((metric, label, count)) = (|| {
+            let is_read = Operation::from_name(&text(row, "operation")?)?.kind() == Kind::Read;
+            let metric = Metric::from_name(&text(row, "metric")?)?;
+            is_read.then_some((metric, text(row, "label")?, integer(row, "count")?))
+        })() else {
+            continue;
+        };
+        let backend = text(row, "backend").unwrap_or_default();
+        let is_fallback = backend == Cohort::Fallback.name();
+        let side = if backend == Cohort::Logto.name() {
+            Some(&mut window.logto)
+        } else if is_fallback || backend == Cohort::Mgpass.name() {
+            Some(&mut window.mgpass)
+        } else {
+            None
+        };
+        match (metric, side) {
+            (Metric::Requests, Some(side)) => {
+                side.reads += count;
+                if is_fallback || label == "5xx" {
+                    side.failures += count;
+                }
+            }
+            (Metric::Latency, Some(side)) => {
+                let index = BOUNDS_MS
+                    .iter()
+                    .position(|bound| label == bound.to_string())
+                    .unwrap_or(BOUNDS_MS.len());
+                debug_assert!(index < BOUNDS_MS.len() || label == UNBOUNDED);
+                if let Some(slot) = side.durations.get_mut(index) {
+                    *slot += count;
+                }
+            }
+            (Metric::Compared, _) if label == "match" => window.compared += count,
+            (Metric::Compared, _) if label == "mismatch" => {
+                window.compared += count;
+                window.mismatched += count;
+            }
+            _ => {}
+        }
+    }
+    window
+}
+
+#[derive(Serialize)]
+struct Figures {
+    window_ms: i64,
+    logto: SideFigures,
+    mgpass: SideFigures,
+    compared: i64,
+    mismatched: i64,
+}
+
+#[derive(Serialize)]
+struct SideFigures {
+    reads: i64,
+    failures: i64,
+    p95_ms: Option<i64>,
+}
+
+impl Figures {
+    fn of(window: &Window, tuning: &Tuning) -> Self {
+        let side = |side: &Side| SideFigures {
+            reads: side.reads,
+            failures: side.failures,
+            p95_ms: side.p95_ms(),
+        };
+        Self {
+            window_ms: tuning.window_ms,
+            logto: side(&window.logto),
+            mgpass: side(&window.mgpass),
+            compared: window.compared,
+            mismatched: window.mismatched,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TUNING: Tuning = Tuning {
+        window_ms: 300_000,
+        min_reads: 50,
+        min_compared: 20,
+        max_failure_bps: 100,
+        max_mismatch_bps: 50,
+        max_p95_ms: 1_000,
+        max_p95_percent: 300,
+    };
+
+    /// `slow_ms` is the duration of all reads.
+    fn side(reads: i64, failures: i64, duration_ms: i64) -> Side {
+        let index = BOUNDS_MS
+            .iter()
+            .position(|bound| duration_ms <= *bound)
+            .unwrap_or(BOUNDS_MS.len());
+        let mut durations = [0; BOUNDS_MS.len() + 1];
+        durations[index] = reads;
+        Side {
+            reads,
+            failures,
+            durations,
+        }
+    }
+
+    fn good() -> Window {
+        Window {
+            logto: side(1_000, 0, 40),
+            mgpass: side(100, 0, 90),
+            compared: 50,
+            mismatched: 0,
+        }
+    }
+
+    fn check(change: impl FnOnce(&mut Window), verdict: Verdict, reason: &str) {
+        let mut window = good();
+        change(&mut window);
+        assert_eq!(judge(&window, &TUNING), (verdict, reason));
+    }
+
+    #[test]
+    fn as_good_as_logto_passes() {
+        check(|_| {}, Verdict::Pass, "as_good_as_logto");
+        check(
+            |window| window.mgpass.failures = 1,
+            Verdict::Pass,
+            "as_good_as_logto",
+        );
+        check(
+            |window| window.mismatched = 2,
+            Verdict::Pass,
+            "as_good_as_logto",
+        );
+    }
+
+    #[test]
+    fn missing_data_holds_and_never_passes() {
+        check(
+            |window| window.mgpass = Side::default(),
+            Verdict::Hold,
+            "no_reads",
+        );
+        check(
+            |window| window.mgpass = side(49, 49, 90),
+            Verdict::Hold,
+            "too_few_reads",
+        );
+        check(
+            |window| window.compared = 19,
+            Verdict::Hold,
+            "too_few_compared",
+        );
+        assert_eq!(judge(&Window::default(), &TUNING).0, Verdict::Hold);
+    }
+
+    #[test]
+    fn failures_above_logtos_own_stop() {
+        check(
+            |window| window.mgpass.failures = 3,
+            Verdict::Stop,
+            "error_rate",
+        );
+        // Logto fails as much: the network is bad, not mgPass.
+        check(
+            |window| {
+                window.mgpass.failures = 3;
+                window.logto.failures = 30;
+            },
+            Verdict::Pass,
+            "as_good_as_logto",
+        );
+    }
+
+    #[test]
+    fn slowness_stops() {
+        check(
+            |window| window.mgpass = side(100, 0, 1_500),
+            Verdict::Stop,
+            "latency",
+        );
+        check(
+            |window| window.mgpass = side(100, 0, 350),
+            Verdict::Stop,
+            "latency",
+        );
+        check(
+            |window| window.mgpass = side(100, 0, 200),
+            Verdict::Pass,
+            "as_good_as_logto",
+        );
+        // Without Logto's reads only the absolute limit is left.
+        let alone = |duration_ms| {
+            move |window: &mut Window| {
+                window.logto = Side::default();
+                window.mgpass = side(100, 0, duration_ms);
+            }
+        };
+        check(alone(350), Verdict::Pass, "as_good_as_logto");
+        check(alone(1_500), Verdict::Stop, "latency");
+    }
+
+    #[test]
+    fn mismatches_stop_even_while_few_are_served() {
+        check(|window| window.mismatched = 3, Verdict::Stop, "mismatches");
+        check(
+            |window| {
+                window.mgpass = Side::default();
+                window.mismatched = 3;
+            },
+            Verdict::Stop,
+            "mismatches",
+        );
+    }
+
+    #[test]
+    fn the_window_is_read_from_counted_rows() {
+        let rows: Vec<Row> = [
+            ("requests", "users.get", "logto", "2xx", 10),
+            ("requests", "users.get", "mgpass", "2xx", 5),
+            ("requests", "users.get_identity", "mgpass", "5xx", 1),
+            ("requests", "users.get", "fallback", "2xx", 2),
+            ("requests", "users.get", "mgpass_as_caller", "5xx", 9),
+            ("requests", "users.patch", "logto", "5xx", 9),
+            ("latency", "users.get", "fallback", "inf", 2),
+            ("compared", "users.get", "", "match", 7),
+            ("compared", "users.get", "", "mismatch", 1),
+            ("compared", "users.get", "", "fenced", 4),
+        ]
+        .into_iter()
+        .map(|(metric, operation, backend, label, count)| {
+            let row = json!({ "metric": metric, "operation": operation, "backend": backend, "label": label, "count": count });
+            row.as_object().unwrap().clone()
+        })
+        .collect();
+        let window = parse_window(&rows);
+        assert_eq!((window.logto.reads, window.logto.failures), (10, 0));
+        assert_eq!((window.mgpass.reads, window.mgpass.failures), (8, 3));
+        assert_eq!(window.mgpass.durations.last(), Some(&2));
+        assert_eq!((window.compared, window.mismatched), (8, 1));
+    }
+}
