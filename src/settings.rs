@@ -39,6 +39,8 @@ pub struct Migration {
     pub mapping: MappingSettings,
     /// The brake: at most so many mirrored deletions within an hour.
     pub deletions_per_hour: i64,
+    /// Whether cron walks the whole population; the catch-up and the sweep go on without.
+    pub walk: bool,
     /// Whom tokens shown to `/_proxy/verify` must be for; without any that route is closed.
     pub verify_audiences: Vec<String>,
     /// The longest `exp - iat` believed of any token; `None` believes whatever an issuer grants.
@@ -135,6 +137,7 @@ impl<F: Fn(&str) -> Option<String>> Reader<F> {
                 phone_verified: self.switch("PHONE_VERIFIED", true),
             },
             deletions_per_hour: i64::from(self.number("DELETIONS_PER_HOUR", 100)),
+            walk: self.switch("WALK", true),
             verify_audiences: self.items("VERIFY_AUDIENCES"),
             max_token_lifetime_s: match self.number("MAX_TOKEN_LIFETIME_S", 0) {
                 0 => None,

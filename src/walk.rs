@@ -40,6 +40,9 @@ pub async fn tick<P: Platform>(platform: &P, context: &Context<'_>, stage: Stage
         return;
     }
     catch_up(platform, context).await;
+    if !context.settings.walk {
+        return;
+    }
     for _ in 0..PAGES_PER_TICK {
         if !step(platform, context).await {
             return;

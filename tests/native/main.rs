@@ -16,3 +16,4 @@ mod schema;
 mod support;
 mod tidy;
 mod tokens;
+mod triggers;

@@ -4,7 +4,6 @@
 use std::pin::pin;
 use std::rc::Rc;
 
-use dual_write_proxy::afterwards;
 use dual_write_proxy::authenticate;
 use dual_write_proxy::error::ProxyError;
 use dual_write_proxy::execute::{Executed, Reply, Surroundings, execute};
@@ -14,6 +13,7 @@ use dual_write_proxy::ports::{
 };
 use dual_write_proxy::request::Method;
 use dual_write_proxy::snapshot::{self, Refresh};
+use dual_write_proxy::{admin, afterwards};
 use futures_util::future::{Either, select};
 
 use super::executor::Handle;
@@ -177,7 +177,10 @@ async fn serve(node: Node, request: Request) -> Answered {
         held: None,
         answer: None,
     };
-    let mut executed = execute(&node, &around, &mut exchange).await;
+    let mut executed = match admin::route(&node, &around, &mut exchange).await {
+        Some(answered) => answered,
+        None => execute(&node, &around, &mut exchange).await,
+    };
     node.emit(&done(&executed, &around, node.now_ms() - began_ms));
     if let Some(following) = executed.afterwards.take() {
         let node = node.clone();

@@ -243,7 +243,7 @@ impl Logto {
         }
         let (id, rest) = match rest {
             [id, rest @ ..] => ((*id).to_owned(), rest),
-            [] => return LogtoAnswer::json(200, "[]"),
+            [] => return self.list(request),
         };
         if !self.users.borrow().contains_key(&id) {
             return LogtoAnswer::error(404, "entity.not_found");
@@ -314,6 +314,28 @@ impl Logto {
             }
             _ => LogtoAnswer::text(404, "Not Found"),
         }
+    }
+
+    /// Newest first, as bare JSON.
+    fn list(&self, request: &LogtoRequest) -> LogtoAnswer {
+        let number = |name: &str, absent: usize| {
+            let query = request.path.split('?').nth(1).unwrap_or_default();
+            let pair = query
+                .split('&')
+                .find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
+            pair.and_then(|text| text.parse().ok()).unwrap_or(absent)
+        };
+        let (page, size) = (number("page", 1), number("page_size", 20));
+        let users = self.users.borrow();
+        let mut users: Vec<_> = users.values().collect();
+        users.sort_by_key(|user| std::cmp::Reverse(user.created_at));
+        let listed: Vec<_> = users
+            .iter()
+            .skip((page - 1) * size)
+            .take(size)
+            .map(|user| user.json())
+            .collect();
+        LogtoAnswer::json(200, format!("[{}]", listed.join(",")))
     }
 
     fn create(&self, request: &LogtoRequest, now_ms: i64) -> LogtoAnswer {
