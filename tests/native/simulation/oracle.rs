@@ -229,11 +229,13 @@ fn judge_effects(
         // Nobody at mgPass then.
         let had_no_session =
             row.is_none() || created_ms(id).is_none_or(|created_ms| created_ms >= *at_ms);
-        // A suspended user has no session, and can begin none.
+        // Who is suspended at mgPass has no session there, and can begin none. The audit
+        // log knows seconds: a suspension within the same one counts, and owed its own call.
+        let at_s = at_ms / 1_000;
         let sql = format!(
-            "SELECT event_type FROM audit_logs WHERE target_id = '{id}' AND created_at < {} \
-             AND event_type IN ('user.suspended', 'user.unsuspended') ORDER BY rowid DESC",
-            at_ms / 1_000
+            "SELECT event_type FROM audit_logs WHERE target_id = '{id}' AND (created_at < {at_s} \
+             AND event_type IN ('user.suspended', 'user.unsuspended') OR created_at = {at_s} AND event_type = 'user.suspended') \
+             ORDER BY rowid DESC"
         );
         let was_suspended = world.value(Store::Mgpass, &sql) == "user.suspended";
         if had_no_session || was_suspended {
