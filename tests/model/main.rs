@@ -22,6 +22,7 @@
 )]
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 use dual_write_proxy::classify::Operation;
 use dual_write_proxy::flags::bucket::Bucket;
@@ -492,8 +493,8 @@ impl Model {
                 if let Some(fault) = self.fault(&state, &after) {
                     return Err(trace(&found, at, name, &fault));
                 }
-                if !seen.contains_key(&after) {
-                    seen.insert(after, found.len());
+                if let Entry::Vacant(unseen) = seen.entry(after) {
+                    unseen.insert(found.len());
                     found.push((after, at, name));
                 }
             }
