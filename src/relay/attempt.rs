@@ -154,7 +154,7 @@ fn witnesses(lease: &Lease, seen: i64) -> Witnesses {
                     .is_some_and(|status| (200..300).contains(&status))
         }),
         suspension: of("users.suspension").any(|intent| match (intent.settled, intent.status) {
-            (Some(settled), Some(status)) => settled > seen && (status < 300 || status >= 500),
+            (Some(settled), Some(status)) => settled > seen && !(300..500).contains(&status),
             // Without an answer it may have been carried out.
             _ => intent.is_suspect,
         }),

@@ -15,7 +15,7 @@
 )]
 
 mod simulation;
-#[allow(dead_code, reason = "shared with the other tests")]
+#[allow(dead_code, unused_imports, reason = "shared with the other tests")]
 mod support;
 
 use std::sync::Mutex;
@@ -136,11 +136,11 @@ fn replay(seed: u64) {
 /// Every course, with the number of calls that it makes when nothing fails.
 fn courses() -> Vec<(Course, u64)> {
     let mut courses = Vec::new();
-    for route in 0..ROUTES.len() {
+    for (route, (name, _)) in ROUTES.iter().enumerate() {
         for is_followed in [false, true] {
             let course = Course::One { route, is_followed };
             let verdict = run(&Setup::of(course, Chaos::None));
-            assert!(verdict.is_good(), "{}: {verdict:#?}", ROUTES[route].0);
+            assert!(verdict.is_good(), "{name}: {verdict:#?}");
             courses.push((course, verdict.n_calls.min(MAX_POINTS)));
         }
     }

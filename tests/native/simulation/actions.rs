@@ -25,7 +25,9 @@ pub struct Journal {
     pub n_doubtful_suspensions: Cell<u64>,
 }
 
-pub const ROUTES: &[(&str, fn(&Rc<World>) -> Vec<Request>)] = &[
+type Requests = fn(&Rc<World>) -> Vec<Request>;
+
+pub const ROUTES: &[(&str, Requests)] = &[
     ("PATCH /api/users/:id", |_| {
         vec![admin(
             "PATCH",
