@@ -176,6 +176,12 @@ while (Date.now() - recoveryBegan < RECOVERY_MS && (state.lost.length > 0 || sta
     }
   }
 }
+if (state.lost.length > 0) {
+  const view = await fetch(`${url(proxyPort)}/_proxy/mirror`, { headers: { authorization: `Bearer ${SECRETS.ADMIN_TOKEN}` } });
+  console.log(await view.text());
+  const explained = await fetch(`${url(proxyPort)}/_proxy/explain?user=${state.lost[0]}`, { headers: { authorization: `Bearer ${SECRETS.ADMIN_TOKEN}` } });
+  console.log(await explained.text());
+}
 await stop(running);
 await logto.close();
 store.remove();
