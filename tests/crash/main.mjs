@@ -90,6 +90,8 @@ await FLAGS.put('stage', 'dual_write');
 const token = await managementToken(`${url(proxyPort)}/oidc`);
 const ask = management(url(proxyPort), token);
 
+const direct = management(url(logtoPort), token);
+
 const ids = [];
 const deleted = new Set();
 let nAcknowledged = 0;
@@ -152,7 +154,9 @@ async function differences() {
   for (const [id, line] of truth) {
     const user = JSON.parse(line);
     const row = held.get(id);
-    const isEqual = row && row.digest === sha(line) && row.name === (user.name ?? user.username) && row.email === user.primaryEmail
+    // The mirror's digest is of the answer's own bytes.
+    const shown = await direct('GET', `/users/${id}`);
+    const isEqual = row && row.digest === sha(shown.text) && row.name === (user.name ?? user.username) && row.email === user.primaryEmail
       && Boolean(row.is_suspended) === user.isSuspended && JSON.stringify(JSON.parse(row.metadata)) === JSON.stringify(user.customData);
     if (!isEqual) lost.push(id);
   }
