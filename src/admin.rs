@@ -1,6 +1,10 @@
-//! The operator's own routes, under `/_proxy/`. Closed unless an admin token is
-//! set; they never reach a backend's client surface.
+//! The proxy's own routes, under `/_proxy/`: the operator's, closed unless an admin
+//! token is set, and Logto's webhooks, closed unless their secret is. None reaches a
+//! backend's client surface.
 
+mod mirror;
+
+use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
@@ -11,11 +15,12 @@ use crate::context::Context;
 use crate::error::ProxyError;
 use crate::execute::{Executed, Reply, Surroundings, own_error};
 use crate::guard;
+use crate::hooks::{self, Received};
 use crate::metrics::{self, prometheus};
 use crate::mirror::outbox;
 use crate::plan::{Plan, Primary, Reason};
 use crate::ports::{DatabaseFailure, Exchange, Platform, Row, Store};
-use crate::request::{Method, Target, bearer};
+use crate::request::{Method, Target, UserId, bearer};
 use crate::token::{Issuer, KeyId, KeySet};
 use crate::translate::Answer;
 
@@ -27,44 +32,89 @@ const VERDICTS_SHOWN: i64 = 10;
 pub async fn route<P: Platform, E: Exchange>(
     platform: &P,
     around: &Surroundings<'_>,
-    exchange: &E,
+    exchange: &mut E,
 ) -> Option<Executed<E::Copy>> {
-    let path = Target::parse(exchange.url())?
-        .path
-        .strip_prefix(PREFIX)?
-        .to_owned();
-    let path_with_prefix = format!("{PREFIX}{path}");
-    if !is_admin(around, exchange) {
-        return Some(own_error(
-            Operation::PassThrough,
-            ProxyError::AdminTokenNeeded,
-            &path_with_prefix,
+    let url = exchange.url().to_owned();
+    let target = Target::parse(&url)?;
+    let path = target.path.strip_prefix(PREFIX)?;
+    if (exchange.method(), path) == (Method::Post, hooks::PATH) {
+        return Some(hook(
+            hooks::receive(platform, around, exchange).await,
             around,
+            target.path,
         ));
     }
-    let (content_type, body) = match (exchange.method(), path.as_str()) {
-        (Method::Get, "status") => (JSON, status(platform, around).await),
-        (Method::Get, "metrics") => (prometheus::CONTENT_TYPE, metrics_text(platform).await),
-        _ => {
-            return Some(own_error(
-                Operation::PassThrough,
-                ProxyError::NoSuchRoute,
-                &path_with_prefix,
-                around,
+    let refused = |error| {
+        Some(own_error(
+            Operation::PassThrough,
+            error,
+            target.path,
+            around,
+        ))
+    };
+    if !is_admin(around, exchange) {
+        return refused(ProxyError::AdminTokenNeeded);
+    }
+    let query = |name| query_parameter(target.query, name);
+    let user = || query("user").and_then(|id| UserId::parse(&id));
+    let context = around.context.as_ref();
+    let body = match (exchange.method(), path, context) {
+        (Method::Get, "status", _) => status(platform, around).await,
+        (Method::Get, "metrics", _) => {
+            return Some(answered(
+                200,
+                prometheus::CONTENT_TYPE,
+                metrics_text(platform).await,
             ));
         }
+        (Method::Get, "mirror", _) => mirror::view(platform).await.to_string(),
+        (Method::Get, "explain", Some(context)) => match user() {
+            Some(user) => mirror::explain(platform, context, around, &user)
+                .await
+                .to_string(),
+            None => return refused(ProxyError::ParameterMissing),
+        },
+        (Method::Post, "mirror/replay", _) => {
+            let which = match (user(), query("reason"), query("all").as_deref()) {
+                (Some(user), None, None) => mirror::Which::User(user),
+                (None, Some(reason), None) => mirror::Which::Reason(reason),
+                (None, None, Some("true")) => mirror::Which::AllParked,
+                _ => return refused(ProxyError::ParameterMissing),
+            };
+            mirror::replay(platform, &which).await.to_string()
+        }
+        (Method::Post, "mirror/confirm-deletion", _) => match user() {
+            Some(user) => mirror::confirm_deletion(platform, &user).await.to_string(),
+            None => return refused(ProxyError::ParameterMissing),
+        },
+        _ => return refused(ProxyError::NoSuchRoute),
     };
-    let answer = Answer {
-        status: 200,
-        headers: vec![
-            ("content-type", content_type.to_owned()),
-            ("cache-control", "no-store".to_owned()),
-        ],
-        body,
+    Some(answered(200, JSON, body))
+}
+
+fn hook<C>(received: Received, around: &Surroundings<'_>, path: &str) -> Executed<C> {
+    let error = match received {
+        Received::Taken => return answered(204, "", String::new()),
+        Received::Closed => ProxyError::NoSuchRoute,
+        Received::TooLarge => ProxyError::BodyTooLarge,
+        Received::BadSignature => ProxyError::SignatureRefused,
+        Received::NotRecorded => ProxyError::NotRecorded,
     };
-    Some(Executed {
-        status: answer.status,
-        reply: Reply::Own(answer),
+    own_error(Operation::PassThrough, error, path, around)
+}
+
+fn answered<C>(status: u16, content_type: &str, body: String) -> Executed<C> {
+    let mut headers = vec![("cache-control", "no-store".to_owned())];
+    if !body.is_empty() {
+        headers.push(("content-type", content_type.to_owned()));
+    }
+    Executed {
+        status,
+        reply: Reply::Own(Answer {
+            status,
+            headers,
+            body,
+        }),
         operation: Operation::PassThrough,
         plan: Plan {
             primary: Primary::Logto,
@@ -76,6 +126,14 @@ pub async fn route<P: Platform, E: Exchange>(
         fallback: None,
         error: None,
         afterwards: None,
+    }
+}
+
+fn query_parameter(query: Option<&str>, name: &str) -> Option<String> {
+    query?.split('&').find_map(|pair| {
+        let (key, value) = pair.split_once('=')?;
+        let value = percent_decode_str(value).decode_utf8().ok()?;
+        (key == name).then(|| value.into_owned())
     })
 }
 

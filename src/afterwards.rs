@@ -11,7 +11,7 @@ use crate::mirror::outbox::{self, Intent};
 use crate::observe::Event;
 use crate::ports::{AnswerCopy, Platform, Statement, Store};
 use crate::relay::Message;
-use crate::request::{InteractionUid, UserId};
+use crate::request::{InteractionUid, Secret, UserId};
 
 /// The body of a created user; Logto's JSON API takes 1 MB.
 const MAX_COPY_BYTES: usize = 2 * 1024 * 1024;
@@ -25,6 +25,8 @@ pub enum Afterwards<C> {
         copy: Option<C>,
         /// How to ask whom the interaction has identified.
         ask: Option<InteractionHeaders>,
+        /// The caller's own token, when Logto did not say before whose it is.
+        token: Option<Secret<String>>,
     },
     /// Logto did not take the caller: nothing was written.
     Refused { intent: Intent },
@@ -59,13 +61,22 @@ pub async fn carry_out<P: Platform, C: AnswerCopy>(
         (_, None) => {}
         (
             Afterwards::Settle {
-                intent,
+                mut intent,
                 status,
                 copy,
                 ask,
+                token,
             },
             Some(context),
-        ) => settle(platform, context, intent, status, copy, ask).await,
+        ) => {
+            if let Some(token) = token {
+                intent.subject = logto::token_subject(platform, context, &token)
+                    .await
+                    .ok()
+                    .flatten();
+            }
+            settle(platform, context, intent, status, copy, ask).await;
+        }
         (Afterwards::Refused { intent }, Some(_)) => {
             delayed(platform, "refused", intent.refused()).await;
         }

@@ -29,6 +29,13 @@ pub enum ProxyError {
     KeysUnavailable,
     #[error("no such operator route")]
     NoSuchRoute,
+    #[error("a parameter is missing or malformed")]
+    ParameterMissing,
+    #[error("the signature is not that of the body")]
+    SignatureRefused,
+    /// Neither database nor Queue took a webhook.
+    #[error("the message could not be recorded")]
+    NotRecorded,
     #[error("an admin token is needed")]
     AdminTokenNeeded,
     #[error("the proxy failed")]
@@ -48,18 +55,22 @@ impl ProxyError {
             Self::KeysUnavailable => "proxy.keys_unavailable",
             Self::NoSuchRoute => "proxy.no_such_route",
             Self::AdminTokenNeeded => "proxy.admin_token_needed",
+            Self::ParameterMissing => "proxy.parameter_missing",
+            Self::SignatureRefused => "proxy.signature_refused",
+            Self::NotRecorded => "proxy.not_recorded",
             Self::Defect => "proxy.defect",
         }
     }
 
     pub fn status(self) -> u16 {
         match self {
-            Self::MalformedRequest | Self::BodyIncomplete => 400,
-            Self::AdminTokenNeeded => 401,
+            Self::MalformedRequest | Self::BodyIncomplete | Self::ParameterMissing => 400,
+            Self::AdminTokenNeeded | Self::SignatureRefused => 401,
             Self::NoSuchRoute => 404,
             Self::BodyTooLarge => 413,
             Self::Misconfigured | Self::Defect => 500,
             Self::LogtoUnreachable | Self::MgpassUnavailable => 502,
+            Self::NotRecorded => 503,
             Self::KeysUnavailable => 503,
             Self::LogtoTimedOut => 504,
         }

@@ -32,6 +32,9 @@ pub mod translate;
 pub mod mirror;
 pub mod relay;
 
+pub mod hooks;
+pub mod walk;
+
 pub mod afterwards;
 pub mod execute;
 

@@ -4,7 +4,9 @@
 //! `reconcile` decides, from Logto's state and mgPass's rows, what one guarded
 //! batch must do; `target` is that batch in SQL. The flow is in `relay`.
 
+pub mod backlog;
 pub mod backoff;
+pub mod differences;
 pub mod mapping;
 pub mod members;
 pub mod outbox;
@@ -12,3 +14,4 @@ pub mod preflight;
 pub mod reconcile;
 pub mod residue;
 pub mod target;
+pub mod triggers;

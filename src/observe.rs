@@ -126,6 +126,12 @@ pub enum Event<'a> {
         subject: Option<&'a str>,
         reason: &'static str,
     },
+    /// Nobody's fault: a newer reconcile, a busy holder, a read that mgPass still caches.
+    MirrorWaited {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        subject: Option<&'a str>,
+        code: &'static str,
+    },
     MirrorEffect {
         effect: &'static str,
         outcome: &'static str,
@@ -142,6 +148,30 @@ pub enum Event<'a> {
     },
     MessageRefused {
         code: &'static str,
+    },
+    /// Messages that the Queue gave up on; each woke its subject once more.
+    MessageDead {
+        n_messages: usize,
+    },
+    HookReceived {
+        outcome: &'static str,
+    },
+    HookRefused {
+        code: &'static str,
+    },
+    CatchUpDone {
+        outcome: &'static str,
+        n_users: usize,
+    },
+    WalkStepped {
+        outcome: &'static str,
+        n_seen: usize,
+        n_repaired: usize,
+    },
+    /// An operator's doing: a replay, a confirmed deletion.
+    OperatorActed {
+        action: &'static str,
+        n_subjects: usize,
     },
     /// A confirmed difference between the two backends' answers to one read.
     CompareMismatch {
@@ -189,10 +219,17 @@ impl Event<'_> {
         "mirror.paused",
         "mirror.failed",
         "mirror.parked",
+        "mirror.waited",
         "mirror.effect",
         "schema.refused",
         "sweep.done",
         "message.refused",
+        "message.dead",
+        "hook.received",
+        "hook.refused",
+        "catch_up.done",
+        "walk.stepped",
+        "operator.acted",
         "compare.mismatch",
         "breaker.changed",
         "metrics.delayed",
@@ -221,10 +258,17 @@ impl Event<'_> {
             Self::MirrorPaused { .. } => ("mirror.paused", Level::Warn),
             Self::MirrorFailed { .. } => ("mirror.failed", Level::Warn),
             Self::MirrorParked { .. } => ("mirror.parked", Level::Error),
+            Self::MirrorWaited { .. } => ("mirror.waited", Level::Info),
             Self::MirrorEffect { .. } => ("mirror.effect", Level::Info),
             Self::SchemaRefused { .. } => ("schema.refused", Level::Error),
             Self::SweepDone { .. } => ("sweep.done", Level::Info),
             Self::MessageRefused { .. } => ("message.refused", Level::Warn),
+            Self::MessageDead { .. } => ("message.dead", Level::Warn),
+            Self::HookReceived { .. } => ("hook.received", Level::Info),
+            Self::HookRefused { .. } => ("hook.refused", Level::Warn),
+            Self::CatchUpDone { .. } => ("catch_up.done", Level::Info),
+            Self::WalkStepped { .. } => ("walk.stepped", Level::Info),
+            Self::OperatorActed { .. } => ("operator.acted", Level::Info),
             Self::CompareMismatch { .. } => ("compare.mismatch", Level::Warn),
             Self::BreakerChanged { .. } => ("breaker.changed", Level::Warn),
             Self::MetricsDelayed { .. } => ("metrics.delayed", Level::Warn),

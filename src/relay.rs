@@ -23,7 +23,7 @@ pub use self::sweep::sweep;
 use crate::backend::mgpass;
 use crate::context::Context;
 use crate::flags::Stage;
-use crate::mirror::outbox::{self, Intent, Lease, LeaseAnswer};
+use crate::mirror::outbox::{self, Intent, Lease, LeaseAnswer, Purpose};
 use crate::mirror::reconcile::Change;
 use crate::mirror::target::{self, Effect};
 use crate::observe::Event;
@@ -88,6 +88,9 @@ impl From<IntentRecord> for Intent {
     }
 }
 
+/// The lease is 30 s; the call and its note take no more than the rest.
+const EFFECT_UNTIL_MS: i64 = 18_000;
+
 /// What becomes of the message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Disposition {
@@ -137,7 +140,7 @@ pub async fn reconcile<P: Platform>(
     subject: &UserId,
 ) -> Disposition {
     let began_ms = platform.now_ms();
-    let lease = match take_lease(platform, subject).await {
+    let lease = match take_lease(platform, subject, Purpose::Own).await {
         Ok(LeaseAnswer::Held(lease)) => lease,
         Ok(LeaseAnswer::Busy) => return Disposition::Retry { delay_s: 1 },
         Ok(LeaseAnswer::Paused { until_ms, now_ms }) => {
@@ -162,10 +165,11 @@ pub async fn reconcile<P: Platform>(
 async fn take_lease<P: Platform>(
     platform: &P,
     subject: &UserId,
+    purpose: Purpose,
 ) -> Result<LeaseAnswer, DatabaseFailure> {
     let holder = format!("{:016x}", platform.random_u64());
     let results = platform
-        .batch(Store::Proxy, outbox::lease(subject, &holder))
+        .batch(Store::Proxy, outbox::lease(subject, &holder, purpose))
         .await?;
     outbox::parse_lease(subject, &holder, &results).ok_or(DatabaseFailure::Refused)
 }
@@ -180,6 +184,18 @@ async fn finish<P: Platform>(
     let mut disposition = Disposition::Ack;
     for (lease, change) in group.iter().zip(changes) {
         let outcome = change.outcome.name();
+        if change.owes_effect() && platform.now_ms() - began_ms < EFFECT_UNTIL_MS {
+            // Under the lease, while it surely holds: the next reconcile, or the sweep,
+            // finds what is still owed and makes the call, and two would make it twice.
+            pay_effect(
+                platform,
+                context,
+                &lease.subject,
+                Effect::RevokeAll,
+                lease.ticket,
+            )
+            .await;
+        }
         if platform
             .batch(Store::Proxy, lease.done(outcome))
             .await
@@ -195,16 +211,6 @@ async fn finish<P: Platform>(
             n_intents: lease.covered.len(),
             duration_ms: platform.now_ms() - began_ms,
         });
-        if change.owes_effect() {
-            pay_effect(
-                platform,
-                context,
-                &lease.subject,
-                Effect::RevokeAll,
-                lease.ticket,
-            )
-            .await;
-        }
     }
     disposition
 }

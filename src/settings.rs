@@ -19,6 +19,8 @@ pub struct Settings {
     /// Keys the hash by which events name a subject; without it they name none.
     pub subject_key: Option<Secret<String>>,
     pub admin_token: Option<Secret<String>>,
+    /// Logto's signing key of the webhook; without it there is no receiver.
+    pub webhook_secret: Option<Secret<String>>,
     /// How long Logto may take to begin an answer to a request that a rule claims.
     pub logto_deadline_ms: u32,
 }
@@ -37,6 +39,8 @@ pub struct Migration {
     pub mapping: MappingSettings,
     /// The brake: at most so many mirrored deletions within an hour.
     pub deletions_per_hour: i64,
+    /// Whether cron walks the whole population; the catch-up and the sweep go on without.
+    pub walk: bool,
     /// Whom tokens shown to `/_proxy/verify` must be for; without any that route is closed.
     pub verify_audiences: Vec<String>,
     /// The longest `exp - iat` believed of any token; `None` believes whatever an issuer grants.
@@ -85,6 +89,7 @@ impl Settings {
         let origin_secret = reader.optional("ORIGIN_SECRET").map(Secret);
         let subject_key = reader.optional("SUBJECT_KEY").map(Secret);
         let admin_token = reader.optional("ADMIN_TOKEN").map(Secret);
+        let webhook_secret = reader.optional("LOGTO_WEBHOOK_SECRET").map(Secret);
         let logto_deadline_ms = reader.number("LOGTO_DEADLINE_MS", 125_000);
         Self {
             logto_origin,
@@ -93,6 +98,7 @@ impl Settings {
             faults: reader.faults,
             subject_key,
             admin_token,
+            webhook_secret,
             logto_deadline_ms,
         }
     }
@@ -131,6 +137,7 @@ impl<F: Fn(&str) -> Option<String>> Reader<F> {
                 phone_verified: self.switch("PHONE_VERIFIED", true),
             },
             deletions_per_hour: i64::from(self.number("DELETIONS_PER_HOUR", 100)),
+            walk: self.switch("WALK", true),
             verify_audiences: self.items("VERIFY_AUDIENCES"),
             max_token_lifetime_s: match self.number("MAX_TOKEN_LIFETIME_S", 0) {
                 0 => None,

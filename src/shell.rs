@@ -14,7 +14,7 @@ mod queue;
 
 use worker::event;
 
-use crate::{guard, metrics, relay};
+use crate::{guard, metrics, relay, walk};
 
 use self::config::Deployment;
 use self::platform::WorkerPlatform;
@@ -51,6 +51,7 @@ async fn on_cron(_: worker::ScheduledEvent, env: worker::Env, _: worker::Schedul
     let platform = WorkerPlatform::new(env);
     let flags = crate::snapshot::read(&platform, &deployment.isolate).await;
     if let Some(context) = deployment.context() {
+        walk::tick(&platform, &context, flags.stage).await;
         relay::sweep(&platform, &context, flags.stage).await;
         metrics::flush(&platform, &context).await;
         guard::run(&platform, &context, &flags).await;

@@ -49,6 +49,29 @@ pub async fn user<P: Platform>(
     }
 }
 
+/// One page of all users, newest first, each as its own JSON text.
+///
+/// # Errors
+/// On anything but a list.
+pub async fn users_page<P: Platform>(
+    platform: &P,
+    context: &Context<'_>,
+    page: i64,
+    page_size: usize,
+) -> Result<Vec<String>, BackendFailure> {
+    let path = format!("/api/users?page={page}&page_size={page_size}");
+    let answer = with_credential(platform, context, &path).await?;
+    if answer.status != 200 {
+        return Err(BackendFailure::of_status(BACKEND, &answer));
+    }
+    let users: Vec<&serde_json::value::RawValue> =
+        serde_json::from_str(&answer.body).map_err(|_| BackendFailure::OutOfContract(BACKEND))?;
+    Ok(users
+        .into_iter()
+        .map(|user| user.get().to_owned())
+        .collect())
+}
+
 /// A read of the Management API with the proxy's own credential, path as given.
 ///
 /// # Errors

@@ -94,6 +94,9 @@ impl Request<'_> {
         };
         let mut executed = self.forwarded(self.forward(exchange).await, plan);
         executed.mirror = mirror;
+        if self.classified.operation == Operation::UsersDelete && executed.status == 204 {
+            witness(platform, context, &intent).await;
+        }
         // Without an answer the intent stays open: Logto may have done it all the same.
         executed.afterwards = match (&executed.reply, mirror) {
             (_, MirrorOutcome::Gap) => Some(Afterwards::Gap {
@@ -111,6 +114,7 @@ impl Request<'_> {
                     .then(|| exchange.tee_answer())
                     .flatten(),
                 ask: named.headers.filter(|_| !named.ask_before),
+                token: named.token.filter(|_| intent.subject.is_none()),
                 intent,
             }),
         };
@@ -164,8 +168,8 @@ impl Request<'_> {
                 match logto::token_subject(platform, context, &Secret(token.to_owned())).await {
                     Ok(Some(subject)) => named.subject = Some(subject),
                     Ok(None) => return Named::CannotWrite,
-                    // Recorded without a name; the write goes on.
-                    Err(_) => {}
+                    // Recorded without a name, and asked again behind the answer.
+                    Err(_) => named.token = Some(Secret(token.to_owned())),
                 }
             }
         }
@@ -215,6 +219,8 @@ struct Subject {
     interaction: Option<InteractionUid>,
     /// By which Logto can be asked whom the interaction has identified.
     headers: Option<InteractionHeaders>,
+    /// Whose it is is not known yet.
+    token: Option<Secret<String>>,
     /// Ask before the forward; else after the answer.
     ask_before: bool,
 }
@@ -237,6 +243,33 @@ async fn name_in_outbox<P: Platform>(platform: &P, context: &Context<'_>, intent
         platform.emit(&Event::OutboxDelayed {
             step: "learn",
             code: failure.code(),
+        });
+    }
+}
+
+/// A deletion needs its 204 on record, or the user waits for an operator: so it is
+/// settled before it is answered, within the outbox's deadline. Settling is
+/// repeated behind the answer; twice is harmless.
+async fn witness<P: Platform>(platform: &P, context: &Context<'_>, intent: &Intent) {
+    let settled = pin!(platform.batch(Store::Proxy, intent.settle(204)));
+    let deadline = pin!(platform.sleep(context.settings.outbox_deadline_ms));
+    let code = match select(settled, deadline).await {
+        Either::Left((Ok(_), _)) => return,
+        Either::Left((Err(failure), _)) => failure.code(),
+        Either::Right(_) => "outbox_slow",
+    };
+    platform.emit(&Event::OutboxDelayed {
+        step: "witness",
+        code,
+    });
+    let message = Message::Settle {
+        intent: intent.into(),
+        status: 204,
+    };
+    if platform.send(&message, 0).await.is_err() {
+        platform.emit(&Event::OutboxDelayed {
+            step: "witness_queue",
+            code: "queue",
         });
     }
 }

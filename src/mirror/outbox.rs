@@ -9,6 +9,8 @@
 //! Harmless twice: opening (same id), settling (an upsert; a row already gone
 //! comes back settled), discharging, learning a subject.
 
+pub use crate::mirror::backlog::{backlog, due, parse_due, parse_purge, purge};
+
 use crate::mirror::target::{integer, text};
 use crate::ports::{Row, Statement, Value};
 use crate::request::{InteractionUid, UserId};
@@ -101,7 +103,10 @@ const LEASE: &str = concat!(
     "ON CONFLICT (subject) DO UPDATE SET lease_holder = excluded.lease_holder, ",
     "lease_until = excluded.lease_until ",
     "WHERE subjects.lease_until < ",
-    now!()
+    now!(),
+    " AND (?3 = 1 OR subjects.busy_until <= ",
+    now!(),
+    ")"
 );
 const STANDING: &str = concat!(
     "SELECT ",
@@ -114,8 +119,7 @@ const STANDING: &str = concat!(
     "coalesce((SELECT lease_holder = ?2 FROM subjects WHERE subject = ?1), 0) AS held, ",
     "coalesce((SELECT failures FROM subjects WHERE subject = ?1), 0) AS failures"
 );
-const COVERED: &str =
-    "SELECT operation, status, settled FROM intents WHERE subject = ?1 AND discharged_at IS NULL";
+const COVERED: &str = "SELECT operation, status, settled, expires_at, passes FROM intents WHERE subject = ?1 AND discharged_at IS NULL";
 const DISCHARGE_SETTLED: &str = concat!(
     "UPDATE intents SET discharged_at = ",
     now!(),
@@ -153,53 +157,17 @@ const RELEASE_PARKED: &str = concat!(
 );
 const RELEASE_UNTRIED: &str =
     "UPDATE subjects SET lease_until = 0 WHERE subject = ?1 AND lease_holder = ?2";
+const RELEASE_WAITING: &str = concat!(
+    "UPDATE subjects SET lease_until = 0, busy_until = ",
+    now!(),
+    " + ?3 WHERE subject = ?1 AND lease_holder = ?2"
+);
 const PAUSE: &str = concat!(
     "UPDATE counters SET value = max(value, ",
     now!(),
     " + ?1) WHERE name = 'paused_until'"
 );
 const CATCH_UP: &str = "UPDATE counters SET value = max(value, ?1) WHERE name = 'sequence'";
-/// A parked subject too, once for each thing that was not yet known when it was
-/// parked: a settling, an expiry, the second look.
-const DUE: &str = concat!(
-    "SELECT DISTINCT i.subject AS subject FROM intents i INDEXED BY intents_undischarged ",
-    "LEFT JOIN subjects s ON s.subject = i.subject ",
-    "WHERE (SELECT value FROM counters WHERE name = 'paused_until') <= ",
-    now!(),
-    " AND i.subject IS NOT NULL AND i.discharged_at IS NULL ",
-    "AND coalesce(s.lease_until, 0) < ",
-    now!(),
-    " AND coalesce(s.retry_at, 0) <= ",
-    now!(),
-    " AND ( i.settled > CASE WHEN s.parked IS NULL THEN 0 ELSE coalesce(s.last_ticket, 0) END ",
-    "OR (i.settled IS NULL AND i.passes = 0 AND i.expires_at > coalesce(s.parked_at, 0) ",
-    "AND i.expires_at <= ",
-    now!(),
-    ") OR (i.settled IS NULL AND i.opened_at + 900000 > coalesce(s.parked_at, 0) ",
-    "AND i.opened_at + 900000 <= ",
-    now!(),
-    ") ) LIMIT ?1"
-);
-const PURGE_INTENTS: &str = concat!(
-    "DELETE FROM intents WHERE discharged_at < ",
-    now!(),
-    " - 60000"
-);
-const PURGED: &str = "SELECT changes() AS n";
-const PURGE_INTERACTIONS: &str = concat!(
-    "DELETE FROM interactions WHERE learned_at < ",
-    now!(),
-    " - 7200000"
-);
-const BACKLOG: &str = concat!(
-    "SELECT count(*) AS n_open, sum(settled IS NULL) AS n_unsettled, sum(subject IS NULL) AS n_unresolved, ",
-    now!(),
-    " - min(opened_at) AS oldest_ms, (SELECT value FROM counters WHERE name = 'epoch') AS epoch, ",
-    "(SELECT value FROM counters WHERE name = 'unrecorded') AS unrecorded, (SELECT holder FROM authority) AS authority, ",
-    "(SELECT count(*) FROM subjects WHERE parked IS NOT NULL) AS n_parked ",
-    "FROM intents WHERE discharged_at IS NULL"
-);
-
 /// Every string above, for the test that prepares each one against the schema.
 pub const ALL_SQL: &[&str] = &[
     OPEN,
@@ -223,13 +191,9 @@ pub const ALL_SQL: &[&str] = &[
     RELEASE_FAILED,
     RELEASE_PARKED,
     RELEASE_UNTRIED,
+    RELEASE_WAITING,
     PAUSE,
     CATCH_UP,
-    DUE,
-    PURGE_INTENTS,
-    PURGED,
-    PURGE_INTERACTIONS,
-    BACKLOG,
 ];
 
 /// One write about to happen. The id is the proxy's own, so that opening and
@@ -361,6 +325,10 @@ pub struct Lease {
 pub struct Covered {
     pub operation: String,
     pub status: Option<i64>,
+    pub settled: Option<i64>,
+    /// Not settled in time, and looked at for the first time: what it may have done is
+    /// owed once. The second look is for what a late commit left behind.
+    pub is_suspect: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -375,11 +343,22 @@ pub enum LeaseAnswer {
     NotAuthority,
 }
 
-pub fn lease(subject: &UserId, holder: &str) -> Vec<Statement> {
+/// For whom a lease is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// To reconcile the subject itself.
+    Own,
+    /// It holds what another subject needs; it does not wait for its turn.
+    AsHolder,
+}
+
+pub fn lease(subject: &UserId, holder: &str, purpose: Purpose) -> Vec<Statement> {
     let values = || vec![Value::from(subject.as_str()), Value::from(holder)];
+    let mut taking = values();
+    taking.push((purpose == Purpose::AsHolder).into());
     vec![
         Statement::new(NEXT, vec![]),
-        Statement::new(LEASE, values()),
+        Statement::new(LEASE, taking),
         Statement::new(STANDING, values()),
         Statement::new(COVERED, vec![subject.as_str().into()]),
     ]
@@ -410,9 +389,15 @@ pub fn parse_lease(subject: &UserId, holder: &str, results: &[Vec<Row>]) -> Opti
         covered: covered
             .iter()
             .map(|row| {
+                let settled = integer(row, "settled");
+                let is_first_look = integer(row, "passes")? == 0;
                 Some(Covered {
                     operation: text(row, "operation")?,
                     status: integer(row, "status"),
+                    settled,
+                    is_suspect: settled.is_none()
+                        && integer(row, "expires_at")? <= now_ms
+                        && is_first_look,
                 })
             })
             .collect::<Option<_>>()?,
@@ -455,6 +440,15 @@ impl Lease {
     }
 }
 
+impl Lease {
+    /// Somebody else is at work on what this one needs.
+    pub fn waiting(&self, wait_ms: i64) -> Vec<Statement> {
+        let mut values = self.key();
+        values.push(wait_ms.into());
+        vec![Statement::new(RELEASE_WAITING, values)]
+    }
+}
+
 /// All relays wait: a backend is down.
 pub fn pause(duration_ms: i64) -> Statement {
     Statement::new(PAUSE, vec![duration_ms.into()])
@@ -463,32 +457,4 @@ pub fn pause(duration_ms: i64) -> Statement {
 /// The target has seen a higher ticket than the sequence gave: go past it.
 pub fn catch_up(ticket: i64) -> Statement {
     Statement::new(CATCH_UP, vec![ticket.into()])
-}
-
-pub fn due(limit: i64) -> Vec<Statement> {
-    vec![Statement::new(DUE, vec![limit.into()])]
-}
-
-pub fn parse_due(results: &[Vec<Row>]) -> Vec<UserId> {
-    let rows = results.first().map(Vec::as_slice).unwrap_or_default();
-    rows.iter()
-        .filter_map(|row| UserId::parse(&text(row, "subject")?))
-        .collect()
-}
-
-pub fn purge() -> Vec<Statement> {
-    vec![
-        Statement::new(PURGE_INTENTS, vec![]),
-        Statement::new(PURGED, vec![]),
-        Statement::new(PURGE_INTERACTIONS, vec![]),
-    ]
-}
-
-/// How many intents are gone.
-pub fn parse_purge(results: &[Vec<Row>]) -> Option<i64> {
-    integer(results.get(1)?.first()?, "n")
-}
-
-pub fn backlog() -> Vec<Statement> {
-    vec![Statement::new(BACKLOG, vec![])]
 }

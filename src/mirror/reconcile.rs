@@ -31,6 +31,8 @@ pub enum LogtoState {
 pub struct Witnesses {
     /// A DELETE through the proxy answered 204 (or Logto said so by webhook).
     pub deletion: bool,
+    /// A write that is covered found the user there: Logto's 404 contradicts it.
+    pub presence: bool,
     /// A suspension was asked for; a suspend undone at once still ended sessions.
     pub suspension: bool,
 }
@@ -176,6 +178,7 @@ fn decide_present(inputs: &Inputs<'_>, logto: &LogtoUser, json: &str) -> Decisio
         digest: digest(json),
         residue: Some(Residue::of(logto)),
         obstacles: obstacle_codes(&obstacles),
+        seen: seen(target),
     };
     Decision::Apply(Box::new(Change {
         owes_effect,
@@ -231,8 +234,10 @@ fn write_user(
             "user.unsuspended"
         }));
     }
+    // Who stays suspended has had no session since it was owed.
+    let stays_suspended = user.is_suspended && was_suspended;
     let sessions_end =
-        before.is_some() && (inputs.witnesses.suspension || (user.is_suspended && !was_suspended));
+        before.is_some() && !stays_suspended && (inputs.witnesses.suspension || user.is_suspended);
     if sessions_end {
         writes.push(writer.owe(Effect::RevokeAll));
     }
@@ -321,6 +326,7 @@ fn decide_gone(inputs: &Inputs<'_>) -> Decision {
         digest: digest.to_owned(),
         residue: None,
         obstacles: "[]".to_owned(),
+        seen: seen(target),
     };
     let live = match (&target.user, &target.mirror) {
         // A row without a mirror row is mgPass's own user: a finding, never a repair.
@@ -336,6 +342,10 @@ fn decide_gone(inputs: &Inputs<'_>) -> Decision {
             .as_ref()
             .is_some_and(|mirror| mirror.is_tombstone)
             && target.user.is_some();
+        if !is_known && inputs.witnesses.presence && !inputs.witnesses.deletion {
+            // A moment's 404 must not make the mirror forget a user who was just made.
+            return Decision::Park(Park::DeletionUnconfirmed);
+        }
         let (outcome, digest) = if is_known {
             (Outcome::Unchanged, "deleted")
         } else {
@@ -384,6 +394,10 @@ fn change(
         expected,
         owes_effect: false,
     }
+}
+
+fn seen(target: &TargetState) -> i64 {
+    target.mirror.as_ref().map_or(0, |mirror| mirror.ticket)
 }
 
 /// Of Logto's answer as it stands.

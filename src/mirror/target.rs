@@ -35,13 +35,24 @@ const SELECT_HOLDERS: &str = "SELECT u.id AS id, EXISTS (SELECT 1 FROM logto_mir
 pub const SELECT_OWED: &str =
     "SELECT user_id, effect, ticket FROM logto_mirror_effects ORDER BY owed_at LIMIT ?1";
 
-/// Raises the ticket, if ours is newer; the guard of all that follows.
+/// For a page of the walk: no row, no mirror.
+const SELECT_STANDINGS: &str = "SELECT m.user_id AS id, m.digest AS digest, m.epoch AS epoch, \
+     m.tombstone = 1 OR u.id IS NULL OR u.deleted_at IS NOT NULL AS gone \
+     FROM json_each(?1) w JOIN logto_mirror m ON m.user_id = w.value LEFT JOIN users u ON u.id = m.user_id";
+const SELECT_USERS_AFTER: &str = "SELECT u.id AS id, m.user_id IS NOT NULL AS mirrored \
+     FROM users u LEFT JOIN logto_mirror m ON m.user_id = u.id \
+     WHERE u.id > ?1 AND u.deleted_at IS NULL ORDER BY u.id LIMIT ?2";
+
+/// Raises the ticket, if ours is newer and nobody raised it since the decision was
+/// made; the guard of all that follows. Without the second condition an older
+/// reconcile could land between our read and our batch, and what it wrote would
+/// stand wherever we saw nothing to change.
 const RAISE: &str = "INSERT INTO logto_mirror (user_id, ticket, epoch, tombstone, digest, residue, obstacles, applied_at) \
      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, CAST(unixepoch('subsec') * 1000 AS INTEGER)) \
      ON CONFLICT (user_id) DO UPDATE SET ticket = excluded.ticket, epoch = excluded.epoch, tombstone = excluded.tombstone, \
      digest = excluded.digest, residue = excluded.residue, obstacles = excluded.obstacles, \
      applied_at = CASE WHEN logto_mirror.tombstone = 1 AND excluded.tombstone = 1 THEN logto_mirror.applied_at ELSE excluded.applied_at END \
-     WHERE excluded.ticket > logto_mirror.ticket";
+     WHERE excluded.ticket > logto_mirror.ticket AND logto_mirror.ticket = ?8";
 const RELEASE: &str = "UPDATE users SET email = NULL, phone = NULL WHERE id = ?1 \
      AND EXISTS (SELECT 1 FROM logto_mirror WHERE user_id = ?1 AND ticket = ?2)";
 const PUT_USER: &str = "INSERT INTO users (id, email, email_verified, phone, phone_verified, name, avatar, metadata, is_suspended, \
@@ -88,6 +99,8 @@ pub const ALL_SQL: &[&str] = &[
     SELECT_DELETIONS,
     SELECT_HOLDERS,
     SELECT_OWED,
+    SELECT_STANDINGS,
+    SELECT_USERS_AFTER,
     RAISE,
     RELEASE,
     PUT_USER,
@@ -298,6 +311,8 @@ pub struct Raise {
     pub residue: Option<String>,
     /// Codes of what could not be carried, as a JSON array.
     pub obstacles: String,
+    /// The ticket in force when the decision was made; 0 without a mirror row.
+    pub seen: i64,
 }
 
 impl<'a> Writer<'a> {
@@ -314,6 +329,7 @@ impl<'a> Writer<'a> {
                 raise.digest.into(),
                 raise.residue.into(),
                 raise.obstacles.into(),
+                raise.seen.into(),
             ],
         )
     }
@@ -390,6 +406,57 @@ impl<'a> Writer<'a> {
         values.extend(more);
         Statement::new(sql, values)
     }
+}
+
+/// How mgPass stands with one user, as far as the mirror row tells.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Standing {
+    pub user: UserId,
+    pub digest: String,
+    pub epoch: i64,
+    pub is_gone: bool,
+}
+
+pub fn standings(users: &[UserId]) -> Statement {
+    let ids: Vec<_> = users.iter().map(UserId::as_str).collect();
+    let ids = serde_json::json!(ids).to_string();
+    Statement::new(SELECT_STANDINGS, vec![ids.into()])
+}
+
+pub fn parse_standings(results: &[Vec<Row>]) -> Vec<Standing> {
+    let rows = results.first().map(Vec::as_slice).unwrap_or_default();
+    rows.iter()
+        .filter_map(|row| {
+            Some(Standing {
+                user: UserId::parse(&text(row, "id")?)?,
+                digest: text(row, "digest")?,
+                epoch: integer(row, "epoch")?,
+                is_gone: integer(row, "gone")? != 0,
+            })
+        })
+        .collect()
+}
+
+pub fn users_after(after_id: &str, limit: i64) -> Statement {
+    Statement::new(SELECT_USERS_AFTER, vec![after_id.into(), limit.into()])
+}
+
+/// Each with whether the mirror knows it.
+pub fn parse_users_after(results: &[Vec<Row>]) -> Vec<(UserId, bool)> {
+    let rows = results.first().map(Vec::as_slice).unwrap_or_default();
+    rows.iter()
+        .filter_map(|row| {
+            Some((
+                UserId::parse(&text(row, "id")?)?,
+                integer(row, "mirrored")? != 0,
+            ))
+        })
+        .collect()
+}
+
+/// What is owed to one user.
+pub fn owed(user: &UserId) -> Statement {
+    Statement::new(SELECT_EFFECTS, vec![user.as_str().into()])
 }
 
 /// Removes an effect that was carried out, unless it was owed anew meanwhile.

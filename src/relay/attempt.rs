@@ -5,12 +5,13 @@ use crate::backend::{BackendFailure, logto, mgpass};
 use crate::context::Context;
 use crate::mirror::mapping::{MgpassUser, map};
 use crate::mirror::members::same_json;
-use crate::mirror::outbox::{Lease, LeaseAnswer};
+use crate::mirror::outbox::{Lease, LeaseAnswer, Purpose};
 use crate::mirror::preflight;
 use crate::mirror::reconcile::{
     self, Change, Decision, Inputs, LogtoState, Outcome, Park, Witnesses,
 };
 use crate::mirror::target;
+use crate::mirror::triggers::Trigger;
 use crate::observe::Event;
 use crate::ports::{DatabaseFailure, Platform, Store};
 use crate::request::UserId;
@@ -61,7 +62,7 @@ pub(super) async fn attempt<P: Platform>(
                     if group.len() >= MAX_GROUP {
                         return Err(Stopped::Parked(0, Park::ValueTakenInLogto));
                     }
-                    match take_lease(platform, &holder).await {
+                    match take_lease(platform, &holder, Purpose::AsHolder).await {
                         Ok(LeaseAnswer::Held(lease)) => group.push(lease),
                         Ok(_) => return Err(Stopped::HolderBusy),
                         Err(failure) => return Err(Stopped::Database(Store::Proxy, failure)),
@@ -108,7 +109,10 @@ async fn decide_all<P: Platform>(
             epoch: lease.epoch,
             logto: state,
             target: &target,
-            witnesses: witnesses(lease),
+            witnesses: witnesses(
+                lease,
+                target.mirror.as_ref().map_or(0, |mirror| mirror.ticket),
+            ),
             mapping: &context.settings.mapping,
             deletions_per_hour: context.settings.deletions_per_hour,
             companions: &companions,
@@ -129,18 +133,30 @@ fn wanted(context: &Context<'_>, state: &LogtoState) -> Option<MgpassUser> {
     }
 }
 
-fn witnesses(lease: &Lease) -> Witnesses {
-    let covers = |operation: &str, statuses: &dyn Fn(Option<i64>) -> bool| {
+/// `seen`: the ticket in force at mgPass. What was settled before it was covered by
+/// it; its effect is owed already, and is not owed twice because a discharge failed.
+fn witnesses(lease: &Lease, seen: i64) -> Witnesses {
+    let of = |operation: &'static str| {
         lease
             .covered
             .iter()
-            .any(|intent| intent.operation == operation && statuses(intent.status))
+            .filter(move |intent| intent.operation == operation)
     };
     Witnesses {
-        deletion: covers("users.delete", &|status| status == Some(204)),
-        // An unsettled one may have been carried out.
-        suspension: covers("users.suspension", &|status| {
-            status.is_none_or(|status| status < 300)
+        deletion: lease.covered.iter().any(|intent| {
+            Trigger::is_deletion_witness(&intent.operation) && intent.status == Some(204)
+        }),
+        presence: lease.covered.iter().any(|intent| {
+            !Trigger::is_deletion_witness(&intent.operation)
+                && intent.operation != Trigger::Replay.name()
+                && intent
+                    .status
+                    .is_some_and(|status| (200..300).contains(&status))
+        }),
+        suspension: of("users.suspension").any(|intent| match (intent.settled, intent.status) {
+            (Some(settled), Some(status)) => settled > seen && !(300..500).contains(&status),
+            // Without an answer it may have been carried out.
+            _ => intent.is_suspect,
         }),
     }
 }

@@ -30,6 +30,12 @@ pub(super) async fn give_up<P: Platform>(
         .collect();
     let mut wait_ms = 1_000;
     let mut retry = true;
+    let waited = |code| {
+        platform.emit(&Event::MirrorWaited {
+            subject: context.subject_hash(&first.subject).as_deref(),
+            code,
+        });
+    };
     let code = match stopped {
         Stopped::Parked(_, park) => {
             let lease = parked_holder.map_or(first, |(holder, _)| holder);
@@ -43,18 +49,21 @@ pub(super) async fn give_up<P: Platform>(
             parked_holder.map(|_| "holder_parked")
         }
         Stopped::Superseded(ticket) => {
+            waited("superseded");
             statements.push(outbox::catch_up(ticket));
             statements.extend(first.untried());
             None
         }
         Stopped::NotVisible => {
+            waited("not_visible");
             statements.extend(first.untried());
             None
         }
         Stopped::HolderBusy => {
+            waited("holder_busy");
             // Two that wait for each other must not come back together for ever.
             wait_ms += (platform.random_u64() % 4_000) as i64;
-            statements.extend(first.untried());
+            statements.extend(first.waiting(wait_ms));
             None
         }
         Stopped::SchemaRefused => {

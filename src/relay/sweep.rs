@@ -1,10 +1,10 @@
 //! Cron's sweep: wakes what nobody woke, pays what is owed, removes what is done.
 
-use super::{Message, pay_effect, reconcile};
+use super::{Message, pay_effect, reconcile, take_lease};
 use crate::compare::findings;
 use crate::context::Context;
 use crate::flags::Stage;
-use crate::mirror::outbox;
+use crate::mirror::outbox::{self, LeaseAnswer, Purpose};
 use crate::mirror::target::{self, Effect};
 use crate::observe::Event;
 use crate::ports::{Platform, Statement, Store};
@@ -60,16 +60,39 @@ async fn pay_owed<P: Platform>(platform: &P, context: &Context<'_>) {
     let Ok(results) = platform.batch(Store::Mgpass, vec![statement]).await else {
         return;
     };
+    let mut users: Vec<UserId> = Vec::new();
     for row in results.first().map(Vec::as_slice).unwrap_or_default() {
-        let owed = (|| {
-            let user = UserId::parse(&target::text(row, "user_id")?)?;
-            let effect = Effect::from_name(&target::text(row, "effect")?)?;
-            Some((user, effect, target::integer(row, "ticket")?))
-        })();
-        if let Some((user, effect, ticket)) = owed
-            && !pay_effect(platform, context, &user, effect, ticket).await
-        {
+        let user = target::text(row, "user_id").and_then(|id| UserId::parse(&id));
+        users.extend(user.filter(|user| !users.contains(user)));
+    }
+    for user in &users {
+        // Under the lease, so that no reconcile makes the same call beside us.
+        let Ok(LeaseAnswer::Held(lease)) = take_lease(platform, user, Purpose::AsHolder).await
+        else {
+            continue;
+        };
+        let goes_on = pay_user(platform, context, user).await;
+        if platform.batch(Store::Proxy, lease.untried()).await.is_err() || !goes_on {
             return;
         }
     }
+}
+
+/// Asked again under the lease: a reconcile may have paid meanwhile.
+async fn pay_user<P: Platform>(platform: &P, context: &Context<'_>, user: &UserId) -> bool {
+    let Ok(results) = platform
+        .batch(Store::Mgpass, vec![target::owed(user)])
+        .await
+    else {
+        return false;
+    };
+    for row in results.first().map(Vec::as_slice).unwrap_or_default() {
+        let effect = target::text(row, "effect").and_then(|name| Effect::from_name(&name));
+        if let (Some(effect), Some(ticket)) = (effect, target::integer(row, "ticket"))
+            && !pay_effect(platform, context, user, effect, ticket).await
+        {
+            return false;
+        }
+    }
+    true
 }

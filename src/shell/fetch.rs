@@ -84,7 +84,7 @@ async fn run(
     } else {
         let ours = match edge::route(&platform, &around, &exchange).await {
             Some(answered) => Some(answered),
-            None => admin::route(&platform, &around, &exchange).await,
+            None => admin::route(&platform, &around, &mut exchange).await,
         };
         match ours {
             Some(answered) => answered,

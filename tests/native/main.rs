@@ -13,6 +13,8 @@ mod proxy;
 mod reads;
 mod relay;
 mod schema;
+#[allow(dead_code, reason = "shared with the simulation")]
 mod support;
 mod tidy;
 mod tokens;
+mod triggers;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
 
 use dual_write_proxy::compare::findings;
-use dual_write_proxy::mirror::{outbox, preflight, target};
+use dual_write_proxy::mirror::{backlog, outbox, preflight, target, triggers};
 use dual_write_proxy::ports::Store;
 use dual_write_proxy::{guard, metrics};
 
@@ -21,6 +21,8 @@ fn every_statement_prepares_against_the_migrations() {
     let world = World::new();
     for (store, all) in [
         (Store::Proxy, outbox::ALL_SQL),
+        (Store::Proxy, backlog::ALL_SQL),
+        (Store::Proxy, triggers::ALL_SQL),
         (Store::Proxy, findings::ALL_SQL),
         (Store::Mgpass, target::ALL_SQL),
         (Store::Metrics, metrics::ALL_SQL),
@@ -43,6 +45,14 @@ fn every_statement_prepares_against_the_migrations() {
 fn the_lists_of_statements_are_complete() {
     for (source, all) in [
         (include_str!("../../src/mirror/outbox.rs"), outbox::ALL_SQL),
+        (
+            include_str!("../../src/mirror/backlog.rs"),
+            backlog::ALL_SQL,
+        ),
+        (
+            include_str!("../../src/mirror/triggers.rs"),
+            triggers::ALL_SQL,
+        ),
         (include_str!("../../src/mirror/target.rs"), target::ALL_SQL),
         (
             include_str!("../../src/compare/findings.rs"),
@@ -201,8 +211,14 @@ fn no_statement_reads_a_growing_table_from_end_to_end() {
         "json_each",
         "logto_mirror_effects",
         "CONSTANT",
+        "walk",
     ];
-    for (connection, all) in [(&proxy, outbox::ALL_SQL), (&mgpass, target::ALL_SQL)] {
+    for (connection, all) in [
+        (&proxy, outbox::ALL_SQL),
+        (&proxy, backlog::ALL_SQL),
+        (&proxy, triggers::ALL_SQL),
+        (&mgpass, target::ALL_SQL),
+    ] {
         for sql in all {
             for step in plan_of(connection, sql) {
                 let Some(scanned) = step.strip_prefix("SCAN ") else {
@@ -214,6 +230,8 @@ fn no_statement_reads_a_growing_table_from_end_to_end() {
                     "intents_undischarged",
                     "intents_discharged",
                     "subjects_parked",
+                    "intents_unresolved",
+                    "findings_by_time",
                     "logto_mirror_by_tombstone",
                 ]
                 .iter()
@@ -236,6 +254,7 @@ fn the_sweep_uses_its_indexes() {
     ] {
         let sql = outbox::ALL_SQL
             .iter()
+            .chain(backlog::ALL_SQL)
             .find(|sql| sql.contains(part))
             .unwrap();
         let steps = plan_of(&connection, sql).join("\n");

@@ -4,7 +4,6 @@
 use std::pin::pin;
 use std::rc::Rc;
 
-use dual_write_proxy::afterwards;
 use dual_write_proxy::authenticate;
 use dual_write_proxy::error::ProxyError;
 use dual_write_proxy::execute::{Executed, Reply, Surroundings, execute};
@@ -14,10 +13,11 @@ use dual_write_proxy::ports::{
 };
 use dual_write_proxy::request::Method;
 use dual_write_proxy::snapshot::{self, Refresh};
+use dual_write_proxy::{admin, afterwards};
 use futures_util::future::{Either, select};
 
 use super::executor::Handle;
-use super::faults::Port;
+use super::faults::{Glitch, Port};
 use super::logto::{LogtoAnswer, LogtoRequest};
 use super::world::{Node, World};
 
@@ -47,6 +47,24 @@ impl Request {
             headers: Vec::new(),
             body: Body::None,
         }
+    }
+
+    pub fn method(&self) -> &'static str {
+        self.method
+    }
+
+    pub fn undoes_suspension(&self) -> bool {
+        matches!(&self.body, Body::Whole(body) if body.contains("\"isSuspended\":false"))
+    }
+
+    /// Without the query.
+    pub fn path(&self) -> &str {
+        let rest = self
+            .url
+            .splitn(4, '/')
+            .nth(3)
+            .map_or(0, |rest| self.url.len() - rest.len() - 1);
+        self.url[rest..].split('?').next().unwrap_or_default()
     }
 
     pub fn url(mut self, url: &str) -> Self {
@@ -159,7 +177,10 @@ async fn serve(node: Node, request: Request) -> Answered {
         held: None,
         answer: None,
     };
-    let mut executed = execute(&node, &around, &mut exchange).await;
+    let mut executed = match admin::route(&node, &around, &mut exchange).await {
+        Some(answered) => answered,
+        None => execute(&node, &around, &mut exchange).await,
+    };
     node.emit(&done(&executed, &around, node.now_ms() - began_ms));
     if let Some(following) = executed.afterwards.take() {
         let node = node.clone();
@@ -285,12 +306,24 @@ impl Exchange for FakeExchange {
                 _ => None,
             },
         };
-        let answered = pin!(self.node.remote(
-            Port::Forward,
-            &what,
-            Err(CallFailure::Unreachable),
-            move |world| Ok(world.logto.handle(&request, world.now_ms())),
-        ));
+        let answered =
+            pin!(
+                self.node
+                    .remote(Port::Forward, &what, Err(CallFailure::Unreachable), {
+                        let line = what.clone();
+                        move |world: &World| {
+                            let answer = || world.logto.handle(&request, world.now_ms());
+                            Ok(match world.glitch(Port::Forward, &line) {
+                                None | Some(Glitch::NotFound) => answer(),
+                                Some(Glitch::Refuse(status)) => LogtoAnswer::glitch(status),
+                                Some(Glitch::CommitThenFail(status)) => {
+                                    answer();
+                                    LogtoAnswer::glitch(status)
+                                }
+                            })
+                        }
+                    },)
+            );
         let answer = match forward.deadline_ms {
             None => answered.await?,
             Some(deadline_ms) => match select(answered, pin!(self.node.sleep(deadline_ms))).await {

@@ -32,6 +32,20 @@ impl Databases {
         }
     }
 
+    /// From here to [`Self::roll_back`] nothing lasts: one pair of databases, with
+    /// its prepared statements, serves many runs.
+    pub fn begin(&self) {
+        for store in [Store::Proxy, Store::Mgpass] {
+            self.execute(store, "BEGIN");
+        }
+    }
+
+    pub fn roll_back(&self) {
+        for store in [Store::Proxy, Store::Mgpass] {
+            self.execute(store, "ROLLBACK");
+        }
+    }
+
     fn of(&self, store: Store) -> &RefCell<Connection> {
         match store {
             Store::Proxy => &self.proxy,
@@ -46,7 +60,8 @@ impl Databases {
         statements: &[Statement],
     ) -> Result<Vec<Vec<Row>>, DatabaseFailure> {
         let mut connection = self.of(store).borrow_mut();
-        let transaction = connection.transaction().unwrap();
+        // Inside the outer transaction of a run that is rolled back, if there is one.
+        let transaction = connection.savepoint().unwrap();
         let results = statements
             .iter()
             .map(|statement| run(&transaction, statement.sql, &statement.values))
@@ -108,6 +123,7 @@ pub fn open(time: &SharedTime, folders: &[&str]) -> Connection {
 /// With D1's settings and the virtual clock, without tables.
 pub fn empty(time: &SharedTime) -> Connection {
     let connection = Connection::open_in_memory().unwrap();
+    connection.set_prepared_statement_cache_capacity(256);
     connection
         .pragma_update(None, "foreign_keys", true)
         .unwrap();

@@ -63,8 +63,14 @@ pub struct Executor {
 
 impl Executor {
     pub fn new(seed: u64, now_ms: i64) -> Rc<Self> {
+        Self::sharing(seed, now_ms, Arc::default())
+    }
+
+    /// On a clock that databases kept from an earlier run look at.
+    pub fn sharing(seed: u64, now_ms: i64, now: SharedTime) -> Rc<Self> {
+        now.store(now_ms, Ordering::Relaxed);
         Rc::new(Self {
-            now: Arc::new(AtomicI64::new(now_ms)),
+            now,
             tasks: RefCell::default(),
             timers: RefCell::default(),
             current: Cell::new(None),
@@ -122,6 +128,16 @@ impl Executor {
         // Dropped after the borrow: what it held may cancel timers.
         let crashed = self.tasks.borrow_mut().remove(&id);
         drop(crashed);
+    }
+
+    /// Ends all tasks; they hold what holds the executor.
+    pub fn stop(&self) {
+        let tasks = std::mem::take(&mut *self.tasks.borrow_mut());
+        drop(tasks);
+    }
+
+    pub fn has_timers(&self) -> bool {
+        !self.timers.borrow().is_empty()
     }
 
     /// Runs until `is_done`, until nothing can happen any more, or until virtual

@@ -45,8 +45,24 @@ struct Rule {
     fault: Fault,
 }
 
+pub type Script = Box<dyn Fn(Port, &str, u64) -> Option<Fault>>;
+
+/// What a backend does with a request that reached it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Glitch {
+    /// Answered by this status, nothing done.
+    Refuse(u16),
+    /// Done, and answered by this status.
+    CommitThenFail(u16),
+    /// A read is answered as if the entity were not there.
+    NotFound,
+}
+
 #[derive(Default)]
 pub struct Faults {
+    /// Asked before the rules: the port, the call's description, its number.
+    pub script: RefCell<Option<Script>>,
+    n_decided: Cell<u64>,
     rules: RefCell<Vec<Rule>>,
     seen: RefCell<Vec<(Port, String)>>,
 }
@@ -82,6 +98,12 @@ impl Faults {
     }
 
     pub fn decide(&self, port: Port, what: &str) -> Option<Fault> {
+        let number = self.n_decided.get();
+        self.n_decided.set(number + 1);
+        if let Some(script) = &*self.script.borrow() {
+            // A scripted run makes too many calls to keep a list of them.
+            return script(port, what, number);
+        }
         self.seen.borrow_mut().push((port, what.to_owned()));
         let rules = self.rules.borrow();
         let mut decided = None;
@@ -112,5 +134,10 @@ impl Faults {
 
     pub fn n_calls(&self) -> usize {
         self.seen.borrow().len()
+    }
+
+    /// Calls so far, scripted or not.
+    pub fn n_decided(&self) -> u64 {
+        self.n_decided.get()
     }
 }

@@ -132,6 +132,10 @@ impl LogtoAnswer {
         }
     }
 
+    pub fn glitch(status: u16) -> Self {
+        Self::error(status, "glitch")
+    }
+
     fn error(status: u16, code: &str) -> Self {
         Self::json(status, json!({ "code": code, "message": code }).to_string())
     }
@@ -153,6 +157,8 @@ pub struct Logto {
     pub key_set: RefCell<String>,
     /// `METHOD path` of everything served.
     pub served: RefCell<Vec<String>>,
+    /// Whose sessions Logto ended by a suspension or a deletion, and when.
+    pub ended: RefCell<Vec<(String, i64)>>,
     counter: Cell<u32>,
 }
 
@@ -164,6 +170,7 @@ impl Logto {
             accepted: RefCell::default(),
             key_set: RefCell::new(tokens::key_set(&[&tokens::LOGTO_KEY])),
             served: RefCell::default(),
+            ended: RefCell::default(),
             counter: Cell::new(0),
         }
     }
@@ -236,7 +243,7 @@ impl Logto {
         }
         let (id, rest) = match rest {
             [id, rest @ ..] => ((*id).to_owned(), rest),
-            [] => return LogtoAnswer::json(200, "[]"),
+            [] => return self.list(request),
         };
         if !self.users.borrow().contains_key(&id) {
             return LogtoAnswer::error(404, "entity.not_found");
@@ -254,15 +261,81 @@ impl Logto {
             }
             ("PATCH", ["is-suspended"]) => {
                 let is_suspended = members(request)["isSuspended"] == true;
+                // Who is suspended already has no session.
+                let was_suspended = self.users.borrow()[&id].is_suspended;
                 self.change(&id, |user| user.is_suspended = is_suspended);
+                if is_suspended && !was_suspended {
+                    self.ended.borrow_mut().push((id.clone(), now_ms));
+                }
                 LogtoAnswer::json(200, self.json_of(&id))
+            }
+            ("PATCH", ["profile"]) => {
+                let profile = members(request).to_string();
+                self.change(&id, |user| {
+                    user.profile.clone_from(&profile);
+                    user.updated_at = now_ms;
+                });
+                LogtoAnswer::json(200, profile)
+            }
+            ("PATCH", ["password"]) => {
+                self.change(&id, |user| {
+                    user.has_password = true;
+                    user.updated_at = now_ms;
+                });
+                LogtoAnswer::json(200, self.json_of(&id))
+            }
+            ("PUT", ["identities", target]) => {
+                let account = members(request)["userId"].as_str().unwrap_or("").to_owned();
+                let is_other = |user: &User| {
+                    user.id != id
+                        && user
+                            .identities
+                            .iter()
+                            .any(|held| held.0 == *target && held.1 == account)
+                };
+                if self.users.borrow().values().any(is_other) {
+                    return LogtoAnswer::error(422, "user.identity_already_in_use");
+                }
+                let target = (*target).to_owned();
+                self.change(&id, |user| {
+                    user.identities.retain(|held| held.0 != target);
+                    user.identities.push((target, account, None));
+                });
+                LogtoAnswer::json(201, "{}")
+            }
+            ("DELETE", ["identities", target]) => {
+                self.change(&id, |user| user.identities.retain(|held| held.0 != *target));
+                LogtoAnswer::text(204, "")
             }
             ("DELETE", []) => {
                 self.users.borrow_mut().remove(&id);
+                self.ended.borrow_mut().push((id.clone(), now_ms));
                 LogtoAnswer::text(204, "")
             }
             _ => LogtoAnswer::text(404, "Not Found"),
         }
+    }
+
+    /// Newest first, as bare JSON.
+    fn list(&self, request: &LogtoRequest) -> LogtoAnswer {
+        let number = |name: &str, absent: usize| {
+            let query = request.path.split('?').nth(1).unwrap_or_default();
+            let pair = query
+                .split('&')
+                .find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
+            pair.and_then(|text| text.parse().ok()).unwrap_or(absent)
+        };
+        let (page, size) = (number("page", 1), number("page_size", 20));
+        let users = self.users.borrow();
+        let mut users: Vec<_> = users.values().collect();
+        users.sort_by_key(|user| std::cmp::Reverse(user.created_at));
+        let listed: Vec<_> = users
+            .iter()
+            .skip((page - 1) * size)
+            .take(size)
+            .map(|user| user.json())
+            .collect();
+        LogtoAnswer::json(200, format!("[{}]", listed.join(",")))
     }
 
     fn create(&self, request: &LogtoRequest, now_ms: i64) -> LogtoAnswer {
@@ -334,6 +407,14 @@ impl Logto {
                     None => LogtoAnswer::text(204, ""),
                     Some(username) => {
                         self.counter.set(self.counter.get() + 1);
+                        if self
+                            .users
+                            .borrow()
+                            .values()
+                            .any(|user| user.username.as_ref() == Some(&username))
+                        {
+                            return LogtoAnswer::error(422, "user.username_already_in_use");
+                        }
                         let mut user =
                             User::new(&format!("register{:04}", self.counter.get()), now_ms);
                         user.username = Some(username);
@@ -351,6 +432,9 @@ impl Logto {
                 else {
                     return LogtoAnswer::error(400, "session.identifier_not_found");
                 };
+                if !self.users.borrow().contains_key(&id) {
+                    return LogtoAnswer::error(404, "user.user_not_exist");
+                }
                 self.change(&id, |user| user.last_sign_in_at = Some(now_ms));
                 if let Some(uid) = &uid {
                     interactions.remove(uid);

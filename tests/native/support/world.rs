@@ -27,7 +27,7 @@ use serde_json::Value as Json;
 
 use super::database::Databases;
 use super::executor::{Executor, Random};
-use super::faults::{Fault, Faults, Port};
+use super::faults::{Fault, Faults, Glitch, Port};
 use super::logto::{self, Logto, LogtoRequest};
 use super::mgpass::Mgpass;
 use super::tokens;
@@ -54,9 +54,25 @@ struct Waiting {
     message: Message,
 }
 
+/// Changes what the ports pass on: a broken variant of the proxy, or a backend's glitch.
+pub trait Tamper {
+    fn statements(&self, _: &World, _: Store, statements: Vec<Statement>) -> Vec<Statement> {
+        statements
+    }
+    fn results(&self, _: Store, _: &[&'static str], results: Vec<Vec<Row>>) -> Vec<Vec<Row>> {
+        results
+    }
+    fn glitch(&self, _: Port, _what: &str) -> Option<Glitch> {
+        None
+    }
+}
+
 pub struct World {
     pub executor: Rc<Executor>,
-    pub databases: Databases,
+    pub tamper: RefCell<Option<Rc<dyn Tamper>>>,
+    /// Whether events are kept.
+    pub keeps_events: Cell<bool>,
+    pub databases: Rc<Databases>,
     pub logto: Logto,
     pub mgpass: Mgpass,
     pub faults: Faults,
@@ -79,6 +95,17 @@ impl World {
 
     pub fn with(seed: u64, changes: &[(&str, &str)]) -> Rc<Self> {
         let executor = Executor::new(seed, START_MS);
+        let databases = Rc::new(Databases::new(&executor.shared_time()));
+        Self::over(seed, changes, executor, databases)
+    }
+
+    /// Over databases that have their tables and nothing in them.
+    pub fn over(
+        seed: u64,
+        changes: &[(&str, &str)],
+        executor: Rc<Executor>,
+        databases: Rc<Databases>,
+    ) -> Rc<Self> {
         let settings = Settings::read(|name| {
             let found = |list: &[(&str, &str)]| {
                 let pair = list.iter().find(|(key, _)| *key == name);
@@ -86,13 +113,14 @@ impl World {
             };
             found(changes).or_else(|| found(SETTINGS))
         });
-        let databases = Databases::new(&executor.shared_time());
         databases.execute(
             Store::Mgpass,
             "INSERT INTO roles (id, name, is_default, created_at) VALUES ('role_user', 'mgpass:user', 1, 0), ('role_admin', 'mgpass:admin', 0, 0)",
         );
         let world = Self {
             executor,
+            tamper: RefCell::default(),
+            keeps_events: Cell::new(true),
             databases,
             logto: Logto::new(),
             mgpass: Mgpass::new(),
@@ -159,6 +187,30 @@ impl World {
             let message = message.clone();
             queue.push(Waiting { due_ms, message });
         }
+    }
+
+    /// Takes what is due out of the Queue.
+    pub fn take_due(&self) -> Vec<Message> {
+        let now_ms = self.now_ms();
+        let mut queue = self.queue.borrow_mut();
+        let (due, later): (Vec<_>, Vec<_>) = queue
+            .drain(..)
+            .partition(|waiting: &Waiting| waiting.due_ms <= now_ms);
+        *queue = later;
+        due.into_iter().map(|waiting| waiting.message).collect()
+    }
+
+    /// When the Queue has something due next.
+    pub fn next_due_ms(&self) -> Option<i64> {
+        self.queue
+            .borrow()
+            .iter()
+            .map(|waiting| waiting.due_ms)
+            .min()
+    }
+
+    pub fn glitch(&self, port: Port, what: &str) -> Option<Glitch> {
+        self.tamper.borrow().as_ref()?.glitch(port, what)
     }
 
     /// Lets so much time pass and delivers what is due in the Queue, retries included.
@@ -309,7 +361,7 @@ impl Node {
         }
     }
 
-    async fn handle(&self, stage: dual_write_proxy::flags::Stage, message: Message) {
+    pub async fn handle(&self, stage: dual_write_proxy::flags::Stage, message: Message) {
         let context = self.context();
         let disposition = relay::handle(self, &context, stage, message.clone()).await;
         if let Disposition::Retry { delay_s } = disposition {
@@ -393,7 +445,9 @@ impl Entropy for Node {
 
 impl Sink for Node {
     fn emit(&self, event: &Event<'_>) {
-        self.world.events.borrow_mut().push(event.to_line());
+        if self.world.keeps_events.get() {
+            self.world.events.borrow_mut().push(event.to_line());
+        }
     }
 
     fn point(&self, _: &Series, _: i64) {}
@@ -411,13 +465,23 @@ impl Database for Node {
             Store::Metrics => Port::MetricsDatabase,
         };
         let what: Vec<_> = statements.iter().map(|statement| statement.sql).collect();
-        self.remote(
-            port,
-            &what.join("; "),
-            Err(DatabaseFailure::Unavailable),
-            move |world| world.databases.batch(store, &statements),
-        )
-        .await
+        let tamper = self.world.tamper.borrow().clone();
+        let statements = match &tamper {
+            Some(tamper) => tamper.statements(&self.world, store, statements),
+            None => statements,
+        };
+        let results = self
+            .remote(
+                port,
+                &what.join("; "),
+                Err(DatabaseFailure::Unavailable),
+                move |world| world.databases.batch(store, &statements),
+            )
+            .await?;
+        Ok(match &tamper {
+            Some(tamper) => tamper.results(store, &what, results),
+            None => results,
+        })
     }
 }
 
@@ -490,16 +554,37 @@ impl Calls for Node {
         };
         let deadline = pin!(self.sleep(call.deadline_ms));
         let answered = pin!(self.remote(port, &what, Err(CallFailure::Unreachable), {
-            let call = call.clone();
-            move |world: &World| match call.backend {
-                Backend::Mgpass => Ok(world.mgpass.handle(&world.databases, &call, world.now_ms())),
-                Backend::Logto => Ok(ask_logto(world, &call, &path)),
+            let (call, line) = (call.clone(), what.clone());
+            move |world: &World| {
+                let answer = || match call.backend {
+                    Backend::Mgpass => world.mgpass.handle(&world.databases, &call, world.now_ms()),
+                    Backend::Logto => ask_logto(world, &call, &path),
+                };
+                Ok(match world.glitch(port, &line) {
+                    None => answer(),
+                    Some(Glitch::Refuse(status)) => glitched(status, r#"{"code":"glitch"}"#),
+                    Some(Glitch::NotFound) => glitched(404, r#"{"code":"entity.not_found"}"#),
+                    Some(Glitch::CommitThenFail(status)) => {
+                        answer();
+                        glitched(status, r#"{"code":"glitch"}"#)
+                    }
+                })
             }
         }));
         match select(answered, deadline).await {
             Either::Left((answer, _)) => answer,
             Either::Right(_) => Err(CallFailure::TimedOut),
         }
+    }
+}
+
+fn glitched(status: u16, body: &str) -> CallAnswer {
+    CallAnswer {
+        status,
+        retry_after_s: None,
+        max_age_s: None,
+        is_json: true,
+        body: body.to_owned(),
     }
 }
 

@@ -1,0 +1,36 @@
+-- What makes the mirror look at a user without a write through the proxy, and what
+-- it found. No values: a finding is a user id and a code.
+
+-- A relay that met a busy holder waits until then, so that two subjects that need
+-- each other do not meet for ever. Taking the subject as a holder does not wait.
+ALTER TABLE subjects ADD COLUMN busy_until INTEGER NOT NULL DEFAULT 0;
+
+-- The walk of the whole population: first Logto's pages, newest first, then mgPass's
+-- users by id. `began` is the sequence when the pass began: what was settled before
+-- is covered by it.
+CREATE TABLE walk (
+  singleton   INTEGER PRIMARY KEY CHECK (singleton = 1),
+  phase       TEXT NOT NULL CHECK (phase IN ('logto', 'mgpass')),
+  page        INTEGER NOT NULL,
+  after_id    TEXT NOT NULL,
+  pass        INTEGER NOT NULL,
+  began       INTEGER NOT NULL,
+  n_seen      INTEGER NOT NULL,
+  n_repaired  INTEGER NOT NULL,
+  moved_at    INTEGER NOT NULL
+) STRICT;
+
+INSERT INTO walk (singleton, phase, page, after_id, pass, began, n_seen, n_repaired, moved_at)
+VALUES (1, 'logto', 1, '', 1, 0, 0, 0, 0);
+
+CREATE TABLE findings (
+  user_id  TEXT NOT NULL,
+  code     TEXT NOT NULL,
+  kind     TEXT NOT NULL CHECK (kind IN ('repair', 'finding')),
+  found_at INTEGER NOT NULL,
+  n_times  INTEGER NOT NULL DEFAULT 1,
+  PRIMARY KEY (user_id, code)
+) STRICT;
+
+CREATE INDEX findings_by_time ON findings (found_at);
+CREATE INDEX intents_unresolved ON intents (opened_at) WHERE subject IS NULL AND discharged_at IS NULL;

@@ -1,0 +1,250 @@
+//! The mirror under faults: the real core over fakes, on virtual time, by seed.
+//!
+//! First exhaustively: one write (alone, and followed by another half a minute
+//! later), every fault at every call of its whole course. Then at random: three
+//! writers on users who share and swap identifiers. Then the same against broken
+//! variants of the mirror, each of which must be caught.
+//!
+//! `--runs N` random runs, `--seed S` one run alone with its events.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on fails"
+)]
+
+mod simulation;
+#[allow(dead_code, unused_imports, reason = "shared with the other tests")]
+mod support;
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Instant;
+
+use simulation::actions::ROUTES;
+use simulation::chaos::{Chaos, FAULTS, GLITCHES};
+use simulation::oracle::Verdict;
+use simulation::variants::VARIANTS;
+use simulation::{Course, Setup, run};
+
+/// Calls of one course that are faulted; what comes later is idle sweeps.
+const MAX_POINTS: u64 = 70;
+/// A broken variant that so many random runs do not show is not caught.
+const VARIANT_RUNS: u64 = 30_000;
+
+#[derive(Default)]
+struct Totals {
+    n_runs: u64,
+    n_acknowledged: u64,
+    n_lost: u64,
+    n_doubled: u64,
+    n_missing: u64,
+    n_wrong: u64,
+    n_stuck: u64,
+    n_parked: u64,
+    n_waiting: u64,
+}
+
+impl Totals {
+    fn add(&mut self, verdict: &Verdict) {
+        self.n_runs += 1;
+        self.n_acknowledged += verdict.n_acknowledged;
+        self.n_lost += verdict.lost.len() as u64;
+        self.n_doubled += verdict.doubled.len() as u64;
+        self.n_missing += verdict.missing.len() as u64;
+        self.n_wrong += verdict.wrong.len() as u64;
+        self.n_stuck += verdict.stuck.len() as u64;
+        self.n_parked += verdict.n_parked;
+        self.n_waiting += verdict.n_waiting;
+    }
+
+    fn print(&self, name: &str, seconds: f64) {
+        println!(
+            "{name}: {} runs, {} writes acknowledged, {seconds:.0} s\n  lost {}  doubled {}  missing effects {}  wrongly deleted or resurrected {}  stuck {}\n  parked with a reason {}  registrations waiting for the catch-up {}",
+            self.n_runs,
+            self.n_acknowledged,
+            self.n_lost,
+            self.n_doubled,
+            self.n_missing,
+            self.n_wrong,
+            self.n_stuck,
+            self.n_parked,
+            self.n_waiting
+        );
+    }
+}
+
+fn main() {
+    // Without `--full` (as `cargo test` runs it): a few random runs.
+    let mut is_full = false;
+    let mut n_runs = None;
+    let mut arguments = std::env::args().skip(1);
+    let mut only_variants = false;
+    while let Some(argument) = arguments.next() {
+        let number = |text: Option<String>| text.and_then(|text| text.parse::<u64>().ok());
+        match argument.as_str() {
+            "--full" => is_full = true,
+            "--runs" => n_runs = Some(number(arguments.next()).expect("--runs takes a number")),
+            "--seed" => {
+                let seed = number(arguments.next()).expect("--seed takes a number");
+                return replay(seed);
+            }
+            "--variants" => only_variants = true,
+            // Cargo's own.
+            _ => {}
+        }
+    }
+    let mut is_good = true;
+    if is_full && !only_variants {
+        is_good &= exhaustive();
+    }
+    if !only_variants {
+        is_good &= random(n_runs.unwrap_or(if is_full { 100_000 } else { 200 }));
+    }
+    for variant in VARIANTS.iter().filter(|_| is_full || only_variants) {
+        let caught = catch(*variant);
+        println!(
+            "  {:52} {}",
+            variant.name(),
+            caught.as_deref().unwrap_or("NOT CAUGHT")
+        );
+        is_good &= caught.is_some();
+    }
+    println!("faults: {}", if is_good { "passed" } else { "failed" });
+    std::process::exit(i32::from(!is_good));
+}
+
+fn replay(seed: u64) {
+    let setup = Setup {
+        is_loud: true,
+        ..Setup::random(seed)
+    };
+    let verdict = run(&setup);
+    println!("{verdict:#?}");
+    println!(
+        "faults: seed {seed} {}",
+        if verdict.is_good() {
+            "passed"
+        } else {
+            "failed"
+        }
+    );
+    std::process::exit(i32::from(!verdict.is_good()));
+}
+
+/// Every course, with the number of calls that it makes when nothing fails.
+fn courses() -> Vec<(Course, u64)> {
+    let mut courses = Vec::new();
+    for (route, (name, _)) in ROUTES.iter().enumerate() {
+        for is_followed in [false, true] {
+            let course = Course::One { route, is_followed };
+            let verdict = run(&Setup::of(course, Chaos::None));
+            assert!(verdict.is_good(), "{name}: {verdict:#?}");
+            courses.push((course, verdict.n_calls.min(MAX_POINTS)));
+        }
+    }
+    courses
+}
+
+fn setups(courses: &[(Course, u64)]) -> Vec<Setup> {
+    let mut setups = Vec::new();
+    for (course, n_calls) in courses {
+        for point in 0..*n_calls {
+            for fault in FAULTS {
+                setups.push(Setup::of(*course, Chaos::At(point, *fault)));
+            }
+            for glitch in GLITCHES {
+                setups.push(Setup::of(*course, Chaos::Glitch(point, *glitch)));
+            }
+        }
+    }
+    setups
+}
+
+fn exhaustive() -> bool {
+    let began = Instant::now();
+    let courses = courses();
+    let n_points: u64 = courses.iter().map(|(_, n_calls)| n_calls).sum();
+    let setups = setups(&courses);
+    println!(
+        "one write: {} fault points x {} faults over {} routes, each alone and followed by another",
+        n_points,
+        FAULTS.len() + GLITCHES.len(),
+        ROUTES.len(),
+    );
+    let (totals, bad) = run_all(
+        setups.len() as u64,
+        |index| setups[index as usize].clone(),
+        5,
+    );
+    totals.print("exhaustive", began.elapsed().as_secs_f64());
+    for (index, verdict) in &bad {
+        let setup = &setups[*index as usize];
+        println!("  {} {:?}: {verdict:#?}", setup.name(), setup.chaos);
+    }
+    bad.is_empty()
+}
+
+fn random(n_runs: u64) -> bool {
+    let began = Instant::now();
+    let (totals, bad) = run_all(n_runs, Setup::random, 5);
+    println!("seeds 0 to {}", n_runs.saturating_sub(1));
+    totals.print("random", began.elapsed().as_secs_f64());
+    for (seed, verdict) in &bad {
+        println!("  seed {seed} failed (replay: npm run faults -- --seed {seed}): {verdict:#?}");
+    }
+    bad.is_empty()
+}
+
+/// All runs over all cores; ends early after so many bad ones.
+fn run_all(
+    n_runs: u64,
+    setup: impl Fn(u64) -> Setup + Sync,
+    max_bad: usize,
+) -> (Totals, Vec<(u64, Verdict)>) {
+    let next = AtomicU64::new(0);
+    let stops = AtomicBool::new(false);
+    let shared = Mutex::new((Totals::default(), Vec::new()));
+    let n_threads = std::thread::available_parallelism().map_or(2, usize::from);
+    std::thread::scope(|scope| {
+        for _ in 0..n_threads {
+            scope.spawn(|| {
+                loop {
+                    let index = next.fetch_add(1, Ordering::Relaxed);
+                    if index >= n_runs || stops.load(Ordering::Relaxed) {
+                        return;
+                    }
+                    let verdict = run(&setup(index));
+                    let mut shared = shared.lock().unwrap();
+                    shared.0.add(&verdict);
+                    if !verdict.is_good() {
+                        shared.1.push((index, verdict));
+                        if shared.1.len() >= max_bad {
+                            stops.store(true, Ordering::Relaxed);
+                        }
+                    }
+                }
+            });
+        }
+    });
+    let (totals, mut bad) = shared.into_inner().unwrap();
+    bad.sort_by_key(|(index, _)| *index);
+    (totals, bad)
+}
+
+/// Where a broken variant showed first.
+fn catch(variant: simulation::variants::Variant) -> Option<String> {
+    let broken = |setup: Setup| Setup {
+        variant: Some(variant),
+        ..setup
+    };
+    let describe = |verdict: &Verdict| verdict.kinds();
+    let (totals, bad) = run_all(VARIANT_RUNS, |seed| broken(Setup::random(seed)), 1);
+    let (seed, verdict) = bad.first()?;
+    Some(format!(
+        "caught ({} at seed {seed}, {} runs)",
+        describe(verdict),
+        totals.n_runs
+    ))
+}

@@ -1,0 +1,224 @@
+//! One run: a world with three mirrored users, writers, faults, then the drain
+//! and the judgement. Everything follows from the setup, the seed above all.
+
+pub mod actions;
+pub mod chaos;
+pub mod oracle;
+pub mod variants;
+
+use std::rc::Rc;
+
+use dual_write_proxy::mirror::triggers::Trigger;
+use dual_write_proxy::ports::Store;
+use dual_write_proxy::relay;
+use dual_write_proxy::request::UserId;
+use dual_write_proxy::snapshot;
+
+use self::actions::{Journal, ROUTES};
+use self::chaos::{Chaos, SimulationTamper};
+use self::oracle::Verdict;
+use self::variants::Variant;
+use super::support::World;
+use super::support::database::Databases;
+use super::support::executor::{Executor, SharedTime};
+use super::support::world::{Node, START_MS};
+
+pub const ADMIN: &str = "admin-token";
+pub const USERS: [&str; 3] = ["alice0000001", "bob000000001", "carol0000001"];
+
+#[derive(Clone, Copy, Debug)]
+pub enum Course {
+    /// One write by one route, and perhaps another of the same user 35 s later.
+    One { route: usize, is_followed: bool },
+    /// Three writers.
+    Writers,
+}
+
+#[derive(Clone, Debug)]
+pub struct Setup {
+    pub seed: u64,
+    pub course: Course,
+    pub chaos: Chaos,
+    pub variant: Option<Variant>,
+    pub is_loud: bool,
+}
+
+impl Setup {
+    pub fn of(course: Course, chaos: Chaos) -> Self {
+        Self {
+            seed: 1,
+            course,
+            chaos,
+            variant: None,
+            is_loud: false,
+        }
+    }
+
+    pub fn random(seed: u64) -> Self {
+        Self {
+            seed,
+            ..Self::of(Course::Writers, Chaos::Random)
+        }
+    }
+
+    pub fn name(&self) -> String {
+        match self.course {
+            Course::Writers => format!("seed {}", self.seed),
+            Course::One { route, is_followed } => {
+                format!(
+                    "{}{}",
+                    ROUTES[route].0,
+                    if is_followed { ", followed" } else { "" }
+                )
+            }
+        }
+    }
+}
+
+thread_local! {
+    /// Databases with their tables and prepared statements, for all runs of a thread.
+    static DATABASES: (SharedTime, Rc<Databases>) = {
+        let time = SharedTime::default();
+        let databases = Rc::new(Databases::new(&time));
+        (time, databases)
+    };
+}
+
+pub fn run(setup: &Setup) -> Verdict {
+    let (time, databases) =
+        DATABASES.with(|(time, databases)| (SharedTime::clone(time), Rc::clone(databases)));
+    let executor = Executor::sharing(setup.seed, START_MS, time);
+    databases.begin();
+    let world = World::over(setup.seed, &[], Rc::clone(&executor), Rc::clone(&databases));
+    world.keeps_events.set(setup.is_loud);
+    let verdict = live(&world, setup);
+    if setup.is_loud {
+        for line in world.events.borrow().iter() {
+            println!("{line}");
+        }
+        for sql in [
+            "SELECT * FROM counters",
+            "SELECT * FROM subjects",
+            "SELECT * FROM intents WHERE discharged_at IS NULL",
+        ] {
+            for row in world.proxy(sql) {
+                println!("{}", serde_json::Value::Object(row));
+            }
+        }
+        println!(
+            "now {}, next in the queue {:?}",
+            world.now_ms(),
+            world.next_due_ms()
+        );
+    }
+    executor.stop();
+    databases.roll_back();
+    verdict
+}
+
+fn live(world: &Rc<World>, setup: &Setup) -> Verdict {
+    world.logto.accepted.borrow_mut().insert(ADMIN.to_owned());
+    let relay = world.node();
+    for (index, id) in USERS.iter().enumerate() {
+        world.put_user(id, |user| {
+            user.username = Some((*id).to_owned());
+            user.email = Some(format!("mail{index}@example.test"));
+        });
+        world.wake(id);
+    }
+    drive(world, &relay, world.now_ms() + 2_000);
+    let tamper = Rc::new(SimulationTamper::new(setup));
+    *world.tamper.borrow_mut() = Some(Rc::clone(&tamper) as _);
+    let first_call = world.faults.n_decided();
+    tamper.begin(world, first_call);
+    let journal = Rc::new(Journal::default());
+    let end_ms = actions::start(world, setup, &journal);
+    let mut n_calls = 0;
+    while world.now_ms() < end_ms {
+        sweep(world, &relay);
+        drive(world, &relay, world.now_ms() + 60_000);
+        if n_calls == 0 || matches!(setup.course, Course::One { .. }) {
+            n_calls = world.faults.n_decided() - first_call;
+        }
+    }
+    tamper.end(world);
+    drain(world);
+    let n_parked = oracle::parked(world).len() as u64;
+    let unmirrored = oracle::unmirrored_deletions(world, &journal);
+    // An operator confirms the deletions that wait for one, and replays the rest.
+    for _ in 0..3 {
+        let parked = oracle::parked(world);
+        if parked.is_empty() {
+            break;
+        }
+        for (subject, reason) in parked {
+            let is_gone = !world.logto.users.borrow().contains_key(&subject);
+            if reason == "deletion_unconfirmed" && is_gone {
+                let user = UserId::parse(&subject).unwrap();
+                let (intent, status) =
+                    Trigger::ConfirmedDeletion.intent(&user, world.now_ms() as u64);
+                world
+                    .databases
+                    .batch(Store::Proxy, &intent.settle(status))
+                    .unwrap();
+            }
+            world.wake(&subject);
+        }
+        drain(world);
+    }
+    let mut verdict = oracle::judge(world, &journal, &tamper);
+    verdict.wrong.extend(unmirrored);
+    verdict.n_calls = n_calls;
+    verdict.n_parked = n_parked;
+    verdict
+}
+
+/// Cron alone, no fault any more: long enough for late commits and for every backoff.
+fn drain(world: &Rc<World>) {
+    let relay = world.node();
+    let until_ms = world.now_ms() + 4 * 3_600_000;
+    // Whatever is still under way may land up to 200 s from now.
+    let least_ms = world.now_ms() + 240_000;
+    while world.now_ms() < until_ms {
+        sweep(world, &relay);
+        drive(world, &relay, world.now_ms() + 60_000);
+        if world.now_ms() >= least_ms && oracle::is_drained(world) {
+            return;
+        }
+    }
+}
+
+fn sweep(world: &Rc<World>, node: &Node) {
+    let node = node.clone();
+    world.executor.spawn(async move {
+        let stage = snapshot::read(&node, &node.isolate).await.stage;
+        relay::sweep(&node, &node.context(), stage).await;
+    });
+}
+
+/// Lets the world go on until then, with the Queue delivering.
+fn drive(world: &Rc<World>, relay: &Node, until_ms: i64) {
+    let has_due = || {
+        world
+            .next_due_ms()
+            .is_some_and(|due_ms| due_ms <= world.now_ms())
+    };
+    loop {
+        for message in world.take_due() {
+            let node = relay.clone();
+            world.executor.spawn(async move {
+                let stage = snapshot::current(&node, &node.isolate).await.0.stage;
+                node.handle(stage, message).await;
+            });
+        }
+        let next_ms = world
+            .next_due_ms()
+            .map_or(until_ms, |due_ms| due_ms.min(until_ms));
+        // A retry may come due before what was next.
+        let is_earlier = || world.next_due_ms().is_some_and(|due_ms| due_ms < next_ms);
+        world.executor.run(next_ms, || has_due() || is_earlier());
+        if world.now_ms() >= until_ms && !has_due() {
+            return;
+        }
+    }
+}

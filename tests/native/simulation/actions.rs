@@ -1,0 +1,290 @@
+//! What clients do: every write route once, or three writers at random. The journal
+//! keeps what they were told.
+
+use std::cell::{Cell, RefCell};
+use std::pin::pin;
+use std::rc::Rc;
+
+use futures_util::future::{Either, select};
+use serde_json::json;
+
+use super::{ADMIN, Course, Setup, USERS};
+use crate::support::executor::Random;
+use crate::support::logto::Interaction;
+use crate::support::world::Node;
+use crate::support::{Request, World};
+
+/// What clients were told.
+#[derive(Default)]
+pub struct Journal {
+    pub n_acknowledged: Cell<u64>,
+    /// Users whose deletion was answered by 204.
+    pub deleted: RefCell<Vec<String>>,
+    pub n_undone_suspensions: Cell<u64>,
+    /// Suspensions without a clean answer: they may be looked at twice.
+    pub n_doubtful_suspensions: Cell<u64>,
+}
+
+type Requests = fn(&Rc<World>) -> Vec<Request>;
+
+pub const ROUTES: &[(&str, Requests)] = &[
+    ("PATCH /api/users/:id", |_| {
+        vec![admin(
+            "PATCH",
+            "",
+            r#"{"name":"New","primaryPhone":"14155550009"}"#,
+        )]
+    }),
+    ("PATCH custom-data", |_| {
+        vec![admin(
+            "PATCH",
+            "/custom-data",
+            r#"{"customData":{"a":[1.50]}}"#,
+        )]
+    }),
+    ("PATCH profile", |_| {
+        vec![admin("PATCH", "/profile", r#"{"familyName":"X"}"#)]
+    }),
+    ("PATCH password", |_| {
+        vec![admin("PATCH", "/password", r#"{"password":"x"}"#)]
+    }),
+    ("PATCH is-suspended, true", |_| {
+        vec![admin("PATCH", "/is-suspended", r#"{"isSuspended":true}"#)]
+    }),
+    ("PATCH is-suspended, true and back", |_| {
+        vec![
+            admin("PATCH", "/is-suspended", r#"{"isSuspended":true}"#),
+            admin("PATCH", "/is-suspended", r#"{"isSuspended":false}"#),
+        ]
+    }),
+    ("DELETE /api/users/:id", |_| vec![admin("DELETE", "", "")]),
+    ("PUT identities/:target", |_| {
+        vec![admin("PUT", "/identities/google", r#"{"userId":"g-1"}"#)]
+    }),
+    ("DELETE identities/:target", |_| {
+        vec![
+            admin("PUT", "/identities/google", r#"{"userId":"g-1"}"#),
+            admin("DELETE", "/identities/google", ""),
+        ]
+    }),
+    ("POST /api/users", |_| {
+        vec![
+            Request::new("POST", "/api/users")
+                .token(ADMIN)
+                .json(r#"{"username":"made","primaryEmail":"made@example.test"}"#),
+        ]
+    }),
+    ("POST experience, register", |world| {
+        interaction(world, "uid1", Some("newbie"), USERS[0])
+    }),
+    ("POST experience, sign in", |world| {
+        interaction(world, "uid1", None, USERS[0])
+    }),
+    ("PATCH /api/my-account", |_| {
+        vec![
+            Request::new("PATCH", "/api/my-account")
+                .token(&format!("opaque-{}", USERS[0]))
+                .json(r#"{"name":"Mine"}"#),
+        ]
+    }),
+    ("an address taken over from another user", |_| {
+        vec![
+            Request::new("PATCH", &format!("/api/users/{}", USERS[1]))
+                .token(ADMIN)
+                .json(r#"{"primaryEmail":null}"#),
+            admin("PATCH", "", r#"{"primaryEmail":"mail1@example.test"}"#),
+            Request::new("PATCH", &format!("/api/users/{}", USERS[1]))
+                .token(ADMIN)
+                .json(r#"{"primaryEmail":"mail0@example.test"}"#),
+        ]
+    }),
+];
+
+fn admin(method: &'static str, rest: &str, body: &str) -> Request {
+    let request = Request::new(method, &format!("/api/users/{}{rest}", USERS[0])).token(ADMIN);
+    if body.is_empty() {
+        request
+    } else {
+        request.json(body)
+    }
+}
+
+fn interaction(world: &World, uid: &str, register: Option<&str>, user: &str) -> Vec<Request> {
+    let interaction = Interaction {
+        register: register.map(str::to_owned),
+        user: register.is_none().then(|| user.to_owned()),
+        is_identified: false,
+    };
+    world
+        .logto
+        .interactions
+        .borrow_mut()
+        .insert(uid.to_owned(), interaction);
+    ["identification", "submit"]
+        .map(|step| {
+            Request::new("POST", &format!("/api/experience/{step}"))
+                .header("cookie", &format!("_interaction={uid}"))
+        })
+        .into()
+}
+
+/// Starts the clients; answers when chaos ends.
+pub fn start(world: &Rc<World>, setup: &Setup, journal: &Rc<Journal>) -> i64 {
+    match setup.course {
+        Course::One { route, is_followed } => {
+            let requests = ROUTES[route].1(world);
+            let (node, journal) = (world.node(), Rc::clone(journal));
+            world.executor.spawn(async move {
+                for request in requests {
+                    send(&node, &journal, request).await;
+                }
+                if is_followed {
+                    node.world.executor.sleep(35_000).await;
+                    send(&node, &journal, admin("PATCH", "", r#"{"name":"Second"}"#)).await;
+                }
+            });
+            world.now_ms() + 240_000
+        }
+        Course::Writers => {
+            let nodes = [world.node(), world.node()];
+            let random = Random::new(setup.seed ^ 0xac71);
+            world.deliveries.set(1 + random.below(2) as u32);
+            for writer in 0..3_usize {
+                let (node, journal) = (nodes[writer % 2].clone(), Rc::clone(journal));
+                let random = Random::new(random.next());
+                world.executor.spawn(async move {
+                    for step in 0..3 {
+                        act(&node, &journal, &random, writer, step).await;
+                        let pause_ms = [20, 400, 3_000, 33_000, 70_000][random.below(5)];
+                        node.world.executor.sleep(pause_ms).await;
+                    }
+                });
+            }
+            world.now_ms() + 360_000
+        }
+    }
+}
+
+/// One random thing that a client does.
+async fn act(node: &Node, journal: &Journal, random: &Random, writer: usize, step: usize) {
+    let world = &node.world;
+    let users: Vec<String> = world.logto.users.borrow().keys().cloned().collect();
+    let user = if users.is_empty() {
+        USERS[0].to_owned()
+    } else {
+        users[random.below(users.len())].clone()
+    };
+    let path = |rest: &str| format!("/api/users/{user}{rest}");
+    let mail = |random: &Random| match random.below(4) {
+        3 => json!(null),
+        index => json!(format!("mail{index}@example.test")),
+    };
+    let patch = |body: serde_json::Value| {
+        Request::new("PATCH", &path(""))
+            .token(ADMIN)
+            .json(&body.to_string())
+    };
+    let suspend = |is_suspended: bool| {
+        let body = json!({ "isSuspended": is_suspended }).to_string();
+        Request::new("PATCH", &path("/is-suspended"))
+            .token(ADMIN)
+            .json(&body)
+    };
+    let requests = match random.below(16) {
+        0 => vec![patch(json!({ "name": format!("Name {writer}{step}") }))],
+        1..=3 => vec![patch(json!({ "primaryEmail": mail(random) }))],
+        4 => vec![patch(
+            json!({ "primaryPhone": format!("1415555000{}", random.below(2)) }),
+        )],
+        5 | 6 => {
+            let body = json!({ "userId": format!("g-{}", random.below(2)) }).to_string();
+            vec![
+                Request::new("PUT", &path("/identities/google"))
+                    .token(ADMIN)
+                    .json(&body),
+            ]
+        }
+        7 => vec![Request::new("DELETE", &path("/identities/google")).token(ADMIN)],
+        8 => vec![suspend(true)],
+        9 => vec![suspend(true), suspend(false)],
+        10 => vec![suspend(false)],
+        11 => vec![Request::new("DELETE", &path("")).token(ADMIN)],
+        12 => {
+            let body =
+                json!({ "username": format!("made{writer}{step}"), "primaryEmail": mail(random) });
+            vec![
+                Request::new("POST", "/api/users")
+                    .token(ADMIN)
+                    .json(&body.to_string()),
+            ]
+        }
+        13 => interaction(
+            world,
+            &format!("uid{writer}{step}"),
+            Some(&format!("new{writer}{step}")),
+            &user,
+        ),
+        14 => interaction(world, &format!("uid{writer}{step}"), None, &user),
+        _ => {
+            // Two users swap their addresses by way of none.
+            let other = users
+                .iter()
+                .find(|other| **other != user)
+                .cloned()
+                .unwrap_or_else(|| user.clone());
+            let held = |id: &str| {
+                world
+                    .logto
+                    .users
+                    .borrow()
+                    .get(id)
+                    .and_then(|user| user.email.clone())
+            };
+            let (mine, theirs) = (held(&user), held(&other));
+            let patch_other = |body: serde_json::Value| {
+                Request::new("PATCH", &format!("/api/users/{other}"))
+                    .token(ADMIN)
+                    .json(&body.to_string())
+            };
+            vec![
+                patch_other(json!({ "primaryEmail": null })),
+                patch(json!({ "primaryEmail": theirs })),
+                patch_other(json!({ "primaryEmail": mine })),
+            ]
+        }
+    };
+    for request in requests {
+        send(node, journal, request).await;
+    }
+}
+
+/// As a client does: it waits two minutes and a bit, no longer.
+async fn send(node: &Node, journal: &Journal, request: Request) {
+    let is_suspension = request.path().ends_with("/is-suspended");
+    if request.undoes_suspension() {
+        let n_undone = &journal.n_undone_suspensions;
+        n_undone.set(n_undone.get() + 1);
+    }
+    let deleted =
+        (request.method() == "DELETE" && !request.path().contains("identities")).then(|| {
+            request
+                .path()
+                .rsplit('/')
+                .next()
+                .unwrap_or_default()
+                .to_owned()
+        });
+    let answered = node.world.start_at(node, request);
+    let status = match select(answered, pin!(node.world.executor.sleep(130_000))).await {
+        Either::Left((answer, _)) => answer.status,
+        Either::Right(_) => 0,
+    };
+    if (200..300).contains(&status) {
+        journal.n_acknowledged.set(journal.n_acknowledged.get() + 1);
+        journal.deleted.borrow_mut().extend(deleted);
+    } else if is_suspension {
+        journal
+            .n_doubtful_suspensions
+            .set(journal.n_doubtful_suspensions.get() + 1);
+    }
+}

@@ -1,0 +1,166 @@
+//! What goes wrong, and when: at one call, or at any by the seed.
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+use dual_write_proxy::ports::{Row, Statement, Store};
+
+use super::Setup;
+use super::variants::Variant;
+use crate::support::executor::Random;
+use crate::support::faults::Glitch;
+use crate::support::world::Tamper;
+use crate::support::{Fault, Port, World};
+
+#[derive(Clone, Copy, Debug)]
+pub enum Chaos {
+    None,
+    /// The call of that number, counted from the first of the write.
+    At(u64, Fault),
+    /// The request of that number that reaches a backend.
+    Glitch(u64, Glitch),
+    Random,
+}
+
+/// Everything that can happen to one call. 200 s: Logto was seen to commit as late.
+pub const FAULTS: &[Fault] = &[
+    Fault::CrashBefore,
+    Fault::CrashAfter,
+    Fault::BeforeEffect,
+    Fault::AfterEffect,
+    Fault::Hang,
+    Fault::HangAfterEffect,
+    Fault::Late(400),
+    Fault::Late(33_000),
+    Fault::Late(45_000),
+    Fault::Late(200_000),
+    Fault::SlowAnswer(600),
+    Fault::SlowAnswer(9_000),
+    Fault::SlowAnswer(45_000),
+];
+
+pub const GLITCHES: &[Glitch] = &[
+    Glitch::Refuse(503),
+    Glitch::Refuse(500),
+    Glitch::CommitThenFail(500),
+    Glitch::NotFound,
+];
+
+/// Between the core and its ports: backends' glitches, and the broken variant.
+pub struct SimulationTamper {
+    chaos: Chaos,
+    pub variant: Option<Variant>,
+    is_on: Cell<bool>,
+    random: Random,
+    n_reached: Cell<u64>,
+    /// Faults that may repeat an effect: its call, or the note that it was made.
+    pub n_effect_faults: Rc<Cell<u64>>,
+}
+
+impl SimulationTamper {
+    pub fn new(setup: &Setup) -> Self {
+        Self {
+            chaos: setup.chaos,
+            variant: setup.variant,
+            is_on: Cell::new(false),
+            random: Random::new(setup.seed ^ 0x6117),
+            n_reached: Cell::new(0),
+            n_effect_faults: Rc::default(),
+        }
+    }
+
+    pub fn begin(&self, world: &World, first_call: u64) {
+        self.is_on.set(true);
+        let chaos = self.chaos;
+        let random = Random::new(self.random.next());
+        // Some runs are calm, some are stormy.
+        let one_in = [15, 40, 120][random.below(3)];
+        let n_effect_faults = Rc::clone(&self.n_effect_faults);
+        *world.faults.script.borrow_mut() = Some(Box::new(move |port, what, number| {
+            let fault = match chaos {
+                Chaos::None | Chaos::Glitch(..) => None,
+                Chaos::At(point, fault) => (number == first_call + point).then_some(fault),
+                Chaos::Random => {
+                    (random.below(one_in) == 0).then(|| FAULTS[random.below(FAULTS.len())])
+                }
+            };
+            let fault = fault.filter(|fault| may_happen(port, what, *fault));
+            if fault.is_some() && repeats_effect(port, what) {
+                n_effect_faults.set(n_effect_faults.get() + 1);
+            }
+            fault
+        }));
+    }
+
+    pub fn end(&self, world: &World) {
+        self.is_on.set(false);
+        *world.faults.script.borrow_mut() = Some(Box::new(|_, _, _| None));
+    }
+}
+
+/// An intent that neither database nor Queue takes is a gap, which the epoch tells;
+/// it is judged in the flow tests. Here every intent is recorded somewhere.
+fn may_happen(port: Port, what: &str, fault: Fault) -> bool {
+    match port {
+        // An isolate that knows no flag behaves as `off`, which is a gap, too.
+        Port::Flags | Port::Keys | Port::MetricsDatabase => false,
+        Port::Queue => {
+            !what.starts_with(r#"{"kind":"open""#)
+                || matches!(fault, Fault::CrashAfter | Fault::SlowAnswer(_))
+        }
+        _ => true,
+    }
+}
+
+fn repeats_effect(port: Port, what: &str) -> bool {
+    match port {
+        Port::Mgpass => what.contains("revoke-all"),
+        Port::MgpassDatabase => what.contains("DELETE FROM logto_mirror_effects"),
+        // A suspension that nobody settled, or whose intent comes minutes late, is
+        // looked at on suspicion.
+        Port::ProxyDatabase => what.contains("INSERT INTO intents"),
+        _ => false,
+    }
+}
+
+impl Tamper for SimulationTamper {
+    fn statements(
+        &self,
+        world: &World,
+        store: Store,
+        statements: Vec<Statement>,
+    ) -> Vec<Statement> {
+        match self.variant {
+            Some(variant) => variant.statements(world, store, statements),
+            None => statements,
+        }
+    }
+
+    fn results(&self, store: Store, sql: &[&'static str], results: Vec<Vec<Row>>) -> Vec<Vec<Row>> {
+        match self.variant {
+            Some(variant) => variant.results(store, sql, results),
+            None => results,
+        }
+    }
+
+    fn glitch(&self, port: Port, what: &str) -> Option<Glitch> {
+        if !self.is_on.get() {
+            return None;
+        }
+        let number = self.n_reached.get();
+        self.n_reached.set(number + 1);
+        let glitch = match self.chaos {
+            Chaos::Glitch(point, glitch) => (number == point).then_some(glitch),
+            Chaos::Random if self.random.below(50) == 0 => {
+                Some(GLITCHES[self.random.below(GLITCHES.len())])
+            }
+            _ => None,
+        }?;
+        if repeats_effect(port, what) {
+            self.n_effect_faults.set(self.n_effect_faults.get() + 1);
+        }
+        // Logto without its data, for a moment; mgPass's own 404 has no such shape.
+        let is_user_read = port == Port::Logto && what.starts_with("GET /api/users/");
+        (glitch != Glitch::NotFound || is_user_read).then_some(glitch)
+    }
+}

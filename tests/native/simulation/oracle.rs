@@ -1,0 +1,265 @@
+//! The judgement: both stores after the drain, compared from outside.
+
+use std::collections::BTreeSet;
+use std::rc::Rc;
+
+use dual_write_proxy::mirror::reconcile::digest;
+use dual_write_proxy::ports::{Row, Store};
+use serde_json::{Value, json};
+
+use super::actions::Journal;
+use super::chaos::SimulationTamper;
+use crate::support::World;
+use crate::support::logto::User;
+
+#[derive(Clone, Debug, Default)]
+pub struct Verdict {
+    /// A write that mgPass does not have.
+    pub lost: Vec<String>,
+    /// A thing done twice that may be done once.
+    pub doubled: Vec<String>,
+    /// An effect that nobody carried out.
+    pub missing: Vec<String>,
+    /// Deleted although Logto has the user, or alive although it was deleted.
+    pub wrong: Vec<String>,
+    /// Intents, effects or parked subjects that nothing will ever move.
+    pub stuck: Vec<String>,
+    pub n_acknowledged: u64,
+    pub n_calls: u64,
+    pub n_parked: u64,
+    /// Registrations recorded without an id: for the catch-up, which is off.
+    pub n_waiting: u64,
+}
+
+impl Verdict {
+    pub fn is_good(&self) -> bool {
+        self.kinds().is_empty()
+    }
+
+    pub fn kinds(&self) -> String {
+        let kinds = [
+            ("lost", &self.lost),
+            ("doubled", &self.doubled),
+            ("missing effect", &self.missing),
+            ("wrong", &self.wrong),
+            ("stuck", &self.stuck),
+        ];
+        let found: Vec<_> = kinds
+            .iter()
+            .filter(|(_, list)| !list.is_empty())
+            .map(|(name, _)| *name)
+            .collect();
+        found.join(", ")
+    }
+}
+
+const OPEN: &str = "SELECT count(*) FROM intents WHERE discharged_at IS NULL AND subject IS NOT NULL AND subject NOT IN (SELECT subject FROM subjects WHERE parked IS NOT NULL)";
+const UNRESOLVED: &str =
+    "SELECT count(*) FROM intents WHERE discharged_at IS NULL AND subject IS NULL";
+const OWED: &str = "SELECT count(*) FROM logto_mirror_effects";
+
+pub fn is_drained(world: &World) -> bool {
+    world.next_due_ms().is_none()
+        && number(world, Store::Proxy, OPEN) == 0
+        && number(world, Store::Mgpass, OWED) == 0
+}
+
+fn number(world: &World, store: Store, sql: &str) -> i64 {
+    world.value(store, sql).as_i64().unwrap_or_default()
+}
+
+pub fn parked(world: &World) -> Vec<(String, String)> {
+    let rows = world.proxy("SELECT subject, parked FROM subjects WHERE parked IS NOT NULL");
+    rows.iter()
+        .map(|row| {
+            let text = |name: &str| row[name].as_str().unwrap_or_default().to_owned();
+            (text("subject"), text("parked"))
+        })
+        .collect()
+}
+
+/// Deletions that a client was told of, before any operator acts.
+pub fn unmirrored_deletions(world: &World, journal: &Journal) -> Vec<String> {
+    let deleted = journal.deleted.borrow();
+    let alive = deleted.iter().filter(|id| {
+        let sql = format!("SELECT count(*) FROM users WHERE id = '{id}' AND deleted_at IS NULL");
+        number(world, Store::Mgpass, &sql) > 0
+    });
+    alive
+        .map(|id| format!("{id} is alive, and a client was told of the deletion"))
+        .collect()
+}
+
+pub fn judge(world: &Rc<World>, journal: &Journal, tamper: &SimulationTamper) -> Verdict {
+    let mut verdict = Verdict {
+        n_acknowledged: journal.n_acknowledged.get(),
+        ..Verdict::default()
+    };
+    let rows = world.mgpass(
+        "SELECT u.*, m.digest, m.tombstone, (SELECT count(*) FROM user_roles r WHERE r.user_id = u.id) AS n_roles, \
+         (SELECT count(*) FROM audit_logs a WHERE a.target_id = u.id AND a.event_type = 'user.created') AS n_created, \
+         (SELECT count(*) FROM audit_logs a WHERE a.target_id = u.id AND a.event_type = 'user.deleted') AS n_deleted, \
+         (SELECT json_group_array(s.provider || ' ' || s.provider_user_id) FROM social_identities s WHERE s.user_id = u.id) AS identities \
+         FROM users u LEFT JOIN logto_mirror m ON m.user_id = u.id",
+    );
+    let parked = parked(world);
+    let parked_as = |id: &str| {
+        parked
+            .iter()
+            .find(|(subject, _)| subject == id)
+            .map(|(_, reason)| reason.as_str())
+    };
+    let users = world.logto.users.borrow();
+    let mut n_unresolved = number(world, Store::Proxy, UNRESOLVED);
+    verdict.n_waiting = n_unresolved as u64;
+    for user in users.values() {
+        match rows.iter().find(|row| row["id"] == user.id.as_str()) {
+            None if n_unresolved > 0 => n_unresolved -= 1,
+            None => verdict.lost.push(format!("{} is not at mgPass", user.id)),
+            Some(row) if row["deleted_at"] != Value::Null => {
+                verdict
+                    .wrong
+                    .push(format!("{} is deleted at mgPass only", user.id));
+            }
+            Some(row) => {
+                let found = differences(user, row);
+                // A write whose user nobody could name waits like a registration.
+                let is_waiting = !found.is_empty() && n_unresolved > 0;
+                n_unresolved -= i64::from(is_waiting);
+                if !is_waiting {
+                    verdict.lost.extend(found);
+                }
+            }
+        }
+    }
+    for row in &rows {
+        let id = row["id"].as_str().unwrap_or_default();
+        if row["n_created"] != 1 || row["n_roles"] != 1 || row["n_deleted"].as_i64() > Some(1) {
+            verdict.doubled.push(format!("{id}: {}", json!(row)));
+        }
+        if users.contains_key(id) || row["deleted_at"] != Value::Null {
+            continue;
+        }
+        verdict.wrong.push(format!(
+            "{id} is deleted at Logto only, parked {:?}",
+            parked_as(id)
+        ));
+    }
+    for (subject, reason) in &parked {
+        verdict.stuck.push(format!("{subject} is parked: {reason}"));
+    }
+    for (sql, store, what) in [
+        (OPEN, Store::Proxy, "intents"),
+        (OWED, Store::Mgpass, "effects"),
+    ] {
+        let n_left = number(world, store, sql);
+        if n_left > 0 {
+            verdict.stuck.push(format!("{n_left} {what}"));
+        }
+    }
+    judge_effects(world, journal, tamper, &rows, &mut verdict);
+    verdict
+}
+
+fn differences(user: &User, row: &Row) -> Vec<String> {
+    let name = user.name.clone().or_else(|| user.username.clone());
+    let phone = user.phone.as_ref().map(|phone| format!("+{phone}"));
+    let wanted: BTreeSet<_> = user
+        .identities
+        .iter()
+        .map(|(target, id, _)| format!("{target} {id}"))
+        .collect();
+    let held: BTreeSet<String> =
+        serde_json::from_str(row["identities"].as_str().unwrap_or("[]")).unwrap();
+    let metadata: Value = serde_json::from_str(row["metadata"].as_str().unwrap_or("{}")).unwrap();
+    let custom_data: Value = serde_json::from_str(&user.custom_data).unwrap();
+    let pairs = [
+        ("email", json!(user.email), row["email"].clone()),
+        ("phone", json!(phone), row["phone"].clone()),
+        ("name", json!(name), row["name"].clone()),
+        ("metadata", custom_data, metadata),
+        (
+            "is_suspended",
+            json!(i64::from(user.is_suspended)),
+            row["is_suspended"].clone(),
+        ),
+        (
+            "last_sign_in_at",
+            json!(user.last_sign_in_at.map(|at| at / 1_000)),
+            row["last_sign_in_at"].clone(),
+        ),
+        (
+            "created_at",
+            json!(user.created_at / 1_000),
+            row["created_at"].clone(),
+        ),
+        ("identities", json!(wanted), json!(held)),
+        // Of the whole answer: the residue is that of Logto's last state.
+        ("digest", json!(digest(&user.json())), row["digest"].clone()),
+    ];
+    pairs
+        .into_iter()
+        .filter(|(_, logto, mgpass)| logto != mgpass)
+        .map(|(field, logto, mgpass)| {
+            format!("{} {field}: {logto} at Logto, {mgpass} at mgPass", user.id)
+        })
+        .collect()
+}
+
+fn judge_effects(
+    world: &World,
+    journal: &Journal,
+    tamper: &SimulationTamper,
+    rows: &[Row],
+    verdict: &mut Verdict,
+) {
+    let ended = world.logto.ended.borrow();
+    let revoked = world.mgpass.revoked.borrow();
+    let created_ms = |id: &str| {
+        let sql = format!(
+            "SELECT created_at FROM audit_logs WHERE target_id = '{id}' AND event_type = 'user.created'"
+        );
+        world
+            .value(Store::Mgpass, &sql)
+            .as_i64()
+            .map(|at| at * 1_000 + 999)
+    };
+    for (id, at_ms) in ended.iter() {
+        let row = rows.iter().find(|row| row["id"] == id.as_str());
+        // Nobody at mgPass then.
+        let had_no_session =
+            row.is_none() || created_ms(id).is_none_or(|created_ms| created_ms >= *at_ms);
+        // Who is suspended at mgPass has no session there, and can begin none. The audit
+        // log knows seconds: a suspension within the same one counts, and owed its own call.
+        let at_s = at_ms / 1_000;
+        let sql = format!(
+            "SELECT event_type FROM audit_logs WHERE target_id = '{id}' AND (created_at < {at_s} \
+             AND event_type IN ('user.suspended', 'user.unsuspended') OR created_at = {at_s} AND event_type = 'user.suspended') \
+             ORDER BY rowid DESC"
+        );
+        let was_suspended = world.value(Store::Mgpass, &sql) == "user.suspended";
+        if had_no_session || was_suspended {
+            continue;
+        }
+        if !revoked
+            .iter()
+            .any(|(user, when)| user == id && when >= at_ms)
+        {
+            verdict
+                .missing
+                .push(format!("sessions of {id} outlived {at_ms}"));
+        }
+    }
+    // A suspension that a reconcile saw before it was settled, and that was undone
+    // before the next one, is called for twice: better than not at all.
+    let excused = tamper.n_effect_faults.get()
+        + 2 * journal.n_doubtful_suspensions.get()
+        + journal.n_undone_suspensions.get();
+    if revoked.len() as u64 > ended.len() as u64 + excused {
+        verdict.doubled.push(format!(
+            "{} calls of revoke-all for {} ended sessions, {excused} excused",
+            revoked.len(),
+            ended.len()
+        ));
+    }
+}

@@ -1,0 +1,385 @@
+//! What reaches the mirror without a write through it: webhooks, the catch-up, the
+//! walk, the operator.
+
+use std::rc::Rc;
+
+use dual_write_proxy::classify::{Kind, Operation, classify};
+use dual_write_proxy::ports::Store;
+use dual_write_proxy::request::Method;
+use dual_write_proxy::walk;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use super::proxy::assert_equal_at_mgpass;
+use super::support::logto::Interaction;
+use super::support::{Fault, Port, Request, World};
+
+const ALICE: &str = "alice0000001";
+const SECRET: &str = "webhook-s3cret";
+const ADMIN: &str = "operator-s3cret";
+
+fn world() -> Rc<World> {
+    World::with(
+        7,
+        &[("LOGTO_WEBHOOK_SECRET", SECRET), ("ADMIN_TOKEN", ADMIN)],
+    )
+}
+
+fn sign(body: &str) -> String {
+    let block = |pad: u8| {
+        let mut block = [pad; 64];
+        for (slot, byte) in block.iter_mut().zip(SECRET.bytes()) {
+            *slot ^= byte;
+        }
+        block
+    };
+    let inner = Sha256::new()
+        .chain_update(block(0x36))
+        .chain_update(body)
+        .finalize();
+    let outer = Sha256::new()
+        .chain_update(block(0x5c))
+        .chain_update(inner)
+        .finalize();
+    outer.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn hook(world: &Rc<World>, body: &Value) -> u16 {
+    let body = body.to_string();
+    let request = Request::new("POST", "/_proxy/hooks/logto")
+        .header("logto-signature-sha-256", &sign(&body))
+        .json(&body);
+    world.ask(request).status
+}
+
+fn operator(world: &Rc<World>, method: &'static str, path: &str) -> Value {
+    let answer = world.ask(Request::new(method, path).token(ADMIN));
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    serde_json::from_str(&answer.body).unwrap()
+}
+
+fn cron(world: &Rc<World>) {
+    let node = world.node();
+    world.finish(async move {
+        let stage = dual_write_proxy::snapshot::read(&node, &node.isolate)
+            .await
+            .stage;
+        walk::tick(&node, &node.context(), stage).await;
+    });
+    world.sweep();
+    world.deliver();
+}
+
+/// A registration whose own look-up fails: only its interaction is known.
+fn register_unnamed(world: &Rc<World>) {
+    let interaction = Interaction {
+        register: Some("newbie".into()),
+        ..Interaction::default()
+    };
+    world
+        .logto
+        .interactions
+        .borrow_mut()
+        .insert("uid1".into(), interaction);
+    world.faults.always(
+        Port::Logto,
+        "GET /api/experience/interaction",
+        Fault::BeforeEffect,
+    );
+    let request = Request::new("POST", "/api/experience/identification")
+        .header("cookie", "_interaction=uid1");
+    assert_eq!(world.ask(request).status, 201);
+    world.deliver();
+    assert_eq!(
+        world.value(Store::Proxy, "SELECT subject FROM intents"),
+        Value::Null
+    );
+    assert_eq!(world.user("register0001", "id"), Value::Null);
+}
+
+#[test]
+fn a_webhook_alone_names_a_registration() {
+    let world = world();
+    register_unnamed(&world);
+    let told =
+        json!({ "event": "User.Created", "sessionId": "uid1", "data": { "id": "register0001" } });
+    assert_eq!(hook(&world, &told), 204);
+    world.deliver();
+    assert_equal_at_mgpass(&world, "register0001");
+    assert_eq!(world.n_open(), 0);
+}
+
+#[test]
+fn the_catch_up_alone_names_a_registration() {
+    let world = world();
+    for index in 0..150 {
+        world.put_user(&format!("old{index:09}"), |_| {});
+    }
+    register_unnamed(&world);
+    let node = world.node();
+    world.finish(async move { walk::catch_up(&node, &node.context()).await });
+    world.sweep();
+    world.deliver();
+    assert_equal_at_mgpass(&world, "register0001");
+    assert_eq!(world.n_open(), 0);
+    assert_eq!(world.events("catch_up.done")[0]["n_users"], 1);
+}
+
+#[test]
+fn a_webhook_with_a_bad_signature_changes_nothing() {
+    let world = world();
+    let body = json!({ "event": "User.Created", "data": { "id": ALICE } }).to_string();
+    for signature in ["", "00", &sign("other"), &sign(&body).to_uppercase()] {
+        let request = Request::new("POST", "/_proxy/hooks/logto")
+            .header("logto-signature-sha-256", signature)
+            .json(&body);
+        assert_eq!(world.ask(request).status, 401);
+    }
+    assert_eq!(world.proxy("SELECT * FROM intents").len(), 0);
+    assert_eq!(world.events("hook.refused").len(), 4);
+}
+
+#[test]
+fn without_its_secret_there_is_no_receiver() {
+    let world = World::new();
+    assert_eq!(hook(&world, &json!({ "event": "User.Created" })), 404);
+}
+
+#[test]
+fn a_deletion_past_the_proxy_is_witnessed_by_its_webhook_and_by_nothing_less() {
+    let world = world();
+    world.mirrored(ALICE, |_| {});
+    world.logto.users.borrow_mut().remove(ALICE);
+    let updated =
+        json!({ "event": "User.Data.Updated", "params": { "userId": ALICE }, "data": {} });
+    assert_eq!(hook(&world, &updated), 204);
+    world.deliver();
+    assert_eq!(world.parked(ALICE), "deletion_unconfirmed");
+    assert_eq!(world.user(ALICE, "deleted_at"), Value::Null);
+    let deleted = json!({ "event": "User.Deleted", "params": { "userId": ALICE }, "data": null });
+    assert_eq!(hook(&world, &deleted), 204);
+    world.deliver();
+    assert_ne!(world.user(ALICE, "deleted_at"), Value::Null);
+    assert_eq!((world.parked(ALICE), world.n_open()), (Value::Null, 0));
+}
+
+#[test]
+fn a_replayed_deletion_webhook_deletes_nobody_whom_logto_has() {
+    let world = world();
+    world.mirrored(ALICE, |_| {});
+    let deleted = json!({ "event": "User.Deleted", "params": { "userId": ALICE }, "data": null });
+    assert_eq!(hook(&world, &deleted), 204);
+    world.deliver();
+    assert_equal_at_mgpass(&world, ALICE);
+}
+
+#[test]
+fn the_walk_finds_what_no_trigger_told_and_resumes_where_it_stood() {
+    let world = world();
+    for index in 0..250 {
+        world.put_user(&format!("user{index:08}"), |_| {});
+    }
+    world.mirrored(ALICE, |_| {});
+    world
+        .logto
+        .change(ALICE, |user| user.name = Some("Behind our back".into()));
+    world.databases.execute(
+        Store::Mgpass,
+        "INSERT INTO users (id, created_at) VALUES ('mgpass-own-1', 0)",
+    );
+    for _ in 0..9 {
+        cron(&world);
+        world.advance(60_000);
+    }
+    assert_equal_at_mgpass(&world, ALICE);
+    assert_equal_at_mgpass(&world, "user00000249");
+    let codes =
+        world.proxy("SELECT code, kind, count(*) AS n FROM findings GROUP BY code ORDER BY code");
+    assert_eq!(
+        json!(codes),
+        json!([{ "code": "differs", "kind": "repair", "n": 1 },
+            { "code": "not_mirrored", "kind": "repair", "n": 250 },
+            { "code": "only_at_mgpass", "kind": "finding", "n": 1 }])
+    );
+    assert_eq!(world.user("mgpass-own-1", "deleted_at"), Value::Null);
+    let pass = world.value(Store::Proxy, "SELECT pass FROM walk");
+    assert!(pass.as_i64() > Some(1), "{pass}");
+}
+
+#[test]
+fn the_operator_sees_why_and_decides_what_only_a_person_may() {
+    let world = world();
+    world.mirrored(ALICE, |user| user.email = Some("alice@example.test".into()));
+    let closed = world.ask(Request::new("GET", "/_proxy/mirror"));
+    assert_eq!(closed.status, 401);
+    world.databases.execute(
+        Store::Mgpass,
+        &format!("UPDATE users SET email = 'else@example.test' WHERE id = '{ALICE}'"),
+    );
+    let explained = operator(&world, "GET", &format!("/_proxy/explain?user={ALICE}"));
+    assert_eq!(explained["mgpass"]["differs_in"], json!(["email"]));
+    assert_eq!(explained["reads"]["reason"], "outside_share");
+    assert!(!explained.to_string().contains("@example.test"));
+    operator(
+        &world,
+        "POST",
+        &format!("/_proxy/mirror/replay?user={ALICE}"),
+    );
+    world.deliver();
+    assert_equal_at_mgpass(&world, ALICE);
+    world.logto.users.borrow_mut().remove(ALICE);
+    operator(
+        &world,
+        "POST",
+        &format!("/_proxy/mirror/replay?user={ALICE}"),
+    );
+    world.deliver();
+    let view = operator(&world, "GET", "/_proxy/mirror");
+    assert_eq!(view["parked"][0]["reason"], "deletion_unconfirmed");
+    let replayed = operator(
+        &world,
+        "POST",
+        "/_proxy/mirror/replay?reason=deletion_unconfirmed",
+    );
+    assert_eq!(replayed["subjects"], 1);
+    world.deliver();
+    assert_eq!(world.user(ALICE, "deleted_at"), Value::Null);
+    operator(
+        &world,
+        "POST",
+        &format!("/_proxy/mirror/confirm-deletion?user={ALICE}"),
+    );
+    world.deliver();
+    assert_ne!(world.user(ALICE, "deleted_at"), Value::Null);
+    assert_eq!(world.n_open(), 0);
+}
+
+#[test]
+fn a_fresh_user_whom_logto_denies_for_a_moment_is_not_forgotten() {
+    let world = world();
+    let answer = world.write("POST", "/api/users", r#"{"username":"made"}"#);
+    assert_eq!(answer.status, 200);
+    world.advance(100);
+    let user = world
+        .logto
+        .users
+        .borrow_mut()
+        .remove("created00001")
+        .unwrap();
+    world.deliver();
+    assert_eq!(world.parked("created00001"), "deletion_unconfirmed");
+    assert_eq!(world.n_open(), 1);
+    world.logto.put(user);
+    world.wake("created00001");
+    world.deliver();
+    assert_equal_at_mgpass(&world, "created00001");
+    assert_eq!(world.n_open(), 0);
+}
+
+/// Families of Logto's API that hold or change a user (contract sections 4, 5, 6).
+const USER_FAMILIES: &[&str] = &[
+    "/api/users",
+    "/api/my-account",
+    "/api/experience/identification",
+    "/api/experience/submit",
+    "/api/interaction/submit",
+    "/api/interaction/consent",
+];
+
+/// Mutating routes of those families that change no mapped field, each with its reason.
+const VOLATILE: &[(&str, &str)] = &[(
+    "/password/verify",
+    "a check; at most an imported password is rehashed",
+)];
+
+fn is_recorded(method: &str, path: &str) -> bool {
+    matches!(
+        classify(Method::parse(method), path).operation.kind(),
+        Kind::Write(_)
+    )
+}
+
+#[test]
+fn every_recorded_mutation_of_a_user_is_in_the_operation_table() {
+    let mut n_checked = 0;
+    let folder =
+        std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/backends/logto/samples");
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let text = std::fs::read_to_string(entry.unwrap().path()).unwrap_or_default();
+        let Ok(samples) = serde_json::from_str::<Value>(&text) else {
+            continue;
+        };
+        let mut found = Vec::new();
+        requests(&samples, &mut found);
+        for (method, path) in found {
+            let path = path.split('?').next().unwrap_or_default();
+            let is_user_route = USER_FAMILIES.iter().any(|family| {
+                path.strip_prefix(family)
+                    .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+            });
+            let is_mutation = ["POST", "PUT", "PATCH", "DELETE"].contains(&method.as_str());
+            if !is_user_route || !is_mutation || VOLATILE.iter().any(|(end, _)| path.ends_with(end))
+            {
+                continue;
+            }
+            n_checked += 1;
+            for variant in variants(path) {
+                assert!(is_recorded(&method, &variant), "{method} {variant}");
+            }
+        }
+    }
+    assert!(n_checked >= 20, "{n_checked} recorded mutations");
+}
+
+/// Objects with a method and a path, or a URL, anywhere in a recording.
+fn requests(value: &Value, found: &mut Vec<(String, String)>) {
+    match value {
+        Value::Object(members) => {
+            let text = |name: &str| members.get(name).and_then(Value::as_str);
+            if let (Some(method), Some(target)) = (text("method"), text("path").or(text("url"))) {
+                let path = match target.split_once("://") {
+                    Some((_, rest)) => rest.find('/').map_or("/", |start| &rest[start..]),
+                    None => target,
+                };
+                found.push((method.to_owned(), path.to_owned()));
+            }
+            members.values().for_each(|member| requests(member, found));
+        }
+        Value::Array(items) => items.iter().for_each(|item| requests(item, found)),
+        _ => {}
+    }
+}
+
+/// As Logto's router takes them: another case below the mount, a slash at the end,
+/// a parameter percent-encoded.
+fn variants(path: &str) -> Vec<String> {
+    let rest = path.strip_prefix("/api/").unwrap();
+    let mut variants = vec![path.to_owned(), format!("{path}/")];
+    let upper: Vec<_> = rest
+        .split('/')
+        .enumerate()
+        // An id keeps its case.
+        .map(|(index, part)| {
+            if index == 1 && rest.starts_with("users/") {
+                part.to_owned()
+            } else {
+                part.to_uppercase()
+            }
+        })
+        .collect();
+    variants.push(format!("/api/{}", upper.join("/")));
+    if let Some(id) = rest
+        .strip_prefix("users/")
+        .and_then(|rest| rest.split('/').next())
+    {
+        let encoded: String = id.bytes().map(|byte| format!("%{byte:02X}")).collect();
+        variants.push(path.replacen(id, &encoded, 1));
+    }
+    variants
+}
+
+#[test]
+fn a_check_of_a_password_is_no_write() {
+    let classified = classify(Method::Post, "/api/users/u1/password/verify");
+    assert_eq!(classified.operation, Operation::PassThrough);
+}
