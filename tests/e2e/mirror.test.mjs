@@ -22,7 +22,8 @@ for (const alg of ['ES384', 'RS256']) {
 
     before(async () => {
       store = scratch();
-      sandbox = await startSandbox({ persistTo: store.directory, alg, tickMs: 1_000, onLog: (line) => line.startsWith('{"event"') && events.push(JSON.parse(line)) });
+      // The mirror alone: the walk would repair what these tests want to see.
+      sandbox = await startSandbox({ persistTo: store.directory, alg, vars: { WALK: 'off' }, tickMs: 1_000, onLog: (line) => line.startsWith('{"event"') && events.push(JSON.parse(line)) });
       await sandbox.flag('stage', 'dual_write');
       await sandbox.flag('read_percent', '100');
       token = await managementToken(`${sandbox.proxy.url}/oidc`);
@@ -138,7 +139,9 @@ for (const alg of ['ES384', 'RS256']) {
       assert.equal((await mgpassRow('usr_k3v9d2')).email, 'ama@example.test');
       const read = await ask('GET', `/users/${id}`);
       assert.equal(read.text, (await direct('GET', `/users/${id}`)).text);
-      await sandbox.databases.proxy.prepare('DELETE FROM intents WHERE subject = ?').bind(id).run();
+      // Gone at Logto, it is parked no longer, and nothing waits.
+      assert.equal((await ask('DELETE', `/users/${id}`)).status, 204);
+      await drained();
     });
 
     test('reads fall back while mgPass is slow, failing or broken, and say so', async () => {
