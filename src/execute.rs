@@ -18,6 +18,7 @@ use crate::error::ProxyError;
 use crate::flags::bucket::Bucket;
 use crate::flags::{Flags, Stage};
 use crate::metrics::{Fallback, Observation};
+use crate::observe::Event;
 use crate::plan::{Plan, Primary, Reason};
 use crate::ports::{CallFailure, Exchange, Forward, Platform};
 use crate::request::{Target, interaction_in_set_cookie};
@@ -88,6 +89,26 @@ pub struct Surroundings<'a> {
     pub flags: Arc<Flags>,
     pub request_id: &'a str,
     pub began_ms: i64,
+}
+
+impl<C> Executed<C> {
+    /// The closing line of the request.
+    pub fn done<'a>(&self, around: &'a Surroundings<'_>, duration_ms: i64) -> Event<'a> {
+        Event::RequestDone {
+            request_id: around.request_id,
+            operation: self.operation.name(),
+            primary: self.plan.primary.name(),
+            mirror: self.mirror.name(),
+            reason: self.plan.reason.code(),
+            stage: around.flags.stage.name(),
+            bucket: self.bucket.map(|bucket| bucket.number()),
+            backend: self.backend,
+            status: self.status,
+            duration_ms,
+            fallback: self.fallback.map(|fallback| fallback.code),
+            error: self.error.map(ProxyError::code),
+        }
+    }
 }
 
 pub async fn execute<P: Platform, E: Exchange>(

@@ -9,8 +9,7 @@ use web_sys::{Headers, Request, Response, ResponseInit};
 
 use crate::classify::{Kind, Operation, classify};
 use crate::error::ProxyError;
-use crate::execute::{Executed, Reply, Surroundings, execute, own_error};
-use crate::observe::Event;
+use crate::execute::{Reply, Surroundings, execute, own_error};
 use crate::ports::{Clock, Entropy, Exchange, Sink};
 use crate::request::Target;
 use crate::snapshot::{self, Refresh};
@@ -18,7 +17,7 @@ use crate::translate::Answer;
 use crate::{admin, afterwards, authenticate, edge, metrics};
 
 use super::config::Deployment;
-use super::exchange::{ResponseCopy, WorkerExchange};
+use super::exchange::WorkerExchange;
 use super::platform::WorkerPlatform;
 
 pub(super) async fn serve(
@@ -92,7 +91,7 @@ async fn run(
         }
     };
     let now_ms = platform.now_ms();
-    platform.emit(&done(&executed, &around, now_ms - began_ms));
+    platform.emit(&executed.done(&around, now_ms - began_ms));
     let is_flushing = {
         let mut metrics = deployment.isolate.metrics.borrow_mut();
         metrics.observe(&executed.observation(now_ms - began_ms));
@@ -126,27 +125,6 @@ async fn run(
     match executed.reply {
         Reply::Own(answer) => build(&answer),
         Reply::Forwarded => exchange.into_response().ok_or(JsValue::NULL),
-    }
-}
-
-fn done<'a>(
-    executed: &Executed<ResponseCopy>,
-    around: &'a Surroundings<'_>,
-    duration_ms: i64,
-) -> Event<'a> {
-    Event::RequestDone {
-        request_id: around.request_id,
-        operation: executed.operation.name(),
-        primary: executed.plan.primary.name(),
-        mirror: executed.mirror.name(),
-        reason: executed.plan.reason.code(),
-        stage: around.flags.stage.name(),
-        bucket: executed.bucket.map(|bucket| bucket.number()),
-        backend: executed.backend,
-        status: executed.status,
-        duration_ms,
-        fallback: executed.fallback.map(|fallback| fallback.code),
-        error: executed.error.map(ProxyError::code),
     }
 }
 

@@ -5,9 +5,7 @@ use std::pin::pin;
 use std::rc::Rc;
 
 use dual_write_proxy::authenticate;
-use dual_write_proxy::error::ProxyError;
-use dual_write_proxy::execute::{Executed, Reply, Surroundings, execute};
-use dual_write_proxy::observe::Event;
+use dual_write_proxy::execute::{Reply, Surroundings, execute};
 use dual_write_proxy::ports::{
     AnswerCopy, BodyFailure, CallFailure, Clock, Entropy, Exchange, Forward, Sink,
 };
@@ -181,7 +179,7 @@ async fn serve(node: Node, request: Request) -> Answered {
         Some(answered) => answered,
         None => execute(&node, &around, &mut exchange).await,
     };
-    node.emit(&done(&executed, &around, node.now_ms() - began_ms));
+    node.emit(&executed.done(&around, node.now_ms() - began_ms));
     if let Some(following) = executed.afterwards.take() {
         let node = node.clone();
         let executor = Rc::clone(&node.world.executor);
@@ -218,27 +216,6 @@ async fn serve(node: Node, request: Request) -> Answered {
             at_ms,
         },
         (Reply::Forwarded, None) => panic!("forwarded without an answer"),
-    }
-}
-
-fn done<'a, C>(
-    executed: &Executed<C>,
-    around: &'a Surroundings<'_>,
-    duration_ms: i64,
-) -> Event<'a> {
-    Event::RequestDone {
-        request_id: around.request_id,
-        operation: executed.operation.name(),
-        primary: executed.plan.primary.name(),
-        mirror: executed.mirror.name(),
-        reason: executed.plan.reason.code(),
-        stage: around.flags.stage.name(),
-        bucket: executed.bucket.map(|bucket| bucket.number()),
-        backend: executed.backend,
-        status: executed.status,
-        duration_ms,
-        fallback: executed.fallback.map(|fallback| fallback.code),
-        error: executed.error.map(ProxyError::code),
     }
 }
 
