@@ -2,6 +2,7 @@
 //! token is set, and Logto's webhooks, closed unless their secret is. None reaches a
 //! backend's client surface.
 
+mod jobs;
 mod mirror;
 
 use percent_encoding::percent_decode_str;
@@ -55,7 +56,21 @@ pub async fn route<P: Platform, E: Exchange>(
     if !is_admin(around, exchange) {
         return refused(ProxyError::AdminTokenNeeded);
     }
-    let query = |name| query_parameter(target.query, name);
+    let query = |name: &str| query_parameter(target.query, name);
+    if let Some(answer) = jobs::route(
+        platform,
+        around.flags.stage,
+        exchange.method(),
+        path,
+        &query,
+    )
+    .await
+    {
+        return match answer {
+            Ok((status, body)) => Some(answered(status, JSON, body.to_string())),
+            Err(error) => refused(error),
+        };
+    }
     let user = || query("user").and_then(|id| UserId::parse(&id));
     let context = around.context.as_ref();
     let body = match (exchange.method(), path, context) {

@@ -38,6 +38,18 @@ pub enum ProxyError {
     NotRecorded,
     #[error("an admin token is needed")]
     AdminTokenNeeded,
+    #[error("a job of this kind is running or paused")]
+    JobActive,
+    #[error("no job of this kind is in a state for that")]
+    JobNotActive,
+    #[error("no job of this kind was ever started")]
+    NoSuchJob,
+    /// A real import hands users over to the mirror, which is off.
+    #[error("the stage is off: set it to shadow, or start a dry run")]
+    StageOff,
+    /// The proxy's own database, or mgPass's, did not answer an operator.
+    #[error("a database did not answer")]
+    DatabaseUnavailable,
     #[error("the proxy failed")]
     Defect,
 }
@@ -58,6 +70,11 @@ impl ProxyError {
             Self::ParameterMissing => "proxy.parameter_missing",
             Self::SignatureRefused => "proxy.signature_refused",
             Self::NotRecorded => "proxy.not_recorded",
+            Self::JobActive => "proxy.job_active",
+            Self::JobNotActive => "proxy.job_not_active",
+            Self::NoSuchJob => "proxy.no_such_job",
+            Self::StageOff => "proxy.stage_off",
+            Self::DatabaseUnavailable => "proxy.database_unavailable",
             Self::Defect => "proxy.defect",
         }
     }
@@ -66,12 +83,12 @@ impl ProxyError {
         match self {
             Self::MalformedRequest | Self::BodyIncomplete | Self::ParameterMissing => 400,
             Self::AdminTokenNeeded | Self::SignatureRefused => 401,
-            Self::NoSuchRoute => 404,
+            Self::NoSuchRoute | Self::NoSuchJob => 404,
+            Self::JobActive | Self::JobNotActive | Self::StageOff => 409,
             Self::BodyTooLarge => 413,
             Self::Misconfigured | Self::Defect => 500,
             Self::LogtoUnreachable | Self::MgpassUnavailable => 502,
-            Self::NotRecorded => 503,
-            Self::KeysUnavailable => 503,
+            Self::NotRecorded | Self::KeysUnavailable | Self::DatabaseUnavailable => 503,
             Self::LogtoTimedOut => 504,
         }
     }

@@ -33,6 +33,7 @@ pub mod mirror;
 pub mod relay;
 
 pub mod hooks;
+pub mod jobs;
 pub mod walk;
 
 pub mod afterwards;

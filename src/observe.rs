@@ -168,6 +168,24 @@ pub enum Event<'a> {
         n_seen: usize,
         n_repaired: usize,
     },
+    /// One page of a job is done.
+    JobPaged {
+        kind: &'static str,
+        phase: &'static str,
+        page: i64,
+        n_users: usize,
+        duration_ms: i64,
+    },
+    /// A page could not be done now; its claim went back.
+    JobDelayed {
+        kind: &'static str,
+        phase: &'static str,
+        code: &'static str,
+    },
+    JobMoved {
+        kind: &'static str,
+        to: &'static str,
+    },
     /// An operator's doing: a replay, a confirmed deletion.
     OperatorActed {
         action: &'static str,
@@ -229,6 +247,9 @@ impl Event<'_> {
         "hook.refused",
         "catch_up.done",
         "walk.stepped",
+        "job.paged",
+        "job.delayed",
+        "job.moved",
         "operator.acted",
         "compare.mismatch",
         "breaker.changed",
@@ -268,6 +289,9 @@ impl Event<'_> {
             Self::HookRefused { .. } => ("hook.refused", Level::Warn),
             Self::CatchUpDone { .. } => ("catch_up.done", Level::Info),
             Self::WalkStepped { .. } => ("walk.stepped", Level::Info),
+            Self::JobPaged { .. } => ("job.paged", Level::Info),
+            Self::JobDelayed { .. } => ("job.delayed", Level::Warn),
+            Self::JobMoved { .. } => ("job.moved", Level::Info),
             Self::OperatorActed { .. } => ("operator.acted", Level::Info),
             Self::CompareMismatch { .. } => ("compare.mismatch", Level::Warn),
             Self::BreakerChanged { .. } => ("breaker.changed", Level::Warn),

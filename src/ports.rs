@@ -159,6 +159,8 @@ pub struct CallAnswer {
     pub status: u16,
     pub retry_after_s: Option<u32>,
     pub max_age_s: Option<u32>,
+    /// Logto's `Total-Number` of a listing.
+    pub total: Option<i64>,
     pub is_json: bool,
     pub body: String,
 }

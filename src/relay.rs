@@ -23,6 +23,7 @@ pub use self::sweep::sweep;
 use crate::backend::mgpass;
 use crate::context::Context;
 use crate::flags::Stage;
+use crate::jobs;
 use crate::mirror::outbox::{self, Intent, Lease, LeaseAnswer, Purpose};
 use crate::mirror::reconcile::Change;
 use crate::mirror::target::{self, Effect};
@@ -45,6 +46,11 @@ pub enum Message {
     Settle {
         intent: IntentRecord,
         status: u16,
+    },
+    /// A lane of a job; in a queue of its own, so that a live write never waits for it.
+    Job {
+        job: i64,
+        lane: u8,
     },
 }
 
@@ -118,6 +124,9 @@ pub async fn handle<P: Platform>(
                     Disposition::Ack
                 }
             };
+        }
+        Message::Job { job, lane } => {
+            return jobs::step(platform, context, stage, job, lane).await;
         }
         Message::Open { intent } => (Intent::from(intent).open(), false),
         Message::Settle { intent, status } => (Intent::from(intent).settle(status), true),

@@ -14,7 +14,7 @@ mod queue;
 
 use worker::event;
 
-use crate::{guard, metrics, relay, walk};
+use crate::{guard, jobs, metrics, relay, walk};
 
 use self::config::Deployment;
 use self::platform::WorkerPlatform;
@@ -53,6 +53,7 @@ async fn on_cron(_: worker::ScheduledEvent, env: worker::Env, _: worker::Schedul
     if let Some(context) = deployment.context() {
         walk::tick(&platform, &context, flags.stage).await;
         relay::sweep(&platform, &context, flags.stage).await;
+        jobs::revive(&platform).await;
         metrics::flush(&platform, &context).await;
         guard::run(&platform, &context, &flags).await;
     }

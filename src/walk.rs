@@ -19,7 +19,7 @@ use crate::ports::{Platform, Statement, Store};
 use crate::request::UserId;
 
 /// Logto's largest page.
-const PAGE_SIZE: usize = 100;
+const PAGE_SIZE: i64 = 100;
 /// A minute's share: 200 of Logto's users, or 50 of mgPass's (one read of Logto each).
 const PAGES_PER_TICK: usize = 2;
 const MGPASS_PER_TICK: i64 = 50;
@@ -65,7 +65,7 @@ pub async fn catch_up<P: Platform>(platform: &P, context: &Context<'_>) {
         let Some(listed) = list(platform, context, page).await else {
             return;
         };
-        let is_last = listed.len() < PAGE_SIZE
+        let is_last = (listed.len() as i64) < PAGE_SIZE
             || listed
                 .last()
                 .is_none_or(|user| user.created_at_ms < since_ms);
@@ -139,7 +139,7 @@ async fn step_logto<P: Platform>(platform: &P, context: &Context<'_>, position: 
     ];
     let repairs = [missing, differing, stale].concat();
     statements.extend(Trigger::Walk.all(&repairs));
-    let is_last = listed.len() < PAGE_SIZE;
+    let is_last = (listed.len() as i64) < PAGE_SIZE;
     let next = Position {
         phase: if is_last { Phase::Mgpass } else { Phase::Logto },
         page: if is_last { 1 } else { position.page + 1 },
@@ -232,10 +232,10 @@ async fn finish<P: Platform>(
 }
 
 async fn list<P: Platform>(platform: &P, context: &Context<'_>, page: i64) -> Option<Vec<Listed>> {
-    let users = logto::users_page(platform, context, page, PAGE_SIZE)
+    let page = logto::users_page(platform, context, page, PAGE_SIZE)
         .await
         .ok()?;
-    users
+    page.users
         .into_iter()
         .map(|json| {
             let user = LogtoUser::parse(&json).ok()?;

@@ -10,7 +10,7 @@ use crate::context::Context;
 use crate::execute::Surroundings;
 use crate::flags::bucket::Bucket;
 use crate::mirror::differences;
-use crate::mirror::mapping::{MgpassUser, map};
+use crate::mirror::mapping::{LogtoUser, Mapped, map};
 use crate::mirror::outbox;
 use crate::mirror::reconcile::LogtoState;
 use crate::mirror::target;
@@ -57,7 +57,10 @@ pub(super) async fn explain<P: Platform>(
         Ok(LogtoState::Present { user, .. }) => Some(map(user, &context.settings.mapping)),
         Ok(LogtoState::Gone) | Err(_) => None,
     };
-    let wanted_user = wanted.as_ref().map(|mapped| &mapped.user);
+    let in_logto = match &logto {
+        Ok(LogtoState::Present { user, .. }) => Some(user.as_ref()).zip(wanted.as_ref()),
+        Ok(LogtoState::Gone) | Err(_) => None,
+    };
     json!({
         "user": user.as_str(),
         "intents": intents,
@@ -70,17 +73,19 @@ pub(super) async fn explain<P: Platform>(
         "not_carried": wanted.as_ref().map(|mapped| {
             mapped.obstacles.iter().map(crate::mirror::mapping::Obstacle::code).collect::<Vec<_>>()
         }),
-        "mgpass": mgpass(platform, user, wanted_user, logto.is_ok()).await,
+        "mgpass": mgpass(platform, context, user, in_logto, logto.is_ok()).await,
         "reads": reads(platform, context, around, user).await,
     })
 }
 
 async fn mgpass<P: Platform>(
     platform: &P,
+    context: &Context<'_>,
     user: &UserId,
-    wanted: Option<&MgpassUser>,
+    in_logto: Option<(&LogtoUser, &Mapped)>,
     can_compare: bool,
 ) -> Value {
+    let wanted = in_logto.map(|(_, mapped)| &mapped.user);
     let state = match platform
         .batch(Store::Mgpass, target::read(user, wanted))
         .await
@@ -101,7 +106,12 @@ async fn mgpass<P: Platform>(
         "values_held_by": state.holders.iter().map(|holder| {
             json!({ "user": holder.user.as_str(), "is_mirrored": holder.is_mirrored })
         }).collect::<Vec<_>>(),
-        "differs_in": can_compare.then(|| differences::paths(wanted, &state)),
+        "differs_in": can_compare.then(|| {
+            differences::between(in_logto, &state, &context.settings.mapping)
+                .into_iter()
+                .map(|difference| difference.path)
+                .collect::<Vec<_>>()
+        }),
     })
 }
 

@@ -3,6 +3,8 @@
 //! Paths are Logto's own and fixed; discovery is not asked, since its endpoint
 //! URLs follow the public host, which is this proxy.
 
+use futures_util::future::join;
+
 use crate::backend::{Backend, BackendFailure};
 use crate::context::Context;
 use crate::introspection::Introspection;
@@ -50,15 +52,21 @@ pub async fn user<P: Platform>(
 }
 
 /// One page of all users, newest first, each as its own JSON text.
-///
+#[derive(Clone, Debug)]
+pub struct UsersPage {
+    pub users: Vec<String>,
+    /// How many there are in all, as the answer says.
+    pub total: Option<i64>,
+}
+
 /// # Errors
 /// On anything but a list.
 pub async fn users_page<P: Platform>(
     platform: &P,
     context: &Context<'_>,
     page: i64,
-    page_size: usize,
-) -> Result<Vec<String>, BackendFailure> {
+    page_size: i64,
+) -> Result<UsersPage, BackendFailure> {
     let path = format!("/api/users?page={page}&page_size={page_size}");
     let answer = with_credential(platform, context, &path).await?;
     if answer.status != 200 {
@@ -66,10 +74,65 @@ pub async fn users_page<P: Platform>(
     }
     let users: Vec<&serde_json::value::RawValue> =
         serde_json::from_str(&answer.body).map_err(|_| BackendFailure::OutOfContract(BACKEND))?;
-    Ok(users
-        .into_iter()
-        .map(|user| user.get().to_owned())
-        .collect())
+    let users = users.into_iter().map(|user| user.get().to_owned());
+    Ok(UsersPage {
+        users: users.collect(),
+        total: answer.total,
+    })
+}
+
+/// What mgPass has no import for: kinds of second factors, and the connectors of SSO
+/// identities. Nothing of a user who is gone.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LeftBehind {
+    pub factors: Vec<String>,
+    pub sso: Vec<String>,
+}
+
+/// # Errors
+/// When Logto gave no answer to that question.
+pub async fn left_behind<P: Platform>(
+    platform: &P,
+    context: &Context<'_>,
+    id: &UserId,
+) -> Result<LeftBehind, BackendFailure> {
+    let id = encode(id);
+    let factors = format!("/api/users/{id}/mfa-verifications");
+    let sso = format!("/api/users/{id}?includeSsoIdentities=true");
+    let (factors, sso) = join(
+        with_credential(platform, context, &factors),
+        with_credential(platform, context, &sso),
+    )
+    .await;
+    Ok(LeftBehind {
+        factors: names(&factors?, None, "type")?,
+        sso: names(&sso?, Some("ssoIdentities"), "ssoConnectorId")?,
+    })
+}
+
+/// One string member of each object in a list, or in the list that is a member.
+fn names(
+    answer: &CallAnswer,
+    member: Option<&str>,
+    name: &str,
+) -> Result<Vec<String>, BackendFailure> {
+    match answer.status {
+        200 => {}
+        404 => return Ok(Vec::new()),
+        _ => return Err(BackendFailure::of_status(BACKEND, answer)),
+    }
+    let body: serde_json::Value =
+        serde_json::from_str(&answer.body).map_err(|_| BackendFailure::OutOfContract(BACKEND))?;
+    let list = member.map_or(Some(&body), |member| body.get(member));
+    let list = list.and_then(serde_json::Value::as_array);
+    let list = list.map(Vec::as_slice).unwrap_or_default();
+    let mut names: Vec<String> = list
+        .iter()
+        .filter_map(|one| Some(one.get(name)?.as_str()?.to_owned()))
+        .collect();
+    names.sort();
+    names.dedup();
+    Ok(names)
 }
 
 /// A read of the Management API with the proxy's own credential, path as given.

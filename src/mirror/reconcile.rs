@@ -411,7 +411,7 @@ pub fn digest(json: &str) -> String {
     text
 }
 
-fn obstacle_codes(obstacles: &[Obstacle]) -> String {
+pub(super) fn obstacle_codes(obstacles: &[Obstacle]) -> String {
     let codes: Vec<_> = obstacles.iter().map(Obstacle::code).collect();
     serde_json::json!(codes).to_string()
 }

@@ -255,7 +255,7 @@ pub fn parse_mirror(row: &Row) -> Option<MirrorRow> {
     })
 }
 
-fn parse_user(row: &Row) -> Option<TargetUser> {
+pub(super) fn parse_user(row: &Row) -> Option<TargetUser> {
     Some(TargetUser {
         email: text(row, "email"),
         email_verified: integer(row, "email_verified")? == 1,
@@ -271,7 +271,7 @@ fn parse_user(row: &Row) -> Option<TargetUser> {
     })
 }
 
-fn parse_identity(row: &Row) -> Option<TargetIdentity> {
+pub(super) fn parse_identity(row: &Row) -> Option<TargetIdentity> {
     Some(TargetIdentity {
         row_id: text(row, "id")?,
         identity: MgpassIdentity {

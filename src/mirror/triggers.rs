@@ -128,6 +128,8 @@ pub enum Trigger {
     WebhookDeletion,
     CatchUp,
     Walk,
+    /// A page of an import met somebody who needs more than a page can do.
+    Import,
     Replay,
     /// An operator's word: the second witness of a deletion.
     ConfirmedDeletion,
@@ -140,6 +142,7 @@ impl Trigger {
             Self::WebhookDeletion => "webhook.deletion",
             Self::CatchUp => "catch_up",
             Self::Walk => "walk",
+            Self::Import => "import",
             Self::Replay => "replay",
             Self::ConfirmedDeletion => "confirmed.deletion",
         }
@@ -158,7 +161,7 @@ impl Trigger {
     fn status(self) -> u16 {
         match self {
             Self::WebhookDeletion | Self::ConfirmedDeletion => 204,
-            Self::Webhook | Self::CatchUp | Self::Walk | Self::Replay => 200,
+            Self::Webhook | Self::CatchUp | Self::Walk | Self::Import | Self::Replay => 200,
         }
     }
 

@@ -78,7 +78,13 @@ impl Database for WorkerPlatform {
 
 impl Queue for WorkerPlatform {
     async fn send(&self, message: &Message, delay_s: u32) -> Result<(), QueueFailure> {
-        let queue = self.env.queue("MIRROR_QUEUE").map_err(|_| QueueFailure)?;
+        let binding = match message {
+            Message::Job { .. } => "JOB_QUEUE",
+            Message::Reconcile { .. } | Message::Open { .. } | Message::Settle { .. } => {
+                "MIRROR_QUEUE"
+            }
+        };
+        let queue = self.env.queue(binding).map_err(|_| QueueFailure)?;
         let message = worker::MessageBuilder::new(message.clone())
             .delay_seconds(delay_s)
             .build();
@@ -146,11 +152,13 @@ async fn exchange(call: &Call, abort: &AbortController) -> Result<CallAnswer, Ca
     let header = |name: &str| response.headers().get(name).ok().flatten();
     let retry_after_s = header("retry-after").and_then(|text| text.parse().ok());
     let max_age_s = header("cache-control").as_deref().and_then(max_age);
+    let total = header("total-number").and_then(|text| text.parse().ok());
     let is_json = header("content-type").is_some_and(|kind| kind.contains("json"));
     Ok(CallAnswer {
         status: response.status(),
         retry_after_s,
         max_age_s,
+        total,
         is_json,
         body: read_text(&response, MAX_ANSWER_BYTES)
             .await

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
 
 use dual_write_proxy::compare::findings;
-use dual_write_proxy::mirror::{backlog, outbox, preflight, target, triggers};
+use dual_write_proxy::jobs::{book, equality};
+use dual_write_proxy::mirror::{backlog, outbox, page, preflight, readiness, target, triggers};
 use dual_write_proxy::ports::Store;
 use dual_write_proxy::{guard, metrics};
 
@@ -24,7 +25,11 @@ fn every_statement_prepares_against_the_migrations() {
         (Store::Proxy, backlog::ALL_SQL),
         (Store::Proxy, triggers::ALL_SQL),
         (Store::Proxy, findings::ALL_SQL),
+        (Store::Proxy, book::ALL_SQL),
+        (Store::Proxy, equality::ALL_SQL),
         (Store::Mgpass, target::ALL_SQL),
+        (Store::Mgpass, page::ALL_SQL),
+        (Store::Mgpass, readiness::ALL_SQL),
         (Store::Metrics, metrics::ALL_SQL),
         (Store::Metrics, guard::ALL_SQL),
     ] {
@@ -54,6 +59,16 @@ fn the_lists_of_statements_are_complete() {
             triggers::ALL_SQL,
         ),
         (include_str!("../../src/mirror/target.rs"), target::ALL_SQL),
+        (include_str!("../../src/mirror/page.rs"), page::ALL_SQL),
+        (
+            include_str!("../../src/mirror/readiness.rs"),
+            readiness::ALL_SQL,
+        ),
+        (include_str!("../../src/jobs/book.rs"), book::ALL_SQL),
+        (
+            include_str!("../../src/jobs/equality.rs"),
+            equality::ALL_SQL,
+        ),
         (
             include_str!("../../src/compare/findings.rs"),
             findings::ALL_SQL,

@@ -31,6 +31,10 @@ pub struct User {
     pub application_id: Option<String>,
     pub is_suspended: bool,
     pub has_password: bool,
+    /// Kinds of second factors.
+    pub factors: Vec<&'static str>,
+    /// Connectors of SSO identities.
+    pub sso: Vec<&'static str>,
 }
 
 impl User {
@@ -51,6 +55,8 @@ impl User {
             application_id: None,
             is_suspended: false,
             has_password: false,
+            factors: Vec::new(),
+            sso: Vec::new(),
         }
     }
 
@@ -112,6 +118,8 @@ pub struct LogtoAnswer {
     pub status: u16,
     pub is_json: bool,
     pub cookies: Vec<String>,
+    /// `Total-Number` of a listing.
+    pub total: Option<i64>,
     pub body: String,
 }
 
@@ -121,6 +129,7 @@ impl LogtoAnswer {
             status,
             is_json: true,
             cookies: Vec::new(),
+            total: None,
             body: body.into(),
         }
     }
@@ -249,6 +258,21 @@ impl Logto {
             return LogtoAnswer::error(404, "entity.not_found");
         }
         match (request.method.as_str(), rest) {
+            ("GET", []) if request.path.ends_with("?includeSsoIdentities=true") => {
+                let mut user: Value = serde_json::from_str(&self.json_of(&id)).unwrap();
+                let sso = self.users.borrow()[&id].sso.clone();
+                let sso: Vec<_> = sso
+                    .iter()
+                    .map(|id| json!({ "ssoConnectorId": id }))
+                    .collect();
+                user["ssoIdentities"] = sso.into();
+                LogtoAnswer::json(200, user.to_string())
+            }
+            ("GET", ["mfa-verifications"]) => {
+                let factors = self.users.borrow()[&id].factors.clone();
+                let factors: Vec<_> = factors.iter().map(|kind| json!({ "type": kind })).collect();
+                LogtoAnswer::json(200, Value::from(factors).to_string())
+            }
             ("GET", []) => LogtoAnswer::json(200, self.json_of(&id)),
             ("PATCH", []) => self.patch(&id, request, now_ms),
             ("PATCH", ["custom-data"]) => {
@@ -335,7 +359,10 @@ impl Logto {
             .take(size)
             .map(|user| user.json())
             .collect();
-        LogtoAnswer::json(200, format!("[{}]", listed.join(",")))
+        LogtoAnswer {
+            total: Some(users.len() as i64),
+            ..LogtoAnswer::json(200, format!("[{}]", listed.join(",")))
+        }
     }
 
     fn create(&self, request: &LogtoRequest, now_ms: i64) -> LogtoAnswer {

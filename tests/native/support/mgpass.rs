@@ -210,6 +210,7 @@ fn text_answer(status: u16, body: String) -> CallAnswer {
         status,
         retry_after_s: None,
         max_age_s: None,
+        total: None,
         is_json: true,
         body,
     }

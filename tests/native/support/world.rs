@@ -583,6 +583,7 @@ fn glitched(status: u16, body: &str) -> CallAnswer {
         status,
         retry_after_s: None,
         max_age_s: None,
+        total: None,
         is_json: true,
         body: body.to_owned(),
     }
@@ -604,6 +605,7 @@ fn ask_logto(world: &World, call: &Call, path: &str) -> CallAnswer {
         status: answer.status,
         retry_after_s: None,
         max_age_s: None,
+        total: answer.total,
         is_json: answer.is_json,
         body: answer.body,
     }
