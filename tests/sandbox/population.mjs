@@ -108,7 +108,7 @@ export function* people({ count, seed = 1 }) {
   }
 }
 
-const TIERS = [[0, 'bronze'], [1_000, 'silver'], [5_000, 'gold']];
+const TIERS = [[0, 'bronze'], [2_500, 'silver'], [10_000, 'gold'], [25_000, 'platinum']];
 
 function points(dice, id, i) {
   const n = dice.chance(0.1) ? 0 : 1 + dice.below(6);
@@ -119,7 +119,7 @@ function points(dice, id, i) {
       user_id: id,
       event_type: isDebit ? 'redemption' : dice.of(['purchase', 'check_in', 'referral', 'läuft 🦊']),
       platform: dice.of(['ios', 'android', 'web', null]),
-      points: isDebit ? -dice.below(200) : dice.below(1_500),
+      points: isDebit ? -dice.below(200) : dice.below(dice.chance(0.1) ? 12_000 : 1_500),
       rule_version: dice.of(['v1', 'v2', null]),
       // The same order may be booked twice.
       reference_id: dice.chance(0.7) ? `order-${i}-${dice.below(2)}` : null,
