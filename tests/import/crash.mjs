@@ -27,7 +27,7 @@ export async function crash({ directory, users = 3_000, seed, lanes, kills }) {
   let sandbox = await start();
   try {
     await sandbox.flag('stage', 'dual_write');
-    const source = await fillRewards(sandbox.databases.rewards, [...logto.users.values()].map(({ id }) => id), { seed });
+    const source = sandbox.databases.rewards && await fillRewards(sandbox.databases.rewards, [...logto.users.values()].map(({ id }) => id), { seed });
     const live = await startWriters(url(ports.proxy), logto);
     const counts = await killAll({ ports, url, kills, lanes, live, get: () => sandbox, restart: async () => { sandbox = await start(); } });
     await live.stop();

@@ -5,7 +5,7 @@
 //   npm run import -- --crash            Worker and command killed, live writers at work
 //   npm run import -- --obstacles        every kind of obstacle, and the report about them
 //
-// Options: --seed N, --lanes N, --kills N (crash), --keep (leaves .sandbox/import there).
+// Options: --seed N, --lanes N, --kills N (crash), --keep (leaves .sandbox/import-* there).
 // Ends with `import: passed`; any miss exits non-zero.
 
 import { rmSync } from 'node:fs';
@@ -29,7 +29,7 @@ const number = (name, value) => {
 };
 
 const run = values.crash ? crash : values.obstacles ? obstacles : sizes;
-const directory = path.join(root, '.sandbox/import');
+const directory = path.join(root, `.sandbox/import-${run.name}`);
 let failure;
 try {
   rmSync(directory, { recursive: true, force: true });

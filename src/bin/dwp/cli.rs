@@ -95,6 +95,9 @@ pub struct Import {
     /// So many pages at the same time
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     pub lanes: Option<u32>,
+    /// Does not ask Logto for each person's second factors and company sign-in: faster, and nobody is named for them
+    #[arg(long)]
+    pub no_inspect: bool,
     /// Stays and shows the progress
     #[arg(long)]
     pub watch: bool,

@@ -4,6 +4,7 @@
 pub struct Advice {
     pub code: &'static str,
     pub meaning: &'static str,
+    /// Empty: nothing.
     pub action: &'static str,
 }
 
@@ -50,6 +51,11 @@ pub const PARKED: &[Advice] = &[
         action: "`dwp explain USER` names the fields. mgPass may normalise them (an email in lower case): change the value at Logto to that form, then replay.",
     },
     Advice {
+        code: "unreadable",
+        meaning: "Logto lists a row that is no user as its API describes one, or that is too large to be read",
+        action: "Look at that user in Logto's console (`dwp parked --reason unreadable` names them, or their place in the listing) and mend what is odd about them.",
+    },
+    Advice {
         code: "earned_at_mgpass",
         meaning: "this person's ledger at mgPass holds entries that did not come from the import",
         action: "Nothing of theirs was overwritten. Book the difference by hand at mgPass, or freeze the source and decide person by person (docs/runbook.md, points).",
@@ -84,9 +90,19 @@ pub const NOTES: &[Advice] = &[
         action: "Set up the company's connection at mgPass and agree with mgPass how these people are linked (`dwp noted CODE` lists them).",
     },
     Advice {
+        code: "factors_unknown",
+        meaning: "Logto gave no readable answer about this person's second factors and company sign-in",
+        action: "Look at them in Logto's console (`dwp noted factors_unknown` lists them), mend what is odd, and import again.",
+    },
+    Advice {
         code: "username_not_carried",
-        meaning: "mgPass has no user name; it is kept as the display name, or beside it",
+        meaning: "mgPass has no user name, and these people's display name is another",
         action: "Who signs in by user name needs to know their email or another way in.",
+    },
+    Advice {
+        code: "username_as_name",
+        meaning: "there was no name, so mgPass shows the user name as one",
+        action: "",
     },
     Advice {
         code: "tier_mismatch",
@@ -95,8 +111,8 @@ pub const NOTES: &[Advice] = &[
     },
     Advice {
         code: "adjusted",
-        meaning: "ledger and stored total differed at the source (expired or voided entries); one labelled entry makes them agree",
-        action: "Nothing to do. The entry's reference is `migration:USER`; mgPass's own reconcile then changes nothing.",
+        meaning: "ledger and stored total differed at the source (expired or voided entries); one entry, labelled `migration:USER`, makes them agree",
+        action: "",
     },
 ];
 

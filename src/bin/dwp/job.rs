@@ -95,10 +95,10 @@ impl Job {
         names.iter().map(|name| self.outcome(name)).sum()
     }
 
-    /// Of a comparison the people seen; of an import those with an outcome.
+    /// Of a comparison everybody seen; of an import those with an outcome.
     pub fn n_done(&self) -> u64 {
         if self.kind == Kind::Equality.name() {
-            self.seen
+            self.users
         } else {
             self.n_final()
         }

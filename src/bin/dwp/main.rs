@@ -162,6 +162,9 @@ fn start(api: &Api, output: Output, import: &cli::Import) -> Result {
     if import.dry_run {
         query.push(("dry_run", "true"));
     }
+    if import.no_inspect {
+        query.push(("inspect", "false"));
+    }
     query.extend(rate.as_deref().map(|rate| ("rate", rate)));
     query.extend(lanes.as_deref().map(|lanes| ("lanes", lanes)));
     let started = api.post("import", &query)?;

@@ -29,7 +29,11 @@ pub fn markdown(compared: &Compared, origin: &str) -> String {
         &report.notes,
     ));
     text.push_str(&readiness(&report.readiness));
-    if let Some(balances) = &report.balances {
+    if let Some(balances) = report
+        .balances
+        .as_ref()
+        .filter(|balances| balances.compared > 0)
+    {
         text.push_str(&format!(
             "## Points\n\n{} compared with the source, {} differing.\n\n",
             plural(balances.compared, "balance", "balances"),
@@ -50,19 +54,21 @@ fn verdict(compared: &Compared) -> String {
             "**Not finished** ({}): {} of {} people compared so far. What follows is not the whole.",
             compared.job.state.name(),
             number(report.compared),
-            number(report.logto_total),
+            report
+                .logto_total
+                .map_or_else(|| "unknown".to_owned(), number),
         );
     }
     if report.is_equal {
         return format!(
             "**Equal.** All {} of Logto are the same at mgPass.",
-            plural(report.logto_total, "person", "people"),
+            plural(report.compared, "person", "people"),
         );
     }
-    let wrong = report.differing + report.missing_at_mgpass + report.gone_at_logto;
+    let people = plural(report.n_unlike(), "person", "people");
     let mut text = format!(
-        "**Not equal.** {} differ",
-        plural(wrong, "person", "people")
+        "**Not equal.** {people} of {} differ",
+        number(report.compared)
     );
     if report.unexplained > 0 {
         text.push_str(&format!(
@@ -88,12 +94,16 @@ fn verdict(compared: &Compared) -> String {
 
 fn counts(report: &Report) -> String {
     let rows = [
-        ("people Logto counts", report.logto_total),
+        ("people Logto counts", report.logto_total.unwrap_or(0)),
         ("compared", report.compared),
         ("equal", report.equal),
         ("differing in a field", report.differing),
+        (
+            "of these, gone at Logto and still at mgPass",
+            report.gone_at_logto,
+        ),
         ("missing at mgPass", report.missing_at_mgpass),
-        ("gone at Logto, still at mgPass", report.gone_at_logto),
+        ("unreadable at Logto", report.unreadable),
         (
             "mgPass's own, unknown to Logto (no fault)",
             report.only_at_mgpass,
@@ -136,12 +146,11 @@ fn next_steps(compared: &Compared) -> String {
     {
         steps.push("Some changes are on their way to mgPass. Compare again in some minutes; if they stay, `dwp mirror` shows what holds them up.".to_owned());
     }
-    for (code, count) in by_count(&report.parked) {
-        steps.push(format!(
-            "{} parked as `{code}`: {}",
-            plural(count, "person is", "people are"),
-            advice(PARKED, code).action,
-        ));
+    let listed = [(PARKED, &report.parked), (NOTES, &report.notes)];
+    for group in listed.map(|(list, counts)| grouped(list, counts)).concat() {
+        if !group.advice.action.is_empty() {
+            steps.push(format!("{}: {}", group.title(), group.advice.action));
+        }
     }
     if report
         .balances
@@ -149,13 +158,6 @@ fn next_steps(compared: &Compared) -> String {
         .is_some_and(|balances| balances.differing > 0)
     {
         steps.push("Points differ: `dwp import points`, then compare again. Who earned points at mgPass meanwhile stays parked.".to_owned());
-    }
-    for (code, count) in by_count(&report.notes) {
-        steps.push(format!(
-            "`{code}` ({}): {}",
-            plural(count, "person", "people"),
-            advice(NOTES, code).action,
-        ));
     }
     match report.readiness.get("none") {
         Some(count) if *count > 0 => steps.push(format!(
@@ -217,22 +219,73 @@ fn why(reason: &str) -> String {
     }
 }
 
+/// Codes that mean the same, with what stands behind their colons.
+#[derive(Clone)]
+struct Group<'a> {
+    advice: &'static Advice,
+    codes: Vec<(&'a str, u64)>,
+}
+
+fn grouped<'a>(list: &'static [Advice], counts: &'a Counts) -> Vec<Group<'a>> {
+    let mut groups: Vec<Group<'a>> = Vec::new();
+    for (code, count) in by_count(counts) {
+        let advice = advice(list, code);
+        let head = |code: &'a str| code.split(':').next();
+        match groups.iter_mut().find(|group| {
+            group
+                .codes
+                .iter()
+                .any(|(other, _)| head(other) == head(code))
+        }) {
+            Some(group) => group.codes.push((code, count)),
+            None => groups.push(Group {
+                advice,
+                codes: vec![(code, count)],
+            }),
+        }
+    }
+    groups
+}
+
+impl Group<'_> {
+    fn head(&self) -> &str {
+        let first = self.codes.first().map_or("", |(code, _)| *code);
+        first.split(':').next().unwrap_or(first)
+    }
+
+    /// One number, or one for each value behind the colon.
+    fn people(&self) -> String {
+        let each = |(code, count): &(&str, u64)| match code.split_once(':') {
+            Some((_, value)) => format!("{} {}", cell(value), number(*count)),
+            None => number(*count),
+        };
+        self.codes.iter().map(each).collect::<Vec<_>>().join(", ")
+    }
+
+    fn title(&self) -> String {
+        format!("`{}` ({})", cell(self.head()), self.people())
+    }
+}
+
 fn coded(title: &str, preface: &str, list: &'static [Advice], counts: &Counts) -> String {
-    let rows = by_count(counts);
-    if rows.is_empty() {
+    let groups = grouped(list, counts);
+    if groups.is_empty() {
         return String::new();
     }
     let mut text = format!(
-        "## {title}\n\n{preface}\n\n| code | people | what it means | what to do |\n| --- | ---: | --- | --- |\n"
+        "## {title}\n\n{preface}\n\n| code | people | what it means |\n| --- | --- | --- |\n"
     );
-    for (code, count) in rows {
-        let Advice {
-            meaning, action, ..
-        } = advice(list, code);
+    for group in groups {
+        let none = if group.advice.action.is_empty() {
+            "; nothing to do"
+        } else {
+            ""
+        };
         text.push_str(&format!(
-            "| `{}` | {} | {meaning} | {action} |\n",
-            cell(code),
-            number(count)
+            "| `{}` | {} | {}{none} |\n",
+            cell(group.head()),
+            group.people(),
+            group.advice.meaning,
         ));
     }
     text.push('\n');
@@ -323,7 +376,7 @@ mod tests {
             }),
         );
         assert!(
-            text.contains("**Not equal.** 6 people differ, 2 of them for no known reason"),
+            text.contains("**Not equal.** 6 people of 1,000 differ, 2 of them for no known reason"),
             "{text}"
         );
         let at = |what: &str| {
@@ -331,10 +384,7 @@ mod tests {
                 .unwrap_or_else(|| panic!("{what} in {text}"))
         };
         assert!(at("`/name`") < at("`/email`"));
-        assert!(
-            at("1. Look at the 2 differences")
-                < at("3 people are parked as `value_taken_at_mgpass`")
-        );
+        assert!(at("1. Look at the 2 differences") < at("`value_taken_at_mgpass` (3): Find out"));
         assert!(
             text.contains("| `/email` | value | 3 | parked: a user of mgPass's own"),
             "{text}"
@@ -367,7 +417,10 @@ mod tests {
             "done",
             &json!({ "notes": { "unknown_provider:a|b\n# c": 1 }, "readiness": { "none": 2, "email_reset": 7 } }),
         );
-        assert!(text.contains("unknown_provider:a\\|b\u{fffd}# c"), "{text}");
+        assert!(
+            text.contains("| `unknown_provider` | a\\|b\u{fffd}# c 1 |"),
+            "{text}"
+        );
         assert!(text.contains("| none | 2 | ask them"), "{text}");
         assert!(text.contains("2 people have neither"), "{text}");
     }

@@ -1,6 +1,6 @@
 //! The report of equality, as the proxy gives it.
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 use super::api::read;
@@ -9,22 +9,26 @@ use super::job::{Counts, Job, State, Verdict};
 
 #[derive(Clone, Debug, Deserialize)]
 pub struct Report {
-    pub logto_total: u64,
+    /// Nothing before the first page.
+    pub logto_total: Option<u64>,
     pub compared: u64,
     pub equal: u64,
     pub differing: u64,
     pub missing_at_mgpass: u64,
     pub gone_at_logto: u64,
     pub only_at_mgpass: u64,
+    /// Rows of Logto's that are no users as the contract has them.
+    #[serde(default)]
+    pub unreadable: u64,
     pub explained: u64,
     pub unexplained: u64,
     pub whole_records_compared: u64,
     pub differences: Vec<Difference>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "counts")]
     pub parked: Counts,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "counts")]
     pub notes: Counts,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "counts")]
     pub readiness: Counts,
     pub balances: Option<Balances>,
     pub is_equal: bool,
@@ -46,6 +50,18 @@ pub struct Difference {
 pub struct Balances {
     pub compared: u64,
     pub differing: u64,
+}
+
+/// What could not be had is `null`.
+fn counts<'de, D: Deserializer<'de>>(source: D) -> Result<Counts, D::Error> {
+    Ok(Option::deserialize(source)?.unwrap_or_default())
+}
+
+impl Report {
+    /// Everybody at Logto whose two sides are not the same.
+    pub fn n_unlike(&self) -> u64 {
+        self.differing + self.missing_at_mgpass + self.unreadable
+    }
 }
 
 /// The job and what it found.
@@ -108,6 +124,16 @@ pub mod tests {
             let compared = Compared::parse(&view(state, &report)).unwrap();
             assert_eq!(compared.verdict(), expected, "{state} {report}");
         }
+    }
+
+    #[test]
+    fn what_could_not_be_had_is_nothing() {
+        let view = view(
+            "running",
+            &json!({ "logto_total": null, "notes": null, "readiness": null }),
+        );
+        let report = Compared::parse(&view).unwrap().report;
+        assert_eq!((report.logto_total, report.notes.len()), (None, 0));
     }
 
     #[test]
