@@ -82,12 +82,12 @@ pub const NOTES: &[Advice] = &[
     Advice {
         code: "mfa_not_carried",
         meaning: "a second factor at Logto that mgPass cannot take over",
-        action: "Tell these people to set it up again at mgPass before the cutover (`dwp noted CODE` lists them). Until they do, a first factor alone lets them in.",
+        action: "Tell these people to set it up again at mgPass before the cutover (`dwp noted mfa_not_carried:KIND` lists them). Until they do, a first factor alone lets them in.",
     },
     Advice {
         code: "sso_not_carried",
         meaning: "a sign-in by their company's identity provider, which mgPass has no documented import for",
-        action: "Set up the company's connection at mgPass and agree with mgPass how these people are linked (`dwp noted CODE` lists them).",
+        action: "Set up the company's connection at mgPass and agree with mgPass how these people are linked (`dwp noted sso_not_carried:CONNECTOR` lists them).",
     },
     Advice {
         code: "factors_unknown",

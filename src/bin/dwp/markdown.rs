@@ -24,7 +24,7 @@ pub fn markdown(compared: &Compared, origin: &str) -> String {
     ));
     text.push_str(&coded(
         "Carried, but not with everything",
-        "These people are equal in all that mgPass can hold. `dwp noted CODE` lists them.",
+        "These people are equal in all that mgPass can hold. `dwp noted CODE` lists them, with its value where it has one: `dwp noted mfa_not_carried:Totp`.",
         NOTES,
         &report.notes,
     ));
@@ -135,8 +135,8 @@ fn next_steps(compared: &Compared) -> String {
     }
     if report.unexplained > 0 {
         steps.push(format!(
-            "Look at the {} without a known reason: `dwp differences` names them, `dwp explain USER` tells of one; `dwp report --run --repair` has the mirror make them equal.",
-            plural(report.unexplained, "difference", "differences"),
+            "Look at the {} who differ without a known reason: `dwp differences` names them, `dwp explain USER` tells of one; `dwp report --run --repair` has the mirror make them equal.",
+            plural(report.unexplained, "person", "people"),
         ));
     }
     if report
@@ -145,6 +145,13 @@ fn next_steps(compared: &Compared) -> String {
         .any(|difference| difference.reason == "pending")
     {
         steps.push("Some changes are on their way to mgPass. Compare again in some minutes; if they stay, `dwp mirror` shows what holds them up.".to_owned());
+    }
+    if report.unreadable > 0 {
+        let action = advice(PARKED, "unreadable").action;
+        steps.push(format!(
+            "`unreadable` ({}): {action}",
+            number(report.unreadable)
+        ));
     }
     let listed = [(PARKED, &report.parked), (NOTES, &report.notes)];
     for group in listed.map(|(list, counts)| grouped(list, counts)).concat() {
@@ -208,11 +215,7 @@ fn differences(compared: &Compared) -> String {
 
 fn why(reason: &str) -> String {
     match reason.split_once(':') {
-        Some(("parked", code)) => format!(
-            "parked: {} (`{}`)",
-            advice(PARKED, code).meaning,
-            cell(code)
-        ),
+        Some(("parked", code)) => format!("parked: `{}`", cell(code)),
         _ if reason == "pending" => "on its way".to_owned(),
         _ if reason == "unexplained" => "**no known reason**".to_owned(),
         _ => cell(reason),
@@ -384,9 +387,9 @@ mod tests {
                 .unwrap_or_else(|| panic!("{what} in {text}"))
         };
         assert!(at("`/name`") < at("`/email`"));
-        assert!(at("1. Look at the 2 differences") < at("`value_taken_at_mgpass` (3): Find out"));
+        assert!(at("1. Look at the 2 people") < at("`value_taken_at_mgpass` (3): Find out"));
         assert!(
-            text.contains("| `/email` | value | 3 | parked: a user of mgPass's own"),
+            text.contains("| `/email` | value | 3 | parked: `value_taken_at_mgpass` |"),
             "{text}"
         );
         assert!(text.contains("| 1 min |"), "{text}");
