@@ -403,7 +403,7 @@ fn who_is_deleted_meanwhile_is_counted_so() {
     operator(
         &world,
         "POST",
-        "/_proxy/import?kind=users&rate=6000&lanes=1",
+        "/_proxy/import?kind=users&rate=7000&lanes=1",
     );
     world.deliver_for(500);
     let (_, view) = operator(&world, "GET", "/_proxy/import?kind=users");
