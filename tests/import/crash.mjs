@@ -14,6 +14,8 @@ import { compareStores, dwp, fill, group, say, snapshot, startDwp, workerdPids }
 
 const WRITERS = 4;
 const IMPORTS_IN_A_ROW = 5;
+/// Cron, whose minute is some seconds here.
+const TICK_MS = 4_000;
 /// People a minute.
 const RATE = 9_000;
 /// An open intent is looked at a minute after its opening, and once more a quarter of an hour after.
@@ -25,7 +27,7 @@ export async function crash({ directory, users = 3_000, seed, lanes, kills }) {
   const ports = await freePorts();
   const url = (port) => `http://127.0.0.1:${port}`;
   const logto = await startLogto({ port: ports.logto, controlPort: ports.logtoControl, endpoint: url(ports.proxy) });
-  const start = () => startSandbox({ persistTo: directory, ports, vars: { WALK: 'off' }, tickMs: 1_000, runningLogto: logto, onLog: (line) => process.env.LINES && !/request.done|mirror.reconciled/.test(line) && console.log(line.slice(0, 300)) });
+  const start = () => startSandbox({ persistTo: directory, ports, vars: { WALK: 'off' }, tickMs: TICK_MS, runningLogto: logto, onLog: (line) => process.env.LINES && !/request.done|mirror.reconciled/.test(line) && console.log(line.slice(0, 300)) });
   await fill(logto, { count: users, seed });
   await controlOf(logto).call('PUT', '/listing', { shuffle_ties: true });
   let sandbox = await start();
@@ -90,7 +92,7 @@ async function startWriters(proxyUrl, logto) {
   const loops = Array.from({ length: WRITERS }, async () => {
     while (live.goesOn) {
       await write();
-      await pause(20);
+      await pause(60);
     }
   });
   live.stop = async () => { live.goesOn = false; await Promise.all(loops); };
@@ -150,7 +152,8 @@ async function progress(sandbox, job) {
   const before = job?.pages ?? 0;
   const { answer } = await until('the job goes on', async () => {
     const now = await sandbox.databases.proxy.prepare("SELECT id, state, n_pages FROM jobs WHERE kind = 'users' ORDER BY id DESC LIMIT 1").first();
-    if (now && (now.id !== job?.id || now.state !== 'running')) return { n: now.n_pages };
+    if (now && now.id === job?.id && now.state !== 'running') return { n: now.n_pages - before };
+    if (now && now.id !== job?.id) return now.n_pages > 0 ? { n: now.n_pages } : undefined;
     return now && now.n_pages > before ? { n: now.n_pages - before } : undefined;
   }, { withinMs: 60_000, everyMs: 100 });
   return answer.n;
