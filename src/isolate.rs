@@ -41,6 +41,8 @@ pub struct Isolate {
     pub gap_is_pending: Cell<bool>,
     /// The shape of mgPass's database was looked at and is the one we rely on.
     pub preflight_passed: Cell<bool>,
+    /// The same of the rewards tables on both sides.
+    pub rewards_preflight_passed: Cell<bool>,
     /// After so long without an answer from the outbox, ask the Queue first.
     pub outbox_down_until_ms: Cell<i64>,
 }

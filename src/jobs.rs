@@ -462,8 +462,8 @@ impl<P: Platform> Meter<'_, P> {
         if context.isolate.preflight_passed.get() {
             return Ok(());
         }
-        let results = self.batch(Store::Mgpass, preflight::read()).await?;
-        let differences = preflight::differences(&results);
+        let results = self.batch(Store::Mgpass, preflight::MIRROR.read()).await?;
+        let differences = preflight::MIRROR.differences(&results);
         for difference in &differences {
             self.platform.emit(&Event::SchemaRefused {
                 table: difference.table,

@@ -166,10 +166,10 @@ async fn check_schema<P: Platform>(platform: &P, context: &Context<'_>) -> Resul
         return Ok(());
     }
     let results = platform
-        .batch(Store::Mgpass, preflight::read())
+        .batch(Store::Mgpass, preflight::MIRROR.read())
         .await
         .map_err(|failure| Stopped::Database(Store::Mgpass, failure))?;
-    let differences = preflight::differences(&results);
+    let differences = preflight::MIRROR.differences(&results);
     for difference in &differences {
         platform.emit(&Event::SchemaRefused {
             table: difference.table,

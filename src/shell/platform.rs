@@ -67,6 +67,10 @@ impl Sink for WorkerPlatform {
 }
 
 impl Database for WorkerPlatform {
+    fn is_bound(&self, store: Store) -> bool {
+        super::d1::is_bound(&self.env, store)
+    }
+
     async fn batch(
         &self,
         store: Store,

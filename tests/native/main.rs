@@ -10,6 +10,7 @@
 mod compare;
 mod corpus;
 mod jobs;
+mod points;
 mod proxy;
 mod reads;
 mod relay;

@@ -103,7 +103,7 @@ impl SimulationTamper {
 fn may_happen(port: Port, what: &str, fault: Fault) -> bool {
     match port {
         // An isolate that knows no flag behaves as `off`, which is a gap, too.
-        Port::Flags | Port::Keys | Port::MetricsDatabase => false,
+        Port::Flags | Port::Keys | Port::MetricsDatabase | Port::RewardsDatabase => false,
         Port::Queue => {
             !what.starts_with(r#"{"kind":"open""#)
                 || matches!(fault, Fault::CrashAfter | Fault::SlowAnswer(_))

@@ -1,4 +1,4 @@
-//! Two SQLite databases with the real migrations, on virtual time. A batch is one
+//! The SQLite databases with the real migrations, on virtual time. A batch is one
 //! transaction, and its errors are told apart as the platform's are.
 
 use std::cell::RefCell;
@@ -16,11 +16,13 @@ use super::executor::SharedTime;
 pub const PROXY_MIGRATIONS: &[&str] = &["proxy"];
 pub const MGPASS_MIGRATIONS: &[&str] = &["mgpass", "mirror"];
 pub const METRICS_MIGRATIONS: &[&str] = &["metrics"];
+pub const REWARDS_MIGRATIONS: &[&str] = &["rewards"];
 
 pub struct Databases {
     proxy: RefCell<Connection>,
     mgpass: RefCell<Connection>,
     metrics: RefCell<Connection>,
+    rewards: RefCell<Connection>,
 }
 
 impl Databases {
@@ -29,6 +31,7 @@ impl Databases {
             proxy: RefCell::new(open(time, PROXY_MIGRATIONS)),
             mgpass: RefCell::new(open(time, MGPASS_MIGRATIONS)),
             metrics: RefCell::new(open(time, METRICS_MIGRATIONS)),
+            rewards: RefCell::new(open(time, REWARDS_MIGRATIONS)),
         }
     }
 
@@ -51,6 +54,7 @@ impl Databases {
             Store::Proxy => &self.proxy,
             Store::Mgpass => &self.mgpass,
             Store::Metrics => &self.metrics,
+            Store::Rewards => &self.rewards,
         }
     }
 

@@ -7,6 +7,7 @@ pub enum Port {
     ProxyDatabase,
     MgpassDatabase,
     MetricsDatabase,
+    RewardsDatabase,
     Queue,
     Logto,
     Mgpass,

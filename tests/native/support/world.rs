@@ -72,6 +72,8 @@ pub struct World {
     pub tamper: RefCell<Option<Rc<dyn Tamper>>>,
     /// Whether events are kept.
     pub keeps_events: Cell<bool>,
+    /// Whether a rewards database is bound.
+    pub has_rewards: Cell<bool>,
     pub databases: Rc<Databases>,
     pub logto: Logto,
     pub mgpass: Mgpass,
@@ -121,6 +123,7 @@ impl World {
             executor,
             tamper: RefCell::default(),
             keeps_events: Cell::new(true),
+            has_rewards: Cell::new(true),
             databases,
             logto: Logto::new(),
             mgpass: Mgpass::new(),
@@ -380,7 +383,11 @@ impl Node {
         effect: impl FnOnce(&World) -> T + 'static,
     ) -> T {
         let latency_ms = match port {
-            Port::ProxyDatabase | Port::MgpassDatabase | Port::MetricsDatabase | Port::Queue => 2,
+            Port::ProxyDatabase
+            | Port::MgpassDatabase
+            | Port::MetricsDatabase
+            | Port::RewardsDatabase
+            | Port::Queue => 2,
             Port::Flags | Port::Keys => 3,
             Port::Logto | Port::Mgpass => 10,
             Port::Forward => 20,
@@ -454,6 +461,10 @@ impl Sink for Node {
 }
 
 impl Database for Node {
+    fn is_bound(&self, store: Store) -> bool {
+        store != Store::Rewards || self.world.has_rewards.get()
+    }
+
     async fn batch(
         &self,
         store: Store,
@@ -463,6 +474,7 @@ impl Database for Node {
             Store::Proxy => Port::ProxyDatabase,
             Store::Mgpass => Port::MgpassDatabase,
             Store::Metrics => Port::MetricsDatabase,
+            Store::Rewards => Port::RewardsDatabase,
         };
         let what: Vec<_> = statements.iter().map(|statement| statement.sql).collect();
         let tamper = self.world.tamper.borrow().clone();
