@@ -2,7 +2,7 @@
 // workerd, the Logto stand-in on Node, all migrated. `npm run dev` runs it on
 // fixed ports, tests on free ones.
 //
-//   const sandbox = await startSandbox({ persistTo, ports?, vars?, alg?, onLog?, tickMs?, queueBatchSize? });
+//   const sandbox = await startSandbox({ persistTo, ports?, vars?, alg?, edition?, onLog?, tickMs?, queueBatchSize? });
 //   sandbox.proxy.url, .logto.url, .mgpass.url     what clients talk to
 //   sandbox.logto.control, .mgpass.control          faults and counters (backends/front.mjs)
 //   await sandbox.flag('read_percent', '50')        KV as an operator writes it; null deletes
@@ -40,7 +40,7 @@ async function freePorts(names) {
   return ports;
 }
 
-export async function startSandbox({ persistTo, ports, vars = {}, alg, onLog, tickMs, queueBatchSize, logto: logtoOptions = {} }) {
+export async function startSandbox({ persistTo, ports, vars = {}, alg, edition = 'e3', onLog, tickMs, queueBatchSize, logto: logtoOptions = {} }) {
   const on = ports ?? await freePorts(Object.keys(PORTS));
   const url = (port) => `http://127.0.0.1:${port}`;
   const workers = await startWorkers({
@@ -66,7 +66,7 @@ export async function startSandbox({ persistTo, ports, vars = {}, alg, onLog, ti
         config: path.join(root, 'tests/backends/mgpass/wrangler.toml'),
         port: 0,
         entrypoints: { Control: 0 },
-        vars: { ISSUER: url(on.mgpass) },
+        vars: { ISSUER: url(on.mgpass), EDITION: edition },
       },
     ],
   });
@@ -76,6 +76,7 @@ export async function startSandbox({ persistTo, ports, vars = {}, alg, onLog, ti
   });
   await applyMigrations({ sandbox: workers, databaseId: 'proxy-local', directory: path.join(root, 'schema/proxy') });
   await applyMigrations({ sandbox: workers, databaseId: 'metrics-local', directory: path.join(root, 'schema/metrics') });
+  await applyMigrations({ sandbox: workers, databaseId: 'rewards-local', directory: path.join(root, 'schema/rewards') });
   const standin = workers.workers['mgpass-standin'];
   const mgpass = await startMgpassFront({
     workerUrl: standin.url,
@@ -97,7 +98,12 @@ export async function startSandbox({ persistTo, ports, vars = {}, alg, onLog, ti
     workers,
     tick,
     flag: (key, value) => (value === null ? FLAGS.delete(key) : FLAGS.put(key, value)),
-    databases: { proxy: await workers.database('proxy-local'), mgpass: await workers.database('mgpass-local'), metrics: await workers.database('metrics-local') },
+    databases: {
+      proxy: await workers.database('proxy-local'),
+      mgpass: await workers.database('mgpass-local'),
+      metrics: await workers.database('metrics-local'),
+      rewards: await workers.database('rewards-local'),
+    },
     async close() {
       clearInterval(ticking);
       await logto.close();
