@@ -108,6 +108,8 @@ pub(crate) enum Delay {
     SchemaRefused,
     /// No database is bound where the points come from.
     NotBound,
+    /// mgPass has no thresholds to hold a tier against.
+    NoTiers,
     /// The relay still works on some of them.
     Unsettled,
 }
@@ -119,6 +121,7 @@ impl Delay {
             Self::Database(_, failure) => failure.code(),
             Self::SchemaRefused => "schema_refused",
             Self::NotBound => "not_bound",
+            Self::NoTiers => "no_tiers",
             Self::Unsettled => "unsettled",
         }
     }
@@ -126,7 +129,7 @@ impl Delay {
     fn wait_s(self) -> u32 {
         match self {
             Self::Backend(BackendFailure::Limited(_, seconds)) => seconds.clamp(1, 600),
-            Self::SchemaRefused | Self::NotBound => 60,
+            Self::SchemaRefused | Self::NotBound | Self::NoTiers => 60,
             Self::Unsettled => 2,
             Self::Backend(_) | Self::Database(..) => 5,
         }

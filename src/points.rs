@@ -14,6 +14,7 @@ pub mod source;
 pub mod target;
 pub mod tier;
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 
 use self::entry::Carried;
@@ -36,6 +37,9 @@ pub struct PointsPage {
     pub n_source: Option<i64>,
     /// In a dry run, those that would be.
     pub n_entries_added: i64,
+    pub n_statements: i64,
+    /// Waiting for mgPass's database.
+    pub mgpass_ms: i64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,6 +81,42 @@ impl PointsFailure {
     }
 }
 
+/// Asks the databases, and counts what it asks.
+struct Desk<'a, P> {
+    platform: &'a P,
+    n_statements: Cell<i64>,
+    mgpass_ms: Cell<i64>,
+}
+
+impl<P: Platform> Desk<'_, P> {
+    async fn ask(
+        &self,
+        store: Store,
+        statements: Vec<Statement>,
+    ) -> Result<Vec<Vec<Row>>, PointsFailure> {
+        self.try_batch(store, statements)
+            .await
+            .map_err(|failure| PointsFailure::Database(store, failure))
+    }
+
+    async fn try_batch(
+        &self,
+        store: Store,
+        statements: Vec<Statement>,
+    ) -> Result<Vec<Vec<Row>>, DatabaseFailure> {
+        let n_statements = statements.len() as i64;
+        self.n_statements
+            .set(self.n_statements.get() + n_statements);
+        let began_ms = self.platform.now_ms();
+        let answer = self.platform.batch(store, statements).await;
+        if store == Store::Mgpass {
+            let waited_ms = self.platform.now_ms() - began_ms;
+            self.mgpass_ms.set(self.mgpass_ms.get() + waited_ms);
+        }
+        answer
+    }
+}
+
 /// Imports up to `limit` users whose ids follow `after`, in order of id.
 ///
 /// # Errors
@@ -88,16 +128,18 @@ pub async fn page<P: Platform>(
     limit: i64,
     dry_run: bool,
 ) -> Result<PointsPage, PointsFailure> {
-    if !platform.is_bound(Store::Rewards) {
-        return Err(PointsFailure::NotBound);
-    }
     check_schemas(platform, context).await?;
+    let desk = &Desk {
+        platform,
+        n_statements: Cell::new(0),
+        mgpass_ms: Cell::new(0),
+    };
     let limit = limit.max(1);
     let mut asked = vec![source::page(after, limit)];
     if after.is_empty() {
         asked.push(source::count());
     }
-    let results = ask(platform, Store::Rewards, asked).await?;
+    let results = desk.ask(Store::Rewards, asked).await?;
     let mut results = results.iter();
     let records = source::parse_page(results.next()).ok_or(refused(Store::Rewards))?;
     let count = match results.next() {
@@ -110,8 +152,8 @@ pub async fn page<P: Platform>(
         .filter(|_| is_full)
         .map(|record| record.user_id.clone());
 
-    let mut users = judge(platform, records).await?;
-    let n_entries_added = carry(platform, &mut users, dry_run).await?;
+    let mut users = judge(desk, records).await?;
+    let n_entries_added = carry(desk, &mut users, dry_run).await?;
     let mut outcomes: Vec<_> = users.into_iter().map(User::outcome).collect();
     if count.is_some_and(|count| count.n_nameless > 0) {
         outcomes.insert(0, nameless());
@@ -121,6 +163,8 @@ pub async fn page<P: Platform>(
         next_after,
         n_source: count.map(|count| count.n_users),
         n_entries_added,
+        n_statements: desk.n_statements.get(),
+        mgpass_ms: desk.mgpass_ms.get(),
     })
 }
 
@@ -207,12 +251,12 @@ impl User {
 
 /// Who can be imported, before an entry was read.
 async fn judge<P: Platform>(
-    platform: &P,
+    desk: &Desk<'_, P>,
     records: Vec<Record>,
 ) -> Result<Vec<User>, PointsFailure> {
     let ids: Vec<_> = records.iter().filter_map(possible).collect();
     let asked = vec![target::tiers(), target::standings(&ids)];
-    let results = ask(platform, Store::Mgpass, asked).await?;
+    let results = desk.ask(Store::Mgpass, asked).await?;
     let [tiers, standings] = results.as_slice() else {
         return Err(refused(Store::Mgpass));
     };
@@ -271,7 +315,7 @@ fn possible(record: &Record) -> Option<&str> {
 /// Reads the page's entries in bounded portions and writes each with the balances of
 /// the users it ends or begins. Returns how many entries were added.
 async fn carry<P: Platform>(
-    platform: &P,
+    desk: &Desk<'_, P>,
     users: &mut [User],
     dry_run: bool,
 ) -> Result<i64, PointsFailure> {
@@ -292,7 +336,7 @@ async fn carry<P: Platform>(
     while !ids.is_empty() {
         let rows = if n_read < n_expected {
             let asked = vec![source::entries(&ids, &cursor)];
-            let mut results = ask(platform, Store::Rewards, asked).await?;
+            let mut results = desk.ask(Store::Rewards, asked).await?;
             results.pop().ok_or(refused(Store::Rewards))?
         } else {
             Vec::new()
@@ -310,7 +354,7 @@ async fn carry<P: Platform>(
         };
         if !dry_run {
             let portion = users.get_mut(from..upto).unwrap_or_default();
-            write(platform, portion, &carried).await?;
+            write(desk, portion, &carried).await?;
         }
         if is_last {
             break;
@@ -362,7 +406,7 @@ fn take_entries(users: &mut [User], rows: &[Row]) -> Vec<Carried> {
 
 /// One batch; if a constraint refuses it, halves of it, until whoever it is stands alone.
 async fn write<P: Platform>(
-    platform: &P,
+    desk: &Desk<'_, P>,
     users: &mut [User],
     carried: &[Carried],
 ) -> Result<(), PointsFailure> {
@@ -374,7 +418,7 @@ async fn write<P: Platform>(
             continue;
         }
         let batch = target::put(&settlements, carried);
-        match platform.batch(Store::Mgpass, batch).await {
+        match desk.try_batch(Store::Mgpass, batch).await {
             Ok(results) => {
                 let standings = results
                     .last()
@@ -401,10 +445,17 @@ async fn write<P: Platform>(
     Ok(())
 }
 
-async fn check_schemas<P: Platform>(
+/// Both sides' rewards tables are there and as relied on; asked once an isolate.
+///
+/// # Errors
+/// When nothing about points can be read or written.
+pub async fn check_schemas<P: Platform>(
     platform: &P,
     context: &Context<'_>,
 ) -> Result<(), PointsFailure> {
+    if !platform.is_bound(Store::Rewards) {
+        return Err(PointsFailure::NotBound);
+    }
     if context.isolate.rewards_preflight_passed.get() {
         return Ok(());
     }
@@ -413,7 +464,10 @@ async fn check_schemas<P: Platform>(
         (Store::Mgpass, &preflight::REWARDS_TARGET),
         (Store::Rewards, &preflight::REWARDS_SOURCE),
     ] {
-        let results = ask(platform, store, shape.read()).await?;
+        let results = platform
+            .batch(store, shape.read())
+            .await
+            .map_err(|failure| PointsFailure::Database(store, failure))?;
         let differences = shape.differences(&results);
         for difference in &differences {
             platform.emit(&Event::SchemaRefused {
@@ -428,17 +482,6 @@ async fn check_schemas<P: Platform>(
     }
     context.isolate.rewards_preflight_passed.set(true);
     Ok(())
-}
-
-async fn ask<P: Platform>(
-    platform: &P,
-    store: Store,
-    statements: Vec<Statement>,
-) -> Result<Vec<Vec<Row>>, PointsFailure> {
-    platform
-        .batch(store, statements)
-        .await
-        .map_err(|failure| PointsFailure::Database(store, failure))
 }
 
 fn refused(store: Store) -> PointsFailure {

@@ -120,7 +120,7 @@ async fn compare_all<P: Platform>(
 ) -> Result<(), Delay> {
     let ids: Vec<_> = candidates.iter().map(|one| one.id().clone()).collect();
     let states = states(meter, &ids).await?;
-    let balances = points::compare(meter, &ids).await?;
+    let balances = points::compare(meter, context, &ids).await?;
     paged.n_added += balances.n_compared;
     let marks = marks(meter, &ids).await?;
     let fingerprint = format!("{:?}", context.settings.mapping);
@@ -201,7 +201,9 @@ async fn look_again<P: Platform>(
         let states = states(meter, &ids).await?;
         let nobody = PageState::default();
         let state = states.get(&compared.user).unwrap_or(&nobody);
-        let mut found = points::compare(meter, &ids).await?.of(&compared.user);
+        let mut found = points::compare(meter, context, &ids)
+            .await?
+            .of(&compared.user);
         let settings = &context.settings.mapping;
         let seen = match &logto {
             LogtoState::Gone => {

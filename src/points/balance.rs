@@ -45,7 +45,7 @@ fn parse_balance(row: &Row) -> Option<Balance> {
     })
 }
 
-/// Paths where mgPass's balance is not the source's. What counts of mgPass's ledger
+/// Members in which mgPass's balance is not the source's. What counts of mgPass's ledger
 /// is that it explains the balance; the source's own need not.
 pub fn differences(source: &Balance, target: &Balance) -> Vec<&'static str> {
     let tier = |balance: &Balance| {
@@ -56,13 +56,13 @@ pub fn differences(source: &Balance, target: &Balance) -> Vec<&'static str> {
     // Without a stored tier mgPass's is the one that its thresholds give.
     let is_tier_equal = tier(source).is_none() || tier(source) == tier(target);
     let paths = [
-        ("/total_points", source.total_points == target.total_points),
+        ("total_points", source.total_points == target.total_points),
         (
-            "/lifetime_earned",
+            "lifetime_earned",
             source.lifetime_earned == target.lifetime_earned,
         ),
-        ("/tier", is_tier_equal),
-        ("/ledger_sum", target.ledger_sum == target.total_points),
+        ("tier", is_tier_equal),
+        ("ledger_sum", target.ledger_sum == target.total_points),
     ];
     let different = paths.into_iter().filter(|(_, is_equal)| !is_equal);
     different.map(|(path, _)| path).collect()

@@ -612,9 +612,9 @@ fn balances_of_both_sides_compare_by_path() {
     };
     assert_eq!(compared(), [""; 0]);
     for (column, value, paths) in [
-        ("total_points", "31", &["/total_points", "/ledger_sum"][..]),
-        ("lifetime_earned", "1", &["/lifetime_earned"]),
-        ("tier", "'gold'", &["/tier"]),
+        ("total_points", "31", &["total_points", "ledger_sum"][..]),
+        ("lifetime_earned", "1", &["lifetime_earned"]),
+        ("tier", "'gold'", &["tier"]),
     ] {
         world.databases.execute(
             Store::Mgpass,
