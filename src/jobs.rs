@@ -148,8 +148,15 @@ pub async fn step<P: Platform>(
     let asked = platform
         .batch(Store::Proxy, book::claim(job, &holder, PAGE_SIZE))
         .await;
-    let Ok(results) = asked else {
-        return Disposition::Retry { delay_s: 5 };
+    let results = match asked {
+        Ok(results) => results,
+        Err(failure) => {
+            platform.emit(&Event::OutboxDelayed {
+                step: "job",
+                code: failure.code(),
+            });
+            return Disposition::Retry { delay_s: 5 };
+        }
     };
     let Some(standing) = book::parse_standing(&results).filter(|standing| standing.is_running)
     else {

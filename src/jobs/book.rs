@@ -62,7 +62,7 @@ const CLAIM_NEXT: &str = concat!(
 const ADVANCE_PAGE: &str = concat!(
     "UPDATE jobs SET next_page = next_page + 1, next_at = CASE WHEN rate IS NULL THEN 0 ELSE max(next_at, ",
     now!(),
-    ") + ?3 * 60000 / rate END WHERE id = ?1 ",
+    ") + CAST(?3 * 60000 / rate AS INTEGER) END WHERE id = ?1 ",
     "AND EXISTS (SELECT 1 FROM job_pages WHERE job = ?1 AND holder = ?2 AND page = jobs.next_page)"
 );
 const STANDING: &str = concat!(

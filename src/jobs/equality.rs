@@ -194,9 +194,24 @@ async fn look_again<P: Platform>(
     let mut still = Vec::new();
     for compared in differing.drain(..) {
         let platform = meter.platform;
-        let logto = meter
+        let asked = meter
             .logto(logto::user(platform, context, &compared.user))
-            .await?;
+            .await;
+        let logto = match asked {
+            Ok(logto) => logto,
+            // Logto answers so of this user alone: what was seen first stands, and
+            // nobody else waits for it.
+            Err(Delay::Backend(failure)) if failure.blames_backend().is_none() => {
+                let unknown = compared.found.is_empty();
+                let found = unknown.then(|| Difference::new("user", Class::Value));
+                still.push(Compared {
+                    found: compared.found.into_iter().chain(found).collect(),
+                    ..compared
+                });
+                continue;
+            }
+            Err(delay) => return Err(delay),
+        };
         let ids = [compared.user.clone()];
         let states = states(meter, &ids).await?;
         let nobody = PageState::default();

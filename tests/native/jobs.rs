@@ -276,6 +276,31 @@ fn a_failing_backend_holds_a_job_up_and_is_named() {
 }
 
 #[test]
+fn one_user_of_whom_logto_answers_oddly_holds_nobody_up() {
+    let world = world();
+    populate(&world, 30);
+    world
+        .logto
+        .odd
+        .borrow_mut()
+        .insert("user00000004".to_owned());
+    let view = import(&world);
+    assert_eq!(view["outcomes"], json!({ "equal": 30 }));
+    assert_eq!(view["notes"]["factors_unknown"], 1);
+    // Seen to differ by the listing; the second look has no answer, so the first stands.
+    world.databases.execute(
+        Store::Mgpass,
+        "UPDATE users SET name = 'other' WHERE id = 'user00000004'",
+    );
+    let report = prove(&world);
+    assert_eq!(
+        (&report["differing"], &report["unexplained"]),
+        (&json!(1), &json!(1))
+    );
+    assert_eq!(report["differences"][0]["path"], "name");
+}
+
+#[test]
 fn a_job_is_paused_resumed_stopped_and_never_doubled() {
     let world = world();
     populate(&world, 250);
@@ -378,7 +403,7 @@ fn who_is_deleted_meanwhile_is_counted_so() {
     operator(
         &world,
         "POST",
-        "/_proxy/import?kind=users&rate=6000&lanes=1",
+        "/_proxy/import?kind=users&rate=7000&lanes=1",
     );
     world.deliver_for(500);
     let (_, view) = operator(&world, "GET", "/_proxy/import?kind=users");

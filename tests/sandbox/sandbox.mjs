@@ -2,7 +2,7 @@
 // workerd, the Logto stand-in on Node, all migrated. `npm run dev` runs it on
 // fixed ports, tests on free ones.
 //
-//   const sandbox = await startSandbox({ persistTo, ports?, vars?, alg?, edition?, onLog?, tickMs?, queueBatchSize? });
+//   const sandbox = await startSandbox({ persistTo, ports?, vars?, alg?, edition?, onLog?, tickMs?, queueBatchSize?, runningLogto? });
 //   sandbox.proxy.url, .logto.url, .mgpass.url     what clients talk to
 //   sandbox.logto.control, .mgpass.control          faults and counters (backends/front.mjs)
 //   await sandbox.flag('read_percent', '50')        KV as an operator writes it; null deletes
@@ -29,7 +29,7 @@ export const SECRETS = {
 };
 
 // Origins name each other before anyone listens, so ports are drawn first.
-async function freePorts(names) {
+export async function freePorts(names = Object.keys(PORTS)) {
   const servers = await Promise.all(
     names.map(() => new Promise((resolve, reject) => {
       const server = net.createServer().listen(0, '127.0.0.1', () => resolve(server)).on('error', reject);
@@ -40,8 +40,19 @@ async function freePorts(names) {
   return ports;
 }
 
-export async function startSandbox({ persistTo, ports, vars = {}, alg, edition = 'e3', onLog, tickMs, queueBatchSize, logto: logtoOptions = {} }) {
-  const on = ports ?? await freePorts(Object.keys(PORTS));
+export async function startSandbox({
+  persistTo,
+  ports,
+  vars = {},
+  alg,
+  edition = 'e3',
+  onLog,
+  tickMs,
+  queueBatchSize,
+  logto: logtoOptions = {},
+  runningLogto,
+}) {
+  const on = ports ?? await freePorts();
   const url = (port) => `http://127.0.0.1:${port}`;
   const workers = await startWorkers({
     persistTo,
@@ -84,7 +95,8 @@ export async function startSandbox({ persistTo, ports, vars = {}, alg, edition =
     port: on.mgpass,
     controlPort: on.mgpassControl,
   });
-  const logto = await startLogto({
+  // One that outlives this sandbox, on the ports it was given: workerd crashes, Logto does not.
+  const logto = runningLogto ?? await startLogto({
     port: on.logto, controlPort: on.logtoControl, endpoint: url(on.proxy), alg, ...logtoOptions,
   });
   const proxy = workers.workers['dual-write-proxy'];
@@ -106,7 +118,7 @@ export async function startSandbox({ persistTo, ports, vars = {}, alg, edition =
     },
     async close() {
       clearInterval(ticking);
-      await logto.close();
+      if (logto !== runningLogto) await logto.close();
       await mgpass.close();
       await workers.dispose();
     },

@@ -1,8 +1,10 @@
 // What the stand-in adds to the front's control port:
 //   POST /users/bulk {count, prefix?, spread_ms?}   generates users, see below; answers {created, total}
+//   POST /users/rows [row, ...]                     users as UserStore.create takes them, in one go or none; answers {created, total}
 //   GET  /users/dump                                all users, JSON lines, as GET /api/users/:id shows them
 //   GET  /stats                                     {users, oidc: {model: rows}, webhooks: {sent, failed, dropped}}
 //   GET  /codes?to=address                          verification codes that would have been sent, newest last
+//   PUT  /listing {shuffle_ties}                    pages give rows of one created_at in another order each time
 //   GET|PUT /webhooks {drop: 0..1, delay_ms}        loses or delays deliveries
 
 import { once } from 'node:events';
@@ -52,6 +54,20 @@ export function controlRoutes({ store, oidcStore, webhooks, codes }) {
         }
         return json(res, { created: count, total: store.size });
       }
+      case 'POST /users/rows': {
+        const rows = await readBody() ?? [];
+        const created = [];
+        try {
+          for (const row of rows) created.push(store.create(row));
+        } catch (error) {
+          for (const { id } of created) store.delete(id);
+          return json(res, { error: error.message, code: error.body?.code, row: created.length }, 422);
+        }
+        return json(res, { created: created.length, total: store.size });
+      }
+      case 'PUT /listing':
+        store.shufflesTies = (await readBody())?.shuffle_ties === true;
+        return json(res, { shuffle_ties: store.shufflesTies });
       case 'GET /users/dump': {
         res.writeHead(200, { 'content-type': 'application/x-ndjson; charset=utf-8' });
         let chunk = '';

@@ -6,7 +6,7 @@ import { hashPassword, verifyPassword } from './passwords.mjs';
 import { clearable, flag, list, object, oneOf, optional, parse, patterns, profileShape, record, text } from './schema.mjs';
 import { MANAGEMENT_RESOURCE } from './seed.mjs';
 import { paginate, userFilter } from './listing.mjs';
-import { digests, userInfo, userResponse } from './users.mjs';
+import { digests, mfaResponse, ssoIdentities, userInfo, userResponse } from './users.mjs';
 import { managementEvent } from './webhooks.mjs';
 
 const area = { area: 'management' };
@@ -94,7 +94,7 @@ export function addManagementRoutes(router, context) {
     const row = user(ctx);
     ctx.body = {
       ...userResponse(row),
-      ...(yes(ctx.query.includeSsoIdentities) ? { ssoIdentities: [] } : {}),
+      ...(yes(ctx.query.includeSsoIdentities) ? { ssoIdentities: ssoIdentities(row) } : {}),
       ...(yes(ctx.query.includePasswordHash) ? digests(row) : {}),
     };
   });
@@ -181,10 +181,9 @@ export function addManagementRoutes(router, context) {
     ctx.body = userResponse(store.update(row.id, { identities }));
   });
 
-  // Nothing of these kinds exists in the stand-in.
-  for (const name of ['organizations', 'mfa-verifications']) {
-    router.add('GET', `/users/:userId/${name}`, area, (ctx) => { user(ctx); ctx.body = []; });
-  }
+  router.add('GET', '/users/:userId/mfa-verifications', area, (ctx) => { ctx.body = mfaResponse(user(ctx)); });
+  // Nothing of this kind exists in the stand-in.
+  router.add('GET', '/users/:userId/organizations', area, (ctx) => { user(ctx); ctx.body = []; });
 
   addRoleRoutes(router, context);
   addHookRoutes(router, context);

@@ -56,6 +56,11 @@ export const userInfo = (user) => ({
   isSuspended: user.isSuspended,
 });
 export const userResponse = (user) => ({ ...userInfo(user), hasPassword: user.password !== null });
+/** As GET /api/users/:id/mfa-verifications tells of them: never a secret. */
+export const mfaResponse = (user) => (user.mfaVerifications ?? []).map(({ id, createdAt, type, agent, name, remainCodes }) => ({
+  id, createdAt: new Date(createdAt).toISOString(), type, ...(agent && { agent }), ...(name && { name }), ...(remainCodes !== undefined && { remainCodes }),
+}));
+export const ssoIdentities = (user) => (user.ssoIdentities ?? []).map((identity) => ({ tenantId: 'default', userId: user.id, ...identity }));
 export const digests = (user) => ({ passwordDigest: user.password?.digest ?? null, passwordAlgorithm: user.password?.algorithm ?? null });
 
 const identityKey = (target, userId) => JSON.stringify([target, userId]);
@@ -69,6 +74,10 @@ export class UserStore {
   // Oldest first; created_at rises by itself, so only imported dates make a sort necessary.
   #rows = [];
   #sorted = true;
+  #turn = 0;
+
+  /** Rows of one created_at come in another order each time: the real statement has no tie-breaker. */
+  shufflesTies = false;
 
   get size() { return this.#byId.size; }
   get(id) { return this.#byId.get(id); }
@@ -112,16 +121,19 @@ export class UserStore {
     if (user) for (const [target, { userId }] of Object.entries(user.identities)) this.#byIdentity.set(identityKey(target, userId), user);
   }
 
-  /** `id`, dates and digest are for seeding; the API never passes them. */
+  /** `id`, dates, digest, second factors and SSO identities are for seeding; the API never passes them. */
   create({
     id = this.freeId(), username = null, primaryEmail = null, primaryPhone = null, name = null, avatar = null,
     customData = {}, identities = {}, profile = {}, password = null, isSuspended = false, applicationId = null,
-    lastSignInAt = null, createdAt = Date.now(), updatedAt = createdAt,
+    lastSignInAt = null, createdAt = Date.now(), updatedAt = createdAt, ssoIdentities, mfaVerifications,
   } = {}) {
     const user = {
       id, username, primaryEmail, primaryPhone, name, avatar, customData: jsonb(customData), identities: jsonb(identities),
       lastSignInAt, createdAt, updatedAt, profile: orderProfile(profile), applicationId, isSuspended, password,
+      // Few have any: absent, they cost nothing.
+      ...(ssoIdentities && { ssoIdentities }), ...(mfaVerifications && { mfaVerifications }),
     };
+    if (this.#byId.has(id)) throw new TypeError(`the id ${id} is taken`);
     this.assertFree(user);
     this.#byId.set(id, user);
     this.#index(user, undefined);
@@ -166,8 +178,8 @@ export class UserStore {
     this.#sorted = true;
   }
 
-  #position({ id, createdAt }) {
-    this.#sort();
+  /** Where rows of this moment begin, oldest first. */
+  #lowerBound(createdAt) {
     let low = 0;
     let high = this.#rows.length;
     while (low < high) {
@@ -175,19 +187,40 @@ export class UserStore {
       if (this.#rows[middle].createdAt < createdAt) low = middle + 1;
       else high = middle;
     }
+    return low;
+  }
+
+  #position({ id, createdAt }) {
+    this.#sort();
+    let low = this.#lowerBound(createdAt);
     while (low < this.#rows.length && this.#rows[low].id !== id) low += 1;
     return low < this.#rows.length ? low : -1;
+  }
+
+  /** The rows of these positions, newest first, at a cost that does not grow with depth. */
+  #slice(offset, limit) {
+    const rows = [];
+    const last = this.#rows.length - 1;
+    this.#turn += 1;
+    for (let i = last - offset; i >= 0 && rows.length < limit; i -= 1) {
+      let at = i;
+      if (this.shufflesTies) {
+        const { createdAt } = this.#rows[i];
+        const from = this.#lowerBound(createdAt);
+        const size = this.#lowerBound(createdAt + 1) - from;
+        at = from + ((i - from + this.#turn * 7) % size);
+      }
+      rows.push(this.#rows[at]);
+    }
+    return rows;
   }
 
   /** Newest first; `filter` is a predicate over users, with the answer in `only` when an index knows it already. */
   page(offset, limit, filter) {
     if (filter?.only) return { total: filter.only.length, users: filter.only.slice(offset, offset + limit) };
     this.#sort();
+    if (!filter) return { total: this.#rows.length, users: this.#slice(offset, limit).map(({ id }) => this.#byId.get(id)) };
     const users = [];
-    if (!filter) {
-      for (let i = this.#rows.length - 1 - offset; i >= 0 && users.length < limit; i -= 1) users.push(this.#byId.get(this.#rows[i].id));
-      return { total: this.#rows.length, users };
-    }
     let total = 0;
     for (let i = this.#rows.length - 1; i >= 0; i -= 1) {
       const user = this.#byId.get(this.#rows[i].id);

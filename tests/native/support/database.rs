@@ -159,7 +159,8 @@ fn run(connection: &Connection, sql: &str, values: &[Value]) -> rusqlite::Result
     for (index, value) in values.iter().enumerate() {
         match value {
             Value::Null => statement.raw_bind_parameter(index + 1, rusqlite::types::Null)?,
-            Value::Integer(number) => statement.raw_bind_parameter(index + 1, number)?,
+            // D1 binds every number as a double.
+            Value::Integer(number) => statement.raw_bind_parameter(index + 1, *number as f64)?,
             Value::Text(text) => statement.raw_bind_parameter(index + 1, text)?,
         }
     }

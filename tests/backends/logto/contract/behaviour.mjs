@@ -116,6 +116,51 @@ describe('router', () => {
 });
 
 describe('control port', () => {
+  test('rows come in with second factors and SSO identities, all of them or none', async (t) => {
+    const logto = await startLogto();
+    t.after(() => logto.close());
+    const control = (method, path, body) => send(logto.control.url, { method, url: path, headers: json, body });
+    const at = 1_700_000_000_000;
+    const mfaVerifications = [{ id: 'f1', createdAt: at, type: 'Totp', key: 'never shown' }, { id: 'f2', createdAt: at, type: 'BackupCode', remainCodes: 9 }];
+    const sso = { id: 's1', issuer: 'https://idp.example.test', identityId: 'e-7', detail: {}, createdAt: at, updatedAt: at, ssoConnectorId: 'c1' };
+    const rows = [{ id: 'row1', username: 'r1', mfaVerifications, ssoIdentities: [sso] }, { id: 'row2', username: 'r2' }];
+    assert.deepEqual((await control('POST', '/users/rows', rows)).body, { created: 2, total: 2 });
+    for (const collision of [{ id: 'row4', username: 'r1' }, { id: 'row1', username: 'r4' }]) {
+      const refused = await control('POST', '/users/rows', [{ id: 'row3', username: 'r3' }, collision]);
+      assert.deepEqual([refused.status, refused.body.row], [422, 1]);
+    }
+    assert.equal((await control('GET', '/stats')).body.users, 2);
+    const bearer = await managementToken(logto);
+    const ask = async (path) => (await send(logto.url, { url: `/api/users/${path}`, headers: bearer })).body;
+    const iso = new Date(at).toISOString();
+    assert.deepEqual(await ask('row1/mfa-verifications'), [{ id: 'f1', createdAt: iso, type: 'Totp' }, { id: 'f2', createdAt: iso, type: 'BackupCode', remainCodes: 9 }]);
+    assert.deepEqual((await ask('row1?includeSsoIdentities=true')).ssoIdentities, [{ tenantId: 'default', userId: 'row1', ...sso }]);
+    assert.equal((await ask('row1')).ssoIdentities, undefined);
+    assert.deepEqual([await ask('row2/mfa-verifications'), (await ask('row2?includeSsoIdentities=true')).ssoIdentities], [[], []]);
+  });
+
+  test('without a tie-breaker, pages of one moment overlap and miss, and no user comes twice in a page', async (t) => {
+    const logto = await startLogto();
+    t.after(() => logto.close());
+    const control = (method, path, body) => send(logto.control.url, { method, url: path, headers: json, body });
+    const createdAt = 1_700_000_000_000;
+    await control('POST', '/users/rows', Array.from({ length: 250 }, (_, i) => ({ id: `t${i}`, createdAt: createdAt + (i < 200 ? 0 : i) })));
+    const bearer = await managementToken(logto);
+    const walk = async () => {
+      const pages = [];
+      for (const page of [1, 2, 3]) pages.push((await send(logto.url, { url: `/api/users?page=${page}&page_size=100`, headers: bearer })).body.map(({ id }) => id));
+      for (const page of pages) assert.equal(new Set(page).size, page.length);
+      return pages.flat();
+    };
+    assert.equal(new Set(await walk()).size, 250);
+    await control('PUT', '/listing', { shuffle_ties: true });
+    const seen = await walk();
+    assert.equal(seen.length, 250);
+    assert.ok(new Set(seen).size < 250);
+    // Those of other moments keep their places.
+    assert.deepEqual(seen.slice(0, 50), Array.from({ length: 50 }, (_, i) => `t${249 - i}`));
+  });
+
   test('generated users are listed page by page and dumped', async (t) => {
     const logto = await startLogto();
     t.after(() => logto.close());
