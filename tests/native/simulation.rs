@@ -18,10 +18,11 @@ use self::actions::{Journal, ROUTES};
 use self::chaos::{Chaos, SimulationTamper};
 use self::oracle::Verdict;
 use self::variants::Variant;
+use super::support::Node;
 use super::support::World;
 use super::support::database::Databases;
 use super::support::executor::{Executor, SharedTime};
-use super::support::world::{Node, START_MS};
+use super::support::world::START_MS;
 
 pub const ADMIN: &str = "admin-token";
 pub const USERS: [&str; 3] = ["alice0000001", "bob000000001", "carol0000001"];

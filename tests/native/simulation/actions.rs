@@ -9,9 +9,9 @@ use futures_util::future::{Either, select};
 use serde_json::json;
 
 use super::{ADMIN, Course, Setup, USERS};
+use crate::support::Node;
 use crate::support::executor::Random;
 use crate::support::logto::Interaction;
-use crate::support::world::Node;
 use crate::support::{Request, World};
 
 /// What clients were told.

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::atomic::Ordering;
 
 use dual_write_proxy::ports::{DatabaseFailure, Row, Statement, Store, Value};
+use rusqlite::config::DbConfig;
 use rusqlite::functions::FunctionFlags;
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, ErrorCode};
@@ -59,16 +60,28 @@ impl Databases {
         store: Store,
         statements: &[Statement],
     ) -> Result<Vec<Vec<Row>>, DatabaseFailure> {
-        let mut connection = self.of(store).borrow_mut();
+        let connection = self.of(store).borrow();
+        // A single statement is atomic, and reads leave nothing to undo.
+        let is_guarded = statements.len() > 1
+            && statements
+                .iter()
+                .any(|statement| !statement.sql.starts_with("SELECT"));
         // Inside the outer transaction of a run that is rolled back, if there is one.
-        let transaction = connection.savepoint().unwrap();
+        let guard = |sql: &str| {
+            if is_guarded {
+                run(&connection, sql, &[]).unwrap();
+            }
+        };
+        guard("SAVEPOINT batch");
         let results = statements
             .iter()
-            .map(|statement| run(&transaction, statement.sql, &statement.values))
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(|error| classify(&error))?;
-        transaction.commit().map_err(|error| classify(&error))?;
-        Ok(results)
+            .map(|statement| run(&connection, statement.sql, &statement.values))
+            .collect::<Result<Vec<_>, _>>();
+        if results.is_err() {
+            guard("ROLLBACK TO batch");
+        }
+        guard("RELEASE batch");
+        results.map_err(|error| classify(&error))
     }
 
     /// For tests: rows as JSON objects.
@@ -124,6 +137,10 @@ pub fn open(time: &SharedTime, folders: &[&str]) -> Connection {
 pub fn empty(time: &SharedTime) -> Connection {
     let connection = Connection::open_in_memory().unwrap();
     connection.set_prepared_statement_cache_capacity(256);
+    // Else SQLite plans a statement anew for new values, at more cost than running it.
+    connection
+        .set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)
+        .unwrap();
     connection
         .pragma_update(None, "foreign_keys", true)
         .unwrap();
