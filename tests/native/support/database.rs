@@ -176,16 +176,12 @@ fn run(connection: &Connection, sql: &str, values: &[Value]) -> rusqlite::Result
             Value::Text(text) => statement.raw_bind_parameter(index + 1, text)?,
         }
     }
-    let names: Vec<String> = statement
-        .column_names()
-        .into_iter()
-        .map(str::to_owned)
-        .collect();
     let mut rows = statement.raw_query();
     let mut found = Vec::new();
     while let Some(row) = rows.next()? {
         let mut object = Row::new();
-        for (index, name) in names.iter().enumerate() {
+        let statement: &rusqlite::Statement<'_> = row.as_ref();
+        for (index, name) in statement.column_names().into_iter().enumerate() {
             let value = match row.get_ref(index)? {
                 ValueRef::Null => Json::Null,
                 ValueRef::Integer(number) => number.into(),
@@ -193,7 +189,7 @@ fn run(connection: &Connection, sql: &str, values: &[Value]) -> rusqlite::Result
                 ValueRef::Text(text) => String::from_utf8_lossy(text).into_owned().into(),
                 ValueRef::Blob(_) => Json::from("blob"),
             };
-            object.insert(name.clone(), value);
+            object.insert(name.to_owned(), value);
         }
         found.push(object);
     }
