@@ -8,6 +8,7 @@ pub mod logto;
 pub mod mgpass;
 pub mod node;
 pub mod tokens;
+pub mod webhooks;
 pub mod world;
 
 pub use client::{Body, Request};

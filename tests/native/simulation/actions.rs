@@ -8,6 +8,7 @@ use std::rc::Rc;
 use futures_util::future::{Either, select};
 use serde_json::json;
 
+use super::help::bypass;
 use super::{ADMIN, Course, Setup, USERS};
 use crate::support::Node;
 use crate::support::executor::Random;
@@ -152,8 +153,12 @@ pub fn start(world: &Rc<World>, setup: &Setup, journal: &Rc<Journal>) -> i64 {
             for writer in 0..3_usize {
                 let (node, journal) = (nodes[writer % 2].clone(), Rc::clone(journal));
                 let random = Random::new(random.next());
+                let bypasses = setup.is_helped;
                 world.executor.spawn(async move {
                     for step in 0..3 {
+                        if bypasses && random.below(3) == 0 {
+                            bypass(&node.world, &random);
+                        }
                         act(&node, &journal, &random, writer, step).await;
                         let pause_ms = [20, 400, 3_000, 33_000, 70_000][random.below(5)];
                         node.world.executor.sleep(pause_ms).await;
