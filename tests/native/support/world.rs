@@ -72,8 +72,10 @@ pub struct World {
     pub imported_keys: RefCell<Option<String>>,
     pub events: RefCell<Vec<String>>,
     queue: RefCell<Vec<Waiting>>,
-    /// Every message is delivered so many times.
+    /// Every message is delivered so many times ...
     pub deliveries: Cell<u32>,
+    /// ... so long after it was sent.
+    pub queue_delay_ms: Cell<i64>,
     pub random: Random,
 }
 
@@ -122,6 +124,7 @@ impl World {
             events: RefCell::default(),
             queue: RefCell::default(),
             deliveries: Cell::new(1),
+            queue_delay_ms: Cell::new(0),
             random: Random::new(seed ^ 0x5eed),
         };
         world.flag("stage", "dual_write");
@@ -172,13 +175,18 @@ impl World {
 
     pub fn enqueue(&self, message: Message, delay_s: u32) {
         for _ in 0..self.deliveries.get() {
-            self.retry(message.clone(), delay_s);
+            let delay_ms = self.queue_delay_ms.get() + i64::from(delay_s) * 1_000;
+            self.wait(message.clone(), delay_ms);
         }
     }
 
     /// Once, as a delivery that was not acknowledged comes back.
     pub fn retry(&self, message: Message, delay_s: u32) {
-        let due_ms = self.now_ms() + i64::from(delay_s) * 1_000;
+        self.wait(message, i64::from(delay_s) * 1_000);
+    }
+
+    fn wait(&self, message: Message, delay_ms: i64) {
+        let due_ms = self.now_ms() + delay_ms;
         self.queue.borrow_mut().push(Waiting { due_ms, message });
     }
 
