@@ -249,11 +249,11 @@ impl Simulation<'_> {
         };
         loop {
             help::send_webhooks(world, &self.relay, &self.random);
-            for message in world.take_due() {
+            for delivery in world.take_due() {
                 let node = self.relay.clone();
                 world.executor.spawn(async move {
                     let stage = snapshot::current(&node, &node.isolate).await.0.stage;
-                    node.handle(stage, message).await;
+                    node.handle(stage, delivery).await;
                 });
             }
             let next_ms = world

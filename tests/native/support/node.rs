@@ -8,6 +8,7 @@ use std::rc::Rc;
 
 use dual_write_proxy::backend::Backend;
 use dual_write_proxy::context::Context;
+use dual_write_proxy::flags::Stage;
 use dual_write_proxy::isolate::Isolate;
 use dual_write_proxy::metrics::Series;
 use dual_write_proxy::observe::Event;
@@ -23,6 +24,7 @@ use super::World;
 use super::faults::{Fault, Glitch, Port, What};
 use super::logto::LogtoRequest;
 use super::tokens;
+use super::world::Delivery;
 
 #[derive(Clone)]
 pub struct Node {
@@ -40,11 +42,15 @@ impl Node {
         }
     }
 
-    pub async fn handle(&self, stage: dual_write_proxy::flags::Stage, message: Message) {
-        let context = self.context();
-        let disposition = relay::handle(self, &context, stage, message.clone()).await;
+    pub async fn handle(&self, stage: Stage, delivery: Delivery) {
+        let message = delivery.message.clone();
+        let disposition = if delivery.is_dead {
+            relay::handle_dead(self, message).await
+        } else {
+            relay::handle(self, &self.context(), stage, message).await
+        };
         if let Disposition::Retry { delay_s } = disposition {
-            self.world.retry(message, delay_s);
+            self.world.retry(delivery, delay_s);
         }
     }
 

@@ -39,9 +39,17 @@ const SETTINGS: &[(&str, &str)] = &[
     ("ORIGIN_SECRET", "origin-s3cret"),
 ];
 
-struct Waiting {
+/// As wrangler.toml says, of both queues: one delivery more than retries.
+pub const MAX_RETRIES: u32 = 100;
+/// Batches of dead letters wait so long for more.
+const DEAD_BATCH_MS: i64 = 30_000;
+
+/// A message on its way, in the Queue or among its dead letters.
+pub struct Delivery {
     due_ms: i64,
-    message: Message,
+    pub message: Message,
+    pub is_dead: bool,
+    n_retries: u32,
 }
 
 /// Changes what the ports pass on: a broken variant of the proxy, or a backend's glitch.
@@ -71,7 +79,9 @@ pub struct World {
     pub flags: RefCell<BTreeMap<String, String>>,
     pub imported_keys: RefCell<Option<String>>,
     pub events: RefCell<Vec<String>>,
-    queue: RefCell<Vec<Waiting>>,
+    queue: RefCell<Vec<Delivery>>,
+    /// Messages that the dead-letter queue gave up, too.
+    pub n_dropped: Cell<u32>,
     /// Every message is delivered so many times ...
     pub deliveries: Cell<u32>,
     /// ... so long after it was sent.
@@ -123,6 +133,7 @@ impl World {
             imported_keys: RefCell::default(),
             events: RefCell::default(),
             queue: RefCell::default(),
+            n_dropped: Cell::new(0),
             deliveries: Cell::new(1),
             queue_delay_ms: Cell::new(0),
             random: Random::new(seed ^ 0x5eed),
@@ -173,32 +184,51 @@ impl World {
         self.queue.borrow_mut().clear();
     }
 
+    pub fn n_dead(&self) -> usize {
+        let queue = self.queue.borrow();
+        queue.iter().filter(|delivery| delivery.is_dead).count()
+    }
+
     pub fn enqueue(&self, message: Message, delay_s: u32) {
+        let due_ms = self.now_ms() + self.queue_delay_ms.get() + i64::from(delay_s) * 1_000;
         for _ in 0..self.deliveries.get() {
-            let delay_ms = self.queue_delay_ms.get() + i64::from(delay_s) * 1_000;
-            self.wait(message.clone(), delay_ms);
+            self.queue.borrow_mut().push(Delivery {
+                due_ms,
+                message: message.clone(),
+                is_dead: false,
+                n_retries: 0,
+            });
         }
     }
 
-    /// Once, as a delivery that was not acknowledged comes back.
-    pub fn retry(&self, message: Message, delay_s: u32) {
-        self.wait(message, i64::from(delay_s) * 1_000);
-    }
-
-    fn wait(&self, message: Message, delay_ms: i64) {
-        let due_ms = self.now_ms() + delay_ms;
-        self.queue.borrow_mut().push(Waiting { due_ms, message });
+    /// A delivery that was not acknowledged.
+    pub fn retry(&self, mut delivery: Delivery, delay_s: u32) {
+        delivery.n_retries += 1;
+        delivery.due_ms = self.now_ms() + i64::from(delay_s) * 1_000;
+        if delivery.n_retries > MAX_RETRIES {
+            if delivery.is_dead {
+                self.n_dropped.set(self.n_dropped.get() + 1);
+                return;
+            }
+            delivery = Delivery {
+                due_ms: self.now_ms() + DEAD_BATCH_MS,
+                is_dead: true,
+                n_retries: 0,
+                ..delivery
+            };
+        }
+        self.queue.borrow_mut().push(delivery);
     }
 
     /// Takes what is due out of the Queue.
-    pub fn take_due(&self) -> Vec<Message> {
+    pub fn take_due(&self) -> Vec<Delivery> {
         let now_ms = self.now_ms();
         let mut queue = self.queue.borrow_mut();
-        let (due, later): (Vec<_>, Vec<_>) = queue
+        let (due, later) = queue
             .drain(..)
-            .partition(|waiting: &Waiting| waiting.due_ms <= now_ms);
+            .partition(|delivery| delivery.due_ms <= now_ms);
         *queue = later;
-        due.into_iter().map(|waiting| waiting.message).collect()
+        due
     }
 
     /// When the Queue has something due next.
@@ -206,7 +236,7 @@ impl World {
         self.queue
             .borrow()
             .iter()
-            .map(|waiting| waiting.due_ms)
+            .map(|delivery| delivery.due_ms)
             .min()
     }
 
@@ -229,9 +259,9 @@ impl World {
             let batch = self.executor.spawn(async move {
                 let stage = snapshot::read(&node, &node.isolate).await.stage;
                 // Each on its own: the executor's seed decides how they interleave.
-                let handles = due.into_iter().map(|message| {
+                let handles = due.into_iter().map(|delivery| {
                     let each = node.clone();
-                    let handle = async move { each.handle(stage, message).await };
+                    let handle = async move { each.handle(stage, delivery).await };
                     node.world.executor.spawn(handle)
                 });
                 join_all(handles).await
