@@ -27,7 +27,7 @@ pub(super) enum Stopped {
     Parked(usize, Park),
     /// A newer reconcile got there first; it covers what this one covered.
     Superseded(i64),
-    /// mgPass's API does not show the new state yet: it may cache.
+    /// mgPass's API does not show the new state: it may cache, or show it in another form.
     NotVisible,
     HolderBusy,
     SchemaRefused,

@@ -4,10 +4,10 @@ use std::rc::Rc;
 
 use serde_json::{Value, json};
 
+use super::support::Node;
 use super::support::tokens::{
     self, LOGTO_ISSUER, LOGTO_KEY, MGPASS_ISSUER, MGPASS_KEY, NEXT_LOGTO_KEY, SigningKey,
 };
-use super::support::world::Node;
 use super::support::{Fault, Port, Request, World};
 
 const PATH: &str = "/api/users/alice0000001";

@@ -8,14 +8,13 @@ use dual_write_proxy::ports::Store;
 use dual_write_proxy::request::Method;
 use dual_write_proxy::walk;
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 
 use super::proxy::assert_equal_at_mgpass;
 use super::support::logto::Interaction;
+use super::support::webhooks::{SECRET, delivery, sign};
 use super::support::{Fault, Port, Request, World};
 
 const ALICE: &str = "alice0000001";
-const SECRET: &str = "webhook-s3cret";
 const ADMIN: &str = "operator-s3cret";
 
 fn world() -> Rc<World> {
@@ -25,31 +24,8 @@ fn world() -> Rc<World> {
     )
 }
 
-fn sign(body: &str) -> String {
-    let block = |pad: u8| {
-        let mut block = [pad; 64];
-        for (slot, byte) in block.iter_mut().zip(SECRET.bytes()) {
-            *slot ^= byte;
-        }
-        block
-    };
-    let inner = Sha256::new()
-        .chain_update(block(0x36))
-        .chain_update(body)
-        .finalize();
-    let outer = Sha256::new()
-        .chain_update(block(0x5c))
-        .chain_update(inner)
-        .finalize();
-    outer.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 fn hook(world: &Rc<World>, body: &Value) -> u16 {
-    let body = body.to_string();
-    let request = Request::new("POST", "/_proxy/hooks/logto")
-        .header("logto-signature-sha-256", &sign(&body))
-        .json(&body);
-    world.ask(request).status
+    world.ask(delivery(body)).status
 }
 
 fn operator(world: &Rc<World>, method: &'static str, path: &str) -> Value {

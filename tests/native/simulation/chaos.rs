@@ -84,11 +84,15 @@ impl SimulationTamper {
                     (random.below(one_in) == 0).then(|| FAULTS[random.below(FAULTS.len())])
                 }
             };
-            let fault = fault.filter(|fault| may_happen(port, what, *fault));
-            if fault.is_some() && repeats_effect(port, what) {
+            let fault = fault?;
+            let what = what();
+            if !may_happen(port, &what, fault) {
+                return None;
+            }
+            if repeats_effect(port, &what) {
                 n_effect_faults.set(n_effect_faults.get() + 1);
             }
-            fault
+            Some(fault)
         }));
     }
 

@@ -17,7 +17,7 @@ use futures_util::future::{Either, select};
 use super::executor::Handle;
 use super::faults::{Glitch, Port};
 use super::logto::{LogtoAnswer, LogtoRequest};
-use super::world::{Node, World};
+use super::{Node, World};
 
 #[derive(Clone, Debug)]
 pub enum Body {
@@ -283,10 +283,11 @@ impl Exchange for FakeExchange {
                 _ => None,
             },
         };
+        let describe = || what.clone();
         let answered =
             pin!(
                 self.node
-                    .remote(Port::Forward, &what, Err(CallFailure::Unreachable), {
+                    .remote(Port::Forward, &describe, Err(CallFailure::Unreachable), {
                         let line = what.clone();
                         move |world: &World| {
                             let answer = || world.logto.handle(&request, world.now_ms());
@@ -299,7 +300,7 @@ impl Exchange for FakeExchange {
                                 }
                             })
                         }
-                    },)
+                    })
             );
         let answer = match forward.deadline_ms {
             None => answered.await?,
