@@ -9,6 +9,7 @@
 
 mod compare;
 mod corpus;
+mod guard;
 mod proxy;
 mod reads;
 mod relay;
