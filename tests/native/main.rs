@@ -13,6 +13,7 @@ mod guard;
 mod proxy;
 mod reads;
 mod relay;
+mod routes;
 mod schema;
 #[allow(dead_code, reason = "shared with the simulation")]
 mod support;
