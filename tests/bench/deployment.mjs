@@ -15,7 +15,8 @@ import { until } from '../sandbox/client.mjs';
 import { startPlatform } from './platform.mjs';
 import { readBuild, readConfig, startWorkerd } from './workerd.mjs';
 
-export async function startDeployment({ root, build, scratch, name, vars = {} }) {
+/** `log` hears the proxy's lines, in chunks; else nobody reads them. */
+export async function startDeployment({ root, build, scratch, name, vars = {}, log }) {
   const running = [];
   const keep = (started) => {
     running.unshift(started);
@@ -56,6 +57,7 @@ export async function startDeployment({ root, build, scratch, name, vars = {} })
       name: `${name}-proxy`,
       scratch,
       port: proxyPort,
+      log,
       modules: readBuild(build),
       config: readConfig(path.join(root, 'wrangler.toml'), {
         LOGTO_ORIGIN: logto.url,

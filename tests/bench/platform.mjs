@@ -129,7 +129,9 @@ function run() {
     const delay_s = Number(request.headers['x-msg-delay-secs'] ?? 0);
     const message = { id: crypto.randomUUID(), timestamp: Date.now(), body: JSON.parse(body), attempts: 0 };
     setTimeout(enqueue, delay_s * 1000, message);
-    return [200, '{}'];
+    // The binding reads this, and rejects an answer without it.
+    const metrics = { backlogCount: queue.waiting.length, backlogBytes: 0, oldestMessageTimestamp: 0 };
+    return [200, JSON.stringify({ metadata: { metrics } })];
   }
 
   function enqueue(message) {
