@@ -1,7 +1,5 @@
 //! The ports on the platform.
 
-use std::time::Duration;
-
 use js_sys::Uint8Array;
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
@@ -40,7 +38,7 @@ impl Clock for WorkerPlatform {
     }
 
     async fn sleep(&self, duration_ms: u32) {
-        worker::Delay::from(Duration::from_millis(u64::from(duration_ms))).await;
+        super::timer::sleep(duration_ms).await;
     }
 }
 

@@ -198,6 +198,20 @@ fn imported_keys_that_cannot_be_read_vouch_for_nothing_and_are_reported() {
 }
 
 #[test]
+fn a_key_value_store_that_hangs_holds_a_read_up_for_a_second() {
+    let world = world();
+    world
+        .faults
+        .always(Port::Logto, "/oidc/jwks", Fault::BeforeEffect);
+    world.faults.always(Port::Keys, "", Fault::Hang);
+    let token = LOGTO_KEY.logto_token(world.now_ms());
+    let began_ms = world.now_ms();
+    check_refused(&world, &world.node(), &token, "keys_unavailable");
+    let took_ms = world.now_ms() - began_ms;
+    assert!((1_000..1_200).contains(&took_ms), "{took_ms} ms");
+}
+
+#[test]
 fn an_imported_key_never_replaces_a_live_one_that_refuses() {
     let world = world();
     // Imported under the name of a live key: the live set decides.

@@ -179,7 +179,10 @@ async fn serve(node: Node, request: Request) -> Answered {
         Some(answered) => answered,
         None => execute(&node, &around, &mut exchange).await,
     };
-    node.emit(&executed.done(&around, node.now_ms() - began_ms));
+    let duration_ms = node.now_ms() - began_ms;
+    node.emit(&executed.done(&around, duration_ms));
+    let seen = executed.observation(duration_ms);
+    node.isolate.metrics.borrow_mut().observe(&seen);
     if let Some(following) = executed.afterwards.take() {
         let node = node.clone();
         let executor = Rc::clone(&node.world.executor);
