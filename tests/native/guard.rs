@@ -6,7 +6,7 @@ use dual_write_proxy::ports::Store;
 use dual_write_proxy::{guard, metrics, snapshot};
 use serde_json::{Value, json};
 
-use super::support::world::Node;
+use super::support::Node;
 use super::support::{Fault, Port, Request, World};
 
 const PATH: &str = "/api/users/alice0000001";

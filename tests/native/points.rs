@@ -256,7 +256,7 @@ fn raced(change: &str) -> (Rc<World>, (Outcome, Vec<String>)) {
     let is_done = std::cell::Cell::new(false);
     let (databases, change) = (Rc::clone(&world.databases), change.to_owned());
     *world.faults.script.borrow_mut() = Some(Box::new(move |port, what, _| {
-        let is_write = port == Port::MgpassDatabase && what.contains("INSERT INTO points_ledger");
+        let is_write = port == Port::MgpassDatabase && what().contains("INSERT INTO points_ledger");
         if is_write && !is_done.replace(true) {
             databases.execute(Store::Mgpass, &change);
         }
