@@ -11,8 +11,9 @@ use std::collections::HashMap;
 use serde_json::{Value as Json, json};
 
 use super::book::{self, Outcome, Paged, Recorded, Standing};
+use super::meter::{Delay, Meter, hand_over};
 use super::users::listing;
-use super::{Delay, Kind, Meter, hand_over, page_size, points};
+use super::{Kind, page_size, points};
 use crate::backend::logto;
 use crate::context::Context;
 use crate::mirror::differences::{Class, Difference, between, target_digest};

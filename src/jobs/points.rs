@@ -3,8 +3,9 @@
 
 use std::collections::BTreeMap;
 
+use super::PAGE_SIZE;
 use super::book::{Outcome, Paged, Recorded, Standing};
-use super::{Delay, Meter, PAGE_SIZE};
+use super::meter::{Delay, Meter};
 use crate::context::Context;
 use crate::mirror::differences::{Class, Difference};
 use crate::points::balance::{self, Balance};

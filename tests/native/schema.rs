@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
 
 use dual_write_proxy::compare::findings;
-use dual_write_proxy::jobs::{book, equality};
+use dual_write_proxy::jobs::{book, equality, view};
 use dual_write_proxy::mirror::{backlog, outbox, page, preflight, readiness, target, triggers};
 use dual_write_proxy::points;
 use dual_write_proxy::ports::Store;
@@ -29,6 +29,7 @@ fn every_statement_prepares_against_the_migrations() {
         (Store::Proxy, triggers::ALL_SQL),
         (Store::Proxy, findings::ALL_SQL),
         (Store::Proxy, book::ALL_SQL),
+        (Store::Proxy, view::ALL_SQL),
         (Store::Proxy, equality::ALL_SQL),
         (Store::Mgpass, target::ALL_SQL),
         (Store::Mgpass, page::ALL_SQL),
@@ -73,6 +74,7 @@ fn the_lists_of_statements_are_complete() {
             readiness::ALL_SQL,
         ),
         (include_str!("../../src/jobs/book.rs"), book::ALL_SQL),
+        (include_str!("../../src/jobs/view.rs"), view::ALL_SQL),
         (
             include_str!("../../src/jobs/equality.rs"),
             equality::ALL_SQL,
