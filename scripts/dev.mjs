@@ -1,16 +1,19 @@
 // The sandbox: the proxy on workerd before both stand-in backends, on fixed ports.
 // State lies where wrangler keeps it, so `wrangler kv key put --local` works on it.
+import { people, seedRewards } from '../tests/sandbox/rewards.mjs';
 import { PORTS, SECRETS, startSandbox } from '../tests/sandbox/sandbox.mjs';
 
 const sandbox = await startSandbox({
   persistTo: '.wrangler/state',
   ports: PORTS,
   tickMs: 10_000,
+  logto: { seed: { users: people } },
   onLog: (line) => console.log(line),
 }).catch((error) => {
   console.error(`dev: ${error.message}\ndev: are the ports ${Object.values(PORTS).join(', ')} free?`);
   process.exit(1);
 });
+await seedRewards(sandbox.databases.rewards);
 const at = (port) => `http://127.0.0.1:${port}`;
 console.log(`
 proxy            ${at(PORTS.proxy)}        what applications talk to

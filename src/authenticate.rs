@@ -5,16 +5,22 @@
 //! Logto no longer publishes is withdrawn, and the import does not revive it. No
 //! request waits for another request's fetch: on this platform that hangs.
 
+use std::pin::pin;
 use std::sync::Arc;
+
+use futures_util::future::{Either, select};
 
 use crate::backend::{logto, mgpass};
 use crate::context::Context;
 use crate::observe::Event;
-use crate::ports::Platform;
+use crate::ports::{KvFailure, Platform};
 use crate::token::{
     AttributedToken, ImportedKeys, Issuer, KeyId, KeySet, OnUnknownKeyId, Policy, Principal,
     Refusal, SignedToken, UnixSeconds, Use, Verdict,
 };
+
+/// Who waits for KV here waits with a client.
+const IMPORTED_DEADLINE_MS: u32 = 1_000;
 
 pub fn now<P: Platform>(platform: &P) -> UnixSeconds {
     UnixSeconds(platform.now_ms().div_euclid(1_000))
@@ -307,7 +313,13 @@ pub async fn imported_keys<P: Platform>(
     if let Some(held) = context.isolate.imported(now(platform)) {
         return held;
     }
-    let keys = match platform.imported_keys().await {
+    let asked = pin!(platform.imported_keys());
+    let deadline = pin!(platform.sleep(IMPORTED_DEADLINE_MS));
+    let stored = match select(asked, deadline).await {
+        Either::Left((stored, _)) => stored,
+        Either::Right(_) => Err(KvFailure),
+    };
+    let keys = match stored {
         Ok(Some(text)) => match ImportedKeys::parse(text.as_bytes(), context.issuers) {
             Ok(keys) => Some(Arc::new(keys)),
             Err(failure) => {

@@ -1,5 +1,7 @@
 //! A read compared after its answer: the other backend is asked too, and what
-//! differs is kept. None of it can change the answer or delay it.
+//! differs is kept. None of it can change the answer or delay it: it begins when the
+//! client has the answer, and an isolate makes few comparisons at a time, since its
+//! clients share one thread with them.
 //!
 //! The fence holds around both reads: an intent of the user that was alive at any
 //! moment from before the first to after the last makes the pair worthless. A
@@ -30,6 +32,11 @@ use crate::translate::Shown;
 const MAX_COPY_BYTES: usize = 2 * 1024 * 1024;
 /// One comparison in so many reads Logto twice.
 const A_A_ONE_IN: u64 = 8;
+/// In it the client gets the rest of the answer: whatever runs before would hold it up.
+const QUIET_MS: u32 = 100;
+/// An isolate begins at most one comparison in so long, 20 a second: a sampled share
+/// stays a share of its work, however many reads come at once.
+pub const EVERY_MS: i64 = 50;
 
 /// A read that was answered and is to be compared.
 pub struct Comparison<C> {
@@ -87,6 +94,7 @@ pub async fn carry_out<P: Platform, C: AnswerCopy>(
     comparison: Comparison<C>,
 ) {
     let operation = comparison.operation;
+    platform.sleep(QUIET_MS).await;
     let outcome = match compare(platform, context, comparison).await {
         Ok(outcome) | Err(outcome) => outcome,
     };
@@ -157,25 +165,29 @@ impl Asked<'_> {
         began_ms: i64,
         served: Served<C>,
     ) -> Result<Pair, Outcome> {
-        let pair = match served {
+        match served {
             Served::ByLogto { status, copy } => {
                 let body = copy
                     .text(MAX_COPY_BYTES)
                     .await
                     .ok_or(Outcome::Unavailable)?;
                 let row = self.standing(platform, context, began_ms).await?;
-                Pair {
+                let candidate = self.mgpass(platform, context, &row).await?;
+                self.still_stands(platform, context, began_ms, &row).await?;
+                Ok(Pair {
                     control: Seen { status, body },
-                    candidate: self.mgpass(platform, context, &row).await?,
-                }
+                    candidate,
+                })
             }
-            Served::ByMgpass { shown } => Pair {
-                control: self.logto(platform, context).await?,
-                candidate: seen(shown),
-            },
-        };
-        self.standing(platform, context, began_ms).await?;
-        Ok(pair)
+            Served::ByMgpass { shown } => {
+                let control = self.logto(platform, context).await?;
+                self.standing(platform, context, began_ms).await?;
+                Ok(Pair {
+                    control,
+                    candidate: seen(shown),
+                })
+            }
+        }
     }
 
     /// A pair of the proxy's own reads.
@@ -190,7 +202,7 @@ impl Asked<'_> {
             control: self.logto(platform, context).await?,
             candidate: self.mgpass(platform, context, &row).await?,
         };
-        self.standing(platform, context, began_ms).await?;
+        self.still_stands(platform, context, began_ms, &row).await?;
         Ok(pair)
     }
 
@@ -200,12 +212,22 @@ impl Asked<'_> {
         context: &Context<'_>,
         began_ms: i64,
     ) -> Result<MirrorRow, Outcome> {
-        match read::standing(platform, context, self.wanted.user, began_ms).await {
-            (Standing::Equal, Some(row)) => Ok(row),
-            (Standing::Equal | Standing::NotReconciled, _) => Err(Outcome::NotReconciled),
-            (Standing::Fenced, _) => Err(Outcome::Fenced),
-            (Standing::Unknown, _) => Err(Outcome::Unavailable),
-        }
+        judged(read::standing(platform, context, self.wanted.user, began_ms).await)
+    }
+
+    /// The fence again, after the reads. The mirror row is not read twice: a write
+    /// changes it under an intent, which the fence tells of, and what a reconcile
+    /// without one has changed, a second pair of reads does not confirm.
+    async fn still_stands<P: Platform>(
+        &self,
+        platform: &P,
+        context: &Context<'_>,
+        began_ms: i64,
+        row: &MirrorRow,
+    ) -> Result<(), Outcome> {
+        let standing =
+            read::standing_of(platform, context, self.wanted.user, began_ms, row.clone()).await;
+        judged(standing).map(|_| ())
     }
 
     async fn mgpass<P: Platform>(
@@ -259,6 +281,15 @@ impl Asked<'_> {
             .collect();
         // Lost: learned from the next one.
         let _ = platform.batch(Store::Proxy, notes).await;
+    }
+}
+
+fn judged(standing: (Standing, Option<MirrorRow>)) -> Result<MirrorRow, Outcome> {
+    match standing {
+        (Standing::Equal, Some(row)) => Ok(row),
+        (Standing::Equal | Standing::NotReconciled, _) => Err(Outcome::NotReconciled),
+        (Standing::Fenced, _) => Err(Outcome::Fenced),
+        (Standing::Unknown, _) => Err(Outcome::Unavailable),
     }
 }
 

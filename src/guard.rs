@@ -201,9 +201,12 @@ pub async fn run<P: Platform>(platform: &P, context: &Context<'_>, flags: &Flags
         }
     };
     let figures = Figures::of(&window, tuning);
-    if verdict == Verdict::Stop {
-        stop(platform, reason).await;
-    }
+    // The window begins anew after a kept stop: one that was not written must not be
+    // kept as such, or the next run would have nothing to judge by.
+    let kept = match verdict {
+        Verdict::Stop if !stop(platform, reason).await => (Verdict::Hold, "stop_not_written"),
+        Verdict::Pass | Verdict::Hold | Verdict::Stop => (verdict, reason),
+    };
     platform.emit(&Event::GuardJudged {
         verdict: verdict.name(),
         reason,
@@ -213,8 +216,8 @@ pub async fn run<P: Platform>(platform: &P, context: &Context<'_>, flags: &Flags
     });
     let keep = vec![
         now_ms.into(),
-        verdict.name().into(),
-        reason.into(),
+        kept.0.name().into(),
+        kept.1.into(),
         json!(figures).to_string().into(),
     ];
     let batch = vec![
@@ -230,14 +233,13 @@ pub async fn run<P: Platform>(platform: &P, context: &Context<'_>, flags: &Flags
     }
 }
 
-async fn stop<P: Platform>(platform: &P, reason: &'static str) {
+/// Whether it is written; else the next run comes to the same verdict and tries again.
+async fn stop<P: Platform>(platform: &P, reason: &'static str) -> bool {
     let value = json!({ "cap_percent": "0", "reason": reason }).to_string();
-    let outcome = match platform.put_flag("guard", &value).await {
-        Ok(()) => "written",
-        // The next run comes to the same verdict and tries again.
-        Err(_) => "not_written",
-    };
+    let is_written = platform.put_flag("guard", &value).await.is_ok();
+    let outcome = if is_written { "written" } else { "not_written" };
     platform.emit(&Event::GuardStopped { reason, outcome });
+    is_written
 }
 
 /// Whether anybody is to be served by mgPass at all.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::backend::Backend;
 use crate::breaker::Breaker;
+use crate::compare;
 use crate::compare::rules::Volatile;
 use crate::flags::Flags;
 use crate::metrics::Metrics;
@@ -34,6 +35,7 @@ pub struct Isolate {
     /// Key sets to be fetched behind a request.
     owed_key_fetches: RefCell<Vec<Issuer>>,
     volatile: RefCell<Option<(i64, Vec<Volatile>)>>,
+    last_comparison_ms: Cell<i64>,
     pub breaker: Cell<Breaker>,
     /// Never borrowed across an await.
     pub metrics: RefCell<Metrics>,
@@ -41,6 +43,8 @@ pub struct Isolate {
     pub gap_is_pending: Cell<bool>,
     /// The shape of mgPass's database was looked at and is the one we rely on.
     pub preflight_passed: Cell<bool>,
+    /// The same of the rewards tables on both sides.
+    pub rewards_preflight_passed: Cell<bool>,
     /// After so long without an answer from the outbox, ask the Queue first.
     pub outbox_down_until_ms: Cell<i64>,
 }
@@ -219,6 +223,17 @@ impl Isolate {
             Issuer::Logto => &self.logto_keys,
             Issuer::Mgpass => &self.mgpass_keys,
         }
+    }
+
+    /// Whether one more comparison may begin; if so, it has.
+    pub fn takes_comparison(&self, now_ms: i64) -> bool {
+        let since_ms = now_ms - self.last_comparison_ms.get();
+        // A clock set back must not end all comparing.
+        let is_due = !(0..compare::EVERY_MS).contains(&since_ms);
+        if is_due {
+            self.last_comparison_ms.set(now_ms);
+        }
+        is_due
     }
 
     /// `None`: to be read (again).

@@ -10,26 +10,25 @@
 
 pub mod book;
 pub mod equality;
+mod meter;
+pub mod orders;
 mod points;
 mod users;
+pub mod view;
 
-use self::book::{Claim, Cost, Order, Paged, Standing, Turn};
-use crate::backend::BackendFailure;
+use self::book::{Claim, Cost, Standing};
+use self::meter::{Delay, Meter};
+use self::orders::MAX_LANES;
 use crate::context::Context;
 use crate::flags::Stage;
-use crate::mirror::preflight;
-use crate::mirror::triggers::Trigger;
 use crate::observe::Event;
-use crate::ports::{DatabaseFailure, Platform, Row, Statement, Store};
+use crate::ports::{DatabaseFailure, Platform, Store};
 use crate::relay::{Disposition, Message};
-use crate::request::UserId;
 
 /// Logto's largest page.
 const PAGE_SIZE: i64 = 100;
 /// A listing that did not add up is walked again, with other boundaries between pages.
 const PASS_SIZES: [i64; 3] = [PAGE_SIZE, 90, 80];
-pub const MAX_LANES: i64 = 16;
-const DEFAULT_LANES: i64 = 4;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -97,39 +96,6 @@ impl Phase {
         ]
         .into_iter()
         .find(|phase| phase.name() == name)
-    }
-}
-
-/// Why a page was not done. Nothing is lost by it: the claim goes back.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Delay {
-    Backend(BackendFailure),
-    Database(Store, DatabaseFailure),
-    SchemaRefused,
-    /// No database is bound where the points come from.
-    NotBound,
-    /// The relay still works on some of them.
-    Unsettled,
-}
-
-impl Delay {
-    pub(crate) fn code(self) -> &'static str {
-        match self {
-            Self::Backend(failure) => failure.code(),
-            Self::Database(_, failure) => failure.code(),
-            Self::SchemaRefused => "schema_refused",
-            Self::NotBound => "not_bound",
-            Self::Unsettled => "unsettled",
-        }
-    }
-
-    fn wait_s(self) -> u32 {
-        match self {
-            Self::Backend(BackendFailure::Limited(_, seconds)) => seconds.clamp(1, 600),
-            Self::SchemaRefused | Self::NotBound => 60,
-            Self::Unsettled => 2,
-            Self::Backend(_) | Self::Database(..) => 5,
-        }
     }
 }
 
@@ -334,185 +300,4 @@ fn wait_s(wait_ms: i64) -> u32 {
     u32::try_from((wait_ms + 999) / 1_000)
         .unwrap_or(60)
         .min(600)
-}
-
-/// Why an order was not taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal {
-    /// One of the kind is running or paused.
-    Active,
-    /// None is in a state to be paused, resumed or stopped.
-    NotActive,
-    /// A real import needs the mirror: it hands over what needs more than a page.
-    StageOff,
-    Database(DatabaseFailure),
-}
-
-/// Starts a job; its row.
-///
-/// # Errors
-/// When it may not start, or was not recorded.
-pub async fn start<P: Platform>(platform: &P, stage: Stage, order: Order) -> Result<Row, Refusal> {
-    if stage == Stage::Off && !order.dry_run && order.kind != Kind::Equality {
-        return Err(Refusal::StageOff);
-    }
-    let order = Order {
-        lanes: match order.lanes {
-            0 => DEFAULT_LANES,
-            lanes => lanes.clamp(1, MAX_LANES),
-        },
-        ..order
-    };
-    let row = turned(platform, book::start(&order), Refusal::Active).await?;
-    operated(platform, "job.start");
-    if let Some(job) = crate::mirror::target::integer(&row, "id") {
-        wake_all(platform, job, order.lanes).await;
-    }
-    Ok(row)
-}
-
-/// Pauses, resumes or stops the job of a kind; its row.
-///
-/// # Errors
-/// When there is none in such a state, or when it was not recorded.
-pub async fn turn<P: Platform>(platform: &P, kind: Kind, turn: Turn) -> Result<Row, Refusal> {
-    let row = turned(platform, book::turn(kind, turn), Refusal::NotActive).await?;
-    operated(
-        platform,
-        match turn {
-            Turn::Pause => "job.pause",
-            Turn::Resume(_) => "job.resume",
-            Turn::Stop => "job.stop",
-        },
-    );
-    if let (Turn::Resume(_), Some(job), Some(lanes)) = (
-        turn,
-        crate::mirror::target::integer(&row, "id"),
-        crate::mirror::target::integer(&row, "lanes"),
-    ) {
-        wake_all(platform, job, lanes).await;
-    }
-    Ok(row)
-}
-
-async fn turned<P: Platform>(
-    platform: &P,
-    statements: Vec<Statement>,
-    refusal: Refusal,
-) -> Result<Row, Refusal> {
-    let results = platform
-        .batch(Store::Proxy, statements)
-        .await
-        .map_err(Refusal::Database)?;
-    let has_turned = results.first().is_some_and(|rows| !rows.is_empty());
-    let row = results
-        .into_iter()
-        .nth(1)
-        .and_then(|rows| rows.into_iter().next());
-    match (has_turned, row) {
-        (true, Some(row)) => Ok(row),
-        (false, _) => Err(refusal),
-        (true, None) => Err(Refusal::Database(DatabaseFailure::Refused)),
-    }
-}
-
-fn operated<P: Platform>(platform: &P, action: &'static str) {
-    platform.emit(&Event::OperatorActed {
-        action,
-        n_subjects: 0,
-    });
-}
-
-/// Counts what a page asks of whom, and how long it waited.
-pub(crate) struct Meter<'a, P> {
-    platform: &'a P,
-    cost: Cost,
-}
-
-impl<P: Platform> Meter<'_, P> {
-    async fn batch(
-        &mut self,
-        store: Store,
-        statements: Vec<Statement>,
-    ) -> Result<Vec<Vec<Row>>, Delay> {
-        self.try_batch(store, statements)
-            .await
-            .map_err(|failure| Delay::Database(store, failure))
-    }
-
-    async fn try_batch(
-        &mut self,
-        store: Store,
-        statements: Vec<Statement>,
-    ) -> Result<Vec<Vec<Row>>, DatabaseFailure> {
-        self.cost.n_statements += statements.len() as i64;
-        let began_ms = self.platform.now_ms();
-        let answer = self.platform.batch(store, statements).await;
-        if store == Store::Mgpass {
-            self.cost.mgpass_ms += self.platform.now_ms() - began_ms;
-        }
-        answer
-    }
-
-    async fn logto<T>(
-        &mut self,
-        call: impl Future<Output = Result<T, BackendFailure>>,
-    ) -> Result<T, Delay> {
-        let began_ms = self.platform.now_ms();
-        let answer = call.await;
-        self.cost.logto_ms += self.platform.now_ms() - began_ms;
-        answer.map_err(Delay::Backend)
-    }
-
-    /// mgPass's database is as the mirror relies on, or nothing is written to it.
-    async fn check_schema(&mut self, context: &Context<'_>) -> Result<(), Delay> {
-        if context.isolate.preflight_passed.get() {
-            return Ok(());
-        }
-        let results = self.batch(Store::Mgpass, preflight::read()).await?;
-        let differences = preflight::differences(&results);
-        for difference in &differences {
-            self.platform.emit(&Event::SchemaRefused {
-                table: difference.table,
-                column: &difference.column,
-                code: difference.code,
-            });
-        }
-        if differences.is_empty() {
-            context.isolate.preflight_passed.set(true);
-            Ok(())
-        } else {
-            Err(Delay::SchemaRefused)
-        }
-    }
-}
-
-/// Users that need more than a page can do. Their intents go into the page's last
-/// batch; the messages may be lost.
-async fn hand_over<P: Platform>(
-    meter: &mut Meter<'_, P>,
-    trigger: Trigger,
-    paged: &mut Paged,
-    users: &[UserId],
-) {
-    if users.is_empty() {
-        return;
-    }
-    paged.statements.extend(trigger.all(users));
-    for user in users {
-        let message = Message::Reconcile {
-            subject: user.as_str().to_owned(),
-        };
-        // A moment later, when the intent is there; the sweep finds who is not woken.
-        let _ = meter.platform.send(&message, 1).await;
-    }
-}
-
-/// Unused where a job has nothing to say about a page.
-pub(crate) fn nothing_more(after_id: &str) -> Paged {
-    Paged {
-        is_last: true,
-        after_id: after_id.to_owned(),
-        ..Paged::default()
-    }
 }

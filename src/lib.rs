@@ -30,6 +30,7 @@ pub mod read;
 pub mod translate;
 
 pub mod mirror;
+pub mod points;
 pub mod relay;
 
 pub mod hooks;

@@ -46,6 +46,8 @@ pub enum Store {
     Mgpass,
     /// Counts and verdicts (binding `METRICS_DB`); nothing depends on it.
     Metrics,
+    /// Where points are imported from (binding `REWARDS_DB`); only read, and may be absent.
+    Rewards,
 }
 
 impl Store {
@@ -54,6 +56,7 @@ impl Store {
             Self::Proxy => "outbox",
             Self::Mgpass => "mgpass",
             Self::Metrics => "metrics",
+            Self::Rewards => "rewards",
         }
     }
 }
@@ -134,6 +137,9 @@ impl DatabaseFailure {
 }
 
 pub trait Database {
+    /// Whether the deployment has this database at all.
+    fn is_bound(&self, store: Store) -> bool;
+
     /// All statements in one transaction, in order; one list of rows for each.
     async fn batch(
         &self,

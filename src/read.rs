@@ -4,6 +4,7 @@
 //! so that nobody reads older than what they were told was written. On any
 //! failure the caller falls back to Logto, once, within the request.
 
+use std::future::ready;
 use std::pin::pin;
 
 use futures_util::future::{Either, join, select};
@@ -64,8 +65,30 @@ pub async fn standing<P: Platform>(
     user: &UserId,
     request_began_ms: i64,
 ) -> (Standing, Option<MirrorRow>) {
-    let fence = platform.batch(Store::Proxy, outbox::fence(user, request_began_ms));
     let mirror = mirror_row(platform, user);
+    look_up(platform, context, user, request_began_ms, mirror).await
+}
+
+/// The same with a mirror row that is at hand.
+pub async fn standing_of<P: Platform>(
+    platform: &P,
+    context: &Context<'_>,
+    user: &UserId,
+    request_began_ms: i64,
+    mirror: MirrorRow,
+) -> (Standing, Option<MirrorRow>) {
+    let mirror = ready(Ok(Some(mirror)));
+    look_up(platform, context, user, request_began_ms, mirror).await
+}
+
+async fn look_up<P: Platform>(
+    platform: &P,
+    context: &Context<'_>,
+    user: &UserId,
+    request_began_ms: i64,
+    mirror: impl Future<Output = Result<Option<MirrorRow>, DatabaseFailure>>,
+) -> (Standing, Option<MirrorRow>) {
+    let fence = platform.batch(Store::Proxy, outbox::fence(user, request_began_ms));
     let deadline = pin!(platform.sleep(context.settings.standing_deadline_ms));
     match select(pin!(join(fence, mirror)), deadline).await {
         Either::Left(((Ok(fence), Ok(mirror)), _)) => judge(outbox::parse_fence(&fence), mirror),

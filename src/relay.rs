@@ -112,35 +112,51 @@ pub async fn handle<P: Platform>(
     stage: Stage,
     message: Message,
 ) -> Disposition {
-    if stage == Stage::Off && matches!(message, Message::Reconcile { .. }) {
-        return Disposition::Ack;
-    }
-    let (statements, wakes) = match message {
+    let subject = match message {
+        Message::Reconcile { .. } if stage == Stage::Off => return Disposition::Ack,
         Message::Reconcile { subject } => {
-            return match UserId::parse(&subject) {
-                Some(subject) => reconcile(platform, context, &subject).await,
-                None => {
-                    platform.emit(&Event::MessageRefused { code: "subject" });
-                    Disposition::Ack
-                }
-            };
+            let subject = UserId::parse(&subject);
+            if subject.is_none() {
+                platform.emit(&Event::MessageRefused { code: "subject" });
+            }
+            subject
         }
         Message::Job { job, lane } => {
             return jobs::step(platform, context, stage, job, lane).await;
         }
+        record => match keep(platform, record).await {
+            Ok(subject) => subject.filter(|_| stage != Stage::Off),
+            // The database is down; the record waits for it, here and then as a dead letter.
+            Err(_) => return Disposition::Retry { delay_s: 30 },
+        },
+    };
+    match subject {
+        Some(subject) => reconcile(platform, context, &subject).await,
+        None => Disposition::Ack,
+    }
+}
+
+/// One delivery of the dead-letter queue. What a wake-up would do lies in the outbox,
+/// where the sweep finds it; a late record is not in it yet, and is tried for a day.
+pub async fn handle_dead<P: Platform>(platform: &P, message: Message) -> Disposition {
+    match keep(platform, message).await {
+        Ok(_) => Disposition::Ack,
+        Err(_) => Disposition::Retry { delay_s: 900 },
+    }
+}
+
+/// Puts a late record into the outbox; answers whom to reconcile now.
+async fn keep<P: Platform>(
+    platform: &P,
+    message: Message,
+) -> Result<Option<UserId>, DatabaseFailure> {
+    let (statements, is_settled) = match message {
+        Message::Reconcile { .. } | Message::Job { .. } => return Ok(None),
         Message::Open { intent } => (Intent::from(intent).open(), false),
         Message::Settle { intent, status } => (Intent::from(intent).settle(status), true),
     };
-    match platform.batch(Store::Proxy, statements).await {
-        // The database is down; the record waits for it, here and then as a dead letter.
-        Err(_) => Disposition::Retry { delay_s: 30 },
-        Ok(results) => {
-            match outbox::parse_subject(&results).filter(|_| wakes && stage != Stage::Off) {
-                Some(subject) => reconcile(platform, context, &subject).await,
-                None => Disposition::Ack,
-            }
-        }
-    }
+    let results = platform.batch(Store::Proxy, statements).await?;
+    Ok(outbox::parse_subject(&results).filter(|_| is_settled))
 }
 
 pub async fn reconcile<P: Platform>(

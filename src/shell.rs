@@ -11,6 +11,7 @@ mod fetch;
 mod kv;
 mod platform;
 mod queue;
+mod timer;
 
 use worker::event;
 

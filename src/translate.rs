@@ -44,7 +44,9 @@ pub fn translation(operation: Operation) -> Option<Translation> {
         | Operation::UsersOther
         | Operation::ExperienceIdentification
         | Operation::ExperienceSubmit
+        | Operation::ExperienceOther
         | Operation::InteractionSubmit
+        | Operation::InteractionOther
         | Operation::Consent
         | Operation::AccountWrite
         | Operation::OidcResume

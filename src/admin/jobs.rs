@@ -5,8 +5,10 @@ use serde_json::{Map, Value, json};
 
 use crate::error::ProxyError;
 use crate::flags::Stage;
-use crate::jobs::book::{self, Filter, Order, Turn};
-use crate::jobs::{self, Kind, Refusal, equality};
+use crate::jobs::book::{self, Order, Turn};
+use crate::jobs::orders::{self, Refusal};
+use crate::jobs::view::{self, Filter};
+use crate::jobs::{Kind, equality};
 use crate::mirror::readiness;
 use crate::mirror::target::{integer, text};
 use crate::mirror::triggers;
@@ -102,7 +104,9 @@ async fn start<P: Platform>(
     query: &impl Fn(&str) -> Option<String>,
 ) -> Answered {
     let order = order(kind, query)?;
-    jobs::start(platform, stage, order).await.map_err(refusal)?;
+    orders::start(platform, stage, order)
+        .await
+        .map_err(refusal)?;
     let (_, body) = view(platform, kind, false).await?;
     Ok((202, body))
 }
@@ -119,7 +123,7 @@ async fn turn<P: Platform>(
         "import/resume" => Turn::Resume(number(query, "rate")?),
         _ => Turn::Stop,
     };
-    jobs::turn(platform, kind, turn).await.map_err(refusal)?;
+    orders::turn(platform, kind, turn).await.map_err(refusal)?;
     view(platform, kind, false).await
 }
 
@@ -156,7 +160,7 @@ async fn newest<P: Platform>(platform: &P, kind: Kind) -> Result<(i64, Row), Pro
 
 async fn view<P: Platform>(platform: &P, kind: Kind, detail: bool) -> Answered {
     let (job, row) = newest(platform, kind).await?;
-    let counts = ask(platform, Store::Proxy, book::counts(job, kind, detail)).await?;
+    let counts = ask(platform, Store::Proxy, view::counts(job, kind, detail)).await?;
     Ok((200, shown(&row, &counts)))
 }
 
@@ -225,7 +229,7 @@ async fn users<P: Platform>(
         after: query("after").unwrap_or_default(),
         limit: limit(query)?,
     };
-    let results = ask(platform, Store::Proxy, book::users(job, kind, &filter)).await?;
+    let results = ask(platform, Store::Proxy, view::users(job, kind, &filter)).await?;
     let rows = results.into_iter().next().unwrap_or_default();
     let shown: Vec<_> = rows
         .iter()
@@ -285,7 +289,7 @@ async fn differences<P: Platform>(
 
 async fn report<P: Platform>(platform: &P) -> Answered {
     let (job, row) = newest(platform, Kind::Equality).await?;
-    let mut statements = book::counts(job, Kind::Equality, false);
+    let mut statements = view::counts(job, Kind::Equality, false);
     statements.extend(equality::report(job));
     statements.extend(triggers::overview());
     let results = ask(platform, Store::Proxy, statements).await?;
@@ -295,7 +299,7 @@ async fn report<P: Platform>(platform: &P) -> Answered {
     };
     let notes = match newest(platform, Kind::Users).await {
         Ok((import, _)) => {
-            let counts = book::counts(import, Kind::Users, true);
+            let counts = view::counts(import, Kind::Users, true);
             let results = ask(platform, Store::Proxy, counts).await?;
             by_name(
                 results.get(1).map(Vec::as_slice).unwrap_or_default(),

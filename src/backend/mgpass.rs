@@ -1,12 +1,14 @@
 //! mgPass's wire dialect: its documented API, for reads and effects. State is
 //! written through its D1 (`mirror::target`).
-//!
-//! Edition E3, and what E1/E2 name differently is read as well: `avatar` for
-//! `avatar_url`, `metadata` for `custom_data`, epoch seconds for ISO 8601.
+//! What its answers look like is in [`wire`].
+
+pub mod wire;
 
 use serde::Deserialize;
-use serde_json::value::RawValue;
 use std::sync::Arc;
+
+pub use self::wire::{ApiIdentity, ApiUser, Told};
+use self::wire::{parse_identities, parse_user};
 
 use crate::backend::{Backend, BackendFailure};
 use crate::context::Context;
@@ -27,30 +29,6 @@ pub enum Caller {
     Proxy,
     /// The client's own token; the proxy's credential stays out of it.
     Client(Secret<String>),
-}
-
-/// A user as mgPass's API shows it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ApiUser {
-    pub id: String,
-    pub email: Option<String>,
-    pub phone: Option<String>,
-    pub name: Option<String>,
-    pub avatar: Option<String>,
-    /// JSON text of an object.
-    pub custom_data: String,
-    pub is_suspended: bool,
-    pub created_at_s: i64,
-    pub last_sign_in_at_s: Option<i64>,
-    pub is_deleted: bool,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ApiIdentity {
-    pub provider: String,
-    pub provider_user_id: String,
-    /// JSON text of an object.
-    pub profile_data: Option<String>,
 }
 
 /// An answer that is no success, when the client's own token was used.
@@ -348,102 +326,4 @@ async fn endpoints<P: Platform>(
     });
     context.isolate.set_mgpass_endpoints(Arc::clone(&endpoints));
     Ok(endpoints)
-}
-
-pub fn parse_user(json: &str) -> Option<ApiUser> {
-    #[derive(Deserialize)]
-    struct Wire<'a> {
-        id: String,
-        email: Option<String>,
-        phone: Option<String>,
-        name: Option<String>,
-        #[serde(alias = "avatar")]
-        avatar_url: Option<String>,
-        #[serde(borrow, alias = "metadata")]
-        custom_data: Option<&'a RawValue>,
-        is_suspended: bool,
-        created_at: Instant,
-        #[serde(default)]
-        last_sign_in_at: Option<Instant>,
-        #[serde(default)]
-        deleted_at: Option<Instant>,
-    }
-    let wire: Wire<'_> = serde_json::from_str(json).ok()?;
-    Some(ApiUser {
-        id: wire.id,
-        email: wire.email,
-        phone: wire.phone,
-        name: wire.name,
-        avatar: wire.avatar_url,
-        custom_data: wire
-            .custom_data
-            .map_or_else(|| "{}".to_owned(), |data| data.get().to_owned()),
-        is_suspended: wire.is_suspended,
-        created_at_s: wire.created_at.seconds()?,
-        last_sign_in_at_s: match wire.last_sign_in_at {
-            None => None,
-            Some(instant) => Some(instant.seconds()?),
-        },
-        is_deleted: wire.deleted_at.is_some(),
-    })
-}
-
-pub fn parse_identities(json: &str) -> Option<Vec<ApiIdentity>> {
-    #[derive(Deserialize)]
-    struct Wire<'a> {
-        provider: String,
-        provider_user_id: String,
-        #[serde(borrow, default)]
-        profile_data: Option<&'a RawValue>,
-    }
-    let wire: Vec<Wire<'_>> = serde_json::from_str(json).ok()?;
-    let identities = wire.into_iter().map(|identity| ApiIdentity {
-        provider: identity.provider,
-        provider_user_id: identity.provider_user_id,
-        profile_data: identity.profile_data.map(|data| data.get().to_owned()),
-    });
-    Some(identities.collect())
-}
-
-/// Epoch seconds (E1, E2) or ISO 8601 (E3).
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Instant {
-    Seconds(i64),
-    Iso(String),
-}
-
-impl Instant {
-    fn seconds(&self) -> Option<i64> {
-        match self {
-            Self::Seconds(seconds) => Some(*seconds),
-            Self::Iso(text) => {
-                let format = &time::format_description::well_known::Rfc3339;
-                time::OffsetDateTime::parse(text, format)
-                    .ok()
-                    .map(time::OffsetDateTime::unix_timestamp)
-            }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn both_editions_are_read() {
-        let e3 = parse_user(r#"{"id":"u1","email":null,"email_verified":false,"phone":null,"phone_verified":false,"name":"A","avatar_url":"x","custom_data":{"a":1},"is_suspended":false,"suspension_reason":null,"created_at":"2026-09-01T08:00:00.000Z","last_sign_in_at":null,"deleted_at":null,"roles":["mgpass:user"]}"#).unwrap();
-        let e2 = parse_user(r#"{"id":"u1","email":null,"name":"A","phone":null,"avatar":"x","metadata":{"a":1},"is_suspended":false,"created_at":1788249600,"updated_at":1788249600}"#).unwrap();
-        assert_eq!(e3, e2);
-        assert!(parse_user(r#"{"id":"u1"}"#).is_none());
-        assert!(parse_user(r#"{"id":"u1","is_suspended":false,"created_at":"soon"}"#).is_none());
-    }
-
-    #[test]
-    fn identities_keep_their_profile_text() {
-        let json = r#"[{"id":"idn_1","user_id":"u1","provider":"google","provider_user_id":"g1","profile_data":{"b":1,"a":2},"created_at":1}]"#;
-        let parsed = parse_identities(json).unwrap();
-        assert_eq!(parsed[0].profile_data.as_deref(), Some(r#"{"b":1,"a":2}"#));
-    }
 }

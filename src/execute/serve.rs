@@ -203,6 +203,7 @@ impl Request<'_> {
         share > 0
             && context.isolate.breaker.get().is_closed()
             && platform.random_u64() % 10_000 < share
+            && context.isolate.takes_comparison(platform.now_ms())
     }
 
     fn compare<C>(&self, user: &UserId, served: Served<C>) -> Afterwards<C> {

@@ -28,6 +28,9 @@ const MAX_HELD_BYTES: usize = 2 * 1024 * 1024;
 /// While the database is slow, writes do not each wait for its deadline.
 const OUTBOX_REST_MS: i64 = 2_000;
 
+/// A Queue that hangs holds no client up; it may have taken the message all the same.
+const QUEUE_DEADLINE_MS: u32 = 1_000;
+
 impl Request<'_> {
     /// To Logto; the epoch rises behind the answer.
     pub(super) async fn unrecorded<P: Platform, E: Exchange>(
@@ -266,7 +269,7 @@ async fn witness<P: Platform>(platform: &P, context: &Context<'_>, intent: &Inte
         intent: intent.into(),
         status: 204,
     };
-    if platform.send(&message, 0).await.is_err() {
+    if !is_queued(platform, &message).await {
         platform.emit(&Event::OutboxDelayed {
             step: "witness_queue",
             code: "queue",
@@ -307,8 +310,16 @@ async fn open<P: Platform>(
     };
     let operation = Operation::from_name(&intent.operation).map_or("unknown", Operation::name);
     platform.emit(&Event::OutboxQueued { operation, code });
-    match platform.send(&message, 0).await {
-        Ok(()) => MirrorOutcome::Queued,
-        Err(_) => MirrorOutcome::Gap,
+    if is_queued(platform, &message).await {
+        MirrorOutcome::Queued
+    } else {
+        MirrorOutcome::Gap
     }
+}
+
+/// False also when nobody knows.
+async fn is_queued<P: Platform>(platform: &P, message: &Message) -> bool {
+    let sent = pin!(platform.send(message, 0));
+    let deadline = pin!(platform.sleep(QUEUE_DEADLINE_MS));
+    matches!(select(sent, deadline).await, Either::Left((Ok(()), _)))
 }

@@ -125,13 +125,6 @@ const SETTLE: &str = "UPDATE job_users SET \
      OR NOT EXISTS (SELECT 1 FROM intents i WHERE i.subject = user_id AND i.discharged_at IS NULL))";
 const PENDING: &str =
     "SELECT user_id FROM job_users WHERE kind = ?1 AND job = ?2 AND outcome = 'pending' LIMIT ?3";
-const OUTCOMES: &str = "SELECT outcome, reason, count(*) AS n FROM job_users WHERE kind = ?1 AND job = ?2 AND outcome <> 'equal' \
-     GROUP BY outcome, reason";
-const NOTES: &str = "SELECT n.value AS note, count(*) AS n FROM job_users u, json_each(u.notes) n \
-     WHERE u.kind = ?1 AND u.job = ?2 AND u.notes <> '[]' GROUP BY n.value ORDER BY n.value";
-const USERS: &str = "SELECT user_id AS id, outcome, reason, notes FROM job_users WHERE kind = ?1 AND job = ?2 AND user_id > ?3 \
-     AND (?4 IS NULL OR outcome = ?4) AND (?5 IS NULL OR reason = ?5) \
-     AND (?6 IS NULL OR EXISTS (SELECT 1 FROM json_each(notes) n WHERE n.value = ?6)) ORDER BY user_id LIMIT ?7";
 /// Whom the newest job of this kind has not recorded.
 const UNRECORDED: &str = "SELECT w.value AS id FROM json_each(?3) w \
      WHERE NOT EXISTS (SELECT 1 FROM job_users u WHERE u.kind = ?1 AND u.job = ?2 AND u.user_id = w.value)";
@@ -159,9 +152,6 @@ pub const ALL_SQL: &[&str] = &[
     ABSENT,
     SETTLE,
     PENDING,
-    OUTCOMES,
-    NOTES,
-    USERS,
     UNRECORDED,
 ];
 
@@ -483,37 +473,4 @@ pub fn unrecorded(job: i64, kind: Kind, users: &[UserId]) -> Statement {
     let ids: Vec<_> = users.iter().map(UserId::as_str).collect();
     let ids = serde_json::json!(ids).to_string();
     Statement::new(UNRECORDED, vec![kind.name().into(), job.into(), ids.into()])
-}
-
-/// Outcomes other than equal, and, on demand, notes by code.
-pub fn counts(job: i64, kind: Kind, detail: bool) -> Vec<Statement> {
-    let key = || vec![Value::from(kind.name()), Value::from(job)];
-    let mut statements = vec![Statement::new(OUTCOMES, key())];
-    if detail {
-        statements.push(Statement::new(NOTES, key()));
-    }
-    statements
-}
-
-/// Which users to show, from where on.
-#[derive(Clone, Debug, Default)]
-pub struct Filter {
-    pub outcome: Option<String>,
-    pub reason: Option<String>,
-    pub note: Option<String>,
-    pub after: String,
-    pub limit: i64,
-}
-
-pub fn users(job: i64, kind: Kind, filter: &Filter) -> Vec<Statement> {
-    let values = vec![
-        kind.name().into(),
-        job.into(),
-        filter.after.as_str().into(),
-        filter.outcome.as_deref().into(),
-        filter.reason.as_deref().into(),
-        filter.note.as_deref().into(),
-        filter.limit.into(),
-    ];
-    vec![Statement::new(USERS, values)]
 }

@@ -11,8 +11,9 @@ use std::collections::HashMap;
 use serde_json::{Value as Json, json};
 
 use super::book::{self, Outcome, Paged, Recorded, Standing};
+use super::meter::{Delay, Meter, hand_over};
 use super::users::listing;
-use super::{Delay, Kind, Meter, hand_over, page_size, points};
+use super::{Kind, page_size, points};
 use crate::backend::logto;
 use crate::context::Context;
 use crate::mirror::differences::{Class, Difference, between, target_digest};
@@ -120,7 +121,7 @@ async fn compare_all<P: Platform>(
 ) -> Result<(), Delay> {
     let ids: Vec<_> = candidates.iter().map(|one| one.id().clone()).collect();
     let states = states(meter, &ids).await?;
-    let balances = points::compare(meter, &ids).await?;
+    let balances = points::compare(meter, context, &ids).await?;
     paged.n_added += balances.n_compared;
     let marks = marks(meter, &ids).await?;
     let fingerprint = format!("{:?}", context.settings.mapping);
@@ -216,7 +217,9 @@ async fn look_again<P: Platform>(
         let states = states(meter, &ids).await?;
         let nobody = PageState::default();
         let state = states.get(&compared.user).unwrap_or(&nobody);
-        let mut found = points::compare(meter, &ids).await?.of(&compared.user);
+        let mut found = points::compare(meter, context, &ids)
+            .await?
+            .of(&compared.user);
         let settings = &context.settings.mapping;
         let seen = match &logto {
             LogtoState::Gone => {

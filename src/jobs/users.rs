@@ -6,7 +6,8 @@
 use futures_util::future::join_all;
 
 use super::book::{self, Outcome, Paged, Recorded, Standing};
-use super::{Delay, Meter, hand_over, nothing_more, page_size};
+use super::meter::{Delay, Meter, hand_over, nothing_more};
+use super::page_size;
 use crate::backend::{BackendFailure, logto};
 use crate::context::Context;
 use crate::mirror::mapping::{LogtoUser, map};

@@ -11,6 +11,15 @@ pub fn after_failures(failures: i64, random: u64) -> i64 {
     base + (random % (base as u64 / 4)) as i64
 }
 
+/// Longer than any sensible cache of an API's: about twelve minutes.
+pub const MAX_UNSEEN: i64 = 40;
+
+/// Until mgPass's API shows what was written: a second more each time, so that little
+/// is lost to a short cache.
+pub fn until_visible(failures: i64) -> i64 {
+    failures.clamp(1, 30) * 1_000
+}
+
 /// A backend that is down is asked again soon: nobody's attempts are used up.
 pub const PAUSE_MS: i64 = 3_000;
 
@@ -24,5 +33,7 @@ mod tests {
         assert_eq!(after_failures(2, 0), 4_000);
         assert_eq!(after_failures(100, 0), 600_000);
         assert!((2_000..2_500).contains(&after_failures(1, u64::MAX)));
+        let whole: i64 = (1..MAX_UNSEEN).map(until_visible).sum();
+        assert_eq!(whole, 735_000);
     }
 }

@@ -7,7 +7,7 @@
 //! id and an operation name, never a body.
 //!
 //! Harmless twice: opening (same id), settling (an upsert; a row already gone
-//! comes back settled), discharging, learning a subject.
+//! comes back settled, a settled one stays as it is), discharging, learning a subject.
 
 pub use crate::mirror::backlog::{backlog, due, parse_due, parse_purge, purge};
 
@@ -46,6 +46,8 @@ const OPEN: &str = concat!(
 );
 const SUBJECT_OF_INTENT: &str = "SELECT subject FROM intents WHERE id = ?1";
 const NEXT: &str = "UPDATE counters SET value = value + 1 WHERE name = 'sequence'";
+/// Told again, a settling changes nothing: what it stands for may be covered by now,
+/// and what it owes paid. Only a user whom nobody knew yet is news.
 const SETTLE: &str = concat!(
     "INSERT INTO intents (id, subject, interaction, operation, opened_at, expires_at, settled, status) ",
     "VALUES (?1, coalesce(?2, (SELECT subject FROM interactions WHERE uid = ?3)), ?3, ?4, ",
@@ -56,7 +58,8 @@ const SETTLE: &str = concat!(
     sequence!(),
     ", ?5) ",
     "ON CONFLICT (id) DO UPDATE SET settled = excluded.settled, status = excluded.status, ",
-    "subject = coalesce(excluded.subject, intents.subject), discharged_at = NULL"
+    "subject = coalesce(excluded.subject, intents.subject), discharged_at = NULL ",
+    "WHERE intents.status IS NULL OR (intents.subject IS NULL AND excluded.subject IS NOT NULL)"
 );
 const LEARN: &str = concat!(
     "INSERT INTO interactions (uid, subject, learned_at) VALUES (?1, ?2, ",
@@ -104,9 +107,11 @@ const LEASE: &str = concat!(
     "lease_until = excluded.lease_until ",
     "WHERE subjects.lease_until < ",
     now!(),
-    " AND (?3 = 1 OR subjects.busy_until <= ",
+    " AND (?3 = 1 OR (subjects.busy_until <= ",
     now!(),
-    ")"
+    " AND coalesce(subjects.retry_at, 0) <= ",
+    now!(),
+    "))"
 );
 const STANDING: &str = concat!(
     "SELECT ",
@@ -117,7 +122,9 @@ const STANDING: &str = concat!(
     "(SELECT holder FROM authority) AS authority, ",
     "(SELECT value FROM counters WHERE name = 'paused_until') AS paused_until, ",
     "coalesce((SELECT lease_holder = ?2 FROM subjects WHERE subject = ?1), 0) AS held, ",
-    "coalesce((SELECT failures FROM subjects WHERE subject = ?1), 0) AS failures"
+    "coalesce((SELECT retry_at FROM subjects WHERE subject = ?1), 0) AS retry_at, ",
+    "coalesce((SELECT failures FROM subjects WHERE subject = ?1), 0) AS failures, ",
+    "coalesce((SELECT last_outcome = 'not_visible' FROM subjects WHERE subject = ?1), 0) AS unseen"
 );
 const COVERED: &str = "SELECT operation, status, settled, expires_at, passes FROM intents WHERE subject = ?1 AND discharged_at IS NULL";
 const DISCHARGE_SETTLED: &str = concat!(
@@ -140,7 +147,7 @@ const RELEASE_DONE: &str = concat!(
     " WHERE subject = ?1 AND lease_holder = ?2"
 );
 const RELEASE_FAILED: &str = concat!(
-    "UPDATE subjects SET lease_until = 0, failures = failures + 1, retry_at = ",
+    "UPDATE subjects SET lease_until = 0, failures = ?5, retry_at = ",
     now!(),
     " + ?3, last_outcome = ?4, ",
     "last_at = ",
@@ -318,6 +325,8 @@ pub struct Lease {
     pub epoch: i64,
     pub taken_at_ms: i64,
     pub failures: i64,
+    /// The last of them: mgPass's API did not show what was written.
+    pub is_unseen: bool,
     pub covered: Vec<Covered>,
 }
 
@@ -335,6 +344,7 @@ pub struct Covered {
 pub enum LeaseAnswer {
     Held(Lease),
     Busy,
+    /// All relays wait, or this subject does after a refusal of its own.
     Paused {
         until_ms: i64,
         now_ms: i64,
@@ -372,11 +382,16 @@ pub fn parse_lease(subject: &UserId, holder: &str, results: &[Vec<Row>]) -> Opti
     if text(row, "authority")? != "logto" {
         return Some(LeaseAnswer::NotAuthority);
     }
-    let (now_ms, until_ms) = (integer(row, "now")?, integer(row, "paused_until")?);
+    let is_held = integer(row, "held")? != 0;
+    let now_ms = integer(row, "now")?;
+    let mut until_ms = integer(row, "paused_until")?;
+    if !is_held {
+        until_ms = until_ms.max(integer(row, "retry_at")?);
+    }
     if until_ms > now_ms {
         return Some(LeaseAnswer::Paused { until_ms, now_ms });
     }
-    if integer(row, "held")? == 0 {
+    if !is_held {
         return Some(LeaseAnswer::Busy);
     }
     Some(LeaseAnswer::Held(Lease {
@@ -386,6 +401,7 @@ pub fn parse_lease(subject: &UserId, holder: &str, results: &[Vec<Row>]) -> Opti
         epoch: integer(row, "epoch")?,
         taken_at_ms: now_ms,
         failures: integer(row, "failures")?,
+        is_unseen: integer(row, "unseen")? != 0,
         covered: covered
             .iter()
             .map(|row| {
@@ -421,10 +437,10 @@ impl Lease {
         ]
     }
 
-    /// A refusal of this subject's own: discharges nothing, uses up an attempt.
-    pub fn failed(&self, code: &'static str, wait_ms: i64) -> Vec<Statement> {
+    /// A refusal of this subject's own, the how-manieth: discharges nothing.
+    pub fn failed(&self, code: &'static str, failures: i64, wait_ms: i64) -> Vec<Statement> {
         let mut values = self.key();
-        values.extend([wait_ms.into(), code.into()]);
+        values.extend([wait_ms.into(), code.into(), failures.into()]);
         vec![Statement::new(RELEASE_FAILED, values)]
     }
 

@@ -1,29 +1,57 @@
-//! Compares mgPass's database with the shape that `target` relies on, and names
-//! each difference. The relay refuses to write while there is one.
+//! Compares a database with the shape that we rely on, and names each difference.
+//! The relay refuses to write while mgPass's users tables differ; the import of
+//! points while either side's rewards tables do.
 //!
-//! A column of mgPass's own that we do not know is fine, unless it must be given
-//! a value: then our INSERT would fail, or would leave out what mgPass needs.
+//! A column that we do not know is fine, unless it must be given a value where we
+//! write: then our INSERT would fail, or would leave out what mgPass needs.
 
 use crate::mirror::target::{integer, text};
 use crate::ports::{Row, Statement};
 
+/// The tables that one flow relies on.
+pub struct Shape {
+    tables: &'static [Table],
+}
+
 struct Table {
     name: &'static str,
+    /// Of a table that is only read, nothing but the columns we read matters.
+    is_written: bool,
     columns: &'static [&'static str],
     sql: &'static str,
 }
 
 macro_rules! table {
     ($name:literal, [$($column:literal),+ $(,)?]) => {
+        table!($name, true, [$($column),+])
+    };
+    (read $name:literal, [$($column:literal),+ $(,)?]) => {
+        table!($name, false, [$($column),+])
+    };
+    ($name:literal, $is_written:literal, [$($column:literal),+]) => {
         Table {
             name: $name,
+            is_written: $is_written,
             columns: &[$($column),+],
             sql: concat!("SELECT name, \"notnull\" AS required, dflt_value, pk FROM pragma_table_info('", $name, "')"),
         }
     };
 }
 
-const TABLES: &[Table] = &[
+/// mgPass's users and the mirror's tables beside them.
+pub const MIRROR: Shape = Shape {
+    tables: MIRROR_TABLES,
+};
+/// mgPass's rewards.
+pub const REWARDS_TARGET: Shape = Shape {
+    tables: REWARDS_TARGET_TABLES,
+};
+/// Where points come from.
+pub const REWARDS_SOURCE: Shape = Shape {
+    tables: REWARDS_SOURCE_TABLES,
+};
+
+const MIRROR_TABLES: &[Table] = &[
     table!(
         "users",
         [
@@ -53,7 +81,7 @@ const TABLES: &[Table] = &[
             "created_at"
         ]
     ),
-    table!("roles", ["id", "type", "is_default"]),
+    table!(read "roles", ["id", "type", "is_default"]),
     table!("user_roles", ["user_id", "role_id", "created_at"]),
     table!(
         "audit_logs",
@@ -87,8 +115,41 @@ const TABLES: &[Table] = &[
     ),
 ];
 
-/// Read only: the mirror never writes to it.
-const NOT_WRITTEN: &str = "roles";
+const REWARDS_TARGET_TABLES: &[Table] = &[
+    table!(read "reward_tiers", ["name", "min_points"]),
+    table!(
+        "user_rewards",
+        [
+            "user_id",
+            "total_points",
+            "lifetime_earned",
+            "tier",
+            "updated_at"
+        ]
+    ),
+    table!(
+        "points_ledger",
+        [
+            "id",
+            "user_id",
+            "event_type",
+            "platform",
+            "points",
+            "rule_version",
+            "reference_id",
+            "metadata",
+            "created_at"
+        ]
+    ),
+];
+
+const REWARDS_SOURCE_TABLES: &[Table] = &[
+    table!(read "rewards_users", ["user_id", "total_points", "lifetime_earned", "tier"]),
+    table!(
+        read "rewards_ledger",
+        ["id", "user_id", "event_type", "platform", "points", "rule_version", "reference_id", "metadata", "status", "created_at"]
+    ),
+];
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Difference {
@@ -97,19 +158,22 @@ pub struct Difference {
     pub code: &'static str,
 }
 
-pub fn read() -> Vec<Statement> {
-    TABLES
-        .iter()
-        .map(|table| Statement::new(table.sql, vec![]))
-        .collect()
-}
+impl Shape {
+    /// One statement per table, for one batch.
+    pub fn read(&self) -> Vec<Statement> {
+        self.tables
+            .iter()
+            .map(|table| Statement::new(table.sql, vec![]))
+            .collect()
+    }
 
-pub fn differences(results: &[Vec<Row>]) -> Vec<Difference> {
-    TABLES
-        .iter()
-        .zip(results)
-        .flat_map(|(table, rows)| table.differences(rows))
-        .collect()
+    pub fn differences(&self, results: &[Vec<Row>]) -> Vec<Difference> {
+        self.tables
+            .iter()
+            .zip(results)
+            .flat_map(|(table, rows)| table.differences(rows))
+            .collect()
+    }
 }
 
 impl Table {
@@ -133,7 +197,7 @@ impl Table {
             let is_required =
                 integer(row, "required") == Some(1) && text(row, "dflt_value").is_none();
             let is_unknown = !self.columns.contains(&name.as_str());
-            (self.name != NOT_WRITTEN && is_required && is_unknown)
+            (self.is_written && is_required && is_unknown)
                 .then(|| difference(&name, "unknown_column_required"))
         });
         missing.chain(unfilled).collect()

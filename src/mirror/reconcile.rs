@@ -47,6 +47,7 @@ pub enum Park {
     ValueTakenAtMgpass,
     ValueTakenInLogto,
     TooManyFailures,
+    NotShownByMgpass,
 }
 
 impl Park {
@@ -59,6 +60,7 @@ impl Park {
             Self::ValueTakenAtMgpass => "value_taken_at_mgpass",
             Self::ValueTakenInLogto => "value_taken_in_logto",
             Self::TooManyFailures => "too_many_failures",
+            Self::NotShownByMgpass => "not_shown_by_mgpass",
         }
     }
 }

@@ -72,6 +72,14 @@ const RESOLVED_BY_WALK: &str = concat!(
     now!(),
     " WHERE subject IS NULL AND discharged_at IS NULL AND settled <= (SELECT began FROM walk)"
 );
+/// Nobody settled them, and Logto commits nothing so late: the pass that begins now
+/// covers whatever they did.
+const GIVEN_UP: &str = concat!(
+    "UPDATE intents SET settled = ",
+    sequence!(),
+    " WHERE subject IS NULL AND discharged_at IS NULL AND settled IS NULL AND opened_at + 900000 <= ",
+    now!()
+);
 const WALK: &str = "SELECT phase, page, after_id, pass, n_seen, n_repaired, moved_at FROM walk";
 const MOVE_WALK: &str = concat!(
     "UPDATE walk SET phase = ?1, page = ?2, after_id = ?3, n_seen = n_seen + ?4, n_repaired = n_repaired + ?5, moved_at = ",
@@ -109,6 +117,7 @@ pub const ALL_SQL: &[&str] = &[
     NEXT,
     RESOLVED_BY_LISTING,
     RESOLVED_BY_WALK,
+    GIVEN_UP,
     WALK,
     MOVE_WALK,
     BEGIN_PASS,
@@ -285,6 +294,7 @@ pub fn next_pass() -> Vec<Statement> {
         Statement::new(RESOLVED_BY_WALK, vec![]),
         Statement::new(FORGET_FINDINGS, vec![]),
         Statement::new(NEXT, vec![]),
+        Statement::new(GIVEN_UP, vec![]),
         Statement::new(BEGIN_PASS, vec![]),
     ]
 }

@@ -10,6 +10,9 @@ use crate::mirror::reconcile::Park;
 use crate::observe::Event;
 use crate::ports::{DatabaseFailure, Platform, Statement, Store};
 
+/// As `last_outcome` has it.
+const NOT_VISIBLE: &str = "not_visible";
+
 pub(super) async fn give_up<P: Platform>(
     platform: &P,
     context: &Context<'_>,
@@ -54,11 +57,7 @@ pub(super) async fn give_up<P: Platform>(
             statements.extend(first.untried());
             None
         }
-        Stopped::NotVisible => {
-            waited("not_visible");
-            statements.extend(first.untried());
-            None
-        }
+        Stopped::NotVisible => Some(NOT_VISIBLE),
         Stopped::HolderBusy => {
             waited("holder_busy");
             // Two that wait for each other must not come back together for ever.
@@ -105,11 +104,21 @@ pub(super) async fn give_up<P: Platform>(
         Stopped::Database(_, failure) => Some(failure.code()),
     };
     if let Some(code) = code {
-        let failures = first.failures + 1;
+        let is_unseen = code == NOT_VISIBLE;
+        // Of the one kind, or of the other: a cache has more patience than a refusal.
+        let failures = match first.is_unseen == is_unseen {
+            true => first.failures + 1,
+            false => 1,
+        };
         let subject = context.subject_hash(&first.subject);
-        if failures >= backoff::MAX_FAILURES {
+        let max_failures = match is_unseen {
+            true => backoff::MAX_UNSEEN,
+            false => backoff::MAX_FAILURES,
+        };
+        if failures >= max_failures {
             let reason = match code {
                 "constraint_violated" | "holder_parked" => Park::ValueTakenInLogto,
+                NOT_VISIBLE => Park::NotShownByMgpass,
                 _ => Park::TooManyFailures,
             };
             statements.extend(first.parked(reason.code()));
@@ -119,8 +128,11 @@ pub(super) async fn give_up<P: Platform>(
             });
             retry = false;
         } else {
-            wait_ms = backoff::after_failures(failures, platform.random_u64());
-            statements.extend(first.failed(code, wait_ms));
+            wait_ms = match is_unseen {
+                true => backoff::until_visible(failures),
+                false => backoff::after_failures(failures, platform.random_u64()),
+            };
+            statements.extend(first.failed(code, failures, wait_ms));
         }
         platform.emit(&Event::MirrorFailed {
             subject: subject.as_deref(),

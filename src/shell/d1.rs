@@ -4,17 +4,27 @@ use wasm_bindgen::JsValue;
 
 use crate::ports::{DatabaseFailure, Row, Statement, Store, Value};
 
+fn binding(store: Store) -> &'static str {
+    match store {
+        Store::Proxy => "DB",
+        Store::Mgpass => "MGPASS_DB",
+        Store::Metrics => "METRICS_DB",
+        Store::Rewards => "REWARDS_DB",
+    }
+}
+
+pub(super) fn is_bound(env: &worker::Env, store: Store) -> bool {
+    env.d1(binding(store)).is_ok()
+}
+
 pub(super) async fn batch(
     env: &worker::Env,
     store: Store,
     statements: Vec<Statement>,
 ) -> Result<Vec<Vec<Row>>, DatabaseFailure> {
-    let binding = match store {
-        Store::Proxy => "DB",
-        Store::Mgpass => "MGPASS_DB",
-        Store::Metrics => "METRICS_DB",
-    };
-    let database = env.d1(binding).map_err(|_| DatabaseFailure::Unavailable)?;
+    let database = env
+        .d1(binding(store))
+        .map_err(|_| DatabaseFailure::Unavailable)?;
     let prepared = statements
         .into_iter()
         .map(|statement| {

@@ -1,9 +1,6 @@
 //! One client's request on the platform. Bodies stay JavaScript streams: they are
 //! handed on, never copied into wasm, but for the bounded reads that a rule asks for.
 
-use std::pin::pin;
-use std::time::Duration;
-
 use futures_util::future::{Either, select};
 use js_sys::{ArrayBuffer, Uint8Array};
 use wasm_bindgen::prelude::wasm_bindgen;
@@ -124,10 +121,7 @@ impl Exchange for WorkerExchange {
                 let init = RequestInit::new();
                 init.set_signal(Some(&abort.signal()));
                 let answer = JsFuture::from(global.fetch_with_request_and_init(&outbound, &init));
-                let deadline = pin!(worker::Delay::from(Duration::from_millis(u64::from(
-                    deadline_ms
-                ))));
-                match select(answer, deadline).await {
+                match select(answer, super::timer::sleep(deadline_ms)).await {
                     Either::Left((answer, _)) => answer,
                     Either::Right(_) => {
                         abort.abort();

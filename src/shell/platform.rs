@@ -1,7 +1,5 @@
 //! The ports on the platform.
 
-use std::time::Duration;
-
 use js_sys::Uint8Array;
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
@@ -40,7 +38,7 @@ impl Clock for WorkerPlatform {
     }
 
     async fn sleep(&self, duration_ms: u32) {
-        worker::Delay::from(Duration::from_millis(u64::from(duration_ms))).await;
+        super::timer::sleep(duration_ms).await;
     }
 }
 
@@ -67,6 +65,10 @@ impl Sink for WorkerPlatform {
 }
 
 impl Database for WorkerPlatform {
+    fn is_bound(&self, store: Store) -> bool {
+        super::d1::is_bound(&self.env, store)
+    }
+
     async fn batch(
         &self,
         store: Store,

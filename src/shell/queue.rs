@@ -15,9 +15,8 @@ pub(super) async fn deliver(
     deployment: &Deployment,
     batch: &worker::MessageBatch<Message>,
 ) {
-    if batch.queue().ends_with("-dead") {
-        // What they would have done lies in the outbox, and the sweep finds it; a late
-        // record is not in it yet, so each is handled once more like any other.
+    let is_dead = batch.queue().ends_with("-dead");
+    if is_dead {
         platform.emit(&Event::MessageDead {
             n_messages: batch.raw_iter().count(),
         });
@@ -47,7 +46,12 @@ pub(super) async fn deliver(
     }
     let (context, stage) = (&context, flags.stage);
     join_all(groups.into_iter().map(|(message, raws)| async move {
-        match relay::handle(platform, context, stage, message).await {
+        let disposition = if is_dead {
+            relay::handle_dead(platform, message).await
+        } else {
+            relay::handle(platform, context, stage, message).await
+        };
+        match disposition {
             Disposition::Ack => raws.iter().for_each(MessageExt::ack),
             Disposition::Retry { delay_s } => {
                 let options = worker::QueueRetryOptionsBuilder::new()

@@ -41,7 +41,7 @@ pub fn show(view: &View<'_>, _: Option<&str>) -> Shown {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::backend::mgpass::{ApiIdentity, ApiUser};
+    use crate::backend::mgpass::{ApiIdentity, ApiUser, Told};
     use crate::mirror::mapping::MappingSettings;
     use crate::mirror::mapping::tests::{ALICE, settings};
     use crate::mirror::mapping::{LogtoUser, map};
@@ -75,7 +75,7 @@ mod tests {
             .map(|identity| ApiIdentity {
                 provider: identity.provider.clone(),
                 provider_user_id: identity.provider_user_id.clone(),
-                profile_data: identity.profile_data.clone(),
+                profile_data: Told::Value(identity.profile_data.clone()),
             })
             .collect();
         let shown = ApiUser {
@@ -84,10 +84,10 @@ mod tests {
             phone: user.phone,
             name: user.name,
             avatar: user.avatar,
-            custom_data: user.metadata,
+            custom_data: Told::Value(user.metadata),
             is_suspended: user.is_suspended,
             created_at_s: user.created_at_s,
-            last_sign_in_at_s: user.last_sign_in_at_s,
+            last_sign_in_at_s: Told::Value(user.last_sign_in_at_s),
             is_deleted: false,
         };
         (
@@ -131,7 +131,7 @@ mod tests {
             (|user| user.name = Some("Eve".into()), r#""name":"Eve""#),
             (|user| user.avatar = Some("x".into()), r#""avatar":"x""#),
             (
-                |user| user.custom_data = r#"{"beta":false}"#.into(),
+                |user| user.custom_data = Told::Value(r#"{"beta":false}"#.into()),
                 r#""customData":{"beta":false}"#,
             ),
             (|user| user.is_suspended = false, r#""isSuspended":false"#),
@@ -140,7 +140,7 @@ mod tests {
                 r#""createdAt":1795376189000"#,
             ),
             (
-                |user| user.last_sign_in_at_s = None,
+                |user| user.last_sign_in_at_s = Told::Value(None),
                 r#""lastSignInAt":null"#,
             ),
         ];
@@ -155,7 +155,7 @@ mod tests {
     #[test]
     fn an_identity_changed_at_mgpass_alone_is_shown() {
         let (user, mut identities, residue) = mirrored(ALICE);
-        identities[0].profile_data = None;
+        identities[0].profile_data = Told::Value(None);
         let shown = body(&user, &identities, Some(&residue), &settings());
         assert!(
             shown.contains(r#""identities":{"google":{"userId":"google-1ae441"}}"#),
@@ -163,6 +163,25 @@ mod tests {
         );
         let shown = body(&user, &[], Some(&residue), &settings());
         assert!(shown.contains(r#""identities":{}"#), "{shown}");
+    }
+
+    #[test]
+    fn what_an_older_edition_does_not_show_is_taken_from_the_residue() {
+        let (mut user, mut identities, residue) = mirrored(ALICE);
+        user.custom_data = Told::Nothing;
+        user.last_sign_in_at_s = Told::Nothing;
+        identities[0].profile_data = Told::Nothing;
+        assert_eq!(body(&user, &identities, Some(&residue), &settings()), ALICE);
+        let alone: serde_json::Value =
+            serde_json::from_str(&body(&user, &identities, None, &settings())).unwrap();
+        assert_eq!(alone["customData"], serde_json::json!({}));
+        assert_eq!(alone["lastSignInAt"], serde_json::Value::Null);
+        identities[0].provider_user_id = "another".to_owned();
+        let shown = body(&user, &identities, Some(&residue), &settings());
+        assert!(
+            shown.contains(r#""identities":{"google":{"userId":"another"}}"#),
+            "{shown}"
+        );
     }
 
     #[test]

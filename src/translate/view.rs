@@ -1,9 +1,10 @@
 //! mgPass's user seen through the residue: each member's text as Logto writes it.
 //!
 //! A member is shown in the residue's form only while the residue, mapped, equals
-//! what mgPass shows; otherwise mgPass's value is shown.
+//! what mgPass shows; otherwise mgPass's value is shown. Of what an older edition of
+//! mgPass does not show, the residue alone tells.
 
-use crate::backend::mgpass::{ApiIdentity, ApiUser};
+use crate::backend::mgpass::{ApiIdentity, ApiUser, Told};
 use crate::mirror::mapping::{LogtoIdentity, MappingSettings, map_name, map_phone, map_time};
 use crate::mirror::members::{ObjectWriter, quote, quote_or_null, same_json};
 use crate::mirror::residue::Residue;
@@ -35,7 +36,10 @@ impl View<'_> {
             "name" => self.name(),
             "customData" => self.custom_data(),
             "createdAt" => self.time("createdAt", Some(user.created_at_s)),
-            "lastSignInAt" => self.time("lastSignInAt", user.last_sign_in_at_s),
+            "lastSignInAt" => match user.last_sign_in_at_s {
+                Told::Value(shown_s) => self.time("lastSignInAt", shown_s),
+                Told::Nothing => None,
+            },
             "identities" => self.identities(),
             "updatedAt" if self.residue.is_none() => {
                 self.time("updatedAt", Some(user.created_at_s))
@@ -75,10 +79,12 @@ impl View<'_> {
 
     fn custom_data(&self) -> Option<String> {
         let raw = self.residue.and_then(|residue| residue.text("customData"));
-        if raw.is_some_and(|raw| same_json(raw, &self.user.custom_data)) {
-            return None;
+        match &self.user.custom_data {
+            Told::Value(shown) if raw.is_some_and(|raw| same_json(raw, shown)) => None,
+            Told::Value(shown) => Some(shown.clone()),
+            Told::Nothing if raw.is_some() => None,
+            Told::Nothing => Some("{}".to_owned()),
         }
-        Some(self.user.custom_data.clone())
     }
 
     fn time(&self, name: &str, shown_s: Option<i64>) -> Option<String> {
@@ -107,10 +113,8 @@ impl View<'_> {
                 .unwrap_or(&shown.provider);
             let mut identity = ObjectWriter::default();
             identity.member("userId", &quote(&shown.provider_user_id));
-            if let Some(details) = shown
-                .profile_data
-                .as_deref()
-                .filter(|details| *details != "{}")
+            if let Told::Value(Some(details)) = &shown.profile_data
+                && details != "{}"
             {
                 identity.member("details", details);
             }
@@ -130,10 +134,12 @@ impl View<'_> {
                 self.identities.iter().any(|shown| {
                     shown.provider == *provider
                         && shown.provider_user_id == identity.user_id
-                        && same_json(
-                            shown.profile_data.as_deref().unwrap_or("{}"),
-                            identity.details.as_deref().unwrap_or("{}"),
-                        )
+                        && shown.profile_data.admits(|shown| {
+                            same_json(
+                                shown.as_deref().unwrap_or("{}"),
+                                identity.details.as_deref().unwrap_or("{}"),
+                            )
+                        })
                 })
             })
     }

@@ -113,3 +113,113 @@ fn a_comparison_that_cannot_be_made_is_nothing_to_the_client() {
         assert_eq!(findings(&world), []);
     }
 }
+
+/// Three mirrored users, whose last sign-in shows differently at each read of Logto.
+fn restless() -> (Rc<World>, [&'static str; 3]) {
+    let world = world();
+    let users = [ALICE, "bobby0000001", "carol0000001"];
+    for id in users {
+        world.mirrored(id, |user| user.last_sign_in_at = Some(1_799_999_999_000));
+    }
+    world.advance(10_000);
+    world.logto.is_restless.set(true);
+    (world, users)
+}
+
+fn read_of(world: &Rc<World>, id: &str) {
+    let request = Request::new("GET", &format!("/api/users/{id}")).token(&world.admin_token());
+    assert_eq!(world.ask(request).status, 200);
+    world.idle();
+}
+
+fn n_learned(world: &World) -> i64 {
+    let sql = "SELECT count(*) FROM volatile_fields WHERE path = 'lastSignInAt'";
+    world.value(Store::Proxy, sql).as_i64().unwrap()
+}
+
+/// Reads these users until so many of them were seen to differ by themselves.
+fn read_until_learned(world: &Rc<World>, users: &[&str]) {
+    for _ in 0..200 {
+        for id in users {
+            read_of(world, id);
+        }
+        if n_learned(world) == i64::try_from(users.len()).unwrap() {
+            return;
+        }
+    }
+    panic!("learned of {} users", n_learned(world));
+}
+
+#[test]
+fn what_differs_between_two_reads_of_logto_is_learned_and_no_finding_any_more() {
+    let (world, users) = restless();
+    read_until_learned(&world, &users);
+    let noise = ("lastSignInAt".to_owned(), "value".to_owned());
+    assert!(findings(&world).contains(&noise), "until it was learned");
+    world
+        .databases
+        .execute(Store::Proxy, "DELETE FROM read_findings");
+    lie(&world);
+    for id in users {
+        read_of(&world, id);
+    }
+    let drift = ("name".to_owned(), "type".to_owned());
+    assert_eq!(findings(&world), [drift], "the noise is gone");
+}
+
+#[test]
+fn what_differs_for_two_users_only_is_not_learned() {
+    let (world, users) = restless();
+    read_until_learned(&world, &users[..2]);
+    world
+        .databases
+        .execute(Store::Proxy, "DELETE FROM read_findings");
+    read_of(&world, ALICE);
+    let noise = ("lastSignInAt".to_owned(), "value".to_owned());
+    assert_eq!(findings(&world), [noise]);
+}
+
+#[test]
+fn what_was_learned_is_forgotten_a_day_after_it_was_last_seen() {
+    let (world, users) = restless();
+    read_until_learned(&world, &users);
+    world.advance(86_400_000 + 1_000);
+    world.sweep();
+    assert_eq!(n_learned(&world), 0);
+}
+
+#[test]
+fn a_comparison_begins_when_the_client_has_its_answer() {
+    let world = world();
+    let node = world.node();
+    let request = Request::new("GET", PATH).token(&world.admin_token());
+    let n_before = world.mgpass.n_served("GET /api/users/");
+    assert_eq!(world.ask_at(&node, request).status, 200);
+    world.advance(99);
+    assert_eq!(world.mgpass.n_served("GET /api/users/"), n_before);
+    world.idle();
+    assert_eq!(world.mgpass.n_served("GET /api/users/"), n_before + 2);
+}
+
+#[test]
+fn of_reads_at_once_an_isolate_compares_one() {
+    let world = world();
+    let node = world.node();
+    let n_before = world.mgpass.n_served("GET /api/users/");
+    let start = || {
+        let request = Request::new("GET", PATH).token(&world.admin_token());
+        world.start_at(&node, request)
+    };
+    let reads: Vec<_> = (0..10).map(|_| start()).collect();
+    world.idle();
+    assert!(
+        reads
+            .into_iter()
+            .all(|read| read.take().is_some_and(|answer| answer.status == 200))
+    );
+    // A user is two calls.
+    assert_eq!(world.mgpass.n_served("GET /api/users/"), n_before + 2);
+    start();
+    world.idle();
+    assert_eq!(world.mgpass.n_served("GET /api/users/"), n_before + 4);
+}

@@ -31,7 +31,7 @@ use simulation::{Course, Setup, run};
 /// Calls of one course that are faulted; what comes later is idle sweeps.
 const MAX_POINTS: u64 = 70;
 /// A broken variant that so many random runs do not show is not caught.
-const VARIANT_RUNS: u64 = 30_000;
+const VARIANT_RUNS: u64 = 2_000;
 
 #[derive(Default)]
 struct Totals {
@@ -81,26 +81,30 @@ fn main() {
     let mut n_runs = None;
     let mut arguments = std::env::args().skip(1);
     let mut only_variants = false;
+    let (mut seed, mut is_helped) = (None, false);
     while let Some(argument) = arguments.next() {
         let number = |text: Option<String>| text.and_then(|text| text.parse::<u64>().ok());
         match argument.as_str() {
             "--full" => is_full = true,
             "--runs" => n_runs = Some(number(arguments.next()).expect("--runs takes a number")),
-            "--seed" => {
-                let seed = number(arguments.next()).expect("--seed takes a number");
-                return replay(seed);
-            }
+            "--seed" => seed = Some(number(arguments.next()).expect("--seed takes a number")),
+            "--helped" => is_helped = true,
             "--variants" => only_variants = true,
             // Cargo's own.
             _ => {}
         }
+    }
+    if let Some(seed) = seed {
+        return replay(seed, is_helped);
     }
     let mut is_good = true;
     if is_full && !only_variants {
         is_good &= exhaustive();
     }
     if !only_variants {
-        is_good &= random(n_runs.unwrap_or(if is_full { 100_000 } else { 200 }));
+        let n_runs = n_runs.unwrap_or(if is_full { 100_000 } else { 200 });
+        is_good &= random("random", n_runs, Setup::random);
+        is_good &= random("helped", n_runs.div_ceil(4), Setup::helped);
     }
     for variant in VARIANTS.iter().filter(|_| is_full || only_variants) {
         let caught = catch(*variant);
@@ -115,8 +119,9 @@ fn main() {
     std::process::exit(i32::from(!is_good));
 }
 
-fn replay(seed: u64) {
+fn replay(seed: u64, is_helped: bool) {
     let setup = Setup {
+        is_helped,
         is_loud: true,
         ..Setup::random(seed)
     };
@@ -186,13 +191,16 @@ fn exhaustive() -> bool {
     bad.is_empty()
 }
 
-fn random(n_runs: u64) -> bool {
+fn random(name: &str, n_runs: u64, setup: fn(u64) -> Setup) -> bool {
     let began = Instant::now();
-    let (totals, bad) = run_all(n_runs, Setup::random, 5);
+    let (totals, bad) = run_all(n_runs, setup, 5);
     println!("seeds 0 to {}", n_runs.saturating_sub(1));
-    totals.print("random", began.elapsed().as_secs_f64());
+    totals.print(name, began.elapsed().as_secs_f64());
+    let series = if setup(0).is_helped { " --helped" } else { "" };
     for (seed, verdict) in &bad {
-        println!("  seed {seed} failed (replay: npm run faults -- --seed {seed}): {verdict:#?}");
+        println!(
+            "  seed {seed} failed (replay: npm run faults -- --seed {seed}{series}): {verdict:#?}"
+        );
     }
     bad.is_empty()
 }

@@ -9,10 +9,13 @@
 
 mod compare;
 mod corpus;
+mod guard;
 mod jobs;
+mod points;
 mod proxy;
 mod reads;
 mod relay;
+mod routes;
 mod schema;
 #[allow(dead_code, reason = "shared with the simulation")]
 mod support;

@@ -4,13 +4,16 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
 
 use dual_write_proxy::compare::findings;
-use dual_write_proxy::jobs::{book, equality};
+use dual_write_proxy::jobs::{book, equality, view};
 use dual_write_proxy::mirror::{backlog, outbox, page, preflight, readiness, target, triggers};
+use dual_write_proxy::points;
 use dual_write_proxy::ports::Store;
 use dual_write_proxy::{guard, metrics};
 
 use super::support::World;
-use super::support::database::{MGPASS_MIGRATIONS, PROXY_MIGRATIONS, empty, migrations, open};
+use super::support::database::{
+    MGPASS_MIGRATIONS, PROXY_MIGRATIONS, REWARDS_MIGRATIONS, empty, migrations, open,
+};
 use super::support::executor::SharedTime;
 
 fn time() -> SharedTime {
@@ -26,22 +29,28 @@ fn every_statement_prepares_against_the_migrations() {
         (Store::Proxy, triggers::ALL_SQL),
         (Store::Proxy, findings::ALL_SQL),
         (Store::Proxy, book::ALL_SQL),
+        (Store::Proxy, view::ALL_SQL),
         (Store::Proxy, equality::ALL_SQL),
         (Store::Mgpass, target::ALL_SQL),
         (Store::Mgpass, page::ALL_SQL),
         (Store::Mgpass, readiness::ALL_SQL),
         (Store::Metrics, metrics::ALL_SQL),
         (Store::Metrics, guard::ALL_SQL),
+        (Store::Rewards, points::source::ALL_SQL),
+        (Store::Mgpass, points::target::ALL_SQL),
     ] {
         for sql in all {
             assert_eq!(world.databases.prepares(store, sql), Ok(()), "{sql}");
         }
     }
-    for statement in preflight::read() {
-        assert_eq!(
-            world.databases.prepares(Store::Mgpass, statement.sql),
-            Ok(())
-        );
+    for (store, shape) in [
+        (Store::Mgpass, &preflight::MIRROR),
+        (Store::Mgpass, &preflight::REWARDS_TARGET),
+        (Store::Rewards, &preflight::REWARDS_SOURCE),
+    ] {
+        for statement in shape.read() {
+            assert_eq!(world.databases.prepares(store, statement.sql), Ok(()));
+        }
     }
 }
 
@@ -65,6 +74,7 @@ fn the_lists_of_statements_are_complete() {
             readiness::ALL_SQL,
         ),
         (include_str!("../../src/jobs/book.rs"), book::ALL_SQL),
+        (include_str!("../../src/jobs/view.rs"), view::ALL_SQL),
         (
             include_str!("../../src/jobs/equality.rs"),
             equality::ALL_SQL,
@@ -75,11 +85,22 @@ fn the_lists_of_statements_are_complete() {
         ),
         (include_str!("../../src/metrics.rs"), metrics::ALL_SQL),
         (include_str!("../../src/guard.rs"), guard::ALL_SQL),
+        (
+            include_str!("../../src/points/source.rs"),
+            points::source::ALL_SQL,
+        ),
+        (
+            include_str!("../../src/points/target.rs"),
+            points::target::ALL_SQL,
+        ),
     ] {
         let n_constants = source
             .lines()
             .filter(|line| {
-                line.trim_start_matches("pub ").starts_with("const ") && line.contains(": &str =")
+                let line = line
+                    .trim_start_matches("pub(super) ")
+                    .trim_start_matches("pub ");
+                line.starts_with("const ") && line.contains(": &str =")
             })
             .filter(|line| !line.contains("IDENTITY_PREFIX") && !line.contains("UNBOUNDED"))
             .count();
@@ -89,7 +110,7 @@ fn the_lists_of_statements_are_complete() {
 
 #[test]
 fn migrations_are_numbered_without_gap_and_named_by_verb_and_noun() {
-    for folder in ["proxy", "mgpass", "mirror", "metrics"] {
+    for folder in ["proxy", "mgpass", "mirror", "metrics", "rewards"] {
         for (index, (name, _)) in migrations(&[folder]).iter().enumerate() {
             let file = name.rsplit('/').next().unwrap();
             let (number, words) = file.trim_end_matches(".sql").split_once('_').unwrap();
@@ -111,7 +132,7 @@ fn migrations_build_the_same_database_every_time_and_never_run_twice_by_accident
             .unwrap();
         rows.map(Result::unwrap).collect::<Vec<_>>()
     };
-    for folders in [PROXY_MIGRATIONS, MGPASS_MIGRATIONS] {
+    for folders in [PROXY_MIGRATIONS, MGPASS_MIGRATIONS, REWARDS_MIGRATIONS] {
         assert_eq!(schema(folders), schema(folders));
         let connection = open(&time(), folders);
         for (name, sql) in migrations(folders) {
@@ -136,7 +157,7 @@ fn the_mirrors_tables_stand_on_their_own() {
 
 #[test]
 fn every_table_is_strict() {
-    for folders in [PROXY_MIGRATIONS, MGPASS_MIGRATIONS] {
+    for folders in [PROXY_MIGRATIONS, MGPASS_MIGRATIONS, REWARDS_MIGRATIONS] {
         let connection = open(&time(), folders);
         let sql = "SELECT group_concat(name) FROM pragma_table_list WHERE schema = 'main' AND type = 'table' AND NOT strict AND name NOT LIKE 'sqlite_%'";
         let loose: Option<String> = connection.query_row(sql, [], |row| row.get(0)).unwrap();
@@ -145,13 +166,15 @@ fn every_table_is_strict() {
 }
 
 fn differences(changes: &str) -> Vec<String> {
+    differences_of(Store::Mgpass, &preflight::MIRROR, changes)
+}
+
+fn differences_of(store: Store, shape: &preflight::Shape, changes: &str) -> Vec<String> {
     let world = World::new();
-    world.databases.execute(Store::Mgpass, changes);
-    let results = world
-        .databases
-        .batch(Store::Mgpass, &preflight::read())
-        .unwrap();
-    preflight::differences(&results)
+    world.databases.execute(store, changes);
+    let results = world.databases.batch(store, &shape.read()).unwrap();
+    shape
+        .differences(&results)
         .into_iter()
         .map(|difference| {
             format!(
@@ -203,6 +226,37 @@ fn the_preflight_names_each_difference() {
     );
 }
 
+#[test]
+fn the_rewards_tables_have_a_preflight_of_their_own() {
+    let target = |changes| differences_of(Store::Mgpass, &preflight::REWARDS_TARGET, changes);
+    let source = |changes| differences_of(Store::Rewards, &preflight::REWARDS_SOURCE, changes);
+    assert_eq!((target(""), source("")), (vec![], vec![]));
+    // The mirror of users goes on without them.
+    assert_eq!(
+        differences("DROP TABLE points_ledger; DROP TABLE user_rewards"),
+        [""; 0]
+    );
+    assert_eq!(
+        target(
+            "DROP TABLE points_ledger; ALTER TABLE user_rewards ADD COLUMN currency TEXT NOT NULL DEFAULT 'x'"
+        ),
+        ["points_ledger.* table_missing"]
+    );
+    assert_eq!(
+        target(
+            "DROP TABLE user_rewards; CREATE TABLE user_rewards (user_id TEXT, total_points INTEGER, lifetime_earned INTEGER, tier TEXT, updated_at INTEGER, wallet TEXT NOT NULL)"
+        ),
+        ["user_rewards.wallet unknown_column_required"]
+    );
+    // The source is only read: what else it has is its own matter.
+    assert_eq!(
+        source(
+            "DROP TABLE rewards_users; CREATE TABLE rewards_users (user_id TEXT, points INTEGER NOT NULL, lifetime_earned INTEGER, tier TEXT)"
+        ),
+        ["rewards_users.total_points column_missing"]
+    );
+}
+
 /// What SQLite would do, step by step.
 fn plan_of(connection: &rusqlite::Connection, sql: &str) -> Vec<String> {
     let mut statement = connection
@@ -217,7 +271,18 @@ fn plan_of(connection: &rusqlite::Connection, sql: &str) -> Vec<String> {
 fn no_statement_reads_a_growing_table_from_end_to_end() {
     let proxy = open(&time(), PROXY_MIGRATIONS);
     let mgpass = open(&time(), MGPASS_MIGRATIONS);
+    let rewards = open(&time(), REWARDS_MIGRATIONS);
+    let paged: Vec<_> = points::source::ALL_SQL
+        .iter()
+        .copied()
+        // Counts everybody, once an import.
+        .filter(|sql| !sql.contains("count(DISTINCT"))
+        .collect();
     let small = [
+        // Lists and portions that the statement itself bounds.
+        "e",
+        "p",
+        "reward_tiers",
         "authority",
         "counters",
         "roles",
@@ -233,6 +298,8 @@ fn no_statement_reads_a_growing_table_from_end_to_end() {
         (&proxy, backlog::ALL_SQL),
         (&proxy, triggers::ALL_SQL),
         (&mgpass, target::ALL_SQL),
+        (&mgpass, points::target::ALL_SQL),
+        (&rewards, &paged),
     ] {
         for sql in all {
             for step in plan_of(connection, sql) {
@@ -251,6 +318,8 @@ fn no_statement_reads_a_growing_table_from_end_to_end() {
                 ]
                 .iter()
                 .any(|index| step.contains(index));
+                // A portion of rows that steps of its own, judged here too, put together.
+                let is_bounded = is_bounded || table.starts_with("(subquery");
                 assert!(small.contains(&table) || is_bounded, "{step}: {sql}");
             }
         }

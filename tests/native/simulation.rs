@@ -3,6 +3,7 @@
 
 pub mod actions;
 pub mod chaos;
+mod help;
 pub mod oracle;
 pub mod variants;
 
@@ -13,15 +14,18 @@ use dual_write_proxy::ports::Store;
 use dual_write_proxy::relay;
 use dual_write_proxy::request::UserId;
 use dual_write_proxy::snapshot;
+use dual_write_proxy::walk;
 
 use self::actions::{Journal, ROUTES};
 use self::chaos::{Chaos, SimulationTamper};
 use self::oracle::Verdict;
 use self::variants::Variant;
+use super::support::Node;
 use super::support::World;
 use super::support::database::Databases;
-use super::support::executor::{Executor, SharedTime};
-use super::support::world::{Node, START_MS};
+use super::support::executor::{Executor, Random, SharedTime};
+use super::support::webhooks::SECRET;
+use super::support::world::START_MS;
 
 pub const ADMIN: &str = "admin-token";
 pub const USERS: [&str; 3] = ["alice0000001", "bob000000001", "carol0000001"];
@@ -40,6 +44,8 @@ pub struct Setup {
     pub course: Course,
     pub chaos: Chaos,
     pub variant: Option<Variant>,
+    /// With walk, catch-up and webhooks, and with writes past the proxy.
+    pub is_helped: bool,
     pub is_loud: bool,
 }
 
@@ -50,6 +56,7 @@ impl Setup {
             course,
             chaos,
             variant: None,
+            is_helped: false,
             is_loud: false,
         }
     }
@@ -58,6 +65,13 @@ impl Setup {
         Self {
             seed,
             ..Self::of(Course::Writers, Chaos::Random)
+        }
+    }
+
+    pub fn helped(seed: u64) -> Self {
+        Self {
+            is_helped: true,
+            ..Self::random(seed)
         }
     }
 
@@ -89,7 +103,13 @@ pub fn run(setup: &Setup) -> Verdict {
         DATABASES.with(|(time, databases)| (SharedTime::clone(time), Rc::clone(databases)));
     let executor = Executor::sharing(setup.seed, START_MS, time);
     databases.begin();
-    let world = World::over(setup.seed, &[], Rc::clone(&executor), Rc::clone(&databases));
+    let settings = [("LOGTO_WEBHOOK_SECRET", SECRET)];
+    let world = World::over(
+        setup.seed,
+        &settings,
+        Rc::clone(&executor),
+        Rc::clone(&databases),
+    );
     world.keeps_events.set(setup.is_loud);
     let verdict = live(&world, setup);
     if setup.is_loud {
@@ -116,9 +136,22 @@ pub fn run(setup: &Setup) -> Verdict {
     verdict
 }
 
+/// A run under way.
+struct Simulation<'a> {
+    setup: &'a Setup,
+    world: &'a Rc<World>,
+    relay: Node,
+    random: Random,
+}
+
 fn live(world: &Rc<World>, setup: &Setup) -> Verdict {
     world.logto.accepted.borrow_mut().insert(ADMIN.to_owned());
-    let relay = world.node();
+    let simulation = Simulation {
+        setup,
+        world,
+        relay: world.node(),
+        random: Random::new(setup.seed ^ 0x4e1b),
+    };
     for (index, id) in USERS.iter().enumerate() {
         world.put_user(id, |user| {
             user.username = Some((*id).to_owned());
@@ -126,7 +159,8 @@ fn live(world: &Rc<World>, setup: &Setup) -> Verdict {
         });
         world.wake(id);
     }
-    drive(world, &relay, world.now_ms() + 2_000);
+    simulation.drive(world.now_ms() + 2_000);
+    *world.logto.told.borrow_mut() = setup.is_helped.then(Vec::new);
     let tamper = Rc::new(SimulationTamper::new(setup));
     *world.tamper.borrow_mut() = Some(Rc::clone(&tamper) as _);
     let first_call = world.faults.n_decided();
@@ -135,14 +169,14 @@ fn live(world: &Rc<World>, setup: &Setup) -> Verdict {
     let end_ms = actions::start(world, setup, &journal);
     let mut n_calls = 0;
     while world.now_ms() < end_ms {
-        sweep(world, &relay);
-        drive(world, &relay, world.now_ms() + 60_000);
+        simulation.cron();
+        simulation.drive(world.now_ms() + 60_000);
         if n_calls == 0 || matches!(setup.course, Course::One { .. }) {
             n_calls = world.faults.n_decided() - first_call;
         }
     }
     tamper.end(world);
-    drain(world);
+    simulation.drain();
     let n_parked = oracle::parked(world).len() as u64;
     let unmirrored = oracle::unmirrored_deletions(world, &journal);
     // An operator confirms the deletions that wait for one, and replays the rest.
@@ -164,61 +198,73 @@ fn live(world: &Rc<World>, setup: &Setup) -> Verdict {
             }
             world.wake(&subject);
         }
-        drain(world);
+        simulation.drain();
     }
-    let mut verdict = oracle::judge(world, &journal, &tamper);
+    let mut verdict = oracle::judge(world, setup, &journal, &tamper);
     verdict.wrong.extend(unmirrored);
     verdict.n_calls = n_calls;
     verdict.n_parked = n_parked;
     verdict
 }
 
-/// Cron alone, no fault any more: long enough for late commits and for every backoff.
-fn drain(world: &Rc<World>) {
-    let relay = world.node();
-    let until_ms = world.now_ms() + 4 * 3_600_000;
-    // Whatever is still under way may land up to 200 s from now.
-    let least_ms = world.now_ms() + 240_000;
-    while world.now_ms() < until_ms {
-        sweep(world, &relay);
-        drive(world, &relay, world.now_ms() + 60_000);
-        if world.now_ms() >= least_ms && oracle::is_drained(world) {
-            return;
+impl Simulation<'_> {
+    /// Cron alone, no fault any more: long enough for late commits, for every backoff,
+    /// and, where there is one, for a whole pass of the walk.
+    fn drain(&self) {
+        let world = self.world;
+        let until_ms = world.now_ms() + 4 * 3_600_000;
+        // Whatever is still under way may land up to 200 s from now.
+        let least_ms = world.now_ms() + 240_000;
+        let fresh = Simulation {
+            relay: world.node(),
+            random: Random::new(self.random.next()),
+            ..*self
+        };
+        while world.now_ms() < until_ms {
+            fresh.cron();
+            fresh.drive(world.now_ms() + 60_000);
+            if world.now_ms() >= least_ms && oracle::is_drained(world, self.setup) {
+                return;
+            }
         }
     }
-}
 
-fn sweep(world: &Rc<World>, node: &Node) {
-    let node = node.clone();
-    world.executor.spawn(async move {
-        let stage = snapshot::read(&node, &node.isolate).await.stage;
-        relay::sweep(&node, &node.context(), stage).await;
-    });
-}
+    fn cron(&self) {
+        let (node, is_helped) = (self.relay.clone(), self.setup.is_helped);
+        self.world.executor.spawn(async move {
+            let stage = snapshot::read(&node, &node.isolate).await.stage;
+            if is_helped {
+                walk::tick(&node, &node.context(), stage).await;
+            }
+            relay::sweep(&node, &node.context(), stage).await;
+        });
+    }
 
-/// Lets the world go on until then, with the Queue delivering.
-fn drive(world: &Rc<World>, relay: &Node, until_ms: i64) {
-    let has_due = || {
-        world
-            .next_due_ms()
-            .is_some_and(|due_ms| due_ms <= world.now_ms())
-    };
-    loop {
-        for message in world.take_due() {
-            let node = relay.clone();
-            world.executor.spawn(async move {
-                let stage = snapshot::current(&node, &node.isolate).await.0.stage;
-                node.handle(stage, message).await;
-            });
-        }
-        let next_ms = world
-            .next_due_ms()
-            .map_or(until_ms, |due_ms| due_ms.min(until_ms));
-        // A retry may come due before what was next.
-        let is_earlier = || world.next_due_ms().is_some_and(|due_ms| due_ms < next_ms);
-        world.executor.run(next_ms, || has_due() || is_earlier());
-        if world.now_ms() >= until_ms && !has_due() {
-            return;
+    /// Lets the world go on until then, with the Queue delivering.
+    fn drive(&self, until_ms: i64) {
+        let world = self.world;
+        let has_due = || {
+            let due_ms = world.next_due_ms();
+            due_ms.is_some_and(|due_ms| due_ms <= world.now_ms()) || help::has_webhooks(world)
+        };
+        loop {
+            help::send_webhooks(world, &self.relay, &self.random);
+            for delivery in world.take_due() {
+                let node = self.relay.clone();
+                world.executor.spawn(async move {
+                    let stage = snapshot::current(&node, &node.isolate).await.0.stage;
+                    node.handle(stage, delivery).await;
+                });
+            }
+            let next_ms = world
+                .next_due_ms()
+                .map_or(until_ms, |due_ms| due_ms.min(until_ms));
+            // A retry may come due before what was next.
+            let is_earlier = || world.next_due_ms().is_some_and(|due_ms| due_ms < next_ms);
+            world.executor.run(next_ms, || has_due() || is_earlier());
+            if world.now_ms() >= until_ms && !has_due() {
+                return;
+            }
         }
     }
 }

@@ -6,9 +6,12 @@ pub mod executor;
 pub mod faults;
 pub mod logto;
 pub mod mgpass;
+pub mod node;
 pub mod tokens;
+pub mod webhooks;
 pub mod world;
 
 pub use client::{Body, Request};
 pub use faults::{Fault, Port};
+pub use node::Node;
 pub use world::World;

@@ -4,10 +4,10 @@ use std::rc::Rc;
 
 use serde_json::{Value, json};
 
+use super::support::Node;
 use super::support::tokens::{
     self, LOGTO_ISSUER, LOGTO_KEY, MGPASS_ISSUER, MGPASS_KEY, NEXT_LOGTO_KEY, SigningKey,
 };
-use super::support::world::Node;
 use super::support::{Fault, Port, Request, World};
 
 const PATH: &str = "/api/users/alice0000001";
@@ -195,6 +195,20 @@ fn imported_keys_that_cannot_be_read_vouch_for_nothing_and_are_reported() {
         world.events("keys.unreachable").pop().unwrap()["code"],
         "key_value_store"
     );
+}
+
+#[test]
+fn a_key_value_store_that_hangs_holds_a_read_up_for_a_second() {
+    let world = world();
+    world
+        .faults
+        .always(Port::Logto, "/oidc/jwks", Fault::BeforeEffect);
+    world.faults.always(Port::Keys, "", Fault::Hang);
+    let token = LOGTO_KEY.logto_token(world.now_ms());
+    let began_ms = world.now_ms();
+    check_refused(&world, &world.node(), &token, "keys_unavailable");
+    let took_ms = world.now_ms() - began_ms;
+    assert!((1_000..1_200).contains(&took_ms), "{took_ms} ms");
 }
 
 #[test]

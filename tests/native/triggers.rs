@@ -3,19 +3,16 @@
 
 use std::rc::Rc;
 
-use dual_write_proxy::classify::{Kind, Operation, classify};
 use dual_write_proxy::ports::Store;
-use dual_write_proxy::request::Method;
 use dual_write_proxy::walk;
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 
 use super::proxy::assert_equal_at_mgpass;
 use super::support::logto::Interaction;
+use super::support::webhooks::{SECRET, delivery, sign};
 use super::support::{Fault, Port, Request, World};
 
 const ALICE: &str = "alice0000001";
-const SECRET: &str = "webhook-s3cret";
 const ADMIN: &str = "operator-s3cret";
 
 fn world() -> Rc<World> {
@@ -25,31 +22,8 @@ fn world() -> Rc<World> {
     )
 }
 
-fn sign(body: &str) -> String {
-    let block = |pad: u8| {
-        let mut block = [pad; 64];
-        for (slot, byte) in block.iter_mut().zip(SECRET.bytes()) {
-            *slot ^= byte;
-        }
-        block
-    };
-    let inner = Sha256::new()
-        .chain_update(block(0x36))
-        .chain_update(body)
-        .finalize();
-    let outer = Sha256::new()
-        .chain_update(block(0x5c))
-        .chain_update(inner)
-        .finalize();
-    outer.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 fn hook(world: &Rc<World>, body: &Value) -> u16 {
-    let body = body.to_string();
-    let request = Request::new("POST", "/_proxy/hooks/logto")
-        .header("logto-signature-sha-256", &sign(&body))
-        .json(&body);
-    world.ask(request).status
+    world.ask(delivery(body)).status
 }
 
 fn operator(world: &Rc<World>, method: &'static str, path: &str) -> Value {
@@ -274,112 +248,4 @@ fn a_fresh_user_whom_logto_denies_for_a_moment_is_not_forgotten() {
     world.deliver();
     assert_equal_at_mgpass(&world, "created00001");
     assert_eq!(world.n_open(), 0);
-}
-
-/// Families of Logto's API that hold or change a user (contract sections 4, 5, 6).
-const USER_FAMILIES: &[&str] = &[
-    "/api/users",
-    "/api/my-account",
-    "/api/experience/identification",
-    "/api/experience/submit",
-    "/api/interaction/submit",
-    "/api/interaction/consent",
-];
-
-/// Mutating routes of those families that change no mapped field, each with its reason.
-const VOLATILE: &[(&str, &str)] = &[(
-    "/password/verify",
-    "a check; at most an imported password is rehashed",
-)];
-
-fn is_recorded(method: &str, path: &str) -> bool {
-    matches!(
-        classify(Method::parse(method), path).operation.kind(),
-        Kind::Write(_)
-    )
-}
-
-#[test]
-fn every_recorded_mutation_of_a_user_is_in_the_operation_table() {
-    let mut n_checked = 0;
-    let folder =
-        std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/backends/logto/samples");
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let text = std::fs::read_to_string(entry.unwrap().path()).unwrap_or_default();
-        let Ok(samples) = serde_json::from_str::<Value>(&text) else {
-            continue;
-        };
-        let mut found = Vec::new();
-        requests(&samples, &mut found);
-        for (method, path) in found {
-            let path = path.split('?').next().unwrap_or_default();
-            let is_user_route = USER_FAMILIES.iter().any(|family| {
-                path.strip_prefix(family)
-                    .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-            });
-            let is_mutation = ["POST", "PUT", "PATCH", "DELETE"].contains(&method.as_str());
-            if !is_user_route || !is_mutation || VOLATILE.iter().any(|(end, _)| path.ends_with(end))
-            {
-                continue;
-            }
-            n_checked += 1;
-            for variant in variants(path) {
-                assert!(is_recorded(&method, &variant), "{method} {variant}");
-            }
-        }
-    }
-    assert!(n_checked >= 20, "{n_checked} recorded mutations");
-}
-
-/// Objects with a method and a path, or a URL, anywhere in a recording.
-fn requests(value: &Value, found: &mut Vec<(String, String)>) {
-    match value {
-        Value::Object(members) => {
-            let text = |name: &str| members.get(name).and_then(Value::as_str);
-            if let (Some(method), Some(target)) = (text("method"), text("path").or(text("url"))) {
-                let path = match target.split_once("://") {
-                    Some((_, rest)) => rest.find('/').map_or("/", |start| &rest[start..]),
-                    None => target,
-                };
-                found.push((method.to_owned(), path.to_owned()));
-            }
-            members.values().for_each(|member| requests(member, found));
-        }
-        Value::Array(items) => items.iter().for_each(|item| requests(item, found)),
-        _ => {}
-    }
-}
-
-/// As Logto's router takes them: another case below the mount, a slash at the end,
-/// a parameter percent-encoded.
-fn variants(path: &str) -> Vec<String> {
-    let rest = path.strip_prefix("/api/").unwrap();
-    let mut variants = vec![path.to_owned(), format!("{path}/")];
-    let upper: Vec<_> = rest
-        .split('/')
-        .enumerate()
-        // An id keeps its case.
-        .map(|(index, part)| {
-            if index == 1 && rest.starts_with("users/") {
-                part.to_owned()
-            } else {
-                part.to_uppercase()
-            }
-        })
-        .collect();
-    variants.push(format!("/api/{}", upper.join("/")));
-    if let Some(id) = rest
-        .strip_prefix("users/")
-        .and_then(|rest| rest.split('/').next())
-    {
-        let encoded: String = id.bytes().map(|byte| format!("%{byte:02X}")).collect();
-        variants.push(path.replacen(id, &encoded, 1));
-    }
-    variants
-}
-
-#[test]
-fn a_check_of_a_password_is_no_write() {
-    let classified = classify(Method::Post, "/api/users/u1/password/verify");
-    assert_eq!(classified.operation, Operation::PassThrough);
 }

@@ -2,7 +2,7 @@
 // workerd, the Logto stand-in on Node, all migrated. `npm run dev` runs it on
 // fixed ports, tests on free ones.
 //
-//   const sandbox = await startSandbox({ persistTo, ports?, vars?, alg?, onLog?, tickMs?, queueBatchSize?, runningLogto? });
+//   const sandbox = await startSandbox({ persistTo, ports?, vars?, alg?, edition?, onLog?, tickMs?, queueBatchSize?, runningLogto? });
 //   sandbox.proxy.url, .logto.url, .mgpass.url     what clients talk to
 //   sandbox.logto.control, .mgpass.control          faults and counters (backends/front.mjs)
 //   await sandbox.flag('read_percent', '50')        KV as an operator writes it; null deletes
@@ -40,7 +40,18 @@ export async function freePorts(names = Object.keys(PORTS)) {
   return ports;
 }
 
-export async function startSandbox({ persistTo, ports, vars = {}, alg, onLog, tickMs, queueBatchSize, logto: logtoOptions = {}, runningLogto }) {
+export async function startSandbox({
+  persistTo,
+  ports,
+  vars = {},
+  alg,
+  edition = 'e3',
+  onLog,
+  tickMs,
+  queueBatchSize,
+  logto: logtoOptions = {},
+  runningLogto,
+}) {
   const on = ports ?? await freePorts();
   const url = (port) => `http://127.0.0.1:${port}`;
   const workers = await startWorkers({
@@ -66,7 +77,7 @@ export async function startSandbox({ persistTo, ports, vars = {}, alg, onLog, ti
         config: path.join(root, 'tests/backends/mgpass/wrangler.toml'),
         port: 0,
         entrypoints: { Control: 0 },
-        vars: { ISSUER: url(on.mgpass) },
+        vars: { ISSUER: url(on.mgpass), EDITION: edition },
       },
     ],
   });
@@ -76,6 +87,7 @@ export async function startSandbox({ persistTo, ports, vars = {}, alg, onLog, ti
   });
   await applyMigrations({ sandbox: workers, databaseId: 'proxy-local', directory: path.join(root, 'schema/proxy') });
   await applyMigrations({ sandbox: workers, databaseId: 'metrics-local', directory: path.join(root, 'schema/metrics') });
+  await applyMigrations({ sandbox: workers, databaseId: 'rewards-local', directory: path.join(root, 'schema/rewards') });
   const standin = workers.workers['mgpass-standin'];
   const mgpass = await startMgpassFront({
     workerUrl: standin.url,
@@ -98,7 +110,12 @@ export async function startSandbox({ persistTo, ports, vars = {}, alg, onLog, ti
     workers,
     tick,
     flag: (key, value) => (value === null ? FLAGS.delete(key) : FLAGS.put(key, value)),
-    databases: { proxy: await workers.database('proxy-local'), mgpass: await workers.database('mgpass-local'), metrics: await workers.database('metrics-local') },
+    databases: {
+      proxy: await workers.database('proxy-local'),
+      mgpass: await workers.database('mgpass-local'),
+      metrics: await workers.database('metrics-local'),
+      rewards: await workers.database('rewards-local'),
+    },
     async close() {
       clearInterval(ticking);
       if (logto !== runningLogto) await logto.close();

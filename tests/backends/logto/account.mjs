@@ -1,6 +1,7 @@
 // The Account API: users on themselves, with the opaque access token of /oidc/token. What is sensitive also needs
 // a verification record of the same user, named in the header logto-verification-id.
 
+import { authorizationUri, socialIdentity } from './connector.mjs';
 import { RequestError, randomId } from './errors.mjs';
 import { hashPassword, passwordIssues, verifyPassword } from './passwords.mjs';
 import { clearable, object, oneOf, optional, parse, patterns, profileShape, record, text } from './schema.mjs';
@@ -103,6 +104,20 @@ export function addAccountRoutes(router, { store, codes }) {
     });
   }
 
+  for (const method of ['POST', 'PUT']) {
+    router.add(method, '/my-account/identities', area, (ctx) => {
+      const { newIdentifierVerificationRecordId: id } = parse({ newIdentifierVerificationRecordId: text() }, ctx.request.body);
+      assertVerified(ctx);
+      const proof = liveRecord(ctx, id);
+      if (!proof?.verified || proof.social === undefined) throw new RequestError('verification_record.not_found', 400);
+      const { target, identity } = proof.social;
+      const { identities } = me(ctx);
+      if (method === 'POST' && Object.hasOwn(identities, target)) throw new RequestError('user.identity_already_in_use', 422);
+      event(ctx, store.update(ctx.state.userId, { identities: { ...identities, [target]: identity } }));
+      ctx.status = 204;
+    });
+  }
+
   router.add('DELETE', '/my-account/identities/:target', area, (ctx) => {
     assertVerified(ctx);
     const { [ctx.params.target]: removed, ...identities } = me(ctx).identities;
@@ -132,5 +147,19 @@ export function addAccountRoutes(router, { store, codes }) {
     codes.check(found.code, found.identifier.value, body.identifier.value, body.code);
     found.verified = true;
     ctx.body = { verificationRecordId: body.verificationId };
+  });
+
+  router.add('POST', '/verifications/social', area, (ctx) => {
+    const body = parse({ connectorId: text({ min: 1 }), redirectUri: text({ url: true }), state: text({ min: 1 }) }, ctx.request.body);
+    const added = addRecord(ctx, { type: 'Social', connectorId: body.connectorId, verified: false });
+    ctx.body = { ...added, authorizationUri: authorizationUri(body.connectorId, body) };
+  });
+  router.add('POST', '/verifications/social/verify', area, (ctx) => {
+    const body = parse({ connectorData: record(), verificationRecordId: text() }, ctx.request.body);
+    const found = liveRecord(ctx, body.verificationRecordId);
+    if (!found?.connectorId) throw new RequestError('verification_record.not_found', 404);
+    found.social = socialIdentity(found.connectorId, body.connectorData);
+    found.verified = true;
+    ctx.body = { verificationRecordId: body.verificationRecordId };
   });
 }

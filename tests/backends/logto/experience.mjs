@@ -1,6 +1,7 @@
 // The Experience API: what the sign-in page calls. No bearer token, only the interaction cookie; progress lives in
 // the interaction's `result`. Staged data is written at `identification` (a new user) and at `submit` (the rest).
 
+import { authorizationUri, socialIdentity } from './connector.mjs';
 import { RequestError, randomId } from './errors.mjs';
 import { findInteraction, saveResult } from './interaction.mjs';
 import { hashPassword, passwordIssues, verifyPassword } from './passwords.mjs';
@@ -147,6 +148,23 @@ export function addExperienceRoutes(router, context) {
     ctx.body = { verificationId: found.id };
   });
 
+  router.add('POST', '/experience/verification/social/:connectorId/authorization-uri', area, async (ctx) => {
+    const { progress, save } = await load(ctx);
+    const body = parse({ state: text({ min: 1 }), redirectUri: text({ url: true }) }, ctx.request.body);
+    const id = randomId(21);
+    await save(withRecord(progress, { id, type: 'Social', verified: false }));
+    ctx.body = { authorizationUri: authorizationUri(ctx.params.connectorId, body), verificationId: id };
+  });
+
+  router.add('POST', '/experience/verification/social/:connectorId/verify', area, async (ctx) => {
+    const { progress, save } = await load(ctx);
+    const body = parse({ connectorData: record(), verificationId: optional(text()) }, ctx.request.body);
+    const id = body.verificationId ?? randomId(21);
+    const social = socialIdentity(ctx.params.connectorId, body.connectorData);
+    await save(withRecord(progress, { id, type: 'Social', verified: true, social }));
+    ctx.body = { verificationId: id };
+  });
+
   router.add('POST', '/experience/profile', area, async (ctx) => {
     const { progress, save } = await load(ctx);
     const body = parse({
@@ -177,6 +195,13 @@ export function addExperienceRoutes(router, context) {
         staged[column] = value;
         break;
       }
+      case 'social': {
+        const { social } = verified(progress, body.verificationId);
+        if (!social) throw new RequestError('session.verification_failed', 400);
+        store.assertFree({ identities: { [social.target]: social.identity } }, progress.userId);
+        staged.identities = { ...staged.identities, [social.target]: social.identity };
+        break;
+      }
       case 'extraProfile': {
         const { name, avatar, customData, ...profile } = body.values ?? {};
         if (name !== undefined) staged.name = name;
@@ -186,7 +211,6 @@ export function addExperienceRoutes(router, context) {
         break;
       }
       default:
-        // Social identities need a provider outside.
         throw new RequestError('session.verification_session_not_found', 404);
     }
     await save({ profile: staged });
@@ -263,6 +287,7 @@ export function addExperienceRoutes(router, context) {
     }
     const changes = { ...staged };
     if (staged.profile) changes.profile = { ...old.profile, ...staged.profile };
+    if (staged.identities) changes.identities = { ...old.identities, ...staged.identities };
     if (staged.customData) changes.customData = { ...old.customData, ...staged.customData };
     const user = store.update(old.id, { ...changes, lastSignInAt: Date.now() });
     await saveResult(interaction, { login: { accountId: user.id } });

@@ -14,6 +14,7 @@ import { createCodes } from './codes.mjs';
 import { controlRoutes } from './control.mjs';
 import { addExperienceRoutes } from './experience.mjs';
 import { makeKeys } from './keys.mjs';
+import { addLegacyInteractionRoutes } from './legacy.mjs';
 import { addManagementRoutes, managementGuard } from './management.mjs';
 import { createOidc } from './oidc.mjs';
 import { hashPassword } from './passwords.mjs';
@@ -58,6 +59,7 @@ export async function startLogto({
   context.guards = { management: managementGuard(oidc), account: accountGuard(context) };
   router.add('GET', '/status', { area: 'public' }, (ctx) => { ctx.status = 204; });
   addExperienceRoutes(router, context);
+  addLegacyInteractionRoutes(router, context);
   addManagementRoutes(router, context);
   addAccountRoutes(router, context);
   listener = createApp(context).callback();

@@ -1,6 +1,7 @@
 // The Management API on users.
 
 import { createLocalJWKSet, jwtVerify } from 'jose';
+import { socialIdentity } from './connector.mjs';
 import { RequestError } from './errors.mjs';
 import { hashPassword, verifyPassword } from './passwords.mjs';
 import { clearable, flag, list, object, oneOf, optional, parse, patterns, profileShape, record, text } from './schema.mjs';
@@ -166,6 +167,13 @@ export function addManagementRoutes(router, context) {
     const { identities } = store.update(row.id, { identities: { ...row.identities, [target]: identity } });
     ctx.status = isNew ? 201 : 200;
     ctx.body = identities;
+  });
+  router.add('POST', '/users/:userId/identities', area, (ctx) => {
+    const { connectorId, connectorData } = parse({ connectorId: text({ min: 1 }), connectorData: record() }, ctx.request.body);
+    const row = user(ctx);
+    const { target, identity } = socialIdentity(connectorId, connectorData);
+    if (Object.hasOwn(row.identities, target)) throw new RequestError('user.identity_already_in_use', 422);
+    ctx.body = store.update(row.id, { identities: { ...row.identities, [target]: identity } }).identities;
   });
   // The identity stands in a member of its own, beside which the real server may put a token secret.
   router.add('GET', '/users/:userId/identities/:target', area, (ctx) => {

@@ -6,6 +6,7 @@ import { json, readLimit } from './http.mjs';
 
 const COLUMNS = `id, event_type, actor_type, actor_id, actor_name, target_type, target_id, target_name,
   client_id, ip_address, user_agent, metadata, created_at`;
+const READ = `${COLUMNS}, (SELECT email FROM users WHERE users.id = actor_id) AS actor_email`;
 
 const SIGN_IN_EVENTS = ['session.created', 'user.login.success', 'user.login.failed', 'user.sign_out'];
 
@@ -41,11 +42,12 @@ export function userParty(user) {
 
 export async function listAudit(context) {
   const query = context.url.searchParams;
-  const limit = readLimit(query, 20, 100);
+  const { edition } = context;
+  const limit = readLimit(query, edition.audit.limit, 100);
   const page = Math.max(Number.parseInt(query.get('page') ?? '1', 10) || 1, 1);
   const filters = [
     ['event_type', 'event_type = ?'],
-    ['actor_id', 'actor_id = ?'],
+    [edition.audit.actor, 'actor_id = ?'],
     ['target_id', 'target_id = ?'],
     ['from', 'created_at >= CAST(? AS INTEGER)'],
     ['to', 'created_at <= CAST(? AS INTEGER)'],
@@ -54,21 +56,21 @@ export async function listAudit(context) {
   const values = filters.map(([name]) => query.get(name));
   const [list, count] = await context.db.batch([
     context.db
-      .prepare(`SELECT ${COLUMNS} FROM audit_logs ${where} ORDER BY created_at DESC, rowid DESC LIMIT ? OFFSET ?`)
+      .prepare(`SELECT ${READ} FROM audit_logs ${where} ORDER BY created_at DESC, rowid DESC LIMIT ? OFFSET ?`)
       .bind(...values, limit, (page - 1) * limit),
     context.db.prepare(`SELECT count(*) AS total FROM audit_logs ${where}`).bind(...values),
   ]);
-  return json(context.edition.auditList({ rows: list.results, total: count.results[0].total }));
+  return json(edition.auditList({ rows: list.results, total: count.results[0].total, page }));
 }
 
 export async function listLoginHistory(context, { id }) {
   const { results } = await context.db
     .prepare(
-      `SELECT ${COLUMNS} FROM audit_logs
+      `SELECT ${READ} FROM audit_logs
        WHERE (target_id = ?1 OR actor_id = ?1) AND event_type IN (${SIGN_IN_EVENTS.map(() => '?').join(', ')})
        ORDER BY created_at DESC, rowid DESC LIMIT ?`,
     )
     .bind(id, ...SIGN_IN_EVENTS, readLimit(context.url.searchParams, 20, 50))
     .all();
-  return json(results.map(context.edition.auditEntry));
+  return json(results.map(context.edition.signIn));
 }

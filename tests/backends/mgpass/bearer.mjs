@@ -50,6 +50,16 @@ export async function requireUser(context) {
   return { claims, user };
 }
 
+// The row of the person who calls a self-service route.
+export async function requirePerson(context) {
+  try {
+    return (await requireUser(context)).user;
+  } catch (error) {
+    if (error instanceof OAuthError) throw new ApiError(401, 'unauthorized', 'A valid access token is required');
+    throw error;
+  }
+}
+
 // The application that calls a token endpoint: HTTP Basic, or the secret in the
 // form. A public application has no secret and names itself only.
 export async function authenticateClient(context, form, { allowPublic = false } = {}) {

@@ -10,17 +10,25 @@
 //   GET    /users                        every row as JSON lines, deleted ones too, with identities and roles
 //   POST   /users/bulk-delete            {ids: []} or {not_seeded: true}: the rows vanish
 //   POST   /users/alter                  {id, column, value}: one column of one row
+//   GET    /rewards                      every balance as JSON lines, with the sum of the ledger and the number of entries
+//   GET    /rewards/ledger               every entry as JSON lines
+//   POST   /rewards/credit               {credits: [{user_id, points, event_type?, platform?, reference_id?, metadata?}]}
+//   POST   /rewards/reconcile            what reconcile would find, for everybody: {checked, drifted: [{user_id, cached, calculated}]}; changes nothing
 
 import { forgetAll } from './cache.mjs';
 import { findApplication, findUser, grantableScopes } from './bearer.mjs';
 import { ApiError, invalidRequest, json, readJson } from './http.mjs';
 import { importKey, rotateSigningKey } from './keys.mjs';
 import { seededUserIds } from './seed.mjs';
+import { credits } from './rewards.mjs';
 import { openSession } from './sessions.mjs';
 import { changeSettings, getSettings } from './settings.mjs';
 import { issueMachineToken, issueTokens } from './token.mjs';
 
 const PAGE = 500;
+const BALANCES = `SELECT user_rewards.*,
+  (SELECT coalesce(sum(points), 0) FROM points_ledger WHERE points_ledger.user_id = user_rewards.user_id) AS ledger_sum,
+  (SELECT count(*) FROM points_ledger WHERE points_ledger.user_id = user_rewards.user_id) AS n_entries FROM user_rewards`;
 
 const handlers = {
   'GET /settings': ({ env }) => json(getSettings(env)),
@@ -32,6 +40,10 @@ const handlers = {
   'GET /users': dumpUsers,
   'POST /users/bulk-delete': bulkDelete,
   'POST /users/alter': alterUser,
+  'GET /rewards': ({ db }) => dump(db, BALANCES, 'user_id'),
+  'GET /rewards/ledger': ({ db }) => dump(db, 'SELECT * FROM points_ledger', 'id'),
+  'POST /rewards/credit': creditMany,
+  'POST /rewards/reconcile': checkBalances,
 };
 
 export function handleControl(context) {
@@ -69,29 +81,56 @@ async function issueToken(context) {
   return json(await issueTokens(context, application, user, { sessionId, scopes }), 201);
 }
 
+// A table of any size, page by page after its key.
+function dump(db, select, key) {
+  return lines(async (after) => {
+    const { results } = await db.prepare(`${select} WHERE ${key} > ? ORDER BY ${key} LIMIT ${PAGE}`).bind(after).all();
+    return { objects: results, last: results.at(-1)?.[key], isLast: results.length < PAGE };
+  });
+}
+
+async function creditMany({ db, request }) {
+  const { credits: list } = await readJson(request);
+  if (!Array.isArray(list)) throw invalidRequest('credits is required');
+  await credits(db, list.map(({ user_id: userId, points, event_type: eventType, platform, reference_id: referenceId, metadata }) => (
+    { userId, points, eventType, platform, referenceId, metadata })));
+  return json({ credited: list.length }, 201);
+}
+
+async function checkBalances({ db }) {
+  const { results } = await db.prepare(`SELECT user_id, total_points AS cached, ledger_sum AS calculated FROM (${BALANCES})`).all();
+  return json({ checked: results.length, drifted: results.filter(({ cached, calculated }) => cached !== calculated) });
+}
+
 function dumpUsers({ db }) {
+  return lines(async (after) => {
+    const { results } = await db
+      .prepare(
+        `SELECT users.*,
+           (SELECT json_group_array(json_object('id', id, 'provider', provider, 'provider_user_id', provider_user_id,
+              'profile_data', json(profile_data), 'created_at', created_at))
+            FROM (SELECT * FROM social_identities WHERE user_id = users.id ORDER BY provider, provider_user_id)) AS identities,
+           (SELECT json_group_array(name)
+            FROM (SELECT name FROM roles JOIN user_roles ON role_id = roles.id WHERE user_id = users.id ORDER BY name)) AS roles
+         FROM users WHERE users.id > ? ORDER BY users.id LIMIT ${PAGE}`,
+      )
+      .bind(after)
+      .all();
+    const objects = results.map(({ metadata, identities, roles, ...row }) => (
+      { ...row, metadata: JSON.parse(metadata), identities: JSON.parse(identities), roles: JSON.parse(roles) }));
+    return { objects, last: results.at(-1)?.id, isLast: results.length < PAGE };
+  });
+}
+
+function lines(readPage) {
   const encoder = new TextEncoder();
-  let lastId = '';
+  let after = '';
   const stream = new ReadableStream({
     async pull(controller) {
-      const { results } = await db
-        .prepare(
-          `SELECT users.*,
-             (SELECT json_group_array(json_object('id', id, 'provider', provider, 'provider_user_id', provider_user_id,
-                'profile_data', json(profile_data), 'created_at', created_at))
-              FROM (SELECT * FROM social_identities WHERE user_id = users.id ORDER BY provider, provider_user_id)) AS identities,
-             (SELECT json_group_array(name)
-              FROM (SELECT name FROM roles JOIN user_roles ON role_id = roles.id WHERE user_id = users.id ORDER BY name)) AS roles
-           FROM users WHERE users.id > ? ORDER BY users.id LIMIT ${PAGE}`,
-        )
-        .bind(lastId)
-        .all();
-      const lines = results.map(({ metadata, identities, roles, ...row }) =>
-        JSON.stringify({ ...row, metadata: JSON.parse(metadata), identities: JSON.parse(identities), roles: JSON.parse(roles) }),
-      );
-      if (lines.length > 0) controller.enqueue(encoder.encode(`${lines.join('\n')}\n`));
-      lastId = results.at(-1)?.id;
-      if (results.length < PAGE) controller.close();
+      const { objects, last, isLast } = await readPage(after);
+      if (objects.length > 0) controller.enqueue(encoder.encode(`${objects.map((object) => JSON.stringify(object)).join('\n')}\n`));
+      after = last;
+      if (isLast) controller.close();
     },
   });
   return new Response(stream, { headers: { 'content-type': 'application/jsonl' } });
@@ -103,7 +142,7 @@ async function bulkDelete({ db, request }) {
   // One JSON parameter, whatever the number of ids.
   const list = JSON.stringify(notSeeded ? seededUserIds : ids);
   const which = `${notSeeded ? 'NOT ' : ''}IN (SELECT value FROM json_each(?))`;
-  const tables = ['social_identities', 'user_roles', 'sessions', 'browser_sessions', 'consents', 'authorization_codes', 'refresh_tokens'];
+  const tables = ['points_ledger', 'user_rewards', 'social_identities', 'user_roles', 'sessions', 'browser_sessions', 'consents', 'authorization_codes', 'refresh_tokens'];
   const results = await db.batch([
     ...tables.map((table) => db.prepare(`DELETE FROM ${table} WHERE user_id ${which}`).bind(list)),
     db.prepare(`DELETE FROM users WHERE id ${which}`).bind(list),

@@ -98,16 +98,19 @@ function loadOwnKeys(env, algorithm) {
 }
 
 async function readOwnKeys(db, algorithm) {
-  const { results } = await db.prepare('SELECT kid, private_jwk FROM signing_keys ORDER BY rowid DESC').all();
+  // An edition has keys of its own kind; those of another stay where they are.
+  const kind = algorithm === 'RS256' ? 'RSA' : 'EC';
+  const ofKind = "json_extract(private_jwk, '$.kty') = ?";
+  const { results } = await db.prepare(`SELECT kid, private_jwk FROM signing_keys WHERE ${ofKind} ORDER BY rowid DESC`).bind(kind).all();
   if (results.length === 0) {
     const row = await newKeyRow(algorithm);
     // Only the first of two that start at once writes one.
     await db
       .prepare(
         `INSERT INTO signing_keys (kid, private_jwk, created_at)
-         SELECT ?, ?, unixepoch() WHERE NOT EXISTS (SELECT 1 FROM signing_keys)`,
+         SELECT ?, ?, unixepoch() WHERE NOT EXISTS (SELECT 1 FROM signing_keys WHERE ${ofKind})`,
       )
-      .bind(row.kid, row.privateJwk)
+      .bind(row.kid, row.privateJwk, kind)
       .run();
     return readOwnKeys(db, algorithm);
   }

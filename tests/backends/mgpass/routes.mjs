@@ -1,17 +1,22 @@
 // The surface as data, read by the Worker (dispatch) and by the front before it
 // (the names under which requests are counted). Order matters: first match wins.
+// A fourth member names the edition that alone has the route.
 
 export const routes = [
   ['GET', '/.well-known/openid-configuration', 'discovery'],
   ['GET', '/.well-known/jwks.json', 'jwks'],
   ['GET', '/authorize', 'authorize'],
+  ['GET', '/oidc/auth', 'authorize', 'e2'],
   ['POST', '/authorize', 'sign_in'],
-  ['POST', '/token', 'token'],
-  ['POST', '/token/introspect', 'introspect'],
-  ['POST', '/token/revoke', 'revoke'],
-  ['GET', '/userinfo', 'userinfo'],
+  ['POST', '/oidc/auth', 'sign_in', 'e2'],
+  ['POST', '/token', 'token', 'e3'],
+  ['POST', '/api/token', 'token', 'e2'],
+  ['POST', '/token/introspect', 'introspect', 'e3'],
+  ['POST', '/token/revoke', 'revoke', 'e3'],
+  ['GET', '/userinfo', 'userinfo', 'e3'],
+  ['GET', '/oidc/userinfo', 'userinfo', 'e2'],
   ['GET', '/logout', 'logout'],
-  ['POST', '/logout', 'logout'],
+  ['POST', '/logout', 'logout', 'e3'],
   ['GET', '/api/users', 'users.list'],
   ['POST', '/api/users', 'users.create'],
   ['GET', '/api/users/:id', 'users.get'],
@@ -27,11 +32,18 @@ export const routes = [
   ['DELETE', '/api/users/:id/roles/:roleId', 'users.remove_role'],
   ['GET', '/api/roles', 'roles.list'],
   ['GET', '/api/audit', 'audit'],
-].map(([method, pattern, name]) => ({ method, pattern, name, matcher: compile(pattern) }));
+  ['GET', '/api/account/rewards', 'account.rewards'],
+  ['GET', '/api/account/rewards/history', 'account.history'],
+  ['GET', '/api/rewards/ledger', 'rewards.ledger'],
+  ['GET', '/api/rewards/ledger/export', 'rewards.export'],
+  ['POST', '/api/rewards/credit', 'rewards.credit'],
+  ['POST', '/api/rewards/reconcile/:userId', 'rewards.reconcile'],
+].map(([method, pattern, name, edition]) => ({ method, pattern, name, edition, matcher: compile(pattern) }));
 
 // The route of a request and its decoded parameters, or undefined.
-export function matchRoute(method, pathname) {
+export function matchRoute(method, pathname, edition) {
   for (const route of routes) {
+    if (route.edition !== undefined && route.edition !== edition) continue;
     const match = route.method === method ? route.matcher.exec(pathname) : null;
     if (match !== null) return { name: route.name, params: decodeAll(match.groups ?? {}) };
   }

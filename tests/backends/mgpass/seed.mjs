@@ -70,16 +70,21 @@ export const seededUserIds = users.map(({ id }) => id);
 
 let seeded;
 
-export function ensureSeeded(db) {
-  seeded ??= seed(db).catch((error) => {
+export function ensureSeeded(db, edition) {
+  seeded ??= seed(db, edition).catch((error) => {
     seeded = undefined;
     throw error;
   });
   return seeded;
 }
 
-async function seed(db) {
+async function seed(db, edition) {
   const statements = [];
+  // The migration has the newest edition's. Lowest first, and none above it: no two are ever the same.
+  for (const [name, minPoints, multiplier] of edition.tiers ?? []) {
+    const sql = 'UPDATE reward_tiers SET min_points = ?, multiplier = ? WHERE name = ? AND min_points > ?';
+    statements.push(db.prepare(sql).bind(minPoints, multiplier, name, minPoints));
+  }
   const insert = (table, row) => {
     const names = Object.keys(row);
     const sql = `INSERT OR IGNORE INTO ${table} (${names.join(', ')}) VALUES (${names.map(() => '?').join(', ')})`;

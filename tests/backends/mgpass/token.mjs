@@ -69,8 +69,7 @@ async function exchangeCode(context, application, form) {
 export async function issueTokens(context, application, user, { sessionId, scopes, nonce }) {
   const scope = scopes.join(' ');
   const body = await accessTokenBody(context, application, user.id, { sessionId, scope });
-  // Only offline_access brings a refresh token in this edition.
-  if (scopes.includes('offline_access')) {
+  if (scopes.includes('offline_access') || !context.edition.needsOfflineAccess) {
     body.refresh_token = await newRefreshToken(context, application, { sessionId, userId: user.id, scope });
   }
   if (scopes.includes('openid')) body.id_token = await idToken(context, application, user, nonce);
@@ -122,7 +121,8 @@ async function refresh(context, application, form) {
 }
 
 async function refuseRetired(context, row) {
-  if (Date.now() - row.retired_at_ms < getSettings(context.env).refresh_grace_ms) throw lostRace();
+  const graceMs = context.edition.hasRefreshGrace ? getSettings(context.env).refresh_grace_ms : 0;
+  if (Date.now() - row.retired_at_ms < graceMs) throw lostRace();
   const party = { type: 'user', id: row.user_id };
   await revokeEverything(context.db, row.user_id, [
     auditEntry(context, 'session.revoked', {

@@ -9,7 +9,6 @@ import { takeFromLimit } from './limits.mjs';
 import { listSessions, revokeEverything } from './sessions.mjs';
 import { getSettings } from './settings.mjs';
 
-const REVOKE_ALL_PER_MINUTE = 5;
 const MAX_REASON = 500;
 // The documents say that last_sign_in_at falls back to the newest session.
 const USER = `users.*, (SELECT max(created_at) FROM sessions WHERE sessions.user_id = users.id) AS newest_session_at`;
@@ -18,7 +17,10 @@ const USER = `users.*, (SELECT max(created_at) FROM sessions WHERE sessions.user
 // the id; the cursor is the id of the last user received; at most 100 at a time.
 export async function listUsers(context) {
   const query = context.url.searchParams;
-  const limit = readLimit(query, 50, 100);
+  const { edition } = context;
+  const limit = readLimit(query, edition.listLimit, 100);
+  const asked = Math.max(Number.parseInt(query.get('page') ?? '1', 10) || 1, 1);
+  const offset = edition.isListByCursor ? 0 : (asked - 1) * limit;
   const filters = ['deleted_at IS NULL'];
   const values = [];
   if (query.get('q')) {
@@ -26,12 +28,12 @@ export async function listUsers(context) {
     values.push(query.get('q'));
   }
   const where = filters.join(' AND ');
-  const cursor = query.get('cursor');
+  const cursor = edition.isListByCursor ? query.get('cursor') : null;
   const after = `(created_at, id) < (SELECT created_at, id FROM users WHERE id = ?${values.length + 1})`;
   const place = cursor === null ? [] : [after];
   const [list, count, before] = await context.db.batch([
     context.db
-      .prepare(`SELECT ${USER} FROM users WHERE ${[where, ...place].join(' AND ')} ORDER BY created_at DESC, id DESC LIMIT ${limit + 1}`)
+      .prepare(`SELECT ${USER} FROM users WHERE ${[where, ...place].join(' AND ')} ORDER BY created_at DESC, id DESC LIMIT ${limit + 1} OFFSET ${offset}`)
       .bind(...values, ...(cursor === null ? [] : [cursor])),
     context.db.prepare(`SELECT count(*) AS n FROM users WHERE ${where}`).bind(...values),
     context.db
@@ -39,10 +41,10 @@ export async function listUsers(context) {
       .bind(...values, ...(cursor === null ? [] : [cursor])),
   ]);
   return json(
-    context.edition.userList({
+    edition.userList({
       rows: list.results.slice(0, limit),
       total: count.results[0].n,
-      page: Math.ceil(before.results[0].n / limit) + 1,
+      page: edition.isListByCursor ? Math.ceil(before.results[0].n / limit) + 1 : asked,
       limit,
       hasMore: list.results.length > limit,
     }),
@@ -75,10 +77,10 @@ export async function getUser(context, { id }) {
     const user = await readUser(context.db, id);
     if (user === null) return null;
     const { results } = await context.db
-      .prepare('SELECT name FROM roles JOIN user_roles ON role_id = roles.id WHERE user_id = ? ORDER BY name')
+      .prepare('SELECT id, name FROM roles JOIN user_roles ON role_id = roles.id WHERE user_id = ? ORDER BY name')
       .bind(id)
       .all();
-    return context.edition.userWithRoles(user, results.map(({ name }) => name));
+    return context.edition.userWithRoles(user, results);
   });
   if (body === null) throw unknownUser();
   return json(body);
@@ -107,18 +109,20 @@ export async function updateUser(context, { id }) {
 }
 
 // Soft and final. ASSUMPTION: unknown or already deleted is 404; the row keeps its
-// email and phone, so they stay taken; sessions are left to revoke-all.
+// email and phone, so they stay taken. Sessions end where the edition says so.
 export async function deleteUser(context, { id }) {
   const user = await requireUserRow(context.db, id);
   await context.db.batch([
     context.db.prepare('UPDATE users SET deleted_at = unixepoch() WHERE id = ?').bind(id),
     auditOf(context, 'user.deleted', user),
   ]);
+  if (context.edition.endsSessions) await revokeEverything(context.db, id);
   forgetUser(id);
   return context.edition.deleted();
 }
 
-// Stops new sign-ins only. ASSUMPTION: an optional `reason` is recorded.
+// Stops new sign-ins, and sessions where the edition says so. ASSUMPTION: an optional
+// `reason` is recorded.
 export async function suspendUser(context, { id }) {
   const user = await requireUserRow(context.db, id);
   const { reason } = await readJson(context.request, { optional: true });
@@ -128,6 +132,7 @@ export async function suspendUser(context, { id }) {
       .bind(readReason(reason), id),
     auditOf(context, 'user.suspended', user, isText(reason) ? { reason: readReason(reason) } : undefined),
   ]);
+  if (context.edition.endsSessions) await revokeEverything(context.db, id);
   forgetUser(id);
   return context.edition.suspended(await readUser(context.db, id));
 }
@@ -144,12 +149,12 @@ export async function unsuspendUser(context, { id }) {
 
 export async function listUserSessions(context, { id }) {
   await requireUserRow(context.db, id);
-  return json((await listSessions(context.db, id)).map(context.edition.session));
+  return json(context.edition.sessionList(await listSessions(context.db, id)));
 }
 
 // ASSUMPTION: also for a soft-deleted user, whose sessions a delete leaves alone.
 export async function revokeAll(context, { id }) {
-  takeFromLimit(`revoke-all:${context.admin.id}`, REVOKE_ALL_PER_MINUTE);
+  takeFromLimit(`revoke-all:${context.admin.id}`, context.edition.revokeAllPerMinute);
   const user = await context.db.prepare('SELECT * FROM users WHERE id = ?').bind(id).first();
   if (user === null) throw unknownUser();
   const { reason } = await readJson(context.request, { optional: true });
@@ -166,7 +171,7 @@ export async function listIdentities(context, { id }) {
       .prepare('SELECT * FROM social_identities WHERE user_id = ? ORDER BY created_at DESC, rowid DESC')
       .bind(id)
       .all();
-    return results.map(context.edition.identity);
+    return context.edition.identityList(results);
   });
   if (body === null) throw unknownUser();
   return json(body);
@@ -174,7 +179,7 @@ export async function listIdentities(context, { id }) {
 
 export async function listRoles(context) {
   const { results } = await context.db.prepare('SELECT * FROM roles ORDER BY created_at, name').all();
-  return json(results.map(context.edition.role));
+  return json(context.edition.roleList(results));
 }
 
 export async function assignRole(context, { id }) {
@@ -206,7 +211,7 @@ export async function removeRole(context, { id, roleId }) {
 // The documented fields of a create or an update, checked. ASSUMPTION: email and
 // phone are unique, email without regard to case, and both answer 400 as a taken
 // email does; the password rule is that of the older editions.
-async function checkFields({ db }, body, current = { id: '' }) {
+async function checkFields({ db, edition }, body, current = { id: '' }) {
   const fields = {};
   if ('email' in body) {
     if (!isText(body.email) || !/^[^\s@]+@[^\s@]+$/.test(body.email)) throw invalidRequest('The email is not valid');
@@ -225,8 +230,12 @@ async function checkFields({ db }, body, current = { id: '' }) {
     if (!isPhone) throw invalidRequest('The phone must be in E.164 form');
     fields.phone = body.phone;
   }
+  if (edition.takesAvatar && current.id !== '' && 'avatar' in body) {
+    if (body.avatar !== null && !URL.canParse(body.avatar)) throw invalidRequest('The avatar must be a URL');
+    fields.avatar = body.avatar;
+  }
   for (const name of ['email_verified', 'phone_verified']) {
-    if (!(name in body) || current.id === '') continue;
+    if (!(name in body) || current.id === '' || edition.takesAvatar) continue;
     if (typeof body[name] !== 'boolean') throw invalidRequest(`${name} must be true or false`);
     fields[name] = Number(body[name]);
   }

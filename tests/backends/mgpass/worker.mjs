@@ -8,12 +8,13 @@ import { WorkerEntrypoint } from 'cloudflare:workers';
 
 import { listAudit, listLoginHistory } from './audit.mjs';
 import { authorize, logout, signIn } from './authorize.mjs';
-import { requireAdmin } from './bearer.mjs';
+import { requireAdmin, requirePerson } from './bearer.mjs';
 import { handleControl } from './control.mjs';
 import { readEdition } from './edition.mjs';
 import { ApiError, json } from './http.mjs';
 import { publicJwks } from './keys.mjs';
 import { takeFromLimit } from './limits.mjs';
+import * as rewards from './rewards.mjs';
 import { matchRoute } from './routes.mjs';
 import { ensureSeeded } from './seed.mjs';
 import { getSettings } from './settings.mjs';
@@ -50,6 +51,15 @@ const admin = {
   'users.remove_role': users.removeRole,
   'roles.list': users.listRoles,
   audit: listAudit,
+  'rewards.ledger': rewards.searchLedger,
+  'rewards.export': rewards.exportLedger,
+  'rewards.credit': rewards.creditPoints,
+  'rewards.reconcile': rewards.reconcile,
+};
+
+const person = {
+  'account.rewards': rewards.readBalance,
+  'account.history': rewards.readHistory,
 };
 
 export default {
@@ -74,7 +84,7 @@ async function answer(request, env, handle) {
       ip: request.headers.get('cf-connecting-ip'),
       userAgent: request.headers.get('user-agent'),
     };
-    await ensureSeeded(env.DB);
+    await ensureSeeded(env.DB, context.edition);
     return await handle(context);
   } catch (error) {
     if (error instanceof ApiError) return error.toResponse();
@@ -85,14 +95,15 @@ async function answer(request, env, handle) {
 
 async function handlePublic(context) {
   applyAddressLimits(context);
-  const route = matchRoute(context.request.method, context.url.pathname);
+  const route = matchRoute(context.request.method, context.url.pathname, context.edition.name);
   if (route === undefined) throw new ApiError(404, 'not_found', 'No such endpoint');
   if (route.name in open) return open[route.name](context);
+  if (route.name in person) return person[route.name]({ ...context, user: await requirePerson(context) });
   return admin[route.name]({ ...context, admin: await requireAdmin(context) }, route.params);
 }
 
 // 100 a minute and address are documented for /api/rewards, and left open for
-// /api/users. The rewards routes themselves are not here; their limit is.
+// /api/users.
 function applyAddressLimits({ env, ip, url }) {
   const isBelow = (prefix) => url.pathname === prefix || url.pathname.startsWith(`${prefix}/`);
   if (isBelow('/api/rewards')) takeFromLimit(`rewards:${ip}`, REWARDS_PER_MINUTE);

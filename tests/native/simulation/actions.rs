@@ -8,10 +8,11 @@ use std::rc::Rc;
 use futures_util::future::{Either, select};
 use serde_json::json;
 
+use super::help::bypass;
 use super::{ADMIN, Course, Setup, USERS};
+use crate::support::Node;
 use crate::support::executor::Random;
 use crate::support::logto::Interaction;
-use crate::support::world::Node;
 use crate::support::{Request, World};
 
 /// What clients were told.
@@ -133,6 +134,10 @@ pub fn start(world: &Rc<World>, setup: &Setup, journal: &Rc<Journal>) -> i64 {
     match setup.course {
         Course::One { route, is_followed } => {
             let requests = ROUTES[route].1(world);
+            // Else what the Queue took in the database's place is there before its write.
+            world
+                .queue_delay_ms
+                .set(if is_followed { 2_000 } else { 0 });
             let (node, journal) = (world.node(), Rc::clone(journal));
             world.executor.spawn(async move {
                 for request in requests {
@@ -149,11 +154,18 @@ pub fn start(world: &Rc<World>, setup: &Setup, journal: &Rc<Journal>) -> i64 {
             let nodes = [world.node(), world.node()];
             let random = Random::new(setup.seed ^ 0xac71);
             world.deliveries.set(1 + random.below(2) as u32);
+            world
+                .queue_delay_ms
+                .set([0, 0, 700, 5_000][random.below(4)]);
             for writer in 0..3_usize {
                 let (node, journal) = (nodes[writer % 2].clone(), Rc::clone(journal));
                 let random = Random::new(random.next());
+                let bypasses = setup.is_helped;
                 world.executor.spawn(async move {
                     for step in 0..3 {
+                        if bypasses && random.below(3) == 0 {
+                            bypass(&node.world, &random);
+                        }
                         act(&node, &journal, &random, writer, step).await;
                         let pause_ms = [20, 400, 3_000, 33_000, 70_000][random.below(5)];
                         node.world.executor.sleep(pause_ms).await;

@@ -84,11 +84,15 @@ impl SimulationTamper {
                     (random.below(one_in) == 0).then(|| FAULTS[random.below(FAULTS.len())])
                 }
             };
-            let fault = fault.filter(|fault| may_happen(port, what, *fault));
-            if fault.is_some() && repeats_effect(port, what) {
+            let fault = fault?;
+            let what = what();
+            if !may_happen(port, &what, fault) {
+                return None;
+            }
+            if repeats_effect(port, &what) {
                 n_effect_faults.set(n_effect_faults.get() + 1);
             }
-            fault
+            Some(fault)
         }));
     }
 
@@ -103,7 +107,7 @@ impl SimulationTamper {
 fn may_happen(port: Port, what: &str, fault: Fault) -> bool {
     match port {
         // An isolate that knows no flag behaves as `off`, which is a gap, too.
-        Port::Flags | Port::Keys | Port::MetricsDatabase => false,
+        Port::Flags | Port::Keys | Port::MetricsDatabase | Port::RewardsDatabase => false,
         Port::Queue => {
             !what.starts_with(r#"{"kind":"open""#)
                 || matches!(fault, Fault::CrashAfter | Fault::SlowAnswer(_))

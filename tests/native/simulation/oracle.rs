@@ -7,6 +7,7 @@ use dual_write_proxy::mirror::reconcile::digest;
 use dual_write_proxy::ports::{Row, Store};
 use serde_json::{Value, json};
 
+use super::Setup;
 use super::actions::Journal;
 use super::chaos::SimulationTamper;
 use crate::support::World;
@@ -58,8 +59,9 @@ const UNRESOLVED: &str =
     "SELECT count(*) FROM intents WHERE discharged_at IS NULL AND subject IS NULL";
 const OWED: &str = "SELECT count(*) FROM logto_mirror_effects";
 
-pub fn is_drained(world: &World) -> bool {
+pub fn is_drained(world: &World, setup: &Setup) -> bool {
     world.next_due_ms().is_none()
+        && (!setup.is_helped || number(world, Store::Proxy, UNRESOLVED) == 0)
         && number(world, Store::Proxy, OPEN) == 0
         && number(world, Store::Mgpass, OWED) == 0
 }
@@ -90,7 +92,12 @@ pub fn unmirrored_deletions(world: &World, journal: &Journal) -> Vec<String> {
         .collect()
 }
 
-pub fn judge(world: &Rc<World>, journal: &Journal, tamper: &SimulationTamper) -> Verdict {
+pub fn judge(
+    world: &Rc<World>,
+    setup: &Setup,
+    journal: &Journal,
+    tamper: &SimulationTamper,
+) -> Verdict {
     let mut verdict = Verdict {
         n_acknowledged: journal.n_acknowledged.get(),
         ..Verdict::default()
@@ -112,6 +119,12 @@ pub fn judge(world: &Rc<World>, journal: &Journal, tamper: &SimulationTamper) ->
     let users = world.logto.users.borrow();
     let mut n_unresolved = number(world, Store::Proxy, UNRESOLVED);
     verdict.n_waiting = n_unresolved as u64;
+    if setup.is_helped && n_unresolved > 0 {
+        verdict
+            .stuck
+            .push(format!("{n_unresolved} intents of nobody"));
+        n_unresolved = 0;
+    }
     for user in users.values() {
         match rows.iter().find(|row| row["id"] == user.id.as_str()) {
             None if n_unresolved > 0 => n_unresolved -= 1,

@@ -17,7 +17,7 @@ use futures_util::future::{Either, select};
 use super::executor::Handle;
 use super::faults::{Glitch, Port};
 use super::logto::{LogtoAnswer, LogtoRequest};
-use super::world::{Node, World};
+use super::{Node, World};
 
 #[derive(Clone, Debug)]
 pub enum Body {
@@ -179,7 +179,10 @@ async fn serve(node: Node, request: Request) -> Answered {
         Some(answered) => answered,
         None => execute(&node, &around, &mut exchange).await,
     };
-    node.emit(&executed.done(&around, node.now_ms() - began_ms));
+    let duration_ms = node.now_ms() - began_ms;
+    node.emit(&executed.done(&around, duration_ms));
+    let seen = executed.observation(duration_ms);
+    node.isolate.metrics.borrow_mut().observe(&seen);
     if let Some(following) = executed.afterwards.take() {
         let node = node.clone();
         let executor = Rc::clone(&node.world.executor);
@@ -283,10 +286,11 @@ impl Exchange for FakeExchange {
                 _ => None,
             },
         };
+        let describe = || what.clone();
         let answered =
             pin!(
                 self.node
-                    .remote(Port::Forward, &what, Err(CallFailure::Unreachable), {
+                    .remote(Port::Forward, &describe, Err(CallFailure::Unreachable), {
                         let line = what.clone();
                         move |world: &World| {
                             let answer = || world.logto.handle(&request, world.now_ms());
@@ -299,7 +303,7 @@ impl Exchange for FakeExchange {
                                 }
                             })
                         }
-                    },)
+                    })
             );
         let answer = match forward.deadline_ms {
             None => answered.await?,

@@ -1,4 +1,4 @@
-//! Two SQLite databases with the real migrations, on virtual time. A batch is one
+//! The SQLite databases with the real migrations, on virtual time. A batch is one
 //! transaction, and its errors are told apart as the platform's are.
 
 use std::cell::RefCell;
@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::atomic::Ordering;
 
 use dual_write_proxy::ports::{DatabaseFailure, Row, Statement, Store, Value};
+use rusqlite::config::DbConfig;
 use rusqlite::functions::FunctionFlags;
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, ErrorCode};
@@ -16,11 +17,13 @@ use super::executor::SharedTime;
 pub const PROXY_MIGRATIONS: &[&str] = &["proxy"];
 pub const MGPASS_MIGRATIONS: &[&str] = &["mgpass", "mirror"];
 pub const METRICS_MIGRATIONS: &[&str] = &["metrics"];
+pub const REWARDS_MIGRATIONS: &[&str] = &["rewards"];
 
 pub struct Databases {
     proxy: RefCell<Connection>,
     mgpass: RefCell<Connection>,
     metrics: RefCell<Connection>,
+    rewards: RefCell<Connection>,
 }
 
 impl Databases {
@@ -29,6 +32,7 @@ impl Databases {
             proxy: RefCell::new(open(time, PROXY_MIGRATIONS)),
             mgpass: RefCell::new(open(time, MGPASS_MIGRATIONS)),
             metrics: RefCell::new(open(time, METRICS_MIGRATIONS)),
+            rewards: RefCell::new(open(time, REWARDS_MIGRATIONS)),
         }
     }
 
@@ -51,6 +55,7 @@ impl Databases {
             Store::Proxy => &self.proxy,
             Store::Mgpass => &self.mgpass,
             Store::Metrics => &self.metrics,
+            Store::Rewards => &self.rewards,
         }
     }
 
@@ -59,16 +64,28 @@ impl Databases {
         store: Store,
         statements: &[Statement],
     ) -> Result<Vec<Vec<Row>>, DatabaseFailure> {
-        let mut connection = self.of(store).borrow_mut();
+        let connection = self.of(store).borrow();
+        // A single statement is atomic, and reads leave nothing to undo.
+        let is_guarded = statements.len() > 1
+            && statements
+                .iter()
+                .any(|statement| !statement.sql.starts_with("SELECT"));
         // Inside the outer transaction of a run that is rolled back, if there is one.
-        let transaction = connection.savepoint().unwrap();
+        let guard = |sql: &str| {
+            if is_guarded {
+                run(&connection, sql, &[]).unwrap();
+            }
+        };
+        guard("SAVEPOINT batch");
         let results = statements
             .iter()
-            .map(|statement| run(&transaction, statement.sql, &statement.values))
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(|error| classify(&error))?;
-        transaction.commit().map_err(|error| classify(&error))?;
-        Ok(results)
+            .map(|statement| run(&connection, statement.sql, &statement.values))
+            .collect::<Result<Vec<_>, _>>();
+        if results.is_err() {
+            guard("ROLLBACK TO batch");
+        }
+        guard("RELEASE batch");
+        results.map_err(|error| classify(&error))
     }
 
     /// For tests: rows as JSON objects.
@@ -124,6 +141,10 @@ pub fn open(time: &SharedTime, folders: &[&str]) -> Connection {
 pub fn empty(time: &SharedTime) -> Connection {
     let connection = Connection::open_in_memory().unwrap();
     connection.set_prepared_statement_cache_capacity(256);
+    // Else SQLite plans a statement anew for new values, at more cost than running it.
+    connection
+        .set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)
+        .unwrap();
     connection
         .pragma_update(None, "foreign_keys", true)
         .unwrap();
@@ -160,16 +181,12 @@ fn run(connection: &Connection, sql: &str, values: &[Value]) -> rusqlite::Result
             Value::Text(text) => statement.raw_bind_parameter(index + 1, text)?,
         }
     }
-    let names: Vec<String> = statement
-        .column_names()
-        .into_iter()
-        .map(str::to_owned)
-        .collect();
     let mut rows = statement.raw_query();
     let mut found = Vec::new();
     while let Some(row) = rows.next()? {
         let mut object = Row::new();
-        for (index, name) in names.iter().enumerate() {
+        let statement: &rusqlite::Statement<'_> = row.as_ref();
+        for (index, name) in statement.column_names().into_iter().enumerate() {
             let value = match row.get_ref(index)? {
                 ValueRef::Null => Json::Null,
                 ValueRef::Integer(number) => number.into(),
@@ -177,7 +194,7 @@ fn run(connection: &Connection, sql: &str, values: &[Value]) -> rusqlite::Result
                 ValueRef::Text(text) => String::from_utf8_lossy(text).into_owned().into(),
                 ValueRef::Blob(_) => Json::from("blob"),
             };
-            object.insert(name.clone(), value);
+            object.insert(name.to_owned(), value);
         }
         found.push(object);
     }

@@ -7,6 +7,7 @@ pub enum Port {
     ProxyDatabase,
     MgpassDatabase,
     MetricsDatabase,
+    RewardsDatabase,
     Queue,
     Logto,
     Mgpass,
@@ -45,7 +46,9 @@ struct Rule {
     fault: Fault,
 }
 
-pub type Script = Box<dyn Fn(Port, &str, u64) -> Option<Fault>>;
+/// The call's description costs more than most calls, so it is made when asked for.
+pub type What<'a> = &'a dyn Fn() -> String;
+pub type Script = Box<dyn Fn(Port, What<'_>, u64) -> Option<Fault>>;
 
 /// What a backend does with a request that reached it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,14 +100,15 @@ impl Faults {
         self.rules.borrow_mut().clear();
     }
 
-    pub fn decide(&self, port: Port, what: &str) -> Option<Fault> {
+    pub fn decide(&self, port: Port, what: What<'_>) -> Option<Fault> {
         let number = self.n_decided.get();
         self.n_decided.set(number + 1);
         if let Some(script) = &*self.script.borrow() {
             // A scripted run makes too many calls to keep a list of them.
             return script(port, what, number);
         }
-        self.seen.borrow_mut().push((port, what.to_owned()));
+        let what = what();
+        self.seen.borrow_mut().push((port, what.clone()));
         let rules = self.rules.borrow();
         let mut decided = None;
         for rule in rules.iter() {

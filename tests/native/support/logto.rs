@@ -170,6 +170,10 @@ pub struct Logto {
     pub ended: RefCell<Vec<(String, i64)>>,
     /// Users whose own routes answer what no contract knows; the listing has them.
     pub odd: RefCell<BTreeSet<String>>,
+    /// Webhooks that wait to be sent; `None`: nobody has asked for any.
+    pub told: RefCell<Option<Vec<Value>>>,
+    /// Each read of a user shows another time of the last sign-in.
+    pub is_restless: Cell<bool>,
     counter: Cell<u32>,
 }
 
@@ -183,6 +187,8 @@ impl Logto {
             served: RefCell::default(),
             ended: RefCell::default(),
             odd: RefCell::default(),
+            told: RefCell::default(),
+            is_restless: Cell::new(false),
             counter: Cell::new(0),
         }
     }
@@ -277,7 +283,14 @@ impl Logto {
                 let factors: Vec<_> = factors.iter().map(|kind| json!({ "type": kind })).collect();
                 LogtoAnswer::json(200, Value::from(factors).to_string())
             }
-            ("GET", []) => LogtoAnswer::json(200, self.json_of(&id)),
+            ("GET", []) => {
+                if self.is_restless.get() {
+                    self.change(&id, |user| {
+                        user.last_sign_in_at = user.last_sign_in_at.map(|at_ms| at_ms + 1_000);
+                    });
+                }
+                LogtoAnswer::json(200, self.json_of(&id))
+            }
             ("PATCH", []) => self.patch(&id, request, now_ms),
             ("PATCH", ["custom-data"]) => {
                 let data = members(request)["customData"].to_string();
@@ -285,6 +298,7 @@ impl Logto {
                     user.custom_data.clone_from(&data);
                     user.updated_at = now_ms;
                 });
+                self.tell("User.Data.Updated", &id, &data);
                 LogtoAnswer::json(200, data)
             }
             ("PATCH", ["is-suspended"]) => {
@@ -295,6 +309,7 @@ impl Logto {
                 if is_suspended && !was_suspended {
                     self.ended.borrow_mut().push((id.clone(), now_ms));
                 }
+                self.tell("User.SuspensionStatus.Updated", &id, &self.json_of(&id));
                 LogtoAnswer::json(200, self.json_of(&id))
             }
             ("PATCH", ["profile"]) => {
@@ -303,6 +318,7 @@ impl Logto {
                     user.profile.clone_from(&profile);
                     user.updated_at = now_ms;
                 });
+                self.tell("User.Data.Updated", &id, &profile);
                 LogtoAnswer::json(200, profile)
             }
             ("PATCH", ["password"]) => {
@@ -310,6 +326,7 @@ impl Logto {
                     user.has_password = true;
                     user.updated_at = now_ms;
                 });
+                self.tell("User.Data.Updated", &id, &self.json_of(&id));
                 LogtoAnswer::json(200, self.json_of(&id))
             }
             ("PUT", ["identities", target]) => {
@@ -338,6 +355,7 @@ impl Logto {
             ("DELETE", []) => {
                 self.users.borrow_mut().remove(&id);
                 self.ended.borrow_mut().push((id.clone(), now_ms));
+                self.tell("User.Deleted", &id, "null");
                 LogtoAnswer::text(204, "")
             }
             _ => LogtoAnswer::text(404, "Not Found"),
@@ -377,6 +395,7 @@ impl Logto {
             return LogtoAnswer::error(422, "user.identity_already_in_use");
         }
         let body = user.json();
+        self.tell("User.Created", &user.id, &body);
         self.put(user);
         LogtoAnswer::json(200, body)
     }
@@ -389,6 +408,7 @@ impl Logto {
         }
         user.updated_at = now_ms;
         let body = user.json();
+        self.tell("User.Data.Updated", id, &body);
         self.put(user);
         LogtoAnswer::json(200, body)
     }
@@ -417,7 +437,10 @@ impl Logto {
                 .map(str::to_owned)
         });
         let mut interactions = self.interactions.borrow_mut();
-        let Some(interaction) = uid.as_ref().and_then(|uid| interactions.get_mut(uid)) else {
+        let found = uid
+            .as_ref()
+            .and_then(|uid| Some((uid, interactions.get_mut(uid)?)));
+        let Some((uid, interaction)) = found else {
             return LogtoAnswer::error(400, "session.not_found");
         };
         match (method, step) {
@@ -450,6 +473,7 @@ impl Logto {
                             User::new(&format!("register{:04}", self.counter.get()), now_ms);
                         user.username = Some(username);
                         interaction.user = Some(user.id.clone());
+                        self.tell_of_interaction("User.Created", &user.id, uid);
                         self.put(user);
                         LogtoAnswer::text(201, "Created")
                     }
@@ -467,9 +491,12 @@ impl Logto {
                     return LogtoAnswer::error(404, "user.user_not_exist");
                 }
                 self.change(&id, |user| user.last_sign_in_at = Some(now_ms));
-                if let Some(uid) = &uid {
-                    interactions.remove(uid);
-                }
+                let event = match interaction.register {
+                    Some(_) => "PostRegister",
+                    None => "PostSignIn",
+                };
+                self.tell_of_interaction(event, &id, uid);
+                interactions.remove(uid);
                 LogtoAnswer::json(200, r#"{"redirectTo":"/oidc/auth/x"}"#)
             }
             _ => LogtoAnswer::text(404, "Not Found"),

@@ -14,6 +14,8 @@ pub const OWN_TOKEN: &str = "mgpass-own-token-s3cret";
 const CLIENT: &str = "Basic YXBwX3Byb3h5OmFwcF9zZWNyZXQ=";
 
 pub struct Mgpass {
+    /// Addresses are shown in another form than they are held in.
+    pub shows_lower_case: Cell<bool>,
     /// How long a read is answered from memory.
     pub cache_ms: Cell<i64>,
     cache: RefCell<BTreeMap<String, (i64, CallAnswer)>>,
@@ -38,6 +40,7 @@ pub struct Mgpass {
 impl Mgpass {
     pub fn new() -> Self {
         Self {
+            shows_lower_case: Cell::new(false),
             cache_ms: Cell::new(0),
             cache: RefCell::default(),
             revoke_limit: Cell::new(5),
@@ -111,7 +114,10 @@ impl Mgpass {
                     None => return answer(401, json!({ "error": "invalid_token" })),
                 }
                 match (call.method, rest) {
-                    ("GET", []) => self.cached(path, now_ms, || user(databases, id)),
+                    ("GET", []) => {
+                        let spells = self.shows_lower_case.get();
+                        self.cached(path, now_ms, || user(databases, id, spells))
+                    }
                     ("GET", ["identities"]) => {
                         self.cached(path, now_ms, || identities(databases, id))
                     }
@@ -154,7 +160,7 @@ impl Mgpass {
     }
 }
 
-fn user(databases: &Databases, id: &str) -> CallAnswer {
+fn user(databases: &Databases, id: &str, spells: bool) -> CallAnswer {
     let sql = format!(
         "SELECT *, strftime('%Y-%m-%dT%H:%M:%S.000Z', created_at, 'unixepoch') AS created, \
          strftime('%Y-%m-%dT%H:%M:%S.000Z', last_sign_in_at, 'unixepoch') AS signed_in \
@@ -168,6 +174,9 @@ fn user(databases: &Databases, id: &str) -> CallAnswer {
     let mut body = Row::new();
     for name in ["id", "email", "phone", "name", "suspension_reason"] {
         body.insert(name.to_owned(), row[name].clone());
+    }
+    if let (true, Some(email)) = (spells, row["email"].as_str()) {
+        body.insert("email".to_owned(), json!(email.to_lowercase()));
     }
     body.insert("avatar_url".to_owned(), row["avatar"].clone());
     for name in ["email_verified", "phone_verified", "is_suspended"] {

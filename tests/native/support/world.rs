@@ -1,34 +1,24 @@
-//! Everything outside the core, in memory: two databases, Logto, mgPass, Queue,
-//! key-value stores, and the ports over them with faults and virtual time.
-//!
-//! A call leaves its task and takes effect on its own, as on a network: whoever
-//! stops waiting for it, or crashes, does not undo it.
+//! Everything outside the core, in memory: two databases, Logto, mgPass, Queue and
+//! key-value stores, on virtual time. What the core sees of it is a [`Node`].
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
-use std::pin::pin;
 use std::rc::Rc;
 
-use dual_write_proxy::backend::Backend;
-use dual_write_proxy::context::Context;
 use dual_write_proxy::isolate::Isolate;
-use dual_write_proxy::metrics::Series;
-use dual_write_proxy::observe::Event;
-use dual_write_proxy::ports::{
-    Call, CallAnswer, CallFailure, Calls, Clock, Database, DatabaseFailure, Entropy, FlagStore,
-    KeyStore, KvFailure, Queue, QueueFailure, Row, Signatures, Sink, Statement, Store,
-};
-use dual_write_proxy::relay::{self, Disposition, Message};
+use dual_write_proxy::ports::{Row, Statement, Store};
+use dual_write_proxy::relay::{self, Message};
 use dual_write_proxy::settings::Settings;
 use dual_write_proxy::snapshot;
-use dual_write_proxy::token::{IssuerNames, SignatureCheck};
-use futures_util::future::{Either, join_all, select};
+use dual_write_proxy::token::IssuerNames;
+use futures_util::future::join_all;
 use serde_json::Value as Json;
 
+use super::Node;
 use super::database::Databases;
 use super::executor::{Executor, Random};
-use super::faults::{Fault, Faults, Glitch, Port};
-use super::logto::{self, Logto, LogtoRequest};
+use super::faults::{Faults, Glitch, Port};
+use super::logto::{self, Logto};
 use super::mgpass::Mgpass;
 use super::tokens;
 
@@ -49,9 +39,17 @@ const SETTINGS: &[(&str, &str)] = &[
     ("ORIGIN_SECRET", "origin-s3cret"),
 ];
 
-struct Waiting {
+/// As wrangler.toml says, of both queues: one delivery more than retries.
+pub const MAX_RETRIES: u32 = 100;
+/// Batches of dead letters wait so long for more.
+const DEAD_BATCH_MS: i64 = 30_000;
+
+/// A message on its way, in the Queue or among its dead letters.
+pub struct Delivery {
     due_ms: i64,
-    message: Message,
+    pub message: Message,
+    pub is_dead: bool,
+    n_retries: u32,
 }
 
 /// Changes what the ports pass on: a broken variant of the proxy, or a backend's glitch.
@@ -72,19 +70,25 @@ pub struct World {
     pub tamper: RefCell<Option<Rc<dyn Tamper>>>,
     /// Whether events are kept.
     pub keeps_events: Cell<bool>,
+    /// Whether a rewards database is bound.
+    pub has_rewards: Cell<bool>,
     pub databases: Rc<Databases>,
     pub logto: Logto,
     pub mgpass: Mgpass,
     pub faults: Faults,
     pub settings: Settings,
-    issuers: IssuerNames,
+    pub issuers: IssuerNames,
     pub flags: RefCell<BTreeMap<String, String>>,
     pub imported_keys: RefCell<Option<String>>,
     pub events: RefCell<Vec<String>>,
-    queue: RefCell<Vec<Waiting>>,
-    /// Every message is delivered so many times.
+    queue: RefCell<Vec<Delivery>>,
+    /// Messages that the dead-letter queue gave up, too.
+    pub n_dropped: Cell<u32>,
+    /// Every message is delivered so many times ...
     pub deliveries: Cell<u32>,
-    random: Random,
+    /// ... so long after it was sent.
+    pub queue_delay_ms: Cell<i64>,
+    pub random: Random,
 }
 
 impl World {
@@ -121,6 +125,7 @@ impl World {
             executor,
             tamper: RefCell::default(),
             keeps_events: Cell::new(true),
+            has_rewards: Cell::new(true),
             databases,
             logto: Logto::new(),
             mgpass: Mgpass::new(),
@@ -131,7 +136,9 @@ impl World {
             imported_keys: RefCell::default(),
             events: RefCell::default(),
             queue: RefCell::default(),
+            n_dropped: Cell::new(0),
             deliveries: Cell::new(1),
+            queue_delay_ms: Cell::new(0),
             random: Random::new(seed ^ 0x5eed),
         };
         world.flag("stage", "dual_write");
@@ -180,24 +187,51 @@ impl World {
         self.queue.borrow_mut().clear();
     }
 
+    pub fn n_dead(&self) -> usize {
+        let queue = self.queue.borrow();
+        queue.iter().filter(|delivery| delivery.is_dead).count()
+    }
+
     pub fn enqueue(&self, message: Message, delay_s: u32) {
-        let due_ms = self.now_ms() + i64::from(delay_s) * 1_000;
-        let mut queue = self.queue.borrow_mut();
+        let due_ms = self.now_ms() + self.queue_delay_ms.get() + i64::from(delay_s) * 1_000;
         for _ in 0..self.deliveries.get() {
-            let message = message.clone();
-            queue.push(Waiting { due_ms, message });
+            self.queue.borrow_mut().push(Delivery {
+                due_ms,
+                message: message.clone(),
+                is_dead: false,
+                n_retries: 0,
+            });
         }
     }
 
+    /// A delivery that was not acknowledged.
+    pub fn retry(&self, mut delivery: Delivery, delay_s: u32) {
+        delivery.n_retries += 1;
+        delivery.due_ms = self.now_ms() + i64::from(delay_s) * 1_000;
+        if delivery.n_retries > MAX_RETRIES {
+            if delivery.is_dead {
+                self.n_dropped.set(self.n_dropped.get() + 1);
+                return;
+            }
+            delivery = Delivery {
+                due_ms: self.now_ms() + DEAD_BATCH_MS,
+                is_dead: true,
+                n_retries: 0,
+                ..delivery
+            };
+        }
+        self.queue.borrow_mut().push(delivery);
+    }
+
     /// Takes what is due out of the Queue.
-    pub fn take_due(&self) -> Vec<Message> {
+    pub fn take_due(&self) -> Vec<Delivery> {
         let now_ms = self.now_ms();
         let mut queue = self.queue.borrow_mut();
-        let (due, later): (Vec<_>, Vec<_>) = queue
+        let (due, later) = queue
             .drain(..)
-            .partition(|waiting: &Waiting| waiting.due_ms <= now_ms);
+            .partition(|delivery| delivery.due_ms <= now_ms);
         *queue = later;
-        due.into_iter().map(|waiting| waiting.message).collect()
+        due
     }
 
     /// When the Queue has something due next.
@@ -205,7 +239,7 @@ impl World {
         self.queue
             .borrow()
             .iter()
-            .map(|waiting| waiting.due_ms)
+            .map(|delivery| delivery.due_ms)
             .min()
     }
 
@@ -219,36 +253,18 @@ impl World {
         let node = self.node();
         loop {
             self.executor.run(self.now_ms(), || false);
-            let next = self
-                .queue
-                .borrow()
-                .iter()
-                .map(|waiting| waiting.due_ms)
-                .min();
-            let Some(next) = next.filter(|next| *next <= until_ms) else {
+            let Some(next) = self.next_due_ms().filter(|next| *next <= until_ms) else {
                 break;
             };
             self.advance((next - self.now_ms()).max(0));
-            let now_ms = self.now_ms();
-            let due: Vec<_> = {
-                let mut queue = self.queue.borrow_mut();
-                let (due, later) = queue
-                    .drain(..)
-                    .partition(|waiting| waiting.due_ms <= now_ms);
-                *queue = later;
-                due
-            };
-            let due: Vec<Message> = due
-                .into_iter()
-                .map(|waiting: Waiting| waiting.message)
-                .collect();
+            let due = self.take_due();
             let node = node.clone();
             let batch = self.executor.spawn(async move {
                 let stage = snapshot::read(&node, &node.isolate).await.stage;
                 // Each on its own: the executor's seed decides how they interleave.
-                let handles = due.into_iter().map(|message| {
+                let handles = due.into_iter().map(|delivery| {
                     let each = node.clone();
-                    let handle = async move { each.handle(stage, message).await };
+                    let handle = async move { each.handle(stage, delivery).await };
                     node.world.executor.spawn(handle)
                 });
                 join_all(handles).await
@@ -341,272 +357,5 @@ impl World {
             },
             0,
         );
-    }
-}
-
-/// One isolate of the proxy in the world: the ports as the core sees them.
-#[derive(Clone)]
-pub struct Node {
-    pub world: Rc<World>,
-    pub isolate: Rc<Isolate>,
-}
-
-impl Node {
-    pub fn context(&self) -> Context<'_> {
-        Context {
-            settings: self.world.settings.migration.as_ref().unwrap(),
-            issuers: &self.world.issuers,
-            isolate: &self.isolate,
-            subject_key: self.world.settings.subject_key.as_ref(),
-        }
-    }
-
-    pub async fn handle(&self, stage: dual_write_proxy::flags::Stage, message: Message) {
-        let context = self.context();
-        let disposition = relay::handle(self, &context, stage, message.clone()).await;
-        if let Disposition::Retry { delay_s } = disposition {
-            let due_ms = self.now_ms() + i64::from(delay_s) * 1_000;
-            let mut queue = self.world.queue.borrow_mut();
-            queue.push(Waiting { due_ms, message });
-        }
-    }
-
-    /// One call over a port: its latency, its fault, its effect.
-    pub async fn remote<T: 'static>(
-        &self,
-        port: Port,
-        what: &str,
-        failed: T,
-        effect: impl FnOnce(&World) -> T + 'static,
-    ) -> T {
-        let latency_ms = match port {
-            Port::ProxyDatabase | Port::MgpassDatabase | Port::MetricsDatabase | Port::Queue => 2,
-            Port::Flags | Port::Keys => 3,
-            Port::Logto | Port::Mgpass => 10,
-            Port::Forward => 20,
-        };
-        let executor = &self.world.executor;
-        let fault = self.world.faults.decide(port, what);
-        if fault == Some(Fault::CrashBefore) {
-            executor.crash_current();
-            std::future::pending::<()>().await;
-        }
-        let effect_ms = match fault {
-            Some(Fault::Late(late_ms)) => late_ms,
-            _ => latency_ms,
-        };
-        if matches!(fault, Some(Fault::BeforeEffect)) {
-            executor.sleep(latency_ms).await;
-            return failed;
-        }
-        if fault == Some(Fault::Hang) {
-            std::future::pending::<()>().await;
-        }
-        let (world, timer) = (Rc::clone(&self.world), executor.sleep(effect_ms));
-        let landed = executor.spawn(async move {
-            timer.await;
-            effect(&world)
-        });
-        match fault {
-            Some(Fault::CrashAfter) => {
-                executor.crash_current();
-                std::future::pending().await
-            }
-            Some(Fault::HangAfterEffect) => std::future::pending().await,
-            Some(Fault::AfterEffect) => {
-                landed.await;
-                failed
-            }
-            Some(Fault::SlowAnswer(answer_ms)) => {
-                let value = landed.await;
-                executor.sleep(answer_ms).await;
-                value
-            }
-            _ => landed.await,
-        }
-    }
-}
-
-impl Clock for Node {
-    fn now_ms(&self) -> i64 {
-        self.world.now_ms()
-    }
-
-    async fn sleep(&self, duration_ms: u32) {
-        self.world.executor.sleep(i64::from(duration_ms)).await;
-    }
-}
-
-impl Entropy for Node {
-    fn random_u64(&self) -> u64 {
-        self.world.random.next()
-    }
-}
-
-impl Sink for Node {
-    fn emit(&self, event: &Event<'_>) {
-        if self.world.keeps_events.get() {
-            self.world.events.borrow_mut().push(event.to_line());
-        }
-    }
-
-    fn point(&self, _: &Series, _: i64) {}
-}
-
-impl Database for Node {
-    async fn batch(
-        &self,
-        store: Store,
-        statements: Vec<Statement>,
-    ) -> Result<Vec<Vec<Row>>, DatabaseFailure> {
-        let port = match store {
-            Store::Proxy => Port::ProxyDatabase,
-            Store::Mgpass => Port::MgpassDatabase,
-            Store::Metrics => Port::MetricsDatabase,
-        };
-        let what: Vec<_> = statements.iter().map(|statement| statement.sql).collect();
-        let tamper = self.world.tamper.borrow().clone();
-        let statements = match &tamper {
-            Some(tamper) => tamper.statements(&self.world, store, statements),
-            None => statements,
-        };
-        let results = self
-            .remote(
-                port,
-                &what.join("; "),
-                Err(DatabaseFailure::Unavailable),
-                move |world| world.databases.batch(store, &statements),
-            )
-            .await?;
-        Ok(match &tamper {
-            Some(tamper) => tamper.results(store, &what, results),
-            None => results,
-        })
-    }
-}
-
-impl Queue for Node {
-    async fn send(&self, message: &Message, delay_s: u32) -> Result<(), QueueFailure> {
-        let text = serde_json::to_string(message).unwrap();
-        // The wire form is what arrives.
-        let sent: Message = serde_json::from_str(&text).unwrap();
-        self.remote(Port::Queue, &text, Err(QueueFailure), move |world| {
-            world.enqueue(sent, delay_s);
-            Ok(())
-        })
-        .await
-    }
-}
-
-impl FlagStore for Node {
-    async fn flags(&self, keys: &[String]) -> Result<Vec<(String, Option<String>)>, KvFailure> {
-        let keys = keys.to_vec();
-        self.remote(Port::Flags, "", Err(KvFailure), move |world| {
-            let held = world.flags.borrow();
-            Ok(keys
-                .into_iter()
-                .map(|key| {
-                    let value = held.get(&key).cloned();
-                    (key, value)
-                })
-                .collect())
-        })
-        .await
-    }
-
-    async fn put_flag(&self, key: &str, value: &str) -> Result<(), KvFailure> {
-        let (key, value) = (key.to_owned(), value.to_owned());
-        self.remote(Port::Flags, "put", Err(KvFailure), move |world| {
-            world.flags.borrow_mut().insert(key, value);
-            Ok(())
-        })
-        .await
-    }
-}
-
-impl KeyStore for Node {
-    async fn imported_keys(&self) -> Result<Option<String>, KvFailure> {
-        self.remote(Port::Keys, "", Err(KvFailure), |world| {
-            Ok(world.imported_keys.borrow().clone())
-        })
-        .await
-    }
-}
-
-impl Signatures for Node {
-    async fn verify(&self, check: &SignatureCheck<'_>) -> bool {
-        tokens::verify(check)
-    }
-}
-
-impl Calls for Node {
-    async fn call(&self, call: Call) -> Result<CallAnswer, CallFailure> {
-        let path = call
-            .url
-            .splitn(4, '/')
-            .nth(3)
-            .unwrap_or_default()
-            .to_owned();
-        let what = format!("{} /{path}", call.method);
-        let port = match call.backend {
-            Backend::Logto => Port::Logto,
-            Backend::Mgpass => Port::Mgpass,
-        };
-        let deadline = pin!(self.sleep(call.deadline_ms));
-        let answered = pin!(self.remote(port, &what, Err(CallFailure::Unreachable), {
-            let (call, line) = (call.clone(), what.clone());
-            move |world: &World| {
-                let answer = || match call.backend {
-                    Backend::Mgpass => world.mgpass.handle(&world.databases, &call, world.now_ms()),
-                    Backend::Logto => ask_logto(world, &call, &path),
-                };
-                Ok(match world.glitch(port, &line) {
-                    None => answer(),
-                    Some(Glitch::Refuse(status)) => glitched(status, r#"{"code":"glitch"}"#),
-                    Some(Glitch::NotFound) => glitched(404, r#"{"code":"entity.not_found"}"#),
-                    Some(Glitch::CommitThenFail(status)) => {
-                        answer();
-                        glitched(status, r#"{"code":"glitch"}"#)
-                    }
-                })
-            }
-        }));
-        match select(answered, deadline).await {
-            Either::Left((answer, _)) => answer,
-            Either::Right(_) => Err(CallFailure::TimedOut),
-        }
-    }
-}
-
-fn glitched(status: u16, body: &str) -> CallAnswer {
-    CallAnswer {
-        status,
-        retry_after_s: None,
-        max_age_s: None,
-        total: None,
-        is_json: true,
-        body: body.to_owned(),
-    }
-}
-
-fn ask_logto(world: &World, call: &Call, path: &str) -> CallAnswer {
-    let request = LogtoRequest {
-        method: call.method.to_owned(),
-        path: format!("/{path}"),
-        headers: call
-            .headers
-            .iter()
-            .map(|(name, value)| ((*name).to_owned(), value.0.clone()))
-            .collect(),
-        body: call.body.as_ref().map(|body| body.0.clone()),
-    };
-    let answer = world.logto.handle(&request, world.now_ms());
-    CallAnswer {
-        status: answer.status,
-        retry_after_s: None,
-        max_age_s: None,
-        total: answer.total,
-        is_json: answer.is_json,
-        body: answer.body,
     }
 }

@@ -1,0 +1,180 @@
+//! The operation table: what requests mean, as data. A row names the operation for log
+//! lines, settings and the outbox, and says what it does to a user.
+
+/// What one request means. Several routes may share one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Operation {
+    PassThrough,
+    UsersGet,
+    UsersGetCustomData,
+    UsersGetIdentity,
+    UsersCreate,
+    UsersPatch,
+    UsersCustomData,
+    UsersProfile,
+    UsersPassword,
+    UsersSuspension,
+    UsersUnsuspension,
+    UsersDelete,
+    UsersIdentities,
+    UsersOther,
+    ExperienceIdentification,
+    ExperienceSubmit,
+    ExperienceOther,
+    InteractionSubmit,
+    InteractionOther,
+    Consent,
+    AccountWrite,
+    OidcResume,
+    OidcJwks,
+    OidcIntrospection,
+    ProxyJwks,
+    ProxyVerify,
+}
+
+/// What an operation does to a user, and where its subject is found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Forwarded as it is; nothing to record.
+    PassThrough,
+    /// May be answered by mgPass.
+    Read,
+    /// May change the row of a user.
+    Write(SubjectSource),
+    /// About tokens and keys of either issuer; changes nobody.
+    Token,
+    /// Hands one interaction on to the next; read for its cookies only.
+    Session,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SubjectSource {
+    /// The id in the path.
+    Path,
+    /// The id in the answer's body.
+    Answer,
+    /// The interaction in the cookies; the id is learned later.
+    Interaction,
+    /// The caller's own access token, asked of `/oidc/me` before the forward.
+    AccessToken,
+}
+
+/// What becomes of the operation once mgPass is the source of truth.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AfterCutover {
+    /// Translated to mgPass's API.
+    Translate,
+    /// Refused with a clear error: mgPass has no such thing.
+    Refuse,
+    /// The browser is sent to mgPass's own pages.
+    Redirect,
+}
+
+/// One row of the operation table.
+pub struct OperationRow {
+    pub operation: Operation,
+    /// Stable name: log lines, KV keys (`read_percent.<name>`), outbox rows.
+    pub name: &'static str,
+    pub kind: Kind,
+    pub after_cutover: AfterCutover,
+}
+
+use AfterCutover::{Redirect, Refuse, Translate};
+use SubjectSource::{AccessToken, Answer, Interaction, Path};
+
+const PASS_THROUGH: OperationRow = row(
+    Operation::PassThrough,
+    "pass_through",
+    Kind::PassThrough,
+    Redirect,
+);
+
+#[rustfmt::skip]
+pub const OPERATIONS: &[OperationRow] = &[
+    PASS_THROUGH,
+    row(Operation::UsersGet, "users.get", Kind::Read, Translate),
+    row(Operation::UsersGetCustomData, "users.get_custom_data", Kind::Read, Translate),
+    row(Operation::UsersGetIdentity, "users.get_identity", Kind::Read, Translate),
+    row(Operation::UsersCreate, "users.create", Kind::Write(Answer), Translate),
+    row(Operation::UsersPatch, "users.patch", Kind::Write(Path), Translate),
+    row(Operation::UsersCustomData, "users.custom_data", Kind::Write(Path), Translate),
+    row(Operation::UsersProfile, "users.profile", Kind::Write(Path), Refuse),
+    row(Operation::UsersPassword, "users.password", Kind::Write(Path), Translate),
+    row(Operation::UsersSuspension, "users.suspension", Kind::Write(Path), Translate),
+    // Same route; told apart by the body.
+    row(Operation::UsersUnsuspension, "users.unsuspension", Kind::Write(Path), Translate),
+    row(Operation::UsersDelete, "users.delete", Kind::Write(Path), Translate),
+    row(Operation::UsersIdentities, "users.identities", Kind::Write(Path), Refuse),
+    row(Operation::UsersOther, "users.other", Kind::Write(Path), Refuse),
+    row(Operation::ExperienceIdentification, "experience.identification", Kind::Write(Interaction), Redirect),
+    row(Operation::ExperienceSubmit, "experience.submit", Kind::Write(Interaction), Redirect),
+    row(Operation::ExperienceOther, "experience.other", Kind::Write(Interaction), Redirect),
+    row(Operation::InteractionSubmit, "interaction.submit", Kind::Write(Interaction), Redirect),
+    row(Operation::InteractionOther, "interaction.other", Kind::Write(Interaction), Redirect),
+    // Writes `applicationId` on a user's first consent.
+    row(Operation::Consent, "consent", Kind::Write(Interaction), Redirect),
+    row(Operation::AccountWrite, "account.write", Kind::Write(AccessToken), Refuse),
+    row(Operation::OidcResume, "oidc.resume", Kind::Session, Redirect),
+    row(Operation::OidcJwks, "oidc.jwks", Kind::Token, Translate),
+    row(Operation::OidcIntrospection, "oidc.introspection", Kind::Token, Translate),
+    // The proxy's own, below /_proxy/ and with any method: `edge` finds them, not the table.
+    row(Operation::ProxyJwks, "proxy.jwks", Kind::Token, Translate),
+    row(Operation::ProxyVerify, "proxy.verify", Kind::Token, Translate),
+];
+
+const fn row(
+    operation: Operation,
+    name: &'static str,
+    kind: Kind,
+    after_cutover: AfterCutover,
+) -> OperationRow {
+    OperationRow {
+        operation,
+        name,
+        kind,
+        after_cutover,
+    }
+}
+
+impl Operation {
+    pub fn row(self) -> &'static OperationRow {
+        // The table has a row for each variant; a test holds it to that.
+        OPERATIONS
+            .iter()
+            .find(|row| row.operation == self)
+            .unwrap_or(&PASS_THROUGH)
+    }
+
+    pub fn name(self) -> &'static str {
+        self.row().name
+    }
+
+    pub fn kind(self) -> Kind {
+        self.row().kind
+    }
+
+    pub fn from_name(name: &str) -> Option<Self> {
+        OPERATIONS
+            .iter()
+            .find(|row| row.name == name)
+            .map(|row| row.operation)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_operation_has_its_own_row() {
+        for (index, row) in OPERATIONS.iter().enumerate() {
+            assert_eq!(row.operation.row().name, row.name);
+            assert!(
+                OPERATIONS[..index]
+                    .iter()
+                    .all(|other| other.name != row.name)
+            );
+            assert_eq!(Operation::from_name(row.name), Some(row.operation));
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! Deletions: two witnesses, the brake, and what stays of the user.
+
+use super::*;
+
+#[test]
+fn a_deletion_with_two_witnesses_is_carried_over_and_frees_its_values() {
+    let world = world_with_alice();
+    world.logto.change(ALICE, |user| {
+        user.identities = vec![("google".into(), "g-1".into(), None)]
+    });
+    world.wake(ALICE);
+    world.deliver();
+    delete(&world, ALICE);
+    world.deliver();
+    let row = world
+        .mgpass("SELECT deleted_at IS NOT NULL AS deleted, email, phone FROM users")
+        .remove(0);
+    assert_eq!(
+        json!(row),
+        json!({ "deleted": 1, "email": null, "phone": null })
+    );
+    assert_eq!(world.mgpass("SELECT * FROM social_identities").len(), 0);
+    assert_eq!(world.mgpass.n_revoked(ALICE), 1);
+    assert_eq!(n_owed(&world), 0);
+    assert_eq!(world.n_open(), 0);
+    let mirror = world
+        .mgpass("SELECT tombstone, residue FROM logto_mirror")
+        .remove(0);
+    assert_eq!(json!(mirror), json!({ "tombstone": 1, "residue": null }));
+    // The same person may register again.
+    world.mirrored(BOB, |user| {
+        user.email = Some("alice@example.test".into());
+        user.identities = vec![("google".into(), "g-1".into(), None)];
+    });
+}
+
+#[test]
+fn a_deletion_with_one_witness_waits_for_an_operator() {
+    let world = world_with_alice();
+    world.logto.users.borrow_mut().remove(ALICE);
+    world.wake(ALICE);
+    world.deliver();
+    assert_eq!(world.parked(ALICE), "deletion_unconfirmed");
+    assert_eq!(world.user(ALICE, "deleted_at"), Value::Null);
+    assert_eq!(world.user(ALICE, "email"), "alice@example.test");
+    assert_eq!(
+        world.events("mirror.parked")[0]["reason"],
+        "deletion_unconfirmed"
+    );
+}
+
+#[test]
+fn a_refused_deletion_is_no_witness() {
+    let world = world_with_alice();
+    let answer = world.ask(Request::new("DELETE", &format!("/api/users/{ALICE}")).token("unknown"));
+    assert_eq!(answer.status, 401);
+    world.logto.users.borrow_mut().remove(ALICE);
+    world.wake(ALICE);
+    world.deliver();
+    assert_eq!(world.parked(ALICE), "deletion_unconfirmed");
+}
+
+#[test]
+fn a_second_witness_that_comes_after_the_parking_is_found_by_the_sweep_alone() {
+    let world = world_with_alice();
+    world
+        .faults
+        .once(Port::Forward, "DELETE", 0, Fault::SlowAnswer(5_000));
+    let token = world.admin_token();
+    let deletion =
+        world.start(Request::new("DELETE", &format!("/api/users/{ALICE}")).token(&token));
+    world.advance(1_000);
+    // Somebody else wakes the relay while the DELETE is unanswered.
+    world.wake(ALICE);
+    world.deliver_for(1_000);
+    assert_eq!(world.parked(ALICE), "deletion_unconfirmed");
+    world
+        .faults
+        .always(Port::Queue, "reconcile", Fault::CrashBefore);
+    world.idle();
+    assert_eq!(deletion.take().unwrap().status, 204);
+    world.faults.clear();
+    world.sweep();
+    world.deliver();
+    assert_ne!(world.user(ALICE, "deleted_at"), Value::Null);
+    assert_eq!((world.parked(ALICE), world.n_open()), (Value::Null, 0));
+}
+
+#[test]
+fn a_parked_subject_is_left_alone_by_the_sweep_until_something_new_is_recorded() {
+    let world = world_with_alice();
+    world.put_user(BOB, |user| user.email = Some("own@example.test".into()));
+    world.databases.execute(
+        Store::Mgpass,
+        "INSERT INTO users (id, email, created_at) VALUES ('usr_own', 'own@example.test', 1)",
+    );
+    patch(&world, BOB, r#"{"name":"Bob"}"#);
+    world.deliver();
+    assert_eq!(world.parked(BOB), "value_taken_at_mgpass");
+    let reads = world.logto.n_served("GET /api/users/");
+    for _ in 0..5 {
+        world.advance(60_000);
+        world.sweep();
+        world.deliver();
+    }
+    assert_eq!(world.logto.n_served("GET /api/users/"), reads);
+    // The wake-up of the next write is lost.
+    world.faults.always(Port::Queue, "", Fault::BeforeEffect);
+    patch(&world, BOB, r#"{"primaryEmail":"bob@example.test"}"#);
+    world.idle();
+    world.faults.clear();
+    world.sweep();
+    world.deliver();
+    assert_eq!(
+        (world.parked(BOB), world.user(BOB, "email")),
+        (Value::Null, json!("bob@example.test"))
+    );
+}
+
+#[test]
+fn the_brake_stops_deletions_above_the_limit_of_an_hour() {
+    let world = world_with_alice_and(&[("DELETIONS_PER_HOUR", "1")]);
+    world.mirrored(BOB, |_| {});
+    delete(&world, ALICE);
+    world.deliver();
+    delete(&world, BOB);
+    world.deliver();
+    assert_ne!(world.user(ALICE, "deleted_at"), Value::Null);
+    assert_eq!(world.user(BOB, "deleted_at"), Value::Null);
+    assert_eq!(world.parked(BOB), "deletion_brake");
+    world.advance(3_600_000);
+    world.wake(BOB);
+    world.deliver();
+    assert_ne!(world.user(BOB, "deleted_at"), Value::Null);
+    assert_eq!(world.parked(BOB), Value::Null);
+}
+
+#[test]
+fn nobody_on_either_side_still_fences_older_tickets() {
+    let world = World::new();
+    world.wake(ALICE);
+    world.deliver();
+    let mirror = world
+        .mgpass("SELECT tombstone, digest FROM logto_mirror")
+        .remove(0);
+    assert_eq!(json!(mirror), json!({ "tombstone": 1, "digest": "" }));
+    assert_eq!(world.events("mirror.reconciled")[0]["outcome"], "absent");
+    // And is no hindrance to a user who comes later.
+    world.mirrored(ALICE, |_| {});
+}

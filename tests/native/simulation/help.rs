@@ -1,0 +1,75 @@
+//! What helps the mirror beside the writes that pass it: webhooks, which may be late,
+//! lost or doubled, and the walk and the catch-up of cron. Only with these is a write
+//! judged that went past the proxy.
+
+use std::rc::Rc;
+
+use serde_json::json;
+
+use super::USERS;
+use crate::support::executor::Random;
+use crate::support::logto::{LogtoRequest, OWN_TOKEN};
+use crate::support::webhooks::delivery;
+use crate::support::{Node, World};
+
+/// Sends what Logto has told since, each on its own way.
+pub fn send_webhooks(world: &Rc<World>, node: &Node, random: &Random) {
+    let told = match &mut *world.logto.told.borrow_mut() {
+        Some(told) => std::mem::take(told),
+        None => return,
+    };
+    for told in told {
+        let n_times = match random.below(8) {
+            0 | 1 => 0,
+            2 => 2,
+            _ => 1,
+        };
+        for _ in 0..n_times {
+            let delay_ms = [0, 5, 300, 4_000, 50_000][random.below(5)];
+            let (node, request) = (node.clone(), delivery(&told));
+            world.executor.spawn(async move {
+                node.world.executor.sleep(delay_ms).await;
+                node.world.start_at(&node, request).await
+            });
+        }
+    }
+}
+
+pub fn has_webhooks(world: &World) -> bool {
+    let told = world.logto.told.borrow();
+    told.as_ref().is_some_and(|told| !told.is_empty())
+}
+
+/// A write that reaches Logto past the proxy: from its console, say. Not a
+/// suspension: undone before anybody looks, it would leave sessions that nothing
+/// tells of.
+pub fn bypass(world: &World, random: &Random) {
+    let users: Vec<String> = world.logto.users.borrow().keys().cloned().collect();
+    let user = match users.len() {
+        0 => USERS[0].to_owned(),
+        n => users[random.below(n)].clone(),
+    };
+    let email = match random.below(4) {
+        3 => json!(null),
+        index => json!(format!("mail{index}@example.test")),
+    };
+    let (method, rest, body) = match random.below(8) {
+        0 | 1 => ("PATCH", "", json!({ "name": "Console" })),
+        2 | 3 => ("PATCH", "", json!({ "primaryEmail": email })),
+        4 => (
+            "PATCH",
+            "/custom-data",
+            json!({ "customData": { "by": "console" } }),
+        ),
+        5 => ("PUT", "/identities/google", json!({ "userId": "g-1" })),
+        6 => ("DELETE", "/identities/google", json!(null)),
+        _ => ("DELETE", "", json!(null)),
+    };
+    let request = LogtoRequest {
+        method: method.to_owned(),
+        path: format!("/api/users/{user}{rest}"),
+        headers: vec![("authorization".to_owned(), format!("Bearer {OWN_TOKEN}"))],
+        body: Some(body.to_string()),
+    };
+    world.logto.handle(&request, world.now_ms());
+}

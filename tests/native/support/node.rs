@@ -1,0 +1,319 @@
+//! One isolate of the proxy in the world: the ports as the core sees them.
+//!
+//! A call leaves its task and takes effect on its own, as on a network: whoever
+//! stops waiting for it, or crashes, does not undo it.
+
+use std::pin::pin;
+use std::rc::Rc;
+
+use dual_write_proxy::backend::Backend;
+use dual_write_proxy::context::Context;
+use dual_write_proxy::flags::Stage;
+use dual_write_proxy::isolate::Isolate;
+use dual_write_proxy::metrics::Series;
+use dual_write_proxy::observe::Event;
+use dual_write_proxy::ports::{
+    Call, CallAnswer, CallFailure, Calls, Clock, Database, DatabaseFailure, Entropy, FlagStore,
+    KeyStore, KvFailure, Queue, QueueFailure, Row, Signatures, Sink, Statement, Store,
+};
+use dual_write_proxy::relay::{self, Disposition, Message};
+use dual_write_proxy::token::SignatureCheck;
+use futures_util::future::{Either, select};
+
+use super::World;
+use super::faults::{Fault, Glitch, Port, What};
+use super::logto::LogtoRequest;
+use super::tokens;
+use super::world::Delivery;
+
+#[derive(Clone)]
+pub struct Node {
+    pub world: Rc<World>,
+    pub isolate: Rc<Isolate>,
+}
+
+impl Node {
+    pub fn context(&self) -> Context<'_> {
+        Context {
+            settings: self.world.settings.migration.as_ref().unwrap(),
+            issuers: &self.world.issuers,
+            isolate: &self.isolate,
+            subject_key: self.world.settings.subject_key.as_ref(),
+        }
+    }
+
+    pub async fn handle(&self, stage: Stage, delivery: Delivery) {
+        let message = delivery.message.clone();
+        let disposition = if delivery.is_dead {
+            relay::handle_dead(self, message).await
+        } else {
+            relay::handle(self, &self.context(), stage, message).await
+        };
+        if let Disposition::Retry { delay_s } = disposition {
+            self.world.retry(delivery, delay_s);
+        }
+    }
+
+    /// One call over a port: its latency, its fault, its effect.
+    pub async fn remote<T: 'static>(
+        &self,
+        port: Port,
+        what: What<'_>,
+        failed: T,
+        effect: impl FnOnce(&World) -> T + 'static,
+    ) -> T {
+        let latency_ms = match port {
+            Port::ProxyDatabase
+            | Port::MgpassDatabase
+            | Port::MetricsDatabase
+            | Port::RewardsDatabase
+            | Port::Queue => 2,
+            Port::Flags | Port::Keys => 3,
+            Port::Logto | Port::Mgpass => 10,
+            Port::Forward => 20,
+        };
+        let executor = &self.world.executor;
+        let fault = self.world.faults.decide(port, what);
+        if fault == Some(Fault::CrashBefore) {
+            executor.crash_current();
+            std::future::pending::<()>().await;
+        }
+        let effect_ms = match fault {
+            Some(Fault::Late(late_ms)) => late_ms,
+            _ => latency_ms,
+        };
+        if matches!(fault, Some(Fault::BeforeEffect)) {
+            executor.sleep(latency_ms).await;
+            return failed;
+        }
+        if fault == Some(Fault::Hang) {
+            std::future::pending::<()>().await;
+        }
+        let (world, timer) = (Rc::clone(&self.world), executor.sleep(effect_ms));
+        let landed = executor.spawn(async move {
+            timer.await;
+            effect(&world)
+        });
+        match fault {
+            Some(Fault::CrashAfter) => {
+                executor.crash_current();
+                std::future::pending().await
+            }
+            Some(Fault::HangAfterEffect) => std::future::pending().await,
+            Some(Fault::AfterEffect) => {
+                landed.await;
+                failed
+            }
+            Some(Fault::SlowAnswer(answer_ms)) => {
+                let value = landed.await;
+                executor.sleep(answer_ms).await;
+                value
+            }
+            _ => landed.await,
+        }
+    }
+}
+
+impl Clock for Node {
+    fn now_ms(&self) -> i64 {
+        self.world.now_ms()
+    }
+
+    async fn sleep(&self, duration_ms: u32) {
+        self.world.executor.sleep(i64::from(duration_ms)).await;
+    }
+}
+
+impl Entropy for Node {
+    fn random_u64(&self) -> u64 {
+        self.world.random.next()
+    }
+}
+
+impl Sink for Node {
+    fn emit(&self, event: &Event<'_>) {
+        if self.world.keeps_events.get() {
+            self.world.events.borrow_mut().push(event.to_line());
+        }
+    }
+
+    fn point(&self, _: &Series, _: i64) {}
+}
+
+impl Database for Node {
+    fn is_bound(&self, store: Store) -> bool {
+        store != Store::Rewards || self.world.has_rewards.get()
+    }
+
+    async fn batch(
+        &self,
+        store: Store,
+        statements: Vec<Statement>,
+    ) -> Result<Vec<Vec<Row>>, DatabaseFailure> {
+        let port = match store {
+            Store::Proxy => Port::ProxyDatabase,
+            Store::Mgpass => Port::MgpassDatabase,
+            Store::Metrics => Port::MetricsDatabase,
+            Store::Rewards => Port::RewardsDatabase,
+        };
+        let sql: Vec<_> = statements.iter().map(|statement| statement.sql).collect();
+        let tamper = self.world.tamper.borrow().clone();
+        let statements = match &tamper {
+            Some(tamper) => tamper.statements(&self.world, store, statements),
+            None => statements,
+        };
+        let results = self
+            .remote(
+                port,
+                &|| sql.join("; "),
+                Err(DatabaseFailure::Unavailable),
+                move |world| world.databases.batch(store, &statements),
+            )
+            .await?;
+        Ok(match &tamper {
+            Some(tamper) => tamper.results(store, &sql, results),
+            None => results,
+        })
+    }
+}
+
+impl Queue for Node {
+    async fn send(&self, message: &Message, delay_s: u32) -> Result<(), QueueFailure> {
+        let text = serde_json::to_string(message).unwrap();
+        // The wire form is what arrives.
+        let sent: Message = serde_json::from_str(&text).unwrap();
+        self.remote(
+            Port::Queue,
+            &|| text.clone(),
+            Err(QueueFailure),
+            move |world| {
+                world.enqueue(sent, delay_s);
+                Ok(())
+            },
+        )
+        .await
+    }
+}
+
+impl FlagStore for Node {
+    async fn flags(&self, keys: &[String]) -> Result<Vec<(String, Option<String>)>, KvFailure> {
+        let keys = keys.to_vec();
+        self.remote(Port::Flags, &String::new, Err(KvFailure), move |world| {
+            let held = world.flags.borrow();
+            Ok(keys
+                .into_iter()
+                .map(|key| {
+                    let value = held.get(&key).cloned();
+                    (key, value)
+                })
+                .collect())
+        })
+        .await
+    }
+
+    async fn put_flag(&self, key: &str, value: &str) -> Result<(), KvFailure> {
+        let (key, value) = (key.to_owned(), value.to_owned());
+        self.remote(
+            Port::Flags,
+            &|| "put".to_owned(),
+            Err(KvFailure),
+            move |world| {
+                world.flags.borrow_mut().insert(key, value);
+                Ok(())
+            },
+        )
+        .await
+    }
+}
+
+impl KeyStore for Node {
+    async fn imported_keys(&self) -> Result<Option<String>, KvFailure> {
+        self.remote(Port::Keys, &String::new, Err(KvFailure), |world| {
+            Ok(world.imported_keys.borrow().clone())
+        })
+        .await
+    }
+}
+
+impl Signatures for Node {
+    async fn verify(&self, check: &SignatureCheck<'_>) -> bool {
+        tokens::verify(check)
+    }
+}
+
+impl Calls for Node {
+    async fn call(&self, call: Call) -> Result<CallAnswer, CallFailure> {
+        let path = call
+            .url
+            .splitn(4, '/')
+            .nth(3)
+            .unwrap_or_default()
+            .to_owned();
+        let what = format!("{} /{path}", call.method);
+        let port = match call.backend {
+            Backend::Logto => Port::Logto,
+            Backend::Mgpass => Port::Mgpass,
+        };
+        let describe = || what.clone();
+        let deadline = pin!(self.sleep(call.deadline_ms));
+        let answered = pin!(
+            self.remote(port, &describe, Err(CallFailure::Unreachable), {
+                let (call, line) = (call.clone(), what.clone());
+                move |world: &World| {
+                    let answer = || match call.backend {
+                        Backend::Mgpass => {
+                            world.mgpass.handle(&world.databases, &call, world.now_ms())
+                        }
+                        Backend::Logto => ask_logto(world, &call, &path),
+                    };
+                    Ok(match world.glitch(port, &line) {
+                        None => answer(),
+                        Some(Glitch::Refuse(status)) => glitched(status, r#"{"code":"glitch"}"#),
+                        Some(Glitch::NotFound) => glitched(404, r#"{"code":"entity.not_found"}"#),
+                        Some(Glitch::CommitThenFail(status)) => {
+                            answer();
+                            glitched(status, r#"{"code":"glitch"}"#)
+                        }
+                    })
+                }
+            })
+        );
+        match select(answered, deadline).await {
+            Either::Left((answer, _)) => answer,
+            Either::Right(_) => Err(CallFailure::TimedOut),
+        }
+    }
+}
+
+fn glitched(status: u16, body: &str) -> CallAnswer {
+    CallAnswer {
+        status,
+        retry_after_s: None,
+        max_age_s: None,
+        total: None,
+        is_json: true,
+        body: body.to_owned(),
+    }
+}
+
+fn ask_logto(world: &World, call: &Call, path: &str) -> CallAnswer {
+    let request = LogtoRequest {
+        method: call.method.to_owned(),
+        path: format!("/{path}"),
+        headers: call
+            .headers
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), value.0.clone()))
+            .collect(),
+        body: call.body.as_ref().map(|body| body.0.clone()),
+    };
+    let answer = world.logto.handle(&request, world.now_ms());
+    CallAnswer {
+        status: answer.status,
+        retry_after_s: None,
+        max_age_s: None,
+        total: answer.total,
+        is_json: answer.is_json,
+        body: answer.body,
+    }
+}
