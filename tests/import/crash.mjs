@@ -27,13 +27,13 @@ export async function crash({ directory, users = 3_000, seed, lanes, kills }) {
   const ports = await freePorts();
   const url = (port) => `http://127.0.0.1:${port}`;
   const logto = await startLogto({ port: ports.logto, controlPort: ports.logtoControl, endpoint: url(ports.proxy) });
-  const start = () => startSandbox({ persistTo: directory, ports, vars: { WALK: 'off' }, tickMs: TICK_MS, runningLogto: logto, onLog: (line) => process.env.LINES && !/request.done|mirror.reconciled/.test(line) && console.log(line.slice(0, 300)) });
+  const start = () => startSandbox({ persistTo: directory, ports, vars: { WALK: 'off' }, tickMs: TICK_MS, runningLogto: logto });
   await fill(logto, { count: users, seed });
   await controlOf(logto).call('PUT', '/listing', { shuffle_ties: true });
   let sandbox = await start();
   try {
     await sandbox.flag('stage', 'dual_write');
-    const source = sandbox.databases.rewards && await fillRewards(sandbox.databases.rewards, [...logto.users.values()].map(({ id }) => id), { seed });
+    await fillRewards(sandbox.databases.rewards, [...logto.users.values()].map(({ id }) => id), { seed });
     const live = await startWriters(url(ports.proxy), logto);
     const counts = await killAll({ ports, url, kills, lanes, live, get: () => sandbox, restart: async () => { sandbox = await start(); } });
     await live.stop();
@@ -43,7 +43,7 @@ export async function crash({ directory, users = 3_000, seed, lanes, kills }) {
     await drain(sandbox, live);
     await finish(sandbox, 'users');
     await drain(sandbox, live);
-    await judge(sandbox, live, source);
+    await judge(sandbox, live);
     await again(sandbox);
   } finally {
     await sandbox.close().catch(() => {});
@@ -209,7 +209,7 @@ async function confirm(sandbox) {
   for (const { subject } of results) await dwp(sandbox.proxy.url, ['confirm-deletion', subject]);
 }
 
-async function judge(sandbox, live, source) {
+async function judge(sandbox, live) {
   let stores = await compareStores(sandbox);
   for (let n = 0; n < 60 && stores.missing.length + stores.extra.length + stores.differing.length > 0; n += 1) {
     await pause(1_000);
@@ -224,7 +224,6 @@ async function judge(sandbox, live, source) {
     console.log((await dwp(sandbox.proxy.url, ['explain', id], { allowed: [0, 1] })).stdout);
   }
   assert.deepEqual([double, stores.missing, stores.extra, stores.differing, live.older, dead], [0, [], [], [], [], []]);
-  assert.ok(source.users > 0);
 }
 
 async function again(sandbox) {
