@@ -6,24 +6,19 @@
 //
 // Installs nothing: PostgreSQL must be there (Debian: apt-get install postgresql);
 // npx fetches @logto/cli into npm's own cache. Leaves nothing behind.
-import { spawn, spawnSync } from 'node:child_process';
 import { createPrivateKey, createPublicKey } from 'node:crypto';
-import { chownSync, existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
-import net from 'node:net';
+import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { text } from 'node:stream/consumers';
-import { fileURLToPath } from 'node:url';
 
 import { SignJWT, calculateJwkThumbprint } from 'jose';
 
 import { controlOf, startSandbox } from '../tests/sandbox/sandbox.mjs';
 import { ask } from '../tests/tokens/edge.mjs';
+import { run, seedLogto, startPostgres } from './postgres.mjs';
 
-const LOGTO_CLI = '@logto/cli@1.40.1';
 const LOGTO_API = 'https://default.logto.app/api';
 const MAX_LIFETIME_S = 3600;
-const root = fileURLToPath(new URL('..', import.meta.url));
 const directory = mkdtempSync(path.join(tmpdir(), 'logto-keys-'));
 const cleanUp = [() => rmSync(directory, { recursive: true, force: true })];
 const failures = [];
@@ -33,62 +28,6 @@ function check(what, isSo, found = '') {
   if (!isSo) failures.push(what);
 }
 
-// stdout and stderr apart; stdin closed, so that nothing waits for an answer. Not
-// the blocking way: what is called asks the stand-ins of this very process.
-async function run(command, args, { input = '', env = {}, isTolerated = false } = {}) {
-  const child = spawn(command, args, { cwd: root, env: { ...process.env, ...env }, timeout: 300_000 });
-  child.stdin.end(input);
-  const [stdout, stderr, status] = await Promise.all([
-    text(child.stdout),
-    text(child.stderr),
-    new Promise((resolve, reject) => child.on('error', reject).on('close', resolve)),
-  ]);
-  if (status !== 0 && !isTolerated) throw new Error(`${command} ${args[0]} failed:\n${stderr.slice(-2_000)}`);
-  return { stdout, stderr, status };
-}
-
-function findPostgres() {
-  const versions = existsSync('/usr/lib/postgresql') ? readdirSync('/usr/lib/postgresql').sort((a, b) => b - a) : [];
-  const folders = [...versions.map((version) => `/usr/lib/postgresql/${version}/bin`), ...(process.env.PATH ?? '').split(':')];
-  const bin = folders.find((folder) => existsSync(`${folder}/initdb`) && existsSync(`${folder}/pg_ctl`));
-  if (bin === undefined) throw new Error('PostgreSQL is missing: initdb and pg_ctl are neither in /usr/lib/postgresql nor on PATH (Debian: apt-get install postgresql)');
-  return bin;
-}
-
-// PostgreSQL refuses to run as root: then it runs as the user that its package made.
-function asOwner(command, args) {
-  if (process.getuid() !== 0) return run(command, args);
-  return run('runuser', ['-u', 'postgres', '--', command, ...args]);
-}
-
-async function startPostgres() {
-  const bin = findPostgres();
-  const data = path.join(directory, 'postgres');
-  mkdirSync(data, { mode: 0o700 });
-  if (process.getuid() === 0) {
-    const id = spawnSync('id', ['-u', 'postgres'], { encoding: 'utf8' });
-    if (id.status !== 0) throw new Error('there is no user "postgres" to run PostgreSQL as; run this as any user but root');
-    chownSync(directory, Number(id.stdout), -1);
-    chownSync(data, Number(id.stdout), -1);
-  }
-  const port = await freePort();
-  await asOwner(`${bin}/initdb`, ['-D', data, '-U', 'logto', '-A', 'trust', '-N']);
-  const options = `-p ${port} -k ${data} -c listen_addresses=127.0.0.1 -c fsync=off`;
-  // Its output goes to the log: an inherited pipe would keep this process waiting.
-  await asOwner(`${bin}/pg_ctl`, ['-D', data, '-w', '-l', `${data}/log`, '-o', options, 'start']);
-  cleanUp.unshift(() => asOwner(`${bin}/pg_ctl`, ['-D', data, '-m', 'immediate', 'stop']));
-  return `postgres://logto@127.0.0.1:${port}/logto`;
-}
-
-function freePort() {
-  return new Promise((resolve) => {
-    const server = net.createServer().listen(0, '127.0.0.1', () => {
-      const { port } = server.address();
-      server.close(() => resolve(port));
-    });
-  });
-}
-
 async function jwkOf(pem) {
   const jwk = createPublicKey(createPrivateKey(pem)).export({ format: 'jwk' });
   return { ...createPrivateKey(pem).export({ format: 'jwk' }), use: 'sig', kid: await calculateJwkThumbprint(jwk), ...(jwk.crv === 'P-384' ? { alg: 'ES384' } : {}) };
@@ -96,10 +35,10 @@ async function jwkOf(pem) {
 
 async function main() {
   await run('cargo', ['build', '--quiet', '--features', 'cli', '--bin', 'dwp']);
-  const database = await startPostgres();
+  const { url: database, stop } = await startPostgres(directory);
+  cleanUp.unshift(stop);
   console.log('PostgreSQL runs; seeding it by Logto\'s command line');
-  const logto = async (...args) => (await run('npx', ['--yes', LOGTO_CLI, ...args], { env: { DB_URL: database, CI: '1' } })).stdout;
-  await logto('db', 'seed');
+  const logto = await seedLogto(database);
   for (const kind of ['EC', 'RSA']) {
     if (kind === 'RSA') await logto('db', 'config', 'rotate', 'oidc.privateKeys', '--type', 'rsa');
     await follow(kind, await logto('db', 'config', 'get', 'oidc.privateKeys'));

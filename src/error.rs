@@ -47,6 +47,8 @@ pub enum ProxyError {
     /// A real import hands users over to the mirror, which is off.
     #[error("the stage is off: set it to shadow, or start a dry run")]
     StageOff,
+    #[error("no rewards database is bound, so there are no points to import")]
+    RewardsNotBound,
     /// The proxy's own database, or mgPass's, did not answer an operator.
     #[error("a database did not answer")]
     DatabaseUnavailable,
@@ -74,6 +76,7 @@ impl ProxyError {
             Self::JobNotActive => "proxy.job_not_active",
             Self::NoSuchJob => "proxy.no_such_job",
             Self::StageOff => "proxy.stage_off",
+            Self::RewardsNotBound => "proxy.rewards_not_bound",
             Self::DatabaseUnavailable => "proxy.database_unavailable",
             Self::Defect => "proxy.defect",
         }
@@ -84,7 +87,7 @@ impl ProxyError {
             Self::MalformedRequest | Self::BodyIncomplete | Self::ParameterMissing => 400,
             Self::AdminTokenNeeded | Self::SignatureRefused => 401,
             Self::NoSuchRoute | Self::NoSuchJob => 404,
-            Self::JobActive | Self::JobNotActive | Self::StageOff => 409,
+            Self::JobActive | Self::JobNotActive | Self::StageOff | Self::RewardsNotBound => 409,
             Self::BodyTooLarge => 413,
             Self::Misconfigured | Self::Defect => 500,
             Self::LogtoUnreachable | Self::MgpassUnavailable => 502,

@@ -132,6 +132,7 @@ fn refusal(refusal: Refusal) -> ProxyError {
         Refusal::Active => ProxyError::JobActive,
         Refusal::NotActive => ProxyError::JobNotActive,
         Refusal::StageOff => ProxyError::StageOff,
+        Refusal::RewardsNotBound => ProxyError::RewardsNotBound,
         Refusal::Database(_) => ProxyError::DatabaseUnavailable,
     }
 }

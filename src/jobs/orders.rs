@@ -19,6 +19,8 @@ pub enum Refusal {
     NotActive,
     /// A real import needs the mirror: it hands over what needs more than a page.
     StageOff,
+    /// There is nowhere to take points from.
+    RewardsNotBound,
     Database(DatabaseFailure),
 }
 
@@ -29,6 +31,9 @@ pub enum Refusal {
 pub async fn start<P: Platform>(platform: &P, stage: Stage, order: Order) -> Result<Row, Refusal> {
     if stage == Stage::Off && !order.dry_run && order.kind != Kind::Equality {
         return Err(Refusal::StageOff);
+    }
+    if order.kind == Kind::Points && !platform.is_bound(Store::Rewards) {
+        return Err(Refusal::RewardsNotBound);
     }
     let order = Order {
         lanes: match order.lanes {

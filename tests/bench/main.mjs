@@ -14,12 +14,13 @@ import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 
+import * as listing from './listing.mjs';
 import * as mirror from './mirror.mjs';
 import * as passThrough from './pass_through.mjs';
 import * as reads from './reads.mjs';
 import * as tokens from './tokens.mjs';
 
-const BENCHMARKS = { pass_through: passThrough, reads, mirror, tokens };
+const BENCHMARKS = { pass_through: passThrough, reads, mirror, listing, tokens };
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 

@@ -401,6 +401,25 @@ fn bad_orders_are_refused_by_name() {
     assert_eq!(status, 202);
 }
 
+/// A deployment without points has no rewards database, and needs none for users.
+#[test]
+fn points_are_refused_without_a_source_and_users_are_not() {
+    let world = world();
+    world.has_rewards.set(false);
+    let (status, body) = operator(&world, "POST", "/_proxy/import?kind=points&dry_run=true");
+    assert_eq!(
+        (status, &body["code"]),
+        (409, &json!("proxy.rewards_not_bound"))
+    );
+    for path in ["/_proxy/import?kind=users", "/_proxy/equality"] {
+        let (status, _) = operator(&world, "POST", path);
+        assert_eq!(status, 202, "{path}");
+    }
+    world.has_rewards.set(true);
+    let (status, _) = operator(&world, "POST", "/_proxy/import?kind=points");
+    assert_eq!(status, 202);
+}
+
 #[test]
 fn lost_and_doubled_messages_and_crashes_change_nothing() {
     for seed in 0..20_u64 {
