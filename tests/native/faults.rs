@@ -112,7 +112,11 @@ fn main() {
         if !is_helped {
             is_good &= random("random", n_runs, Setup::random);
         }
-        let n_helped = if is_helped { n_runs } else { n_runs.div_ceil(4) };
+        let n_helped = if is_helped {
+            n_runs
+        } else {
+            n_runs.div_ceil(4)
+        };
         is_good &= random("helped", n_helped, Setup::helped);
     }
     for variant in VARIANTS.iter().filter(|_| is_full || only_variants) {

@@ -274,12 +274,12 @@ fn a_write_that_nobody_settled_and_nobody_named_ends_with_a_pass_of_the_walk() {
     world.ask(request);
     world.faults.clear();
     assert_eq!(world.n_open(), 1);
-    for _ in 0..13 {
+    for _ in 0..3 {
         world.advance(60_000);
         cron(&world);
     }
     assert_eq!(world.n_open(), 1, "Logto may commit late");
-    for _ in 0..6 {
+    for _ in 0..4 {
         world.advance(60_000);
         cron(&world);
     }

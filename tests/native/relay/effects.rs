@@ -158,8 +158,7 @@ fn an_import_between_a_suspension_and_its_reconcile_leaves_the_sessions_to_it() 
     suspend(&world, true);
     suspend(&world, false);
     world.drop_queue();
-    let start =
-        Request::new("POST", "/_proxy/import?kind=users&lanes=1").token("operator-s3cret");
+    let start = Request::new("POST", "/_proxy/import?kind=users&lanes=1").token("operator-s3cret");
     assert_eq!(world.ask(start).status, 202);
     world.deliver_for(30_000);
     let done = "SELECT state FROM jobs";
