@@ -311,7 +311,10 @@ async fn report<P: Platform>(platform: &P) -> Answered {
         Err(_) => Value::Null,
     };
     let mut view = shown(&row, results.get(..1).unwrap_or_default());
-    let of = |name: &str| view["outcomes"][name].as_i64().unwrap_or(0);
+    let of = |name: &str| {
+        let outcome = view.get("outcomes").and_then(|all| all.get(name));
+        outcome.and_then(Value::as_i64).unwrap_or(0)
+    };
     let n_users = integer(&row, "n_users").unwrap_or(0);
     let rows = results.get(1).map(Vec::as_slice).unwrap_or_default();
     let users = |is: &dyn Fn(&Row) -> bool| -> i64 {
@@ -325,7 +328,7 @@ async fn report<P: Platform>(platform: &P) -> Answered {
     });
     let balances = users(&|row| text(row, "path").is_some_and(|path| path.starts_with("balance.")));
     let unlike = of("differs") + of("missing") + of("parked");
-    let is_done = view["state"] == "done";
+    let is_done = text(&row, "state").as_deref() == Some("done");
     let report = json!({
         "logto_total": row.get("total_last"),
         "compared": n_users - of("only_at_mgpass"),

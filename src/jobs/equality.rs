@@ -22,7 +22,7 @@ use crate::mirror::page::{self, Candidate, PageState, PageStates};
 use crate::mirror::reconcile::{LogtoState, digest};
 use crate::mirror::target::{self, integer, text};
 use crate::mirror::triggers::Trigger;
-use crate::ports::{DatabaseFailure, Platform, Statement, Store};
+use crate::ports::{DatabaseFailure, Platform, Row, Statement, Store};
 use crate::request::UserId;
 
 macro_rules! now {
@@ -43,7 +43,9 @@ const MARK: &str = "INSERT INTO equality_marks (user_id, logto, mgpass) \
 const UNMARK: &str =
     "DELETE FROM equality_marks WHERE user_id IN (SELECT value FROM json_each(?1))";
 const REASONS: &str = "SELECT w.value AS id, (SELECT parked FROM subjects WHERE subject = w.value) AS parked, \
-     EXISTS (SELECT 1 FROM intents i WHERE i.subject = w.value AND i.discharged_at IS NULL) AS pending FROM json_each(?1) w";
+     EXISTS (SELECT 1 FROM intents i WHERE i.subject = w.value AND i.discharged_at IS NULL) AS pending, \
+     (SELECT p.reason FROM job_users p WHERE p.kind = 'points' AND p.user_id = w.value AND p.outcome = 'parked') AS points_parked \
+     FROM json_each(?1) w";
 const DIFFER: &str = concat!(
     "INSERT INTO equality_differences (user_id, path, class, reason, job, first_at, last_at) ",
     "SELECT json_extract(w.value, '$[0]'), json_extract(w.value, '$[1]'), json_extract(w.value, '$[2]'), json_extract(w.value, '$[3]'), ?2, ",
@@ -257,7 +259,7 @@ async fn record<P: Platform>(
     let ids_of = |of: &[Compared]| -> Vec<UserId> {
         of.iter().map(|compared| compared.user.clone()).collect()
     };
-    let reasons = reasons(meter, &ids_of(differing)).await?;
+    let reasons = reasons(meter, differing).await?;
     let reason_of = |user: &UserId| {
         let reason = reasons.get(user.as_str()).cloned();
         reason.unwrap_or_else(|| "unexplained".to_owned())
@@ -322,26 +324,36 @@ async fn record<P: Platform>(
     Ok(())
 }
 
-/// Why they may differ, as far as the mirror knows.
+/// Why they may differ, as far as the mirror and the import of points know.
 async fn reasons<P: Platform>(
     meter: &mut Meter<'_, P>,
-    ids: &[UserId],
+    differing: &[Compared],
 ) -> Result<HashMap<String, String>, Delay> {
-    if ids.is_empty() {
+    if differing.is_empty() {
         return Ok(HashMap::new());
     }
-    let asked = vec![Statement::new(REASONS, vec![id_list(ids).into()])];
+    let ids: Vec<_> = differing.iter().map(|one| one.user.clone()).collect();
+    let asked = vec![Statement::new(REASONS, vec![id_list(&ids).into()])];
     let results = meter.batch(Store::Proxy, asked).await?;
     let rows = results.first().map(Vec::as_slice).unwrap_or_default();
+    let reason = |row: &Row, compared: &Compared| {
+        if let Some(parked) = text(row, "parked") {
+            return Some(format!("parked:{parked}"));
+        }
+        if integer(row, "pending") == Some(1) {
+            return Some("pending".to_owned());
+        }
+        // Left out by the import of points: no reason for any other difference.
+        let only_points = compared.found.iter().all(Difference::is_of_balance);
+        let parked = text(row, "points_parked").filter(|_| only_points)?;
+        Some(format!("parked:{parked}"))
+    };
     Ok(rows
         .iter()
         .filter_map(|row| {
-            let reason = match (text(row, "parked"), integer(row, "pending")) {
-                (Some(parked), _) => format!("parked:{parked}"),
-                (None, Some(1)) => "pending".to_owned(),
-                _ => return None,
-            };
-            Some((text(row, "id")?, reason))
+            let id = text(row, "id")?;
+            let compared = differing.iter().find(|one| one.user.as_str() == id)?;
+            Some((id, reason(row, compared)?))
         })
         .collect())
 }

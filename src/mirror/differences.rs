@@ -42,6 +42,11 @@ impl Difference {
             class,
         }
     }
+
+    /// Of the points, which have an import of their own.
+    pub fn is_of_balance(&self) -> bool {
+        self.path.starts_with("balance.")
+    }
 }
 
 /// What mgPass may well have of its own is no difference: a newer sign-in, an address

@@ -14,6 +14,8 @@ import { compareStores, dwp, fill, group, say, snapshot, startDwp, workerdPids }
 
 const WRITERS = 4;
 const IMPORTS_IN_A_ROW = 5;
+/// Cron, whose minute is some seconds here.
+const TICK_MS = 4_000;
 /// People a minute.
 const RATE = 9_000;
 /// An open intent is looked at a minute after its opening, and once more a quarter of an hour after.
@@ -25,13 +27,13 @@ export async function crash({ directory, users = 3_000, seed, lanes, kills }) {
   const ports = await freePorts();
   const url = (port) => `http://127.0.0.1:${port}`;
   const logto = await startLogto({ port: ports.logto, controlPort: ports.logtoControl, endpoint: url(ports.proxy) });
-  const start = () => startSandbox({ persistTo: directory, ports, vars: { WALK: 'off' }, tickMs: 1_000, runningLogto: logto, onLog: (line) => process.env.LINES && !/request.done|mirror.reconciled/.test(line) && console.log(line.slice(0, 300)) });
+  const start = () => startSandbox({ persistTo: directory, ports, vars: { WALK: 'off' }, tickMs: TICK_MS, runningLogto: logto });
   await fill(logto, { count: users, seed });
   await controlOf(logto).call('PUT', '/listing', { shuffle_ties: true });
   let sandbox = await start();
   try {
     await sandbox.flag('stage', 'dual_write');
-    const source = sandbox.databases.rewards && await fillRewards(sandbox.databases.rewards, [...logto.users.values()].map(({ id }) => id), { seed });
+    await fillRewards(sandbox.databases.rewards, [...logto.users.values()].map(({ id }) => id), { seed });
     const live = await startWriters(url(ports.proxy), logto);
     const counts = await killAll({ ports, url, kills, lanes, live, get: () => sandbox, restart: async () => { sandbox = await start(); } });
     await live.stop();
@@ -41,7 +43,7 @@ export async function crash({ directory, users = 3_000, seed, lanes, kills }) {
     await drain(sandbox, live);
     await finish(sandbox, 'users');
     await drain(sandbox, live);
-    await judge(sandbox, live, source);
+    await judge(sandbox, live);
     await again(sandbox);
   } finally {
     await sandbox.close().catch(() => {});
@@ -90,7 +92,7 @@ async function startWriters(proxyUrl, logto) {
   const loops = Array.from({ length: WRITERS }, async () => {
     while (live.goesOn) {
       await write();
-      await pause(20);
+      await pause(60);
     }
   });
   live.stop = async () => { live.goesOn = false; await Promise.all(loops); };
@@ -150,7 +152,8 @@ async function progress(sandbox, job) {
   const before = job?.pages ?? 0;
   const { answer } = await until('the job goes on', async () => {
     const now = await sandbox.databases.proxy.prepare("SELECT id, state, n_pages FROM jobs WHERE kind = 'users' ORDER BY id DESC LIMIT 1").first();
-    if (now && (now.id !== job?.id || now.state !== 'running')) return { n: now.n_pages };
+    if (now && now.id === job?.id && now.state !== 'running') return { n: now.n_pages - before };
+    if (now && now.id !== job?.id) return now.n_pages > 0 ? { n: now.n_pages } : undefined;
     return now && now.n_pages > before ? { n: now.n_pages - before } : undefined;
   }, { withinMs: 60_000, everyMs: 100 });
   return answer.n;
@@ -206,7 +209,7 @@ async function confirm(sandbox) {
   for (const { subject } of results) await dwp(sandbox.proxy.url, ['confirm-deletion', subject]);
 }
 
-async function judge(sandbox, live, source) {
+async function judge(sandbox, live) {
   let stores = await compareStores(sandbox);
   for (let n = 0; n < 60 && stores.missing.length + stores.extra.length + stores.differing.length > 0; n += 1) {
     await pause(1_000);
@@ -221,7 +224,6 @@ async function judge(sandbox, live, source) {
     console.log((await dwp(sandbox.proxy.url, ['explain', id], { allowed: [0, 1] })).stdout);
   }
   assert.deepEqual([double, stores.missing, stores.extra, stores.differing, live.older, dead], [0, [], [], [], [], []]);
-  assert.ok(source.users > 0);
 }
 
 async function again(sandbox) {

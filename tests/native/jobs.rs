@@ -301,6 +301,42 @@ fn one_user_of_whom_logto_answers_oddly_holds_nobody_up() {
 }
 
 #[test]
+fn points_that_were_left_out_are_a_known_reason_and_hide_nothing_else() {
+    let world = world();
+    world.has_rewards.set(true);
+    populate(&world, 3);
+    import(&world);
+    let at = |store, sql: &str| world.databases.execute(store, sql);
+    at(
+        Store::Rewards,
+        "INSERT INTO rewards_users (user_id, total_points, lifetime_earned, tier) VALUES ('user00000001', 70, 70, 'bronze')",
+    );
+    at(
+        Store::Mgpass,
+        "INSERT INTO points_ledger (id, user_id, event_type, points, created_at) VALUES ('own', 'user00000001', 'purchase', 5, 1)",
+    );
+    operator(&world, "POST", "/_proxy/import?kind=points");
+    assert_eq!(
+        run(&world, "points")["parked"],
+        json!({ "earned_at_mgpass": 1 })
+    );
+    let report = prove(&world);
+    assert_eq!(
+        (&report["differing"], &report["unexplained"]),
+        (&json!(1), &json!(0))
+    );
+    assert_eq!(
+        report["differences"][0]["reason"],
+        "parked:earned_at_mgpass"
+    );
+    at(
+        Store::Mgpass,
+        "UPDATE users SET name = 'other' WHERE id = 'user00000001'",
+    );
+    assert_eq!(prove(&world)["unexplained"], 1);
+}
+
+#[test]
 fn a_job_is_paused_resumed_stopped_and_never_doubled() {
     let world = world();
     populate(&world, 250);

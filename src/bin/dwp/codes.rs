@@ -46,7 +46,7 @@ pub const PARKED: &[Advice] = &[
         action: "Read `mirror.failed` in the log for the code, mend the cause, then `dwp replay --reason too_many_failures`.",
     },
     Advice {
-        code: "not_visible",
+        code: "not_shown_by_mgpass",
         meaning: "mgPass's API goes on showing another value than its database was given",
         action: "`dwp explain USER` names the fields. mgPass may normalise them (an email in lower case): change the value at Logto to that form, then replay.",
     },
@@ -58,12 +58,47 @@ pub const PARKED: &[Advice] = &[
     Advice {
         code: "earned_at_mgpass",
         meaning: "this person's ledger at mgPass holds entries that did not come from the import",
-        action: "Nothing of theirs was overwritten. Book the difference by hand at mgPass, or freeze the source and decide person by person (docs/runbook.md, points).",
+        action: "Nothing of theirs was overwritten. Book the difference by hand at mgPass, or decide person by person (docs/runbook.md, Points).",
+    },
+    Advice {
+        code: "changed_at_mgpass",
+        meaning: "mgPass did not keep the balance that was written (a trigger of its own)",
+        action: "Ask whoever runs mgPass's database, then `dwp import points` again.",
     },
     Advice {
         code: "unknown_user",
-        meaning: "the source has points for somebody whom neither Logto nor mgPass knows",
-        action: "Were they deleted at Logto? Then the points end with them: note it. If not, import the user first, then `dwp import points` again.",
+        meaning: "the source has points for somebody whom mgPass does not know, or a ledger without a record",
+        action: "`dwp parked --kind points --reason unknown_user` says which. Not at mgPass: import the user first, then the points again. No record: mend the source. Deleted at Logto: the points end with them.",
+    },
+    Advice {
+        code: "user_deleted",
+        meaning: "the source has points for somebody who is deleted at mgPass",
+        action: "",
+    },
+    Advice {
+        code: "unreadable_in_source",
+        meaning: "a record or an entry at the source has a value that is not what its column is for",
+        action: "Mend the source's row, then `dwp import points` again.",
+    },
+    Advice {
+        code: "entry_too_large",
+        meaning: "one entry is larger than mgPass's database takes in one value",
+        action: "Shorten that entry's metadata at the source, then `dwp import points` again.",
+    },
+    Advice {
+        code: "unknown_tier",
+        meaning: "the stored tier is none of mgPass's",
+        action: "Make the tier at mgPass, or correct the record at the source, then `dwp import points` again.",
+    },
+    Advice {
+        code: "refused_by_mgpass",
+        meaning: "mgPass's database refused these rows",
+        action: "Compare its rewards tables with the assumed ones (docs/assumptions.md), then `dwp import points` again.",
+    },
+    Advice {
+        code: "entry_held_elsewhere",
+        meaning: "an entry of theirs is at mgPass with another user: it moved at the source",
+        action: "The balance is right by the adjustment; decide whose the entry is.",
     },
 ];
 
@@ -110,8 +145,48 @@ pub const NOTES: &[Advice] = &[
         action: "Nothing was changed: tiers never go down. Decide whether the stored tier stands; the code names stored and expected tier.",
     },
     Advice {
+        code: "tier_missing",
+        meaning: "the source has no tier for them; the one that their lifetime points give was written",
+        action: "",
+    },
+    Advice {
+        code: "tier_kept",
+        meaning: "mgPass already holds a higher tier than the source; it was kept",
+        action: "",
+    },
+    Advice {
         code: "adjusted",
         meaning: "ledger and stored total differed at the source (expired or voided entries); one entry, labelled `migration:USER`, makes them agree",
+        action: "",
+    },
+    Advice {
+        code: "not_posted",
+        meaning: "some of their entries are expired or voided; they are kept as history and do not count",
+        action: "",
+    },
+    Advice {
+        code: "metadata_wrapped",
+        meaning: "an entry's metadata was no JSON object; its text is kept inside one",
+        action: "",
+    },
+    Advice {
+        code: "gone_in_source",
+        meaning: "entries of an earlier import are not at the source any more; they stay at mgPass, and the adjustment makes up for them",
+        action: "Find out why the source lost them.",
+    },
+    Advice {
+        code: "not_at_mgpass",
+        meaning: "mgPass does not have this user",
+        action: "",
+    },
+    Advice {
+        code: "no_source_record",
+        meaning: "the source has entries, and no record of a balance, for this user",
+        action: "",
+    },
+    Advice {
+        code: "no_user_id",
+        meaning: "entries at the source name no user",
         action: "",
     },
 ];
@@ -159,6 +234,7 @@ mod tests {
             Park::ValueTakenAtMgpass,
             Park::ValueTakenInLogto,
             Park::TooManyFailures,
+            Park::NotShownByMgpass,
         ] {
             assert_eq!(advice(PARKED, park.code()).code, park.code());
         }

@@ -258,8 +258,13 @@ fn report(api: &Api, output: Output, asked: &cli::Report) -> Result {
         );
         watch::watch(api, Kind::Equality, Some(job.id))?;
     }
-    let view = patiently(10, || api.get("equality", &[]))?;
-    let compared = Compared::parse(&view)?;
+    let mut view = patiently(10, || api.get("equality", &[]))?;
+    let newest = [("kind", Kind::Points.name()), ("detail", "true")];
+    let points = patiently(10, || api.get_if_any("import", &newest))?;
+    let compared = Compared::parse(&view, points.as_ref())?;
+    if let Some(members) = view.as_object_mut() {
+        members.insert("points".to_owned(), points.unwrap_or(Value::Null));
+    }
     let text = markdown::markdown(&compared, api.origin());
     match &asked.markdown {
         Some(path) if path != Path::new("-") => {

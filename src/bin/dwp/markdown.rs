@@ -29,17 +29,7 @@ pub fn markdown(compared: &Compared, origin: &str) -> String {
         &report.notes,
     ));
     text.push_str(&readiness(&report.readiness));
-    if let Some(balances) = report
-        .balances
-        .as_ref()
-        .filter(|balances| balances.compared > 0)
-    {
-        text.push_str(&format!(
-            "## Points\n\n{} compared with the source, {} differing.\n\n",
-            plural(balances.compared, "balance", "balances"),
-            number(balances.differing),
-        ));
-    }
+    text.push_str(&points(compared));
     text
 }
 
@@ -153,7 +143,14 @@ fn next_steps(compared: &Compared) -> String {
             number(report.unreadable)
         ));
     }
-    let listed = [(PARKED, &report.parked), (NOTES, &report.notes)];
+    let nothing = Counts::new();
+    let points = compared.points.as_ref();
+    let listed = [
+        (PARKED, &report.parked),
+        (PARKED, points.map_or(&nothing, |points| &points.parked)),
+        (NOTES, &report.notes),
+        (NOTES, points.map_or(&nothing, |points| &points.notes)),
+    ];
     for group in listed.map(|(list, counts)| grouped(list, counts)).concat() {
         if !group.advice.action.is_empty() {
             steps.push(format!("{}: {}", group.title(), group.advice.action));
@@ -324,6 +321,35 @@ fn readiness(counts: &Counts) -> String {
     text
 }
 
+/// What was compared, and whom the import left out or changed the form of.
+fn points(compared: &Compared) -> String {
+    let mut text = String::new();
+    if let Some(balances) = &compared.report.balances
+        && balances.compared > 0
+    {
+        text.push_str(&format!(
+            "## Points\n\n{} compared with the source, {} differing.\n\n",
+            plural(balances.compared, "balance", "balances"),
+            number(balances.differing),
+        ));
+    }
+    if let Some(job) = &compared.points {
+        text.push_str(&coded(
+            "Points: not carried, and why",
+            "Their points stay in the source. `dwp parked --kind points` names them.",
+            PARKED,
+            &job.parked,
+        ));
+        text.push_str(&coded(
+            "Points: carried, with a remark",
+            "`dwp noted CODE --kind points` lists them.",
+            NOTES,
+            &job.notes,
+        ));
+    }
+    text
+}
+
 /// What comes from data must not break a table's row.
 fn cell(text: &str) -> String {
     printable(text).replace('|', "\\|")
@@ -337,7 +363,7 @@ mod tests {
 
     fn render(state: &str, report: &Value) -> String {
         markdown(
-            &Compared::parse(&view(state, report)).unwrap(),
+            &Compared::parse(&view(state, report), None).unwrap(),
             "https://auth.example.com",
         )
     }
@@ -426,6 +452,24 @@ mod tests {
         );
         assert!(text.contains("| none | 2 | ask them"), "{text}");
         assert!(text.contains("2 people have neither"), "{text}");
+    }
+
+    #[test]
+    fn whom_the_import_of_points_left_out_is_in_the_steps_and_in_a_table() {
+        let mut job = super::super::job::tests::view("done", &json!({ "parked": 2 }));
+        job.parked = Counts::from([("earned_at_mgpass".to_owned(), 2)]);
+        job.notes = Counts::from([("tier_mismatch:gold>silver".to_owned(), 1)]);
+        let mut compared = Compared::parse(&view("done", &json!({})), None).unwrap();
+        compared.points = Some(job);
+        let text = markdown(&compared, "https://auth.example.com");
+        assert!(
+            text.contains("`earned_at_mgpass` (2): Nothing of theirs"),
+            "{text}"
+        );
+        assert!(
+            text.contains("| `tier_mismatch` | gold>silver 1 |"),
+            "{text}"
+        );
     }
 
     #[test]

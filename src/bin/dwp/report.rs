@@ -68,14 +68,17 @@ impl Report {
 pub struct Compared {
     pub job: Job,
     pub report: Report,
+    /// The newest import of points, for whom it left out.
+    pub points: Option<Job>,
 }
 
 impl Compared {
-    pub fn parse(view: &Value) -> Result<Self, Failure> {
+    pub fn parse(view: &Value, points: Option<&Value>) -> Result<Self, Failure> {
         let found = view.get("report").ok_or(Failure::Unreadable("report"))?;
         Ok(Self {
             job: read(view, "job")?,
             report: read(found, "report")?,
+            points: points.map(|points| read(points, "job")).transpose()?,
         })
     }
 
@@ -121,7 +124,7 @@ pub mod tests {
             ("stopped", json!({}), Verdict::NeedsAPerson),
         ];
         for (state, report, expected) in cases {
-            let compared = Compared::parse(&view(state, &report)).unwrap();
+            let compared = Compared::parse(&view(state, &report), None).unwrap();
             assert_eq!(compared.verdict(), expected, "{state} {report}");
         }
     }
@@ -132,13 +135,13 @@ pub mod tests {
             "running",
             &json!({ "logto_total": null, "notes": null, "readiness": null }),
         );
-        let report = Compared::parse(&view).unwrap().report;
+        let report = Compared::parse(&view, None).unwrap().report;
         assert_eq!((report.logto_total, report.notes.len()), (None, 0));
     }
 
     #[test]
     fn an_answer_without_a_report_is_no_report() {
-        let failure = Compared::parse(&json!({ "id": 1 })).err().unwrap();
+        let failure = Compared::parse(&json!({ "id": 1 }), None).err().unwrap();
         assert_eq!(failure.code(), "unreadable_answer");
     }
 }
