@@ -10,6 +10,7 @@ use super::meter::{Delay, Meter, hand_over, nothing_more};
 use super::page_size;
 use crate::backend::{BackendFailure, logto};
 use crate::context::Context;
+use crate::mirror::backlog;
 use crate::mirror::mapping::{LogtoUser, map};
 use crate::mirror::page::{self, Candidate, PageState, Verified};
 use crate::mirror::reconcile::{
@@ -45,8 +46,14 @@ pub(super) async fn list<P: Platform>(
     let notes = notes(meter, context, standing, &listed.candidates).await?;
     let candidates = listed.candidates;
     let results = meter.batch(Store::Mgpass, page::read(&candidates)).await?;
-    let states = page::parse_read(&results)
+    let mut states = page::parse_read(&results)
         .ok_or(Delay::Database(Store::Mgpass, DatabaseFailure::Refused))?;
+    // What was settled before our ticket was taken would pass for covered by it.
+    let ids: Vec<_> = candidates.iter().map(|one| one.id().as_str()).collect();
+    let results = meter.batch(Store::Proxy, backlog::in_backlog(&ids)).await?;
+    for user in backlog::parse_due(&results) {
+        states.entry(user).or_default().is_contended = true;
+    }
     let nobody = PageState::default();
     let mut work = Work::default();
     let mut outcomes = Vec::new();

@@ -31,6 +31,8 @@ const DUE: &str = concat!(
     now!(),
     ") ) LIMIT ?1"
 );
+const IN_BACKLOG: &str = "SELECT DISTINCT i.subject AS subject FROM json_each(?1) w JOIN intents i \
+     ON i.subject = w.value AND i.discharged_at IS NULL AND i.settled IS NOT NULL";
 const PURGE_INTENTS: &str = concat!(
     "DELETE FROM intents WHERE discharged_at < ",
     now!(),
@@ -52,7 +54,14 @@ const BACKLOG: &str = concat!(
 );
 
 /// Every string above, for the test that prepares each one against the schema.
-pub const ALL_SQL: &[&str] = &[DUE, PURGE_INTENTS, PURGED, PURGE_INTERACTIONS, BACKLOG];
+pub const ALL_SQL: &[&str] = &[
+    DUE,
+    IN_BACKLOG,
+    PURGE_INTENTS,
+    PURGED,
+    PURGE_INTERACTIONS,
+    BACKLOG,
+];
 
 pub fn due(limit: i64) -> Vec<Statement> {
     vec![Statement::new(DUE, vec![limit.into()])]
@@ -63,6 +72,13 @@ pub fn parse_due(results: &[Vec<Row>]) -> Vec<UserId> {
     rows.iter()
         .filter_map(|row| UserId::parse(&text(row, "subject")?))
         .collect()
+}
+
+/// Who of these has settled intents that no reconcile has covered yet: what they owe,
+/// only a reconcile that looks at them can tell. Parsed as [`due`] is.
+pub fn in_backlog(users: &[&str]) -> Vec<Statement> {
+    let users = serde_json::json!(users).to_string();
+    vec![Statement::new(IN_BACKLOG, vec![users.into()])]
 }
 
 pub fn purge() -> Vec<Statement> {

@@ -108,6 +108,7 @@ pub struct PageState {
     pub target: TargetState,
     /// Of Logto's user as last applied; empty without a mirror row.
     pub digest: String,
+    /// Somebody else holds what the user needs, or a live write waits for its reconcile.
     pub is_contended: bool,
 }
 

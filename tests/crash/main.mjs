@@ -5,9 +5,10 @@
 //
 // Steps: the Logto stand-in runs through; each round starts workerd, lets eight
 // writers go on for a moment, kills the process; at the end cron is ticked until
-// both sides are equal. A deletion that was never answered may be parked for want
-// of its second witness: it is counted, confirmed as an operator would, and judged
-// like the rest.
+// both sides are equal. A deletion that was never answered is parked for want of its
+// second witness, and whoever has taken a value over from that user is parked with it:
+// both are counted, the deletion is confirmed and the other replayed as an operator
+// would, and all are judged like the rest. A deletion that was answered needs nobody.
 
 import { createHash } from 'node:crypto';
 import { readdirSync, readFileSync } from 'node:fs';
@@ -25,7 +26,8 @@ const at = process.argv.indexOf('--kills');
 const N_KILLS = at > 0 ? Number(process.argv[at + 1]) : 50;
 const N_WRITERS = 8;
 /// An open intent is looked at a minute after its opening.
-const RECOVERY_MS = 110_000;
+const EXPIRY_MS = 75_000;
+const RECOVERY_MS = 240_000;
 
 async function freePorts(n) {
   const servers = await Promise.all(Array.from({ length: n }, () => new Promise((resolve) => {
@@ -164,20 +166,33 @@ async function differences() {
   return { nUsers: truth.size, lost, extra };
 }
 
+const outbox = await workers.database('proxy-local');
+const operator = (route) => fetch(`${url(proxyPort)}/_proxy/${route}`, { method: 'POST', headers: { authorization: `Bearer ${SECRETS.ADMIN_TOKEN}` } });
+
+async function parked() {
+  const { results } = await outbox.prepare('SELECT subject, parked FROM subjects WHERE parked IS NOT NULL').all();
+  return new Map(results.map((row) => [row.subject, row.parked]));
+}
+
 const recoveryBegan = Date.now();
+const confirmed = new Set();
+const replayed = new Set();
 let state = await differences();
-let nUnconfirmed = 0;
 while (Date.now() - recoveryBegan < RECOVERY_MS && (state.lost.length > 0 || state.extra.length > 0)) {
   await tick();
   await pause(1_500);
   state = await differences();
-  // Never answered: the second witness is a person's to give.
-  const waiting = state.extra.filter((id) => !deleted.has(id));
-  if (Date.now() - recoveryBegan > 75_000 && state.lost.length === 0 && waiting.length > 0 && nUnconfirmed === 0) {
-    nUnconfirmed = waiting.length;
-    for (const id of waiting) {
-      await fetch(`${url(proxyPort)}/_proxy/mirror/confirm-deletion?user=${id}`, { method: 'POST', headers: { authorization: `Bearer ${SECRETS.ADMIN_TOKEN}` } });
-    }
+  if (Date.now() - recoveryBegan < EXPIRY_MS) continue;
+  // A person's part, once cron has nothing left to do but for those who are parked.
+  const waiting = await parked();
+  if (![...state.lost, ...state.extra].every((id) => waiting.has(id))) continue;
+  for (const id of state.extra.filter((id) => !deleted.has(id) && !confirmed.has(id))) {
+    confirmed.add(id);
+    await operator(`mirror/confirm-deletion?user=${id}`);
+  }
+  for (const id of state.lost.filter((id) => waiting.get(id) === 'value_taken_in_logto' && state.extra.length === 0)) {
+    replayed.add(id);
+    await operator(`mirror/replay?user=${id}`);
   }
 }
 if (state.lost.length > 0) {
@@ -191,7 +206,7 @@ await logto.close();
 store.remove();
 
 console.log(`kills ${nKills}  writes acknowledged ${nAcknowledged}  unanswered ${nUnanswered}`);
-console.log(`users compared ${state.nUsers}  equal after ${Math.round((Date.now() - recoveryBegan) / 1000)} s of cron  unanswered deletions confirmed ${nUnconfirmed}`);
+console.log(`users compared ${state.nUsers}  equal after ${Math.round((Date.now() - recoveryBegan) / 1000)} s of cron  unanswered deletions confirmed ${confirmed.size}  replayed after them ${replayed.size}`);
 console.log(`lost ${state.lost.length}  not deleted ${state.extra.length}`);
 const isGood = nKills >= N_KILLS && nAcknowledged > 0 && state.nUsers > 0 && state.lost.length === 0 && state.extra.length === 0;
 console.log(`crash: ${isGood ? 'passed' : 'failed'}`);

@@ -9,6 +9,7 @@ pub mod variants;
 
 use std::rc::Rc;
 
+use dual_write_proxy::jobs;
 use dual_write_proxy::mirror::triggers::Trigger;
 use dual_write_proxy::ports::Store;
 use dual_write_proxy::relay;
@@ -18,6 +19,7 @@ use dual_write_proxy::walk;
 
 use self::actions::{Journal, ROUTES};
 use self::chaos::{Chaos, SimulationTamper};
+use self::help::OPERATOR;
 use self::oracle::Verdict;
 use self::variants::Variant;
 use super::support::Node;
@@ -44,7 +46,7 @@ pub struct Setup {
     pub course: Course,
     pub chaos: Chaos,
     pub variant: Option<Variant>,
-    /// With walk, catch-up and webhooks, and with writes past the proxy.
+    /// With walk, catch-up, webhooks and an import, and with writes past the proxy.
     pub is_helped: bool,
     pub is_loud: bool,
 }
@@ -103,7 +105,7 @@ pub fn run(setup: &Setup) -> Verdict {
         DATABASES.with(|(time, databases)| (SharedTime::clone(time), Rc::clone(databases)));
     let executor = Executor::sharing(setup.seed, START_MS, time);
     databases.begin();
-    let settings = [("LOGTO_WEBHOOK_SECRET", SECRET)];
+    let settings = [("LOGTO_WEBHOOK_SECRET", SECRET), ("ADMIN_TOKEN", OPERATOR)];
     let world = World::over(
         setup.seed,
         &settings,
@@ -167,6 +169,9 @@ fn live(world: &Rc<World>, setup: &Setup) -> Verdict {
     tamper.begin(world, first_call);
     let journal = Rc::new(Journal::default());
     let end_ms = actions::start(world, setup, &journal);
+    if setup.is_helped {
+        help::import(world, &world.node(), &simulation.random);
+    }
     let mut n_calls = 0;
     while world.now_ms() < end_ms {
         simulation.cron();
@@ -237,6 +242,9 @@ impl Simulation<'_> {
                 walk::tick(&node, &node.context(), stage).await;
             }
             relay::sweep(&node, &node.context(), stage).await;
+            if is_helped {
+                jobs::revive(&node).await;
+            }
         });
     }
 

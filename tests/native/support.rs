@@ -8,6 +8,7 @@ pub mod logto;
 pub mod mgpass;
 pub mod node;
 pub mod tokens;
+pub mod user;
 pub mod webhooks;
 pub mod world;
 

@@ -249,3 +249,40 @@ fn a_fresh_user_whom_logto_denies_for_a_moment_is_not_forgotten() {
     assert_equal_at_mgpass(&world, "created00001");
     assert_eq!(world.n_open(), 0);
 }
+
+#[test]
+fn a_write_that_nobody_settled_and_nobody_named_ends_with_a_pass_of_the_walk() {
+    let world = world();
+    world.put_user(ALICE, |_| {});
+    let interaction = Interaction {
+        user: Some(ALICE.into()),
+        is_identified: true,
+        ..Interaction::default()
+    };
+    let interactions = &world.logto.interactions;
+    interactions.borrow_mut().insert("uid1".into(), interaction);
+    world.faults.always(
+        Port::Logto,
+        "GET /api/experience/interaction",
+        Fault::BeforeEffect,
+    );
+    world
+        .faults
+        .always(Port::Forward, "", Fault::HangAfterEffect);
+    let request =
+        Request::new("POST", "/api/experience/submit").header("cookie", "_interaction=uid1");
+    world.ask(request);
+    world.faults.clear();
+    assert_eq!(world.n_open(), 1);
+    for _ in 0..3 {
+        world.advance(60_000);
+        cron(&world);
+    }
+    assert_eq!(world.n_open(), 1, "Logto may commit late");
+    for _ in 0..4 {
+        world.advance(60_000);
+        cron(&world);
+    }
+    assert_eq!(world.n_open(), 0);
+    assert_equal_at_mgpass(&world, ALICE);
+}

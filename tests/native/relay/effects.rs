@@ -134,3 +134,34 @@ fn one_effect_that_mgpass_refuses_does_not_hold_up_the_others() {
         (0, 1)
     );
 }
+
+#[test]
+fn a_settling_told_again_owes_nothing_more() {
+    let world = world_with_alice();
+    suspend(&world, true);
+    suspend(&world, false);
+    world.deliver_for(1_000);
+    assert_eq!(world.mgpass.n_revoked(ALICE), 1);
+    let sql = "SELECT id FROM intents WHERE operation = 'users.suspension'";
+    let id = world.value(Store::Proxy, sql);
+    let intent =
+        json!({ "id": id, "subject": ALICE, "interaction": null, "operation": "users.suspension" });
+    let again = message(json!({ "kind": "settle", "intent": intent, "status": 200 }));
+    world.enqueue(again, 0);
+    world.deliver_for(10_000);
+    assert_eq!((world.mgpass.n_revoked(ALICE), world.n_open()), (1, 0));
+}
+
+#[test]
+fn an_import_between_a_suspension_and_its_reconcile_leaves_the_sessions_to_it() {
+    let world = world_with_alice_and(&[("ADMIN_TOKEN", "operator-s3cret")]);
+    suspend(&world, true);
+    suspend(&world, false);
+    world.drop_queue();
+    let start = Request::new("POST", "/_proxy/import?kind=users&lanes=1").token("operator-s3cret");
+    assert_eq!(world.ask(start).status, 202);
+    world.deliver_for(30_000);
+    let done = "SELECT state FROM jobs";
+    assert_eq!(world.value(Store::Proxy, done), "done");
+    assert_eq!((world.mgpass.n_revoked(ALICE), world.n_open()), (1, 0));
+}

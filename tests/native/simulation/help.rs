@@ -1,16 +1,20 @@
 //! What helps the mirror beside the writes that pass it: webhooks, which may be late,
-//! lost or doubled, and the walk and the catch-up of cron. Only with these is a write
-//! judged that went past the proxy.
+//! lost or doubled, an import, and the walk and the catch-up of cron. Only with these
+//! is a write judged that went past the proxy.
 
+use std::pin::pin;
 use std::rc::Rc;
 
+use futures_util::future::select;
 use serde_json::json;
 
 use super::USERS;
 use crate::support::executor::Random;
 use crate::support::logto::{LogtoRequest, OWN_TOKEN};
 use crate::support::webhooks::delivery;
-use crate::support::{Node, World};
+use crate::support::{Node, Request, World};
+
+pub const OPERATOR: &str = "operator-s3cret";
 
 /// Sends what Logto has told since, each on its own way.
 pub fn send_webhooks(world: &Rc<World>, node: &Node, random: &Random) {
@@ -33,6 +37,23 @@ pub fn send_webhooks(world: &Rc<World>, node: &Node, random: &Random) {
             });
         }
     }
+}
+
+/// An operator starts an import of the users, and another one if the first is through.
+pub fn import(world: &Rc<World>, node: &Node, random: &Random) {
+    let pauses_ms = [(); 2].map(|()| [20, 400, 5_000, 40_000, 90_000][random.below(5)]);
+    let lanes = 1 + random.below(3);
+    let node = node.clone();
+    world.executor.spawn(async move {
+        for pause_ms in pauses_ms {
+            node.world.executor.sleep(pause_ms).await;
+            let path = format!("/_proxy/import?kind=users&lanes={lanes}");
+            let request = Request::new("POST", &path).token(OPERATOR);
+            // Refused while one is at work, or lost: both are fine.
+            let answered = node.world.start_at(&node, request);
+            select(answered, pin!(node.world.executor.sleep(60_000))).await;
+        }
+    });
 }
 
 pub fn has_webhooks(world: &World) -> bool {

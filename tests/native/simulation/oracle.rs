@@ -30,6 +30,8 @@ pub struct Verdict {
     pub n_parked: u64,
     /// Registrations recorded without an id: for the catch-up, which is off.
     pub n_waiting: u64,
+    /// Imports that went through.
+    pub n_imports: u64,
 }
 
 impl Verdict {
@@ -59,10 +61,14 @@ const UNRESOLVED: &str =
     "SELECT count(*) FROM intents WHERE discharged_at IS NULL AND subject IS NULL";
 const OWED: &str = "SELECT count(*) FROM logto_mirror_effects";
 
+const JOBS: &str = "SELECT count(*) FROM jobs WHERE state = 'running'";
+const IMPORTS: &str = "SELECT count(*) FROM jobs WHERE state = 'done'";
+
 pub fn is_drained(world: &World, setup: &Setup) -> bool {
     world.next_due_ms().is_none()
         && (!setup.is_helped || number(world, Store::Proxy, UNRESOLVED) == 0)
         && number(world, Store::Proxy, OPEN) == 0
+        && number(world, Store::Proxy, JOBS) == 0
         && number(world, Store::Mgpass, OWED) == 0
 }
 
@@ -119,6 +125,7 @@ pub fn judge(
     let users = world.logto.users.borrow();
     let mut n_unresolved = number(world, Store::Proxy, UNRESOLVED);
     verdict.n_waiting = n_unresolved as u64;
+    verdict.n_imports = number(world, Store::Proxy, IMPORTS) as u64;
     if setup.is_helped && n_unresolved > 0 {
         verdict
             .stuck
@@ -164,6 +171,7 @@ pub fn judge(
     for (sql, store, what) in [
         (OPEN, Store::Proxy, "intents"),
         (OWED, Store::Mgpass, "effects"),
+        (JOBS, Store::Proxy, "imports"),
     ] {
         let n_left = number(world, store, sql);
         if n_left > 0 {
