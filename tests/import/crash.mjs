@@ -163,7 +163,7 @@ async function progress(sandbox, job) {
 async function passTime(sandbox) {
   await sandbox.databases.proxy.batch([
     sandbox.databases.proxy.prepare('UPDATE job_pages SET claimed_until = 0'),
-    sandbox.databases.proxy.prepare("UPDATE jobs SET moved_at = moved_at - 30000 WHERE state = 'running'"),
+    sandbox.databases.proxy.prepare("UPDATE jobs SET moved_at = moved_at - 30000, next_at = 0 WHERE state = 'running'"),
   ]);
 }
 
