@@ -112,7 +112,8 @@ export async function snapshot({ databases: { mgpass } }) {
     users: await one('SELECT id, email, phone, name, avatar, metadata, is_suspended, suspension_reason, created_at, last_sign_in_at, deleted_at, email_verified, phone_verified FROM users ORDER BY id'),
     identities: await one('SELECT id, user_id, provider, provider_user_id, profile_data FROM social_identities ORDER BY id'),
     roles: await one('SELECT user_id, role_id FROM user_roles ORDER BY user_id, role_id'),
-    audit: await one('SELECT id FROM audit_logs ORDER BY id'),
+    // mgPass's own entries tell of effects that were owed before: five a minute are paid.
+    audit: await one("SELECT id FROM audit_logs WHERE actor_id = 'logto_mirror' ORDER BY id"),
     mirror: await one('SELECT user_id, tombstone, digest, residue, obstacles FROM logto_mirror ORDER BY user_id'),
     ledger: await one('SELECT * FROM points_ledger ORDER BY id').catch(() => []),
     balances: await one('SELECT user_id, total_points, lifetime_earned, tier FROM user_rewards ORDER BY user_id').catch(() => []),
