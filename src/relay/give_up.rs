@@ -106,14 +106,16 @@ pub(super) async fn give_up<P: Platform>(
     if let Some(code) = code {
         let is_unseen = code == NOT_VISIBLE;
         // Of the one kind, or of the other: a cache has more patience than a refusal.
-        let failures = match first.is_unseen == is_unseen {
-            true => first.failures + 1,
-            false => 1,
+        let failures = if first.is_unseen == is_unseen {
+            first.failures + 1
+        } else {
+            1
         };
         let subject = context.subject_hash(&first.subject);
-        let max_failures = match is_unseen {
-            true => backoff::MAX_UNSEEN,
-            false => backoff::MAX_FAILURES,
+        let max_failures = if is_unseen {
+            backoff::MAX_UNSEEN
+        } else {
+            backoff::MAX_FAILURES
         };
         if failures >= max_failures {
             let reason = match code {
@@ -128,9 +130,10 @@ pub(super) async fn give_up<P: Platform>(
             });
             retry = false;
         } else {
-            wait_ms = match is_unseen {
-                true => backoff::until_visible(failures),
-                false => backoff::after_failures(failures, platform.random_u64()),
+            wait_ms = if is_unseen {
+                backoff::until_visible(failures)
+            } else {
+                backoff::after_failures(failures, platform.random_u64())
             };
             statements.extend(first.failed(code, failures, wait_ms));
         }

@@ -81,6 +81,21 @@ pub const ROUTES: &[(&str, Requests)] = &[
     ("POST experience, sign in", |world| {
         interaction(world, "uid1", None, USERS[0])
     }),
+    ("POST interaction/submit", |world| {
+        let mut requests = interaction(world, "uid1", None, USERS[0]);
+        requests[1] =
+            Request::new("POST", "/api/interaction/submit").header("cookie", "_interaction=uid1");
+        requests
+    }),
+    ("POST interaction/consent", |world| {
+        let mut requests = interaction(world, "uid1", None, USERS[0]);
+        requests.extend([
+            Request::new("GET", "/oidc/auth/uid1").header("cookie", "_interaction=uid1"),
+            Request::new("POST", "/api/interaction/consent")
+                .header("cookie", "_interaction=uid1-next"),
+        ]);
+        requests
+    }),
     ("PATCH /api/my-account", |_| {
         vec![
             Request::new("PATCH", "/api/my-account")

@@ -79,6 +79,8 @@ pub struct Interaction {
 pub struct Logto {
     pub users: RefCell<BTreeMap<String, User>>,
     pub interactions: RefCell<BTreeMap<String, Interaction>>,
+    /// Whose the interaction is that follows a finished one.
+    sessions: RefCell<BTreeMap<String, String>>,
     /// Bearer tokens of clients that the Management API takes.
     pub accepted: RefCell<BTreeSet<String>>,
     pub key_set: RefCell<String>,
@@ -100,6 +102,7 @@ impl Logto {
         Self {
             users: RefCell::default(),
             interactions: RefCell::default(),
+            sessions: RefCell::default(),
             accepted: RefCell::default(),
             key_set: RefCell::new(tokens::key_set(&[&tokens::LOGTO_KEY])),
             served: RefCell::default(),
@@ -162,6 +165,11 @@ impl Logto {
             },
             (_, ["api", "users", ..]) => self.management(request, segments.get(2..).unwrap_or_default(), now_ms),
             (method, ["api", "experience", step]) => self.experience(request, method, step, now_ms),
+            // The older API, over the same interactions.
+            ("POST", ["api", "interaction", "consent"]) => self.consent(request),
+            ("POST", ["api", "interaction", "submit"]) => {
+                self.experience(request, "POST", "submit", now_ms)
+            }
             _ => LogtoAnswer::text(404, "Not Found"),
         }
     }
@@ -348,12 +356,7 @@ impl Logto {
         step: &str,
         now_ms: i64,
     ) -> LogtoAnswer {
-        let uid = request.header("cookie").and_then(|cookie| {
-            cookie
-                .split("; ")
-                .find_map(|pair| pair.strip_prefix("_interaction="))
-                .map(str::to_owned)
-        });
+        let uid = interaction_of(request);
         let mut interactions = self.interactions.borrow_mut();
         let found = uid
             .as_ref()
@@ -414,11 +417,27 @@ impl Logto {
                     None => "PostSignIn",
                 };
                 self.tell_of_interaction(event, &id, uid);
+                self.sessions
+                    .borrow_mut()
+                    .insert(format!("{uid}-next"), id.clone());
                 interactions.remove(uid);
                 LogtoAnswer::json(200, r#"{"redirectTo":"/oidc/auth/x"}"#)
             }
             _ => LogtoAnswer::text(404, "Not Found"),
         }
+    }
+
+    /// In the interaction that followed the one with the submit.
+    fn consent(&self, request: &LogtoRequest) -> LogtoAnswer {
+        let sessions = self.sessions.borrow();
+        let user = interaction_of(request).and_then(|uid| sessions.get(&uid));
+        let Some(id) = user.filter(|id| self.users.borrow().contains_key(*id)) else {
+            return LogtoAnswer::error(400, "session.not_found");
+        };
+        self.change(id, |user| {
+            user.application_id.get_or_insert_with(|| "app".to_owned());
+        });
+        LogtoAnswer::json(200, r#"{"redirectTo":"/oidc/auth/y"}"#)
     }
 
     /// `opaque-ID` is the access token of that user.
@@ -428,6 +447,14 @@ impl Logto {
             .strip_prefix("Bearer opaque-")?;
         self.users.borrow().contains_key(id).then(|| id.to_owned())
     }
+}
+
+fn interaction_of(request: &LogtoRequest) -> Option<String> {
+    let cookie = request.header("cookie")?;
+    let uid = cookie
+        .split("; ")
+        .find_map(|pair| pair.strip_prefix("_interaction="))?;
+    Some(uid.to_owned())
 }
 
 fn members(request: &LogtoRequest) -> Value {
