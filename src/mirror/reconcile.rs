@@ -181,6 +181,7 @@ fn decide_present(inputs: &Inputs<'_>, logto: &LogtoUser, json: &str) -> Decisio
         residue: Some(Residue::of(logto)),
         obstacles: obstacle_codes(&obstacles),
         seen: seen(target),
+        brake: None,
     };
     Decision::Apply(Box::new(Change {
         owes_effect,
@@ -322,13 +323,14 @@ fn is_verified(value: Option<&str>, before: Option<(Option<&str>, bool)>, settin
 fn decide_gone(inputs: &Inputs<'_>) -> Decision {
     let target = inputs.target;
     let writer = Writer::new(inputs.user, inputs.ticket);
-    let raise = |digest: &str| Raise {
+    let raise = |digest: &str, brake| Raise {
         epoch: inputs.epoch,
         is_tombstone: true,
         digest: digest.to_owned(),
         residue: None,
         obstacles: "[]".to_owned(),
         seen: seen(target),
+        brake,
     };
     let live = match (&target.user, &target.mirror) {
         // A row without a mirror row is mgPass's own user: a finding, never a repair.
@@ -356,7 +358,7 @@ fn decide_gone(inputs: &Inputs<'_>) -> Decision {
         return Decision::Apply(Box::new(change(
             &writer,
             outcome,
-            raise(digest),
+            raise(digest, None),
             vec![],
             None,
         )));
@@ -372,10 +374,11 @@ fn decide_gone(inputs: &Inputs<'_>) -> Decision {
         writer.audit("user.deleted"),
         writer.owe(Effect::RevokeAll),
     ];
+    let raise = raise("deleted", Some(inputs.deletions_per_hour));
     Decision::Apply(Box::new(Change {
         owes_effect: true,
         drops: vec![writer.drop_identities()],
-        ..change(&writer, Outcome::Deleted, raise("deleted"), writes, None)
+        ..change(&writer, Outcome::Deleted, raise, writes, None)
     }))
 }
 

@@ -46,13 +46,16 @@ const SELECT_USERS_AFTER: &str = "SELECT u.id AS id, m.user_id IS NOT NULL AS mi
 /// Raises the ticket, if ours is newer and nobody raised it since the decision was
 /// made; the guard of all that follows. Without the second condition an older
 /// reconcile could land between our read and our batch, and what it wrote would
-/// stand wherever we saw nothing to change.
+/// stand wherever we saw nothing to change. The brake is judged here once more: of
+/// deletions decided at the same moment, no more go through than it lets.
 const RAISE: &str = "INSERT INTO logto_mirror (user_id, ticket, epoch, tombstone, digest, residue, obstacles, applied_at) \
      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, CAST(unixepoch('subsec') * 1000 AS INTEGER)) \
      ON CONFLICT (user_id) DO UPDATE SET ticket = excluded.ticket, epoch = excluded.epoch, tombstone = excluded.tombstone, \
      digest = excluded.digest, residue = excluded.residue, obstacles = excluded.obstacles, \
      applied_at = CASE WHEN logto_mirror.tombstone = 1 AND excluded.tombstone = 1 THEN logto_mirror.applied_at ELSE excluded.applied_at END \
-     WHERE excluded.ticket > logto_mirror.ticket AND logto_mirror.ticket = ?8";
+     WHERE excluded.ticket > logto_mirror.ticket AND logto_mirror.ticket = ?8 \
+     AND (?9 IS NULL OR (SELECT count(*) FROM logto_mirror WHERE tombstone = 1 AND digest <> '' \
+     AND applied_at > (unixepoch('subsec') - 3600) * 1000) < ?9)";
 const RELEASE: &str = "UPDATE users SET email = NULL, phone = NULL WHERE id = ?1 \
      AND EXISTS (SELECT 1 FROM logto_mirror WHERE user_id = ?1 AND ticket = ?2)";
 const PUT_USER: &str = "INSERT INTO users (id, email, email_verified, phone, phone_verified, name, avatar, metadata, is_suspended, \
@@ -313,6 +316,8 @@ pub struct Raise {
     pub obstacles: String,
     /// The ticket in force when the decision was made; 0 without a mirror row.
     pub seen: i64,
+    /// Of a deletion: how many the last hour may have held before it.
+    pub brake: Option<i64>,
 }
 
 impl<'a> Writer<'a> {
@@ -330,6 +335,7 @@ impl<'a> Writer<'a> {
                 raise.residue.into(),
                 raise.obstacles.into(),
                 raise.seen.into(),
+                raise.brake.into(),
             ],
         )
     }

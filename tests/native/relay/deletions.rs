@@ -136,6 +136,23 @@ fn the_brake_stops_deletions_above_the_limit_of_an_hour() {
 }
 
 #[test]
+fn the_brake_counts_deletions_of_the_same_moment() {
+    let world = world_with_alice_and(&[("DELETIONS_PER_HOUR", "2")]);
+    let others: Vec<_> = (0..6).map(|index| format!("crowd{index:07}")).collect();
+    for id in &others {
+        world.mirrored(id, |_| {});
+    }
+    for id in &others {
+        delete(&world, id);
+    }
+    world.deliver();
+    let deleted = "SELECT count(*) FROM users WHERE deleted_at IS NOT NULL";
+    assert_eq!(world.value(Store::Mgpass, deleted), 2);
+    let parked = "SELECT count(*) FROM subjects WHERE parked = 'deletion_brake'";
+    assert_eq!(world.value(Store::Proxy, parked), 4);
+}
+
+#[test]
 fn nobody_on_either_side_still_fences_older_tickets() {
     let world = World::new();
     world.wake(ALICE);
