@@ -9,6 +9,7 @@
 
 mod compare;
 mod corpus;
+mod equality;
 mod guard;
 mod jobs;
 mod points;
