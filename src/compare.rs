@@ -34,10 +34,6 @@ const MAX_COPY_BYTES: usize = 2 * 1024 * 1024;
 const A_A_ONE_IN: u64 = 8;
 /// In it the client gets the rest of the answer: whatever runs before would hold it up.
 const QUIET_MS: u32 = 100;
-/// An isolate begins at most one comparison in so long, 20 a second: a sampled share
-/// stays a share of its work, however many reads come at once.
-pub const EVERY_MS: i64 = 50;
-
 /// A read that was answered and is to be compared.
 pub struct Comparison<C> {
     pub operation: Operation,

@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use crate::backend::Backend;
 use crate::breaker::Breaker;
-use crate::compare;
 use crate::compare::rules::Volatile;
 use crate::flags::Flags;
 use crate::metrics::Metrics;
@@ -226,10 +225,11 @@ impl Isolate {
     }
 
     /// Whether one more comparison may begin; if so, it has.
-    pub fn takes_comparison(&self, now_ms: i64) -> bool {
+    pub fn takes_comparison(&self, now_ms: i64, per_second: u32) -> bool {
+        let every_ms = 1_000 / i64::from(per_second.max(1));
         let since_ms = now_ms - self.last_comparison_ms.get();
         // A clock set back must not end all comparing.
-        let is_due = !(0..compare::EVERY_MS).contains(&since_ms);
+        let is_due = !(0..every_ms).contains(&since_ms);
         if is_due {
             self.last_comparison_ms.set(now_ms);
         }

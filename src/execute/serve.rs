@@ -203,7 +203,9 @@ impl Request<'_> {
         share > 0
             && context.isolate.breaker.get().is_closed()
             && platform.random_u64() % 10_000 < share
-            && context.isolate.takes_comparison(platform.now_ms())
+            && context
+                .isolate
+                .takes_comparison(platform.now_ms(), context.settings.comparisons_per_second)
     }
 
     fn compare<C>(&self, user: &UserId, served: Served<C>) -> Afterwards<C> {
