@@ -116,13 +116,14 @@ const SEEN_IN_PASS: &str =
 /// Listed before, but not in the last pass.
 const ABSENT: &str = "SELECT user_id FROM job_users WHERE kind = ?1 AND job = ?2 AND pass < ?3 AND user_id > ?4 \
      ORDER BY user_id LIMIT ?5";
-/// What the relay has made of those that were handed to it.
+/// What the relay has made of those that were handed to it. A live write that nobody
+/// settled is looked at for a quarter of an hour; the job does not wait for that.
 const SETTLE: &str = "UPDATE job_users SET \
      outcome = CASE WHEN (SELECT parked FROM subjects WHERE subject = user_id) IS NOT NULL THEN 'parked' \
      WHEN reason = 'gone' OR (SELECT last_outcome FROM subjects WHERE subject = user_id) IN ('deleted', 'absent') THEN 'deleted' ELSE 'equal' END, \
      reason = (SELECT parked FROM subjects WHERE subject = user_id) \
      WHERE kind = ?1 AND job = ?2 AND outcome = 'pending' AND ((SELECT parked FROM subjects WHERE subject = user_id) IS NOT NULL \
-     OR NOT EXISTS (SELECT 1 FROM intents i WHERE i.subject = user_id AND i.discharged_at IS NULL))";
+     OR NOT EXISTS (SELECT 1 FROM intents i WHERE i.subject = user_id AND i.discharged_at IS NULL AND i.settled IS NOT NULL))";
 const PENDING: &str =
     "SELECT user_id FROM job_users WHERE kind = ?1 AND job = ?2 AND outcome = 'pending' LIMIT ?3";
 /// Whom the newest job of this kind has not recorded.

@@ -339,6 +339,30 @@ fn a_job_is_paused_resumed_stopped_and_never_doubled() {
     assert_eq!((status, &view["state"]), (200, &json!("stopped")));
 }
 
+/// A crash between a write's answer and its settling leaves an open intent, which is
+/// looked at for a quarter of an hour.
+#[test]
+fn a_write_that_nobody_settled_does_not_hold_a_job_up() {
+    let world = world();
+    populate(&world, 30);
+    import(&world);
+    world.databases.execute(
+        Store::Proxy,
+        "INSERT INTO intents (id, subject, operation, opened_at, expires_at) \
+         VALUES ('open', 'user00000003', 'users.patch', unixepoch() * 1000, unixepoch() * 1000 + 60000)",
+    );
+    // Suspended behind the mirror: that owes an effect, which is the relay's.
+    world
+        .logto
+        .change("user00000003", |user| user.is_suspended = true);
+    let began_ms = world.now_ms();
+    let view = import(&world);
+    assert_eq!(view["outcomes"], json!({ "equal": 30 }), "{view}");
+    assert!(world.now_ms() - began_ms < 600_000);
+    assert_eq!(world.n_open(), 1);
+    assert_eq!(world.user("user00000003", "is_suspended"), 1);
+}
+
 #[test]
 fn bad_orders_are_refused_by_name() {
     let world = world();
