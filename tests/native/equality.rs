@@ -212,3 +212,58 @@ fn a_proof_tells_who_is_gone_who_is_missing_and_repairs_on_demand() {
     let (_, listed) = operator(&world, "GET", "/_proxy/equality/differences");
     assert_eq!(listed["differences"][0]["id"], "user00000007");
 }
+
+#[test]
+fn of_ten_thousand_one_walk_finds_every_injected_change() {
+    let world = world();
+    populate(&world, 10_000);
+    import(&world);
+    assert_eq!(prove(&world)["is_equal"], true);
+    let columns = [
+        ("email", "'other@example.test'"),
+        ("email_verified", "0"),
+        ("phone", "'+4912345678'"),
+        ("phone_verified", "0"),
+        ("name", "'Other'"),
+        ("avatar", "'other'"),
+        ("metadata", "'{\"other\":1}'"),
+        ("is_suspended", "1 - is_suspended"),
+        ("created_at", "created_at + 1"),
+        ("last_sign_in_at", "last_sign_in_at - 1"),
+        ("deleted_at", "5"),
+    ];
+    // Users who have every field: 30 and its like.
+    let user = |index: usize| format!("user{:08}", 30 + 420 * index);
+    for (index, (column, value)) in columns.iter().enumerate() {
+        let sql = format!(
+            "UPDATE users SET {column} = {value} WHERE id = '{}'",
+            user(index)
+        );
+        world.databases.execute(Store::Mgpass, &sql);
+    }
+    world
+        .logto
+        .change(&user(20), |user| user.name = Some("Behind".into()));
+    world.logto.change(&user(21), |user| {
+        user.profile = r#"{"nickname":"n"}"#.into()
+    });
+    let report = prove(&world);
+    assert_eq!(
+        (&report["differing"], &report["equal"]),
+        (&json!(13), &json!(9_987)),
+        "{report}"
+    );
+    let found = report["differences"].as_array().unwrap();
+    let paths: Vec<_> = found
+        .iter()
+        .map(|one| one["path"].as_str().unwrap())
+        .collect();
+    for path in columns
+        .iter()
+        .map(|(column, _)| *column)
+        .chain(["residue.profile"])
+    {
+        assert!(paths.contains(&path), "{path}: {report}");
+    }
+    assert_eq!(report["whole_records_compared"], 13);
+}
