@@ -84,6 +84,8 @@ async function prepare(deployment, recorded, { users: count }) {
         swept = Date.now();
         await platform.query('DB', 'UPDATE subjects SET retry_at = 0 WHERE retry_at > 0');
         await platform.query('DB', "UPDATE counters SET value = 0 WHERE name = 'paused_until'");
+        // Whose settling an outage swallowed is looked at for a quarter of an hour.
+        await platform.query('DB', 'UPDATE intents SET opened_at = opened_at - 900000, expires_at = expires_at - 900000 WHERE settled IS NULL AND discharged_at IS NULL');
         await deployment.tick();
         return false;
       }, { withinMs: 180_000, everyMs: 100 });
