@@ -49,6 +49,7 @@ pub mod isolate;
 pub mod metrics;
 pub mod observe;
 pub mod settings;
+mod sql;
 
 pub mod ports;
 #[cfg(target_arch = "wasm32")]

@@ -23,7 +23,6 @@ use self::target::{Settlement, Standing};
 use self::tier::Tiers;
 use crate::context::Context;
 use crate::mirror::preflight;
-use crate::observe::Event;
 use crate::ports::{DatabaseFailure, Platform, Row, Statement, Store};
 use crate::request::UserId;
 
@@ -464,19 +463,8 @@ pub async fn check_schemas<P: Platform>(
         (Store::Mgpass, &preflight::REWARDS_TARGET),
         (Store::Rewards, &preflight::REWARDS_SOURCE),
     ] {
-        let results = platform
-            .batch(store, shape.read())
-            .await
-            .map_err(|failure| PointsFailure::Database(store, failure))?;
-        let differences = shape.differences(&results);
-        for difference in &differences {
-            platform.emit(&Event::SchemaRefused {
-                table: difference.table,
-                column: &difference.column,
-                code: difference.code,
-            });
-        }
-        if !differences.is_empty() {
+        let holds = shape.holds(platform, store).await;
+        if !holds.map_err(|failure| PointsFailure::Database(store, failure))? {
             return Err(PointsFailure::SchemaRefused(store));
         }
     }

@@ -82,6 +82,12 @@ impl UserId {
     }
 }
 
+/// Ids as a JSON array, the form in which a statement takes many.
+pub fn id_list(ids: &[UserId]) -> String {
+    let ids: Vec<_> = ids.iter().map(UserId::as_str).collect();
+    serde_json::json!(ids).to_string()
+}
+
 impl fmt::Display for UserId {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(&self.0)

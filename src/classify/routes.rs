@@ -53,12 +53,8 @@ const fn below(
     operation: Operation,
 ) -> Route {
     Route {
-        methods,
-        mount,
-        pattern,
         tail: Tail::Anything,
-        operation,
-        unrecorded: None,
+        ..exact(methods, mount, pattern, operation)
     }
 }
 

@@ -10,12 +10,7 @@ use crate::classify::Operation;
 use crate::mirror::target::text;
 use crate::ports::{Row, Statement};
 use crate::request::UserId;
-
-macro_rules! now {
-    () => {
-        "CAST(unixepoch('subsec') * 1000 AS INTEGER)"
-    };
-}
+use crate::sql::now;
 
 const NOTE: &str = concat!(
     "INSERT INTO read_findings (subject, operation, path, class, control_hash, candidate_hash, first_at, last_at) ",

@@ -6,15 +6,10 @@
 
 use crate::mirror::target::{integer, text};
 use crate::ports::{Row, Statement, Value};
-use crate::request::UserId;
+use crate::request::{UserId, id_list};
+use crate::sql::now;
 
 use super::{Kind, Phase};
-
-macro_rules! now {
-    () => {
-        "CAST(unixepoch('subsec') * 1000 AS INTEGER)"
-    };
-}
 
 const NEXT: &str = "UPDATE counters SET value = value + 1 WHERE name = 'sequence'";
 /// Nothing when one of the kind is active.
@@ -471,7 +466,6 @@ pub fn parse_ids(rows: Option<&Vec<Row>>) -> Vec<UserId> {
 }
 
 pub fn unrecorded(job: i64, kind: Kind, users: &[UserId]) -> Statement {
-    let ids: Vec<_> = users.iter().map(UserId::as_str).collect();
-    let ids = serde_json::json!(ids).to_string();
+    let ids = id_list(users);
     Statement::new(UNRECORDED, vec![kind.name().into(), job.into(), ids.into()])
 }

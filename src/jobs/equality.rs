@@ -23,13 +23,8 @@ use crate::mirror::reconcile::{LogtoState, digest};
 use crate::mirror::target::{self, integer, text};
 use crate::mirror::triggers::Trigger;
 use crate::ports::{DatabaseFailure, Platform, Row, Statement, Store};
-use crate::request::UserId;
-
-macro_rules! now {
-    () => {
-        "CAST(unixepoch('subsec') * 1000 AS INTEGER)"
-    };
-}
+use crate::request::{UserId, id_list};
+use crate::sql::now;
 
 const MGPASS_PAGE: i64 = 500;
 /// Above so many differences in one page nobody is asked again: no race makes that many.
@@ -93,23 +88,8 @@ pub(super) async fn list<P: Platform>(
     page: i64,
 ) -> Result<Paged, Delay> {
     meter.check_schema(context).await?;
-    let size = page_size(standing);
-    let listed = listing(meter, context, page, size).await?;
-    let mut paged = Paged {
-        total: listed.total,
-        is_last: (listed.n_rows as i64) < size,
-        users: listed.unreadable,
-        ..Paged::default()
-    };
-    compare_all(
-        meter,
-        context,
-        standing,
-        job,
-        &listed.candidates,
-        &mut paged,
-    )
-    .await?;
+    let (candidates, mut paged) = listing(meter, context, page, page_size(standing)).await?;
+    compare_all(meter, context, standing, job, &candidates, &mut paged).await?;
     Ok(paged)
 }
 
@@ -180,11 +160,6 @@ async fn marks<P: Platform>(
             Some((user, (text(row, "logto")?, text(row, "mgpass")?)))
         })
         .collect())
-}
-
-fn id_list(ids: &[UserId]) -> String {
-    let ids: Vec<_> = ids.iter().map(UserId::as_str).collect();
-    json!(ids).to_string()
 }
 
 /// Both sides anew, Logto first, for each that seemed to differ.

@@ -6,7 +6,6 @@ use crate::backend::BackendFailure;
 use crate::context::Context;
 use crate::mirror::preflight;
 use crate::mirror::triggers::Trigger;
-use crate::observe::Event;
 use crate::ports::{DatabaseFailure, Platform, Row, Statement, Store};
 use crate::relay::Message;
 use crate::request::UserId;
@@ -93,16 +92,8 @@ impl<P: Platform> Meter<'_, P> {
         if context.isolate.preflight_passed.get() {
             return Ok(());
         }
-        let results = self.batch(Store::Mgpass, preflight::MIRROR.read()).await?;
-        let differences = preflight::MIRROR.differences(&results);
-        for difference in &differences {
-            self.platform.emit(&Event::SchemaRefused {
-                table: difference.table,
-                column: &difference.column,
-                code: difference.code,
-            });
-        }
-        if differences.is_empty() {
+        let holds = preflight::MIRROR.holds(self.platform, Store::Mgpass).await;
+        if holds.map_err(|failure| Delay::Database(Store::Mgpass, failure))? {
             context.isolate.preflight_passed.set(true);
             Ok(())
         } else {

@@ -35,16 +35,8 @@ pub(super) async fn list<P: Platform>(
     page: i64,
 ) -> Result<Paged, Delay> {
     meter.check_schema(context).await?;
-    let size = page_size(standing);
-    let listed = listing(meter, context, page, size).await?;
-    let mut paged = Paged {
-        total: listed.total,
-        is_last: (listed.n_rows as i64) < size,
-        users: listed.unreadable,
-        ..Paged::default()
-    };
-    let notes = notes(meter, context, standing, &listed.candidates).await?;
-    let candidates = listed.candidates;
+    let (candidates, mut paged) = listing(meter, context, page, page_size(standing)).await?;
+    let notes = notes(meter, context, standing, &candidates).await?;
     let results = meter.batch(Store::Mgpass, page::read(&candidates)).await?;
     let mut states = page::parse_read(&results)
         .ok_or(Delay::Database(Store::Mgpass, DatabaseFailure::Refused))?;
@@ -87,26 +79,17 @@ pub(super) async fn list<P: Platform>(
     Ok(paged)
 }
 
-pub(super) struct Listing {
-    pub(super) candidates: Vec<Candidate>,
-    /// Rows that are no users as the contract has them.
-    pub(super) unreadable: Vec<Recorded>,
-    pub(super) n_rows: usize,
-    pub(super) total: Option<i64>,
-}
-
+/// One page of Logto's users; rows that are no users as the contract has them are in
+/// the outcome already.
 pub(super) async fn listing<P: Platform>(
     meter: &mut Meter<'_, P>,
     context: &Context<'_>,
     page: i64,
     size: i64,
-) -> Result<Listing, Delay> {
-    let mut listing = Listing {
-        candidates: Vec::new(),
-        unreadable: Vec::new(),
-        n_rows: 0,
-        total: None,
-    };
+) -> Result<(Vec<Candidate>, Paged), Delay> {
+    let mut candidates: Vec<Candidate> = Vec::new();
+    let mut paged = Paged::default();
+    let (whole, mut n_rows) = (size, 0);
     // A page that is too large to be read is read in smaller ones, in the end one by one.
     let mut spans = vec![(page, size)];
     while let Some((page, size)) = spans.pop() {
@@ -127,33 +110,32 @@ pub(super) async fn listing<P: Platform>(
                 continue;
             }
             Err(Delay::Backend(BackendFailure::Down(_, "unreadable"))) => {
-                listing
-                    .unreadable
-                    .push(unreadable(&format!("position:{page}")));
-                listing.n_rows += 1;
+                paged.users.push(unreadable(&format!("position:{page}")));
+                n_rows += 1;
                 continue;
             }
             Err(delay) => return Err(delay),
         };
-        listing.n_rows += answer.users.len();
-        listing.total = answer.total.or(listing.total);
+        n_rows += answer.users.len();
+        paged.total = answer.total.or(paged.total);
         for json in answer.users {
             match LogtoUser::parse(&json) {
                 Ok(logto) => {
                     let mapped = map(&logto, &context.settings.mapping);
-                    if !listing.candidates.iter().any(|one| *one.id() == logto.id) {
-                        listing.candidates.push(Candidate {
+                    if !candidates.iter().any(|one| *one.id() == logto.id) {
+                        candidates.push(Candidate {
                             logto,
                             json,
                             mapped,
                         });
                     }
                 }
-                Err(_) => listing.unreadable.push(unreadable(&id_in(&json, page))),
+                Err(_) => paged.users.push(unreadable(&id_in(&json, page))),
             }
         }
     }
-    Ok(listing)
+    paged.is_last = (n_rows as i64) < whole;
+    Ok((candidates, paged))
 }
 
 fn unreadable(user: &str) -> Recorded {

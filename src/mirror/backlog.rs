@@ -3,12 +3,7 @@
 use crate::mirror::target::{integer, text};
 use crate::ports::{Row, Statement};
 use crate::request::UserId;
-
-macro_rules! now {
-    () => {
-        "CAST(unixepoch('subsec') * 1000 AS INTEGER)"
-    };
-}
+use crate::sql::now;
 
 /// A parked subject too, once for each thing that was not yet known when it was
 /// parked: a settling, an expiry, the second look.

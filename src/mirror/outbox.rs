@@ -14,6 +14,7 @@ pub use crate::mirror::backlog::{backlog, due, parse_due, parse_purge, purge};
 use crate::mirror::target::{integer, text};
 use crate::ports::{Row, Statement, Value};
 use crate::request::{InteractionUid, UserId};
+use crate::sql::{now, sequence};
 
 /// An intent that was not settled by then is reconciled on suspicion ...
 pub const EXPIRY_MS: i64 = 60_000;
@@ -22,18 +23,6 @@ pub const EXPIRY_MS: i64 = 60_000;
 pub const LATE_COMMIT_MS: i64 = 900_000;
 /// Longer than a reconcile takes with every backend at its deadline.
 pub const LEASE_MS: i64 = 30_000;
-
-// The database's own clock, in milliseconds.
-macro_rules! now {
-    () => {
-        "CAST(unixepoch('subsec') * 1000 AS INTEGER)"
-    };
-}
-macro_rules! sequence {
-    () => {
-        "(SELECT value FROM counters WHERE name = 'sequence')"
-    };
-}
 
 const OPEN: &str = concat!(
     "INSERT INTO intents (id, subject, interaction, operation, opened_at, expires_at) ",

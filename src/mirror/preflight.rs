@@ -6,7 +6,8 @@
 //! write: then our INSERT would fail, or would leave out what mgPass needs.
 
 use crate::mirror::target::{integer, text};
-use crate::ports::{Row, Statement};
+use crate::observe::Event;
+use crate::ports::{DatabaseFailure, Platform, Row, Statement, Store};
 
 /// The tables that one flow relies on.
 pub struct Shape {
@@ -173,6 +174,27 @@ impl Shape {
             .zip(results)
             .flat_map(|(table, rows)| table.differences(rows))
             .collect()
+    }
+
+    /// Asks, names each difference in an event, and says whether there is none.
+    ///
+    /// # Errors
+    /// When the database did not answer.
+    pub async fn holds<P: Platform>(
+        &self,
+        platform: &P,
+        store: Store,
+    ) -> Result<bool, DatabaseFailure> {
+        let results = platform.batch(store, self.read()).await?;
+        let differences = self.differences(&results);
+        for difference in &differences {
+            platform.emit(&Event::SchemaRefused {
+                table: difference.table,
+                column: &difference.column,
+                code: difference.code,
+            });
+        }
+        Ok(differences.is_empty())
     }
 }
 

@@ -9,7 +9,7 @@
 
 use crate::mirror::mapping::{MgpassIdentity, MgpassUser};
 use crate::ports::{Row, Statement, Value};
-use crate::request::UserId;
+use crate::request::{UserId, id_list};
 
 /// Ids of identity rows that the mirror made start so; it removes no others.
 pub const IDENTITY_PREFIX: &str = "idn_lm_";
@@ -424,8 +424,7 @@ pub struct Standing {
 }
 
 pub fn standings(users: &[UserId]) -> Statement {
-    let ids: Vec<_> = users.iter().map(UserId::as_str).collect();
-    let ids = serde_json::json!(ids).to_string();
+    let ids = id_list(users);
     Statement::new(SELECT_STANDINGS, vec![ids.into()])
 }
 

@@ -8,8 +8,9 @@
 
 use crate::mirror::outbox::Intent;
 use crate::mirror::target::{integer, text};
-use crate::ports::{Row, Statement, Value};
-use crate::request::{InteractionUid, UserId};
+use crate::ports::{Row, Statement};
+use crate::request::{InteractionUid, UserId, id_list};
+use crate::sql::{now, sequence};
 
 /// Operations that bring a new user: a listing of the newest finds whom they made.
 /// What else has no name may concern an old user, and waits for a pass of the walk.
@@ -18,17 +19,6 @@ macro_rules! registrations {
         "('users.create', 'experience.identification')"
     };
 }
-macro_rules! now {
-    () => {
-        "CAST(unixepoch('subsec') * 1000 AS INTEGER)"
-    };
-}
-macro_rules! sequence {
-    () => {
-        "(SELECT value FROM counters WHERE name = 'sequence')"
-    };
-}
-
 /// Settled, or expired without an answer and due for a look.
 const UNRESOLVED: &str = concat!(
     "SELECT count(*) AS n, min(opened_at) AS oldest_ms, ",
@@ -189,14 +179,12 @@ impl Trigger {
     pub fn all(self, subjects: &[UserId]) -> Vec<Statement> {
         vec![
             Statement::new(NEXT, vec![]),
-            Statement::new(TRIGGER_ALL, vec![list(subjects), self.name().into()]),
+            Statement::new(
+                TRIGGER_ALL,
+                vec![id_list(subjects).into(), self.name().into()],
+            ),
         ]
     }
-}
-
-fn list(subjects: &[UserId]) -> Value {
-    let ids: Vec<_> = subjects.iter().map(UserId::as_str).collect();
-    serde_json::json!(ids).to_string().into()
 }
 
 /// Registrations whose user nobody knows.
@@ -328,7 +316,11 @@ impl Finding {
 
     /// Not of a user whose intent is open: there the mirror knows already.
     pub fn note(self, subjects: &[UserId]) -> Statement {
-        let values = vec![list(subjects), self.code().into(), self.kind().into()];
+        let values = vec![
+            id_list(subjects).into(),
+            self.code().into(),
+            self.kind().into(),
+        ];
         Statement::new(FIND, values)
     }
 }

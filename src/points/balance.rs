@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::source::{self, optional, scalar, whole};
 use super::target;
 use crate::ports::{Row, Statement};
-use crate::request::UserId;
+use crate::request::{UserId, id_list};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Balance {
@@ -25,8 +25,7 @@ pub fn target_balances(users: &[UserId]) -> Statement {
 }
 
 fn of(sql: &'static str, users: &[UserId]) -> Statement {
-    let ids: Vec<_> = users.iter().map(UserId::as_str).collect();
-    Statement::new(sql, vec![serde_json::json!(ids).to_string().into()])
+    Statement::new(sql, vec![id_list(users).into()])
 }
 
 /// By user id; a user without a record is absent, one whose record cannot be read is `None`.

@@ -12,7 +12,6 @@ use crate::mirror::reconcile::{
 };
 use crate::mirror::target;
 use crate::mirror::triggers::Trigger;
-use crate::observe::Event;
 use crate::ports::{DatabaseFailure, Platform, Store};
 use crate::request::UserId;
 
@@ -165,19 +164,8 @@ async fn check_schema<P: Platform>(platform: &P, context: &Context<'_>) -> Resul
     if context.isolate.preflight_passed.get() {
         return Ok(());
     }
-    let results = platform
-        .batch(Store::Mgpass, preflight::MIRROR.read())
-        .await
-        .map_err(|failure| Stopped::Database(Store::Mgpass, failure))?;
-    let differences = preflight::MIRROR.differences(&results);
-    for difference in &differences {
-        platform.emit(&Event::SchemaRefused {
-            table: difference.table,
-            column: &difference.column,
-            code: difference.code,
-        });
-    }
-    if differences.is_empty() {
+    let holds = preflight::MIRROR.holds(platform, Store::Mgpass).await;
+    if holds.map_err(|failure| Stopped::Database(Store::Mgpass, failure))? {
         context.isolate.preflight_passed.set(true);
         return Ok(());
     }

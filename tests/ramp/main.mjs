@@ -135,7 +135,7 @@ async function ramp() {
   assert.equal(traffic.stale, 0, 'stale reads');
 }
 
-// There is no import yet: each user is woken by name, as a write would.
+// Each user is woken by name, as a write would: the mirror as it is, without an import.
 async function reconcile(users) {
   const startedAt = Date.now();
   for (let index = 0; index < users.length; index += 100) {
