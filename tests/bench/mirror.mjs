@@ -18,10 +18,10 @@ import { controlOf } from '../sandbox/sandbox.mjs';
 import { populate, startDeployment } from './deployment.mjs';
 
 const FULL = {
-  users: 200, rounds: 8, writes: 12, pause_ms: 60, writers: 16, load_ms: 8_000, acked: 1_000, every_ms: 25, fault_rounds: 5, requests: 10,
+  users: 200, rounds: 8, writes: 12, pause_ms: 60, writers: 16, load_ms: 8_000, acked: 1_000, every_ms: 25, fault_rounds: 6, requests: 15, warm_up: 3,
 };
 const QUICK = {
-  users: 20, rounds: 2, writes: 3, pause_ms: 60, writers: 8, load_ms: 500, acked: 40, every_ms: 25, fault_rounds: 1, requests: 3,
+  users: 20, rounds: 2, writes: 3, pause_ms: 60, writers: 8, load_ms: 500, acked: 40, every_ms: 25, fault_rounds: 1, requests: 3, warm_up: 1,
 };
 const SLOW_MS = 2_000;
 const D1_MS = 5;
@@ -222,7 +222,7 @@ async function load({ platform, users, through, drained, recorded }, { writers, 
   };
 }
 
-async function logtosTraffic(bench, { fault_rounds, requests }, print) {
+async function logtosTraffic(bench, { fault_rounds, requests, warm_up, pause_ms }, print) {
   const { platform, mgpass, proxy, users, ask, through, drained } = bench;
   const empty = () => ({ pass: [], read: [], write: [] });
   const { faults, off, on } = controlOf(mgpass);
@@ -252,28 +252,35 @@ async function logtosTraffic(bench, { fault_rounds, requests }, print) {
   };
   const kinds = { pass: discovery, read, write: () => through() };
   const block = async () => {
-    const times = empty();
-    for (let number = 0; number < requests; number += 1) {
-      for (const [kind, action] of Object.entries(kinds)) times[kind].push(await timed(action));
+    const [times, warm] = [empty(), empty()];
+    for (let number = -warm_up; number < requests; number += 1) {
+      for (const [kind, action] of Object.entries(kinds)) (number < 0 ? warm : times)[kind].push(await timed(action));
+      // What a write starts behind its answer is not to be on the next one's way.
+      await pause(pause_ms);
     }
-    return times;
+    // What comes first after a rest, or after a fault, is not what follows; the longest counts all.
+    const longest_ms = Math.max(...Object.values(times).concat(Object.values(warm)).flat()) / 1000;
+    return { times, longest_ms };
   };
   for (let round = 0; round <= fault_rounds; round += 1) {
     for (let turn = 0; turn < cases.length; turn += 1) {
       const each = cases[(round + turn) % cases.length];
-      // Right before, so that both see the same machine.
-      const healthy = await block();
-      await each.set();
-      const faulty = await block();
-      await each.reset();
-      // A slow outbox is left alone for a while; the next case begins without that.
-      await pause(REST_MS);
-      // The first round warms up.
-      if (round === 0) continue;
-      for (const kind of Object.keys(kinds)) {
-        each.healthy[kind].push(median(healthy[kind]));
-        each.faulty[kind].push(median(faulty[kind]));
-        each.longest_ms = Math.max(each.longest_ms, ...faulty[kind].map((time) => time / 1000));
+      const faulty = async () => {
+        await each.set();
+        const outcome = await block();
+        await each.reset();
+        return outcome;
+      };
+      // Side by side, so that both see the same machine, and each comes first by turns.
+      const sides = (round + turn) % 2 === 0 ? [['healthy', block], ['faulty', faulty]] : [['faulty', faulty], ['healthy', block]];
+      for (const [side, action] of sides) {
+        const { times, longest_ms } = await action();
+        // A slow outbox is left alone for a while; the next block begins without that.
+        if (side === 'faulty') await pause(REST_MS);
+        // The first round warms up.
+        if (round === 0) continue;
+        for (const kind of Object.keys(kinds)) each[side][kind].push(median(times[kind]));
+        if (side === 'faulty') each.longest_ms = Math.max(each.longest_ms, longest_ms);
       }
     }
   }
