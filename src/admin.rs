@@ -210,7 +210,7 @@ async fn status<P: Platform>(platform: &P, around: &Surroundings<'_>) -> String 
         None => json!(null),
     };
     json!({
-        "stage": flags.stage.name(),
+        "stage": flags.stage_name(),
         "refused_stage": flags.refused_stage.map(|stage| stage.name()),
         "read_bps": flags.read_percent.basis_points(),
         "compare_bps": flags.compare_share().basis_points(),

@@ -15,8 +15,8 @@ use crate::afterwards::Afterwards;
 use crate::classify::{Classified, Kind, Operation, classify};
 use crate::context::Context;
 use crate::error::ProxyError;
+use crate::flags::Flags;
 use crate::flags::bucket::Bucket;
-use crate::flags::{Flags, Stage};
 use crate::metrics::{Fallback, Observation};
 use crate::observe::Event;
 use crate::plan::{Plan, Primary, Reason};
@@ -100,7 +100,7 @@ impl<C> Executed<C> {
             primary: self.plan.primary.name(),
             mirror: self.mirror.name(),
             reason: self.plan.reason.code(),
-            stage: around.flags.stage.name(),
+            stage: around.flags.stage_name(),
             bucket: self.bucket.map(|bucket| bucket.number()),
             backend: self.backend,
             status: self.status,
@@ -261,7 +261,7 @@ impl<'a> Request<'a> {
         exchange: &mut E,
     ) -> Executed<E::Copy> {
         let mut executed = self.pass(platform, exchange, Reason::NotARead).await;
-        if self.around.flags.stage != Stage::Off
+        if self.around.flags.records_writes()
             && executed.status == 303
             && let Some(from) = &self.classified.interaction
         {

@@ -88,6 +88,8 @@ pub struct Guard {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Flags {
     pub stage: Stage,
+    /// False until KV has told this isolate a stage: then `stage` is `off`, which may be wrong.
+    pub is_stage_known: bool,
     /// A later stage that was asked for and refused.
     pub refused_stage: Option<Stage>,
     pub read_percent: Share,
@@ -106,6 +108,7 @@ impl Default for Flags {
     fn default() -> Self {
         Self {
             stage: Stage::Off,
+            is_stage_known: true,
             refused_stage: None,
             read_percent: Share::NONE,
             read_percent_by_operation: served_operations()
@@ -121,6 +124,28 @@ impl Default for Flags {
 }
 
 impl Flags {
+    /// What an isolate has that KV has told nothing.
+    pub fn unknown() -> Self {
+        Self {
+            is_stage_known: false,
+            ..Self::default()
+        }
+    }
+
+    pub fn stage_name(&self) -> &'static str {
+        if self.is_stage_known {
+            self.stage.name()
+        } else {
+            "unknown"
+        }
+    }
+
+    /// In doubt yes: an intent too many waits in the outbox and does no harm, one too
+    /// few is a write that only the walk finds.
+    pub fn records_writes(&self) -> bool {
+        self.stage != Stage::Off || !self.is_stage_known
+    }
+
     /// The share that holds for one operation, before the guard's cap.
     pub fn read_share(&self, operation: Operation) -> Share {
         self.read_percent_by_operation
@@ -250,6 +275,7 @@ fn parse_stage(flags: &mut Flags, value: Option<&str>) -> Result<(), &'static st
     }
     flags.refused_stage = None;
     flags.stage = stage;
+    flags.is_stage_known = true;
     Ok(())
 }
 
@@ -341,8 +367,9 @@ mod tests {
                 .collect::<Vec<_>>(),
             ["stage", "read_percent", "kill_switch", "guard"]
         );
-        let (fresh, _) = parse(&Flags::default(), &bad);
-        assert_eq!(fresh, Flags::default());
+        let (fresh, _) = parse(&Flags::unknown(), &bad);
+        assert_eq!(fresh, Flags::unknown());
+        assert!(fresh.records_writes());
     }
 
     #[test]

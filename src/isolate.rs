@@ -90,11 +90,10 @@ impl Isolate {
     }
 
     pub fn last_flags(&self) -> Arc<Flags> {
-        self.flags
-            .borrow()
-            .as_ref()
-            .map(|snapshot| Arc::clone(&snapshot.flags))
-            .unwrap_or_default()
+        self.flags.borrow().as_ref().map_or_else(
+            || Arc::new(Flags::unknown()),
+            |snapshot| Arc::clone(&snapshot.flags),
+        )
     }
 
     /// With the old flags too, when they could not be read: not asked again at once.

@@ -1,7 +1,7 @@
 //! One snapshot of the flags for a whole request, kept in the isolate.
 //!
 //! Only an isolate's very first request waits for KV, and not for long. An isolate
-//! that knows nothing behaves as stage `off`.
+//! that knows nothing reads from Logto, as in stage `off`, and records every write.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -49,7 +49,7 @@ pub async fn read<P: Platform>(platform: &P, isolate: &Isolate) -> Arc<Flags> {
         }
         Either::Left((Err(_), _)) | Either::Right(_) => {
             platform.emit(&Event::FlagsUnreachable {
-                stage: previous.stage.name(),
+                stage: previous.stage_name(),
             });
             previous
         }

@@ -14,7 +14,6 @@ use crate::backend::logto::{self, InteractionHeaders};
 use crate::classify::{Operation, SubjectSource};
 use crate::context::Context;
 use crate::error::ProxyError;
-use crate::flags::Stage;
 use crate::mirror::outbox::{self, Intent};
 use crate::observe::Event;
 use crate::plan::{Plan, Primary, Reason};
@@ -55,7 +54,7 @@ impl Request<'_> {
         exchange: &mut E,
         source: SubjectSource,
     ) -> Executed<E::Copy> {
-        if self.around.flags.stage == Stage::Off {
+        if !self.around.flags.records_writes() {
             return self.unrecorded(platform, exchange, "stage_off").await;
         }
         let named = match self.name_subject(platform, context, exchange, source).await {

@@ -297,25 +297,39 @@ fn a_write_while_mgpass_fails_is_answered_as_if_it_did_not() {
 }
 
 #[test]
-fn a_write_while_the_flags_cannot_be_read_is_a_gap() {
-    let gap = WriteCell {
-        mirror: "gap",
-        rows: (0, 0),
-        event: Some(("outbox.gap", "stage_off")),
-        is_recorded: false,
-        ..UNTOUCHED
-    };
-    check_write(Port::Flags, "", Fault::BeforeEffect, &gap);
-    check_write(Port::Flags, "", Fault::AfterEffect, &gap);
+fn a_write_while_the_flags_cannot_be_read_is_recorded_all_the_same() {
+    check_write(Port::Flags, "", Fault::BeforeEffect, &UNTOUCHED);
+    check_write(Port::Flags, "", Fault::AfterEffect, &UNTOUCHED);
     check_write(
         Port::Flags,
         "",
         Fault::Hang,
         &WriteCell {
             within_ms: 1_050,
-            ..gap
+            ..UNTOUCHED
         },
     );
+}
+
+#[test]
+fn what_was_recorded_without_the_flags_waits_for_a_stage_that_mirrors() {
+    let world = world_with_alice();
+    world.flag("stage", "off");
+    let epoch = world.counter("epoch");
+    world.faults.always(Port::Flags, "", Fault::BeforeEffect);
+    assert_eq!(patch_alice(&world).status, 200);
+    world.idle();
+    assert_eq!(world.events("flags.unreachable")[0]["stage"], "unknown");
+    assert_eq!(last_done(&world)["flags.stage"], "unknown");
+
+    recover(&world);
+    assert_ne!(world.user("alice0000001", "name"), json!("Alice Two"));
+    assert_eq!(world.n_open(), 1);
+
+    world.flag("stage", "dual_write");
+    recover(&world);
+    assert_equal_at_mgpass(&world, "alice0000001");
+    assert_eq!((world.n_open(), world.counter("epoch")), (0, epoch));
 }
 
 #[test]
