@@ -1,7 +1,7 @@
 // Builds the Worker into build/. `--release` (default) or `--dev`.
 // Build tools are found by variable and never downloaded by the build itself.
 import { spawnSync } from 'node:child_process';
-import { existsSync } from 'node:fs';
+import { copyFileSync, existsSync, renameSync } from 'node:fs';
 
 const root = new URL('..', import.meta.url).pathname;
 const release = !process.argv.includes('--dev');
@@ -29,3 +29,5 @@ if (release && wasmOpt) {
   ].map((feature) => `--enable-${feature}`);
   run(wasmOpt, ['build/index_bg.wasm', '-o', 'build/index_bg.wasm', '-O', ...features]);
 }
+renameSync(`${root}build/index.js`, `${root}build/glue.js`);
+copyFileSync(`${root}src/shell/entry.js`, `${root}build/index.js`);

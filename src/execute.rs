@@ -5,6 +5,7 @@
 //! nothing else. What follows the answer is returned as a value and carried out
 //! by [`crate::afterwards`], so that a crash between the two is a case like any other.
 
+pub mod pass_through;
 mod serve;
 mod tokens;
 mod write;
@@ -146,6 +147,41 @@ pub async fn execute<P: Platform, E: Exchange>(
     }
 }
 
+/// How a request goes on to Logto.
+fn to_logto<'a>(settings: &'a Settings, target: &Target<'a>, operation: Operation) -> Forward<'a> {
+    let is_claimed = operation != Operation::PassThrough;
+    Forward {
+        url: format!("{}{}", settings.logto_origin, target.path_and_query),
+        scheme: target.scheme,
+        host: target.host,
+        origin_secret: settings.origin_secret.as_ref(),
+        // What no rule claims waits as long as its client does, as without the proxy.
+        deadline_ms: is_claimed.then_some(settings.logto_deadline_ms),
+    }
+}
+
+fn answered<C>(operation: Operation, plan: Plan, status: u16) -> Executed<C> {
+    Executed {
+        reply: Reply::Forwarded,
+        operation,
+        plan,
+        mirror: MirrorOutcome::None,
+        bucket: None,
+        backend: "logto",
+        status,
+        fallback: None,
+        error: None,
+        afterwards: None,
+    }
+}
+
+fn logto_failed(failure: CallFailure) -> ProxyError {
+    match failure {
+        CallFailure::TimedOut => ProxyError::LogtoTimedOut,
+        CallFailure::Unreachable | CallFailure::Unreadable => ProxyError::LogtoUnreachable,
+    }
+}
+
 /// An answer of the proxy's own for a request that failed in it.
 pub fn own_error<C>(
     operation: Operation,
@@ -190,15 +226,7 @@ struct Request<'a> {
 impl<'a> Request<'a> {
     async fn forward<E: Exchange>(&self, exchange: &mut E) -> Result<u16, CallFailure> {
         let settings = self.around.settings;
-        let is_claimed = self.classified.operation != Operation::PassThrough;
-        let forward = Forward {
-            url: format!("{}{}", settings.logto_origin, self.target.path_and_query),
-            scheme: self.target.scheme,
-            host: self.target.host,
-            origin_secret: settings.origin_secret.as_ref(),
-            // What no rule claims waits as long as its client does, as without the proxy.
-            deadline_ms: is_claimed.then_some(settings.logto_deadline_ms),
-        };
+        let forward = to_logto(settings, &self.target, self.classified.operation);
         exchange.forward(&forward).await
     }
 
@@ -218,30 +246,11 @@ impl<'a> Request<'a> {
 
     fn forwarded<C>(&self, outcome: Result<u16, CallFailure>, plan: Plan) -> Executed<C> {
         match outcome {
-            Ok(status) => Executed {
-                reply: Reply::Forwarded,
-                operation: self.classified.operation,
+            Ok(status) => answered(self.classified.operation, plan, status),
+            Err(failure) => Executed {
                 plan,
-                mirror: MirrorOutcome::None,
-                bucket: None,
-                backend: "logto",
-                status,
-                fallback: None,
-                error: None,
-                afterwards: None,
+                ..self.failed(logto_failed(failure))
             },
-            Err(failure) => {
-                let error = match failure {
-                    CallFailure::TimedOut => ProxyError::LogtoTimedOut,
-                    CallFailure::Unreachable | CallFailure::Unreadable => {
-                        ProxyError::LogtoUnreachable
-                    }
-                };
-                Executed {
-                    plan,
-                    ..self.failed(error)
-                }
-            }
         }
     }
 

@@ -55,6 +55,12 @@ struct Snapshot {
     is_refreshing: bool,
 }
 
+impl Snapshot {
+    fn is_due(&self, now_ms: i64) -> bool {
+        !self.is_refreshing && now_ms - self.read_at_ms >= FLAGS_FRESH_MS
+    }
+}
+
 /// What mgPass's discovery document says of its endpoints.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MgpassEndpoints {
@@ -82,11 +88,18 @@ impl Isolate {
         let Some(snapshot) = held.as_mut() else {
             return FlagsState::Unknown;
         };
-        if snapshot.is_refreshing || now_ms - snapshot.read_at_ms < FLAGS_FRESH_MS {
+        if !snapshot.is_due(now_ms) {
             return FlagsState::Fresh(Arc::clone(&snapshot.flags));
         }
         snapshot.is_refreshing = true;
         FlagsState::Stale(Arc::clone(&snapshot.flags))
+    }
+
+    /// True while nobody has to read KV, now or behind a request.
+    pub fn has_fresh_flags(&self, now_ms: i64) -> bool {
+        let held = self.flags.borrow();
+        held.as_ref()
+            .is_some_and(|snapshot| !snapshot.is_due(now_ms))
     }
 
     pub fn last_flags(&self) -> Arc<Flags> {

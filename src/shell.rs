@@ -9,10 +9,13 @@ mod d1;
 mod exchange;
 mod fetch;
 mod kv;
+mod pass_on;
 mod platform;
 mod queue;
 mod timer;
 
+use wasm_bindgen::JsValue;
+use wasm_bindgen::prelude::wasm_bindgen;
 use worker::event;
 
 use crate::{guard, jobs, metrics, relay, walk};
@@ -25,13 +28,14 @@ fn start() {
     console_error_panic_hook::set_once();
 }
 
-#[event(fetch)]
-async fn on_fetch(
+/// Not by `#[event(fetch)]`: that makes a future of every request.
+#[wasm_bindgen(js_name = fetch)]
+pub fn on_fetch(
     request: web_sys::Request,
     env: worker::Env,
-    worker_context: worker::Context,
-) -> worker::Result<web_sys::Response> {
-    fetch::serve(request, env, worker_context).await
+    worker_context: JsValue,
+) -> js_sys::Promise {
+    fetch::serve(request, env, worker_context)
 }
 
 #[event(queue)]

@@ -40,12 +40,15 @@ impl WorkerExchange {
         self.response
     }
 
-    /// The client's request with Logto's URL, its own bytes and our headers.
-    fn outbound(&self, forward: &Forward<'_>) -> Result<Request, JsValue> {
-        let secret = forward.origin_secret.map_or("", |secret| &secret.0);
-        let facts = [&forward.url, forward.host, forward.scheme, secret].join("\n");
-        outbound(&self.request, &facts, self.held.as_ref())
+    pub(super) fn request(&self) -> &Request {
+        &self.request
     }
+}
+
+/// What `outbound.js` is told, a line each.
+pub(super) fn facts(forward: &Forward<'_>) -> String {
+    let secret = forward.origin_secret.map_or("", |secret| &secret.0);
+    [&forward.url, forward.host, forward.scheme, secret].join("\n")
 }
 
 #[wasm_bindgen(module = "/src/shell/outbound.js")]
@@ -110,8 +113,8 @@ impl Exchange for WorkerExchange {
     }
 
     async fn forward(&mut self, forward: &Forward<'_>) -> Result<u16, CallFailure> {
-        let outbound = self
-            .outbound(forward)
+        // The client's request with Logto's URL, its own bytes and our headers.
+        let outbound = outbound(&self.request, &facts(forward), self.held.as_ref())
             .map_err(|_| CallFailure::Unreachable)?;
         let global = js_sys::global().unchecked_into::<web_sys::WorkerGlobalScope>();
         let response: Response = match forward.deadline_ms {

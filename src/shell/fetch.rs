@@ -3,13 +3,15 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
+use js_sys::Promise;
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::{JsFuture, future_to_promise};
 use web_sys::{Headers, Request, Response, ResponseInit};
 
 use crate::classify::{Kind, Operation, classify};
 use crate::error::ProxyError;
-use crate::execute::{Reply, Surroundings, execute, own_error};
+use crate::execute::{Executed, Reply, Surroundings, execute, own_error};
+use crate::isolate::Isolate;
 use crate::ports::{Clock, Entropy, Exchange, Sink};
 use crate::request::Target;
 use crate::snapshot::{self, Refresh};
@@ -18,14 +20,15 @@ use crate::{admin, afterwards, authenticate, edge, metrics};
 
 use super::config::Deployment;
 use super::exchange::WorkerExchange;
+use super::pass_on;
 use super::platform::WorkerPlatform;
 
-pub(super) async fn serve(
-    request: Request,
-    env: worker::Env,
-    worker_context: worker::Context,
-) -> worker::Result<Response> {
+pub(super) fn serve(request: Request, env: worker::Env, worker_context: JsValue) -> Promise {
     let exchange = WorkerExchange::new(request);
+    if let Some(answer) = pass_on::pass_on(&exchange, &env, &worker_context) {
+        return answer;
+    }
+    let worker_context = worker::Context::new(worker_context.unchecked_into());
     let is_write = Target::parse(exchange.url()).is_some_and(|target| {
         matches!(
             classify(exchange.method(), target.path).operation.kind(),
@@ -33,9 +36,9 @@ pub(super) async fn serve(
         )
     });
     if !is_write {
-        return run(exchange, env, &worker_context)
-            .await
-            .map_err(Into::into);
+        return future_to_promise(async move {
+            run(exchange, env, &worker_context).await.map(JsValue::from)
+        });
     }
     // A client that hangs up must not cut a recorded write off from its settling.
     let worker_context = Rc::new(worker_context);
@@ -47,7 +50,7 @@ pub(super) async fn serve(
         // The outcome is the client's; here it only has to come to an end.
         let _ = JsFuture::from(waited).await;
     });
-    Ok(JsFuture::from(promise).await?.unchecked_into())
+    promise
 }
 
 async fn run(
@@ -90,20 +93,8 @@ async fn run(
             None => execute(&platform, &around, &mut exchange).await,
         }
     };
-    let now_ms = platform.now_ms();
-    platform.emit(&executed.done(&around, now_ms - began_ms));
-    let is_flushing = {
-        let mut metrics = deployment.isolate.metrics.borrow_mut();
-        metrics.observe(&executed.observation(now_ms - began_ms));
-        metrics.book(now_ms)
-    };
-    if is_flushing {
-        let (deployment, platform) = (Rc::clone(&deployment), platform.clone());
-        worker_context.wait_until(async move {
-            if let Some(context) = deployment.context() {
-                metrics::flush_later(&platform, &context).await;
-            }
-        });
+    if close(&platform, &deployment.isolate, &around, &executed) {
+        flush_behind(&platform, &deployment, worker_context);
     }
     if let Some(afterwards) = executed.afterwards.take() {
         let (deployment, platform) = (Rc::clone(&deployment), platform.clone());
@@ -128,7 +119,35 @@ async fn run(
     }
 }
 
-fn build(answer: &Answer) -> Result<Response, JsValue> {
+/// The request's line and its share in the metrics. True: the metrics want a flush.
+pub(super) fn close<C>(
+    platform: &WorkerPlatform,
+    isolate: &Isolate,
+    around: &Surroundings<'_>,
+    executed: &Executed<C>,
+) -> bool {
+    let now_ms = platform.now_ms();
+    let duration_ms = now_ms - around.began_ms;
+    platform.emit(&executed.done(around, duration_ms));
+    let mut metrics = isolate.metrics.borrow_mut();
+    metrics.observe(&executed.observation(duration_ms));
+    metrics.book(now_ms)
+}
+
+pub(super) fn flush_behind(
+    platform: &WorkerPlatform,
+    deployment: &Rc<Deployment>,
+    worker_context: &worker::Context,
+) {
+    let (deployment, platform) = (Rc::clone(deployment), platform.clone());
+    worker_context.wait_until(async move {
+        if let Some(context) = deployment.context() {
+            metrics::flush_later(&platform, &context).await;
+        }
+    });
+}
+
+pub(super) fn build(answer: &Answer) -> Result<Response, JsValue> {
     let headers = Headers::new()?;
     for (name, value) in &answer.headers {
         headers.set(name, value)?;
@@ -146,7 +165,7 @@ thread_local! {
 }
 
 /// Unique without a random draw per request: the isolate's own draw and a count.
-fn request_id(platform: &WorkerPlatform) -> String {
+pub(super) fn request_id(platform: &WorkerPlatform) -> String {
     if ISOLATE_ID.get() == 0 {
         ISOLATE_ID.set(platform.random_u64() | 1);
     }

@@ -22,3 +22,20 @@ export function outbound(request, facts, held) {
   if (secret !== '') headers.set('x-proxy-secret', secret);
   return outbound;
 }
+
+// Sends it and hands the answer on as it is. `told` hears how it went (a status, or 0
+// for no answer) and has the answer to give in the second case.
+export function passOn(request, facts, env, context, beganMs, told) {
+  return fetch(outbound(request, facts)).then(
+    (response) => {
+      try {
+        told(request, env, context, beganMs, response.status);
+      } catch (error) {
+        // A fault in what only notes the request takes no answer from the client.
+        reportError(error);
+      }
+      return response;
+    },
+    () => told(request, env, context, beganMs, 0),
+  );
+}

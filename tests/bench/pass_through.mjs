@@ -11,7 +11,8 @@
 //
 // The proxy writes one line per request (`request.done`), the JavaScript Worker
 // none: that line is part of the product and in every figure of `proxy`, sent to the
-// null device. What it costs is shown beside: `without line` drops it at the console,
+// null device. `js, same job` is a JavaScript Worker that rewrites the same headers and
+// writes such a line. What the line costs is shown beside: `without line` drops it at the console,
 // `line read` has this process read it from a pipe. `claimed` is a request of a route
 // that a rule claims (`GET /api/users/:id`) and that goes to Logto all the same.
 
@@ -24,6 +25,28 @@ const JS_WORKER = `export default {
   fetch(request, env) {
     const url = new URL(request.url);
     return fetch(new Request(env.ORIGIN + url.pathname + url.search, request));
+  },
+};
+`;
+/** The same again with what the proxy owes Logto and its operator: headers and a line. */
+const JS_SAME_JOB = `export default {
+  async fetch(request, env) {
+    const began = Date.now();
+    const { protocol, host, pathname, search } = new URL(request.url);
+    const outbound = new Request(env.ORIGIN + pathname + search, request);
+    const { headers } = outbound;
+    const own = [...headers.keys()].filter((name) => name === 'forwarded' || name.startsWith('x-forwarded-') || name.startsWith('x-proxy-'));
+    for (const name of own) headers.delete(name);
+    headers.set('x-forwarded-host', host);
+    headers.set('x-forwarded-proto', protocol.slice(0, -1));
+    const address = headers.get('cf-connecting-ip');
+    if (address !== null) headers.set('x-forwarded-for', address);
+    const response = await fetch(outbound);
+    console.log(JSON.stringify({
+      event: 'request.done', level: 'info', 'request.id': crypto.randomUUID(), operation: 'pass_through', 'plan.primary': 'logto', 'plan.mirror': 'none',
+      'plan.reason': 'not_a_read', 'flags.stage': 'dual_write', backend: 'logto', status: response.status, duration_ms: Date.now() - began,
+    }));
+    return response;
   },
 };
 `;
@@ -121,14 +144,16 @@ async function startTargets({ root, build, against, scratch, origin, keep }) {
   const flags = { stage: 'dual_write', read_percent: '0' };
   const proxy = async (name, modules, log) => keep(await startWorkerd({ name, scratch, modules, config, flags, log }));
 
-  const js = keep(
+  const plain = async (name, text) => keep(
     await startWorkerd({
-      name: 'js',
+      name,
       scratch,
-      modules: [{ name: 'index.js', text: JS_WORKER }],
+      modules: [{ name: 'index.js', text }],
       config: { compatibilityDate: config.compatibilityDate, vars: { ORIGIN: origin.url } },
     }),
   );
+  const js = await plain('js', JS_WORKER);
+  const sameJob = await plain('js-same-job', JS_SAME_JOB);
   const itself = await proxy('proxy', readBuild(build));
   let last = '';
   const read = await proxy('proxy-read', readBuild(build), (chunk) => (last = chunk));
@@ -138,6 +163,7 @@ async function startTargets({ root, build, against, scratch, origin, keep }) {
   const targets = [
     { name: 'direct', url: origin.url, pid: origin.pid },
     { name: 'js', url: js.url, pid: js.pid },
+    { name: 'js, same job', url: sameJob.url, pid: sameJob.pid, sizes: small },
     { name: 'proxy', url: itself.url, pid: itself.pid },
     { name: 'without line', url: silent.url, pid: silent.pid, sizes: small },
     { name: 'line read', url: read.url, pid: read.pid, sizes: small, check: () => checkLine(String(last)) },

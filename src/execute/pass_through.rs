@@ -1,0 +1,114 @@
+//! What no rule claims, without a future: two plain functions, one before Logto is asked
+//! and one after. Most of all traffic goes this way, at the cost of a do-nothing Worker.
+//!
+//! [`super::execute`] does the same where there is a future anyway.
+
+use super::{Executed, Surroundings, answered, logto_failed, own_error, to_logto};
+use crate::classify::{Operation, classify};
+use crate::plan::{Plan, Primary, Reason};
+use crate::ports::{CallFailure, Forward};
+use crate::request::{Method, Target};
+use crate::settings::Settings;
+
+/// Every route of the proxy's own.
+const OWN: &str = "/_proxy/";
+
+/// `None`: this request takes more than passing it on.
+pub fn begin<'a>(settings: &'a Settings, method: Method, url: &'a str) -> Option<Forward<'a>> {
+    let target = Target::parse(url)?;
+    let operation = classify(method, target.path).operation;
+    let is_passed_on = operation == Operation::PassThrough
+        && !target.path.starts_with(OWN)
+        && !settings.logto_origin.is_empty();
+    is_passed_on.then(|| to_logto(settings, &target, operation))
+}
+
+/// `url`: as the client sent it, where there is an error to be told.
+pub fn end<C>(
+    around: &Surroundings<'_>,
+    url: &str,
+    outcome: Result<u16, CallFailure>,
+) -> Executed<C> {
+    let operation = Operation::PassThrough;
+    let plan = Plan {
+        primary: Primary::Logto,
+        reason: Reason::NotARead,
+    };
+    match outcome {
+        Ok(status) => answered(operation, plan, status),
+        Err(failure) => {
+            let path = Target::parse(url).map_or("/", |target| target.path);
+            own_error(operation, logto_failed(failure), path, around)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::execute::Reply;
+    use crate::flags::Flags;
+
+    fn settings(origin: &str) -> Settings {
+        Settings::read(|name| (name == "LOGTO_ORIGIN").then(|| origin.to_owned()))
+    }
+
+    #[test]
+    fn only_what_no_rule_claims_is_passed_on() {
+        let settings = settings("https://logto.internal");
+        let passed_on = |method, path: &str| {
+            let url = format!("https://auth.example.com{path}");
+            begin(&settings, method, &url).map(|forward| forward.url)
+        };
+        for (method, path) in [
+            (Method::Get, "/"),
+            (Method::Get, "/oidc/me?x=%2F"),
+            (Method::Other, "/api/users/u1"),
+            (Method::Post, "/api/applications"),
+            (Method::Get, "/_proxyable"),
+        ] {
+            assert_eq!(
+                passed_on(method, path),
+                Some(format!("https://logto.internal{path}"))
+            );
+        }
+        for (method, path) in [
+            (Method::Get, "/api/users/u1"),
+            (Method::Patch, "/api/Users/u1/"),
+            (Method::Post, "/oidc/token/introspection"),
+            (Method::Get, "/_proxy/jwks"),
+            (Method::Post, "/_proxy/hooks/logto"),
+        ] {
+            assert_eq!(passed_on(method, path), None, "{path}");
+        }
+        assert!(begin(&settings, Method::Get, "no URL").is_none());
+    }
+
+    #[test]
+    fn without_an_origin_nothing_is_passed_on() {
+        let settings = settings("");
+        assert!(begin(&settings, Method::Get, "https://auth.example.com/").is_none());
+    }
+
+    #[test]
+    fn logto_not_answering_is_said_in_words_of_our_own() {
+        let settings = settings("https://logto.internal");
+        let around = Surroundings {
+            settings: &settings,
+            context: None,
+            flags: Arc::new(Flags::default()),
+            request_id: "r1",
+            began_ms: 0,
+        };
+        let url = "https://auth.example.com/assets/1";
+        let failed = end::<()>(&around, url, Err(CallFailure::Unreachable));
+        let Reply::Own(answer) = failed.reply else {
+            panic!("no answer of its own");
+        };
+        assert_eq!((failed.status, answer.status), (502, 502));
+        assert!(answer.body.contains("r1"), "{}", answer.body);
+        assert_eq!(end::<()>(&around, "", Ok(404)).status, 404);
+    }
+}
