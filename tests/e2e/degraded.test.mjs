@@ -62,7 +62,7 @@ describe('unreadable flags', () => {
     assert.deepEqual(refused, { stage: 'stage_refused', read_percent: 'unreadable', kill_switch: 'unreadable', guard: 'unreadable' });
     const status = await raw(proxy.port, { path: '/_proxy/status', headers: { authorization: 'Bearer operator-of-the-sandbox' } });
     const body = JSON.parse(status.body);
-    assert.deepEqual([body.stage, body.refused_stage, body.read_bps], ['off', 'cutover', 0]);
+    assert.deepEqual([body.stage, body.refused_stage, body.read_bps], ['unknown', 'cutover', 0]);
     await proxy.close();
     await origin.close();
   });
