@@ -3,13 +3,13 @@
 // in a third, Logto beside the benchmark. Cron runs only when told.
 
 import { mkdirSync } from 'node:fs';
-import net from 'node:net';
 import path from 'node:path';
 
 import { buildSync } from 'esbuild';
 
 import { startLogto } from '../backends/logto/main.mjs';
 import { startMgpassFront } from '../backends/mgpass/main.mjs';
+import { freePorts } from '../sandbox/machine.mjs';
 import { controlOf, SECRETS } from '../sandbox/sandbox.mjs';
 import { until } from '../sandbox/client.mjs';
 import { startPlatform } from './platform.mjs';
@@ -119,14 +119,4 @@ function bundle(entry) {
     logLevel: 'error',
   });
   return outputFiles[0].text;
-}
-
-// Origins name each other before anyone listens, so ports are drawn first.
-async function freePorts(count) {
-  const servers = await Promise.all(Array.from({ length: count }, () => new Promise((resolve, reject) => {
-    const server = net.createServer().listen(0, '127.0.0.1', () => resolve(server)).on('error', reject);
-  })));
-  const ports = servers.map((server) => server.address().port);
-  await Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))));
-  return ports;
 }

@@ -11,14 +11,13 @@
 // would, and all are judged like the rest. A deletion that was answered needs nobody.
 
 import { createHash } from 'node:crypto';
-import { readdirSync, readFileSync } from 'node:fs';
-import net from 'node:net';
 import path from 'node:path';
 
 import { startLogto } from '../backends/logto/main.mjs';
 import { migrateMgpass, startMgpassFront } from '../backends/mgpass/main.mjs';
 import { root, scratch } from '../e2e/support.mjs';
 import { management, managementToken, pause } from '../sandbox/client.mjs';
+import { freePorts, workerdPids } from '../sandbox/machine.mjs';
 import { controlOf, SECRETS } from '../sandbox/sandbox.mjs';
 import { applyMigrations, startWorkers } from '../sandbox/workers.mjs';
 
@@ -28,28 +27,6 @@ const N_WRITERS = 8;
 /// An open intent is looked at a minute after its opening.
 const EXPIRY_MS = 75_000;
 const RECOVERY_MS = 240_000;
-
-async function freePorts(n) {
-  const servers = await Promise.all(Array.from({ length: n }, () => new Promise((resolve) => {
-    const server = net.createServer().listen(0, '127.0.0.1', () => resolve(server));
-  })));
-  const ports = servers.map((server) => server.address().port);
-  await Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))));
-  return ports;
-}
-
-// This process's own workerd, by parent.
-function workerdPids() {
-  return readdirSync('/proc').filter((name) => /^\d+$/.test(name)).filter((pid) => {
-    try {
-      const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
-      const [, comm, rest] = /^\d+ \((.*)\) (.*)$/s.exec(stat);
-      return comm === 'workerd' && Number(rest.split(' ')[1]) === process.pid;
-    } catch {
-      return false;
-    }
-  }).map(Number);
-}
 
 const store = scratch();
 const [proxyPort, logtoPort, logtoControl, mgpassPort, mgpassControl] = await freePorts(5);

@@ -9,8 +9,9 @@ import { createHash } from 'node:crypto';
 import { startLogto } from '../backends/logto/main.mjs';
 import { fillRewards } from '../sandbox/population.mjs';
 import { management, managementToken, pause, until } from '../sandbox/client.mjs';
-import { controlOf, freePorts, SECRETS, startSandbox } from '../sandbox/sandbox.mjs';
-import { compareStores, dwp, fill, group, say, snapshot, startDwp, workerdPids } from './support.mjs';
+import { workerdPids } from '../sandbox/machine.mjs';
+import { controlOf, drawPorts, SECRETS, startSandbox } from '../sandbox/sandbox.mjs';
+import { compareStores, dwp, fill, group, say, snapshot, startDwp } from './support.mjs';
 
 const WRITERS = 4;
 const IMPORTS_IN_A_ROW = 5;
@@ -24,7 +25,7 @@ const EXPIRED_MS = 75_000;
 export async function crash({ directory, users = 2_000, seed, lanes, kills }) {
   // Calls that were under way when a process died.
   process.on('unhandledRejection', () => {});
-  const ports = await freePorts();
+  const ports = await drawPorts();
   const url = (port) => `http://127.0.0.1:${port}`;
   const logto = await startLogto({ port: ports.logto, controlPort: ports.logtoControl, endpoint: url(ports.proxy) });
   const start = () => startSandbox({ persistTo: directory, ports, vars: { WALK: 'off' }, tickMs: TICK_MS, runningLogto: logto });

@@ -6,7 +6,8 @@ import path from 'node:path';
 
 import { fillRewards } from '../sandbox/population.mjs';
 import { controlOf, startSandbox } from '../sandbox/sandbox.mjs';
-import { compareStores, dwp, fill, group, say, usage, workerdPids } from './support.mjs';
+import { workerdPids } from '../sandbox/machine.mjs';
+import { compareStores, dwp, fill, group, say, usage } from './support.mjs';
 
 /** Our own cost a person at the greatest size against that at the least. */
 const MAX_GROWTH = 1.5;

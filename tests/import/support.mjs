@@ -2,7 +2,7 @@
 // workerd process as the system sees it, and an oracle that knows the mapping by itself.
 
 import { spawn } from 'node:child_process';
-import { readdirSync, readFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { createInterface } from 'node:readline';
 import { text } from 'node:stream/consumers';
@@ -36,19 +36,6 @@ export async function dwp(proxyUrl, args, { allowed = [0], ...options } = {}) {
   const result = await startDwp(proxyUrl, args, options).done;
   if (!allowed.includes(result.status)) throw new Error(`dwp ${args.join(' ')}: status ${result.status}\n${result.stderr}\n${result.stdout.slice(0, 4_000)}`);
   return result;
-}
-
-/** This process's own workerd, by parent. */
-export function workerdPids() {
-  return readdirSync('/proc').filter((name) => /^\d+$/.test(name)).filter((pid) => {
-    try {
-      const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
-      const [, comm, rest] = /^\d+ \((.*)\) (.*)$/s.exec(stat);
-      return comm === 'workerd' && Number(rest.split(' ')[1]) === process.pid;
-    } catch {
-      return false;
-    }
-  }).map(Number);
 }
 
 /** Peak and present memory in MB, processor time in ms (a clock tick is 10 ms on Linux). */

@@ -9,12 +9,12 @@
 //   await sandbox.tick()                            one run of cron: it never fires by itself here
 //   await sandbox.close()
 
-import net from 'node:net';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 import { startLogto } from '../backends/logto/main.mjs';
 import { migrateMgpass, startMgpassFront } from '../backends/mgpass/main.mjs';
+import { freePorts } from './machine.mjs';
 import { applyMigrations, startWorkers } from './workers.mjs';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
@@ -29,15 +29,10 @@ export const SECRETS = {
 };
 
 // Origins name each other before anyone listens, so ports are drawn first.
-export async function freePorts(names = Object.keys(PORTS)) {
-  const servers = await Promise.all(
-    names.map(() => new Promise((resolve, reject) => {
-      const server = net.createServer().listen(0, '127.0.0.1', () => resolve(server)).on('error', reject);
-    })),
-  );
-  const ports = Object.fromEntries(names.map((name, index) => [name, servers[index].address().port]));
-  await Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))));
-  return ports;
+export async function drawPorts() {
+  const names = Object.keys(PORTS);
+  const ports = await freePorts(names.length);
+  return Object.fromEntries(names.map((name, index) => [name, ports[index]]));
 }
 
 export async function startSandbox({
@@ -52,7 +47,7 @@ export async function startSandbox({
   logto: logtoOptions = {},
   runningLogto,
 }) {
-  const on = ports ?? await freePorts();
+  const on = ports ?? await drawPorts();
   const url = (port) => `http://127.0.0.1:${port}`;
   const workers = await startWorkers({
     persistTo,

@@ -6,14 +6,14 @@
 
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
-import { createServer } from 'node:net';
+import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { after, before, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 
+import { freePort, workerdPids } from './machine.mjs';
 import { applyMigrations, startWorkers } from './workers.mjs';
 
 const run = promisify(execFile);
@@ -134,10 +134,10 @@ test('console lines reach onLog raw, one call each', async () => {
 });
 
 test('dispose frees the port, ends workerd and keeps the data', async () => {
-  const started = children();
+  const started = workerdPids();
   await sandbox.dispose();
   if (hasProc) assert.equal(started.length, 1);
-  assert.deepEqual(children(), []);
+  assert.deepEqual(workerdPids(), []);
   sandbox = await startWorkers({
     persistTo,
     workers: [{ name: 'writer', config: fixture('writer.toml'), port: fixedPort }],
@@ -147,10 +147,10 @@ test('dispose frees the port, ends workerd and keeps the data', async () => {
 });
 
 test('a port that is taken is an error, and leaves nothing behind', async () => {
-  const before = children().length;
+  const before = workerdPids().length;
   const options = { persistTo, workers: [{ name: 'writer', config: fixture('writer.toml'), port: fixedPort }] };
   await assert.rejects(startWorkers(options));
-  assert.equal(children().length, before);
+  assert.equal(workerdPids().length, before);
 });
 
 function call(name, route) {
@@ -174,28 +174,4 @@ function wranglerRun(...args) {
   const env = { ...process.env, WRANGLER_SEND_METRICS: 'false', CI: '1' };
   const where = ['--config', fixture('writer.toml'), '--persist-to', persistTo];
   return run(process.execPath, [wranglerBin, ...args, ...where], { env });
-}
-
-async function freePort() {
-  const server = createServer();
-  await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const { port } = server.address();
-  await new Promise((resolve) => server.close(resolve));
-  return port;
-}
-
-// Processes that run workerd and were started by this one. Only Linux can tell.
-function children() {
-  if (!hasProc) return [];
-  return readdirSync('/proc')
-    .filter((name) => /^\d+$/.test(name))
-    .filter((pid) => {
-      try {
-        const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
-        const [, parent] = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-        return Number(parent) === process.pid && stat.includes('(workerd)');
-      } catch {
-        return false;
-      }
-    });
 }

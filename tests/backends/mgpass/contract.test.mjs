@@ -7,7 +7,6 @@
 import assert from 'node:assert/strict';
 import { generateKeyPairSync } from 'node:crypto';
 import { mkdtempSync, rmSync } from 'node:fs';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { after, before, test } from 'node:test';
@@ -16,6 +15,7 @@ import { fileURLToPath } from 'node:url';
 import { createRemoteJWKSet, decodeJwt, exportJWK, generateKeyPair, jwtVerify, SignJWT } from 'jose';
 import * as openid from 'openid-client';
 
+import { freePort } from '../../sandbox/machine.mjs';
 import { applyMigrations, startWorkers } from '../../sandbox/workers.mjs';
 import { migrateMgpass, startMgpassFront } from './main.mjs';
 
@@ -791,12 +791,4 @@ function locationOf(response) {
 
 function errorOf(response) {
   return locationOf(response).searchParams.get('error');
-}
-
-async function freePort() {
-  const server = createServer();
-  await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const { port } = server.address();
-  await new Promise((resolve) => server.close(resolve));
-  return port;
 }

@@ -4,7 +4,6 @@
 
 import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync } from 'node:fs';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { after, before, describe, test } from 'node:test';
@@ -12,6 +11,7 @@ import { fileURLToPath } from 'node:url';
 
 import { decodeProtectedHeader } from 'jose';
 
+import { freePort } from '../../sandbox/machine.mjs';
 import { startWorkers } from '../../sandbox/workers.mjs';
 import { migrateMgpass } from './main.mjs';
 
@@ -250,12 +250,4 @@ for (const edition of ['e3', 'e2']) {
       }
     });
   });
-}
-
-async function freePort() {
-  const server = createServer();
-  await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const { port } = server.address();
-  await new Promise((resolve) => server.close(resolve));
-  return port;
 }
