@@ -17,6 +17,9 @@ use crate::token::{
 
 /// Flags are read again after so long.
 pub const FLAGS_FRESH_MS: i64 = 5_000;
+/// After an outage of the outbox the Queue has told it all within so long: a record is
+/// tried again after 30 s.
+const CATCHES_UP_WITHIN_MS: i64 = 45_000;
 /// Imported keys change at an import only.
 const IMPORTED_FRESH_S: i64 = 60;
 const VOLATILE_FRESH_MS: i64 = 60_000;
@@ -46,6 +49,18 @@ pub struct Isolate {
     pub rewards_preflight_passed: Cell<bool>,
     /// After so long without an answer from the outbox, ask the Queue first.
     pub outbox_down_until_ms: Cell<i64>,
+    doubt: Cell<Doubt>,
+}
+
+/// Whether the outbox may lack writes that were answered: while it was down they went
+/// to the Queue, and the Queue tells it later.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Doubt {
+    #[default]
+    None,
+    /// It failed, and has not answered since.
+    Down,
+    BackSince(i64),
 }
 
 #[derive(Clone)]
@@ -116,6 +131,27 @@ impl Isolate {
             read_at_ms: now_ms,
             is_refreshing: false,
         });
+    }
+
+    /// The outbox failed: what this isolate's clients were told may be in the Queue only.
+    pub fn note_outbox_failure(&self) {
+        self.doubt.set(Doubt::Down);
+    }
+
+    /// The outbox has answered at `now_ms`; true while its answer may lack a write.
+    pub fn doubts_outbox(&self, now_ms: i64) -> bool {
+        let since = match self.doubt.get() {
+            Doubt::None => return false,
+            Doubt::Down => now_ms,
+            Doubt::BackSince(since) => since,
+        };
+        let has_doubts = now_ms - since < CATCHES_UP_WITHIN_MS;
+        self.doubt.set(if has_doubts {
+            Doubt::BackSince(since)
+        } else {
+            Doubt::None
+        });
+        has_doubts
     }
 
     pub fn own_token(&self, backend: Backend, now_ms: i64) -> Option<Secret<String>> {

@@ -91,8 +91,18 @@ async fn look_up<P: Platform>(
     let fence = platform.batch(Store::Proxy, outbox::fence(user, request_began_ms));
     let deadline = pin!(platform.sleep(context.settings.standing_deadline_ms));
     match select(pin!(join(fence, mirror)), deadline).await {
-        Either::Left(((Ok(fence), Ok(mirror)), _)) => judge(outbox::parse_fence(&fence), mirror),
-        Either::Left(_) | Either::Right(_) => (Standing::Unknown, None),
+        Either::Left(((Ok(fence), mirror), _)) => {
+            let is_in_doubt = context.isolate.doubts_outbox(platform.now_ms());
+            match mirror {
+                Ok(mirror) if !is_in_doubt => judge(outbox::parse_fence(&fence), mirror),
+                Ok(_) | Err(_) => (Standing::Unknown, None),
+            }
+        }
+        Either::Left(((Err(_), _), _)) => {
+            context.isolate.note_outbox_failure();
+            (Standing::Unknown, None)
+        }
+        Either::Right(_) => (Standing::Unknown, None),
     }
 }
 

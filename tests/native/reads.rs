@@ -11,6 +11,8 @@ use serde_json::{Value, json};
 use super::support::client::Answered;
 use super::support::{Fault, Port, Request, World, mgpass, tokens};
 
+mod fence;
+
 const ALICE: &str = "alice0000001";
 const PATH: &str = "/api/users/alice0000001";
 
@@ -104,91 +106,6 @@ fn a_read_served_by_mgpass_has_logtos_bytes() {
     assert!(
         used.iter().all(|token| token == mgpass::OWN_TOKEN),
         "an admin's Logto token went to mgPass"
-    );
-}
-
-#[test]
-fn a_read_never_shows_less_than_its_own_write() {
-    let world = world();
-    world.write("PATCH", PATH, r#"{"name":"New"}"#);
-    check_same_from_logto(&world, "fence");
-    world.deliver_for(1_000);
-    assert_eq!(world.n_open(), 0);
-    // A request that began before the discharge would still be fenced: two seconds
-    // stand for the clocks.
-    check_same_from_logto(&world, "fence");
-    world.advance(2_100);
-    check_mgpass(&world);
-}
-
-#[test]
-fn a_write_that_was_not_answered_fences_as_well() {
-    let world = world();
-    world
-        .faults
-        .once(Port::Forward, "PATCH", 0, Fault::AfterEffect);
-    assert_eq!(world.write("PATCH", PATH, r#"{"name":"New"}"#).status, 502);
-    check_same_from_logto(&world, "fence");
-    world.advance(100_000);
-    world.sweep();
-    world.deliver();
-    check_same_from_logto(&world, "fence");
-}
-
-#[test]
-fn somebody_elses_write_fences_nobody() {
-    let world = world();
-    world.put_user("bob000000001", |_| {});
-    world.write("PATCH", "/api/users/bob000000001", r#"{"name":"New"}"#);
-    check_mgpass(&world);
-}
-
-#[test]
-fn a_read_during_a_write_is_fenced_from_its_first_moment() {
-    let world = world();
-    world
-        .faults
-        .once(Port::Forward, "PATCH", 0, Fault::SlowAnswer(5_000));
-    let token = world.admin_token();
-    let write = world.start(
-        Request::new("PATCH", PATH)
-            .token(&token)
-            .json(r#"{"name":"New"}"#),
-    );
-    world.advance(1_000);
-    check_same_from_logto(&world, "fence");
-    world.idle();
-    assert_eq!(write.take().unwrap().status, 200);
-}
-
-#[test]
-fn after_a_gap_nobody_is_eligible_until_reconciled_anew() {
-    let world = world();
-    world.databases.execute(
-        Store::Proxy,
-        "UPDATE counters SET value = value + 1 WHERE name = 'epoch'",
-    );
-    check_same_from_logto(&world, "not_reconciled");
-    world.wake(ALICE);
-    world.deliver();
-    check_mgpass(&world);
-}
-
-#[test]
-fn who_was_never_mirrored_or_is_deleted_reads_from_logto() {
-    let world = world();
-    world.put_user("carol0000001", |_| {});
-    let token = world.admin_token();
-    let request = Request::new("GET", "/api/users/carol0000001").token(&token);
-    assert_eq!(check_logto(&world, request, "not_reconciled").status, 200);
-    let request = Request::new("GET", "/api/users/nobody000001").token(&token);
-    assert_eq!(check_logto(&world, request, "not_reconciled").status, 404);
-    world.write("DELETE", PATH, "");
-    world.deliver();
-    world.advance(10_000);
-    assert_eq!(
-        check_logto(&world, read(&world), "not_reconciled").status,
-        404
     );
 }
 
