@@ -3,7 +3,7 @@
 //
 // Runs on the system's Node; what follows it runs on the one in node_modules.
 import { spawnSync } from 'node:child_process';
-import { copyFileSync, existsSync, readdirSync, statSync } from 'node:fs';
+import { copyFileSync, existsSync, readdirSync, statSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 
@@ -11,12 +11,12 @@ const root = fileURLToPath(new URL('..', import.meta.url));
 const at = (...parts) => path.join(root, ...parts);
 const changed = (file) => (existsSync(file) ? statSync(file).mtimeMs : 0);
 
-function step(what, command, args) {
+function step(what, command, args, hint = '') {
   console.log(`set-up: ${what}`);
   const began = Date.now();
   const { status, error } = spawnSync(command, args, { cwd: root, stdio: 'inherit' });
   if (error || status !== 0) {
-    console.error(`set-up: failed: ${command} ${args.join(' ')}${error ? `: ${error.message}` : ''}`);
+    console.error(`set-up: failed: ${command} ${args.join(' ')}${error ? `: ${error.message}` : ''}${hint}`);
     process.exit(1);
   }
   console.log(`set-up: done in ${Math.round((Date.now() - began) / 1000)} s`);
@@ -39,10 +39,13 @@ const sources = Math.max(newest(at('src')), ...['Cargo.toml', 'Cargo.lock', 'scr
 if (changed(at('build/index_bg.wasm')) < sources) {
   step('building the Worker (about a minute the first time)', node, ['scripts/worker-build.mjs', '--release']);
 }
-if (!existsSync(at('.wrangler/state/v3/d1'))) {
-  for (const database of ['DB', 'MGPASS_DB']) {
+// Beside the state, so that it goes with it.
+const migrated = at('.wrangler/state/migrated');
+if (changed(migrated) < newest(at('schema'))) {
+  for (const database of ['DB', 'MGPASS_DB', 'METRICS_DB']) {
     step(`applying the migrations of ${database} (local)`, node, [
       'node_modules/wrangler/bin/wrangler.js', 'd1', 'migrations', 'apply', database, '--local',
-    ]);
+    ], '\nset-up: local databases of an older layout? Remove .wrangler/state and start again.');
   }
+  writeFileSync(migrated, '');
 }
