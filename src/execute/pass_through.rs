@@ -1,5 +1,5 @@
 //! What no rule claims, without a future: two plain functions, one before Logto is asked
-//! and one after. Most of all traffic goes this way, at the cost of a do-nothing Worker.
+//! and one after. Most of all traffic goes this way.
 //!
 //! [`super::execute`] does the same where there is a future anyway.
 

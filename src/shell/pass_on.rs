@@ -9,7 +9,7 @@ use wasm_bindgen::{JsCast, JsValue};
 use web_sys::{Request, Response};
 
 use crate::execute::{Executed, Reply, Surroundings, pass_through};
-use crate::ports::{CallFailure, Clock, Exchange};
+use crate::ports::{CallFailure, Exchange};
 
 use super::config::Deployment;
 use super::exchange::{ResponseCopy, WorkerExchange, facts};
@@ -42,12 +42,11 @@ pub(super) fn pass_on(
     context: &JsValue,
 ) -> Option<Promise> {
     let deployment = Deployment::of(env);
-    let platform = WorkerPlatform::new(env.clone());
-    if !deployment.isolate.has_fresh_flags(platform.now_ms()) {
+    let began_ms = js_sys::Date::now();
+    if !deployment.isolate.has_fresh_flags(began_ms as i64) {
         return None;
     }
     let forward = pass_through::begin(&deployment.settings, exchange.method(), exchange.url())?;
-    let began_ms = js_sys::Date::now();
     let request = exchange.request();
     let sent = TOLD.with(|told| send(request, &facts(&forward), env, context, began_ms, told));
     Some(sent.unwrap_or_else(|_| {
