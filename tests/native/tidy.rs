@@ -1,9 +1,11 @@
 //! What the layout promises, held to it file by file.
 
+use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use dual_write_proxy::observe::Event;
+use dual_write_proxy::settings::Settings;
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
@@ -135,6 +137,25 @@ fn the_map_names_every_file() {
         missing.is_empty(),
         "ARCHITECTURE.md does not name {missing:?}"
     );
+}
+
+#[test]
+fn the_list_of_settings_is_what_is_read() {
+    let list = std::fs::read_to_string(root().join("docs/settings.md")).expect("docs/settings.md");
+    let read = RefCell::new(BTreeSet::new());
+    Settings::read(|name| {
+        read.borrow_mut().insert(name.to_owned());
+        None
+    });
+    // Variables and secrets stand in the first column; bindings are no settings.
+    let listed: BTreeSet<String> = list
+        .lines()
+        .filter(|line| line.starts_with("| ") && !line.starts_with("| bindings"))
+        .filter_map(|line| line.split('|').nth(1))
+        .flat_map(|names| names.split('`').skip(1).step_by(2))
+        .map(str::to_owned)
+        .collect();
+    assert_eq!(listed, read.into_inner());
 }
 
 #[test]
