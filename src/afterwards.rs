@@ -135,7 +135,7 @@ async fn settle<P: Platform, C: AnswerCopy>(
                 .or_else(|| outbox::parse_subject(&results))
         }
         Err(failure) => {
-            context.isolate.note_outbox_failure();
+            context.isolate.begin_doubt();
             platform.emit(&Event::OutboxDelayed {
                 step: "settle",
                 code: failure.code(),

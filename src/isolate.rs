@@ -52,8 +52,8 @@ pub struct Isolate {
     doubt: Cell<Doubt>,
 }
 
-/// Whether the outbox may lack writes that were answered: while it was down they went
-/// to the Queue, and the Queue tells it later.
+/// Whether the outbox may lack writes that were answered: one that it did not settle
+/// went to the Queue, and the Queue tells it later.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Doubt {
     #[default]
@@ -133,13 +133,24 @@ impl Isolate {
         });
     }
 
-    /// The outbox failed: what this isolate's clients were told may be in the Queue only.
-    pub fn note_outbox_failure(&self) {
+    /// A write that a client was told of is in the Queue only.
+    pub fn begin_doubt(&self) {
         self.doubt.set(Doubt::Down);
+    }
+
+    /// The outbox is down: a doubt, where there is one, lasts on. Begins none, since
+    /// writes of this isolate are not concerned.
+    pub fn prolong_doubt(&self) {
+        if self.doubt.get() != Doubt::None {
+            self.doubt.set(Doubt::Down);
+        }
     }
 
     /// The outbox has answered at `now_ms`; true while its answer may lack a write.
     pub fn doubts_outbox(&self, now_ms: i64) -> bool {
+        if now_ms < self.outbox_down_until_ms.get() {
+            return true;
+        }
         let since = match self.doubt.get() {
             Doubt::None => return false,
             Doubt::Down => now_ms,

@@ -99,7 +99,7 @@ async fn look_up<P: Platform>(
             }
         }
         Either::Left(((Err(_), _), _)) => {
-            context.isolate.note_outbox_failure();
+            context.isolate.prolong_doubt();
             (Standing::Unknown, None)
         }
         Either::Right(_) => (Standing::Unknown, None),

@@ -304,7 +304,6 @@ async fn open<P: Platform>(
     isolate
         .outbox_down_until_ms
         .set(platform.now_ms() + OUTBOX_REST_MS);
-    isolate.note_outbox_failure();
     let message = Message::Open {
         intent: (&*intent).into(),
     };

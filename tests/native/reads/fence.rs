@@ -70,7 +70,7 @@ fn an_isolate_whose_write_only_the_queue_took_doubts_the_outbox_until_it_is_told
 }
 
 #[test]
-fn an_isolate_that_finds_the_outbox_down_doubts_it_afterwards() {
+fn a_read_that_finds_the_outbox_down_begins_no_doubt_of_its_own() {
     let world = world();
     let node = world.node();
     world
@@ -78,8 +78,27 @@ fn an_isolate_that_finds_the_outbox_down_doubts_it_afterwards() {
         .always(Port::ProxyDatabase, "", Fault::BeforeEffect);
     check_at(&world, &node, "logto", "standing_unknown");
     world.faults.clear();
+    check_at(&world, &node, "mgpass", "in_share");
+}
+
+#[test]
+fn while_an_isolate_records_by_the_queue_its_reads_stay_at_logto() {
+    let world = world();
+    world.put_user("bob000000001", |_| {});
+    let node = world.node();
+    // Bob's insert is slow, and for two seconds nobody's is waited for.
+    world.faults.once(
+        Port::ProxyDatabase,
+        "INSERT INTO intents",
+        0,
+        Fault::SlowAnswer(1_000),
+    );
+    let write = Request::new("PATCH", "/api/users/bob000000001").token(&world.admin_token());
+    let answer = world.ask_at(&node, write.json(r#"{"name":"New"}"#));
+    assert_eq!(answer.status, 200);
+    assert_eq!(done(&world)["plan.mirror"], "queued");
     check_at(&world, &node, "logto", "standing_unknown");
-    world.advance(46_000);
+    world.advance(2_100);
     check_at(&world, &node, "mgpass", "in_share");
 }
 
