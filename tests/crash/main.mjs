@@ -41,7 +41,7 @@ async function start() {
         name: 'dual-write-proxy',
         config: path.join(root, 'wrangler.toml'),
         port: proxyPort,
-        vars: { LOGTO_ORIGIN: url(logtoPort), LOGTO_ISSUER: `${url(proxyPort)}/oidc`, MGPASS_ORIGIN: url(mgpassPort), MGPASS_ISSUER: url(mgpassPort), WALK: 'off', ...SECRETS },
+        vars: { LOGTO_ORIGIN: url(logtoPort), LOGTO_ISSUER: `${url(proxyPort)}/oidc`, MGPASS_ORIGIN: url(mgpassPort), MGPASS_ISSUER: url(mgpassPort), WALK: 'off', DELETIONS_PER_HOUR: '10000', ...SECRETS },
       },
       { name: 'mgpass-standin', config: path.join(root, 'tests/backends/mgpass/wrangler.toml'), port: 0, entrypoints: { Control: 0 }, vars: { ISSUER: url(mgpassPort) } },
     ],

@@ -28,7 +28,7 @@ export async function crash({ directory, users = 2_000, seed, lanes, kills }) {
   const ports = await drawPorts();
   const url = (port) => `http://127.0.0.1:${port}`;
   const logto = await startLogto({ port: ports.logto, controlPort: ports.logtoControl, endpoint: url(ports.proxy) });
-  const start = () => startSandbox({ persistTo: directory, ports, vars: { WALK: 'off' }, tickMs: TICK_MS, runningLogto: logto });
+  const start = () => startSandbox({ persistTo: directory, ports, vars: { WALK: 'off', DELETIONS_PER_HOUR: '10000' }, tickMs: TICK_MS, runningLogto: logto });
   await fill(logto, { count: users, seed });
   await controlOf(logto).call('PUT', '/listing', { shuffle_ties: true });
   let sandbox = await start();
