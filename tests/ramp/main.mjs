@@ -87,7 +87,8 @@ async function ramp() {
   await put('stage', 'dual_write', (status) => status.stage === 'dual_write');
   await put('compare_percent', '0', (status) => status.compare_bps === 0);
 
-  await logto.call('POST', '/users/bulk', { count: USERS });
+  // The same ids in each run: whether a share lies within three sigma is drawn once.
+  await logto.call('POST', '/users/bulk', { count: USERS, seed: 'ramp' });
   const ids = [...sandbox.logto.users.values()].map(({ id }) => id).filter((id) => !sandbox.logto.users.get(id).isSuspended);
   const everybody = [...sandbox.logto.users.values()].map(({ id }) => id);
   await reconcile(everybody);

@@ -1,5 +1,5 @@
 // What the stand-in adds to the front's control port:
-//   POST /users/bulk {count, prefix?, spread_ms?}   generates users, see below; answers {created, total}
+//   POST /users/bulk {count, prefix?, spread_ms?, seed?}  generates users, see below; with a seed their ids are the same each time; answers {created, total}
 //   POST /users/rows [row, ...]                     users as UserStore.create takes them, in one go or none; answers {created, total}
 //   GET  /users/dump                                all users, JSON lines, as GET /api/users/:id shows them
 //   GET  /stats                                     {users, oidc: {model: rows}, webhooks: {sent, failed, dropped}}
@@ -7,6 +7,7 @@
 //   PUT  /listing {shuffle_ties}                    pages give rows of one created_at in another order each time
 //   GET|PUT /webhooks {drop: 0..1, delay_ms}        loses or delays deliveries
 
+import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import { digests, userResponse } from './users.mjs';
 
@@ -43,13 +44,14 @@ export function controlRoutes({ store, oidcStore, webhooks, codes }) {
   return async (req, res, url, readBody) => {
     switch (`${req.method} ${url.pathname}`) {
       case 'POST /users/bulk': {
-        const { count, prefix = `bulk${batches}`, spread_ms: spread = 60_000 } = await readBody() ?? {};
+        const { count, prefix = `bulk${batches}`, spread_ms: spread = 60_000, seed } = await readBody() ?? {};
         if (!Number.isInteger(count) || count < 1) return json(res, { error: 'count must be a positive integer' }, 400);
         batches += 1;
         const now = Date.now();
         for (let i = 0; i < count; i += 1) {
           // Several share a millisecond when there are more users than milliseconds, as after a bulk import.
-          store.create(generatedUser(prefix, i, now - spread + Math.floor((i * spread) / count)));
+          const id = seed === undefined ? {} : { id: createHash('sha256').update(`${seed} ${i}`).digest('hex').slice(0, 12) };
+          store.create({ ...generatedUser(prefix, i, now - spread + Math.floor((i * spread) / count)), ...id });
           if (i % 5_000 === 4_999) await new Promise((resolve) => setImmediate(resolve));
         }
         return json(res, { created: count, total: store.size });
