@@ -29,5 +29,6 @@ if (release && wasmOpt) {
   ].map((feature) => `--enable-${feature}`);
   run(wasmOpt, ['build/index_bg.wasm', '-o', 'build/index_bg.wasm', '-O', ...features]);
 }
+// Our own module goes before worker-build's (src/shell/entry.js says why).
 renameSync(`${root}build/index.js`, `${root}build/glue.js`);
 copyFileSync(`${root}src/shell/entry.js`, `${root}build/index.js`);

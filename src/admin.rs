@@ -14,18 +14,18 @@ use crate::classify::Operation;
 use crate::compare::findings;
 use crate::context::Context;
 use crate::error::ProxyError;
-use crate::execute::{Executed, Reply, Surroundings, own_error};
+use crate::execute::{Executed, Surroundings, own_answer, own_error};
 use crate::guard;
 use crate::hooks::{self, Received};
 use crate::metrics::{self, prometheus};
 use crate::mirror::outbox;
-use crate::plan::{Plan, Primary, Reason};
 use crate::ports::{DatabaseFailure, Exchange, Platform, Row, Store};
 use crate::request::{Method, Target, UserId, bearer};
 use crate::token::{Issuer, KeyId, KeySet};
 use crate::translate::Answer;
 
-const PREFIX: &str = "/_proxy/";
+/// Every route of the proxy's own begins so, those of `edge` too.
+pub const PREFIX: &str = "/_proxy/";
 const JSON: &str = "application/json; charset=utf-8";
 const VERDICTS_SHOWN: i64 = 10;
 
@@ -123,25 +123,12 @@ fn answered<C>(status: u16, content_type: &str, body: String) -> Executed<C> {
     if !body.is_empty() {
         headers.push(("content-type", content_type.to_owned()));
     }
-    Executed {
+    let answer = Answer {
         status,
-        reply: Reply::Own(Answer {
-            status,
-            headers,
-            body,
-        }),
-        operation: Operation::PassThrough,
-        plan: Plan {
-            primary: Primary::Logto,
-            reason: Reason::NotARead,
-        },
-        mirror: crate::execute::MirrorOutcome::None,
-        bucket: None,
-        backend: "proxy",
-        fallback: None,
-        error: None,
-        afterwards: None,
-    }
+        headers,
+        body,
+    };
+    own_answer(Operation::PassThrough, answer)
 }
 
 fn query_parameter(query: Option<&str>, name: &str) -> Option<String> {

@@ -34,6 +34,7 @@ const MAX_COPY_BYTES: usize = 2 * 1024 * 1024;
 const A_A_ONE_IN: u64 = 8;
 /// In it the client gets the rest of the answer: whatever runs before would hold it up.
 const QUIET_MS: u32 = 100;
+
 /// A read that was answered and is to be compared.
 pub struct Comparison<C> {
     pub operation: Operation,

@@ -18,9 +18,8 @@ use crate::authenticate::{Unauthenticated, all_keys, authenticate, policy};
 use crate::classify::Operation;
 use crate::context::Context;
 use crate::error::ProxyError;
-use crate::execute::{Executed, MirrorOutcome, Reply, Surroundings, own_error};
+use crate::execute::{Executed, Surroundings, own_answer, own_error};
 use crate::observe::Event;
-use crate::plan::{Plan, Primary, Reason};
 use crate::ports::{Exchange, Platform};
 use crate::request::{Target, bearer};
 use crate::token::{self, Principal, Refusal};
@@ -80,24 +79,6 @@ pub fn jwks_answer(body: String, content_type: &str) -> Answer {
             ("access-control-allow-origin", "*".to_owned()),
         ],
         body,
-    }
-}
-
-pub fn own_answer<C>(operation: Operation, answer: Answer) -> Executed<C> {
-    Executed {
-        operation,
-        plan: Plan {
-            primary: Primary::Logto,
-            reason: Reason::NotARead,
-        },
-        mirror: MirrorOutcome::None,
-        bucket: None,
-        backend: "proxy",
-        status: answer.status,
-        fallback: None,
-        error: None,
-        afterwards: None,
-        reply: Reply::Own(answer),
     }
 }
 

@@ -20,7 +20,7 @@ use crate::flags::Flags;
 use crate::flags::bucket::Bucket;
 use crate::metrics::{Fallback, Observation};
 use crate::observe::Event;
-use crate::plan::{Plan, Primary, Reason};
+use crate::plan::{Plan, Reason};
 use crate::ports::{CallFailure, Exchange, Forward, Platform};
 use crate::request::{Target, interaction_in_set_cookie};
 use crate::settings::Settings;
@@ -160,29 +160,55 @@ fn to_logto<'a>(settings: &'a Settings, target: &Target<'a>, operation: Operatio
     }
 }
 
-fn answered<C>(operation: Operation, plan: Plan, status: u16) -> Executed<C> {
+/// What came of the way to Logto. `path`: as the client sent it.
+fn forwarded<C>(
+    operation: Operation,
+    plan: Plan,
+    path: &str,
+    around: &Surroundings<'_>,
+    outcome: Result<u16, CallFailure>,
+) -> Executed<C> {
+    let error = match outcome {
+        Ok(status) => {
+            return Executed {
+                reply: Reply::Forwarded,
+                operation,
+                plan,
+                mirror: MirrorOutcome::None,
+                bucket: None,
+                backend: "logto",
+                status,
+                fallback: None,
+                error: None,
+                afterwards: None,
+            };
+        }
+        Err(CallFailure::TimedOut) => ProxyError::LogtoTimedOut,
+        Err(CallFailure::Unreachable | CallFailure::Unreadable) => ProxyError::LogtoUnreachable,
+    };
     Executed {
-        reply: Reply::Forwarded,
-        operation,
         plan,
+        ..own_error(operation, error, path, around)
+    }
+}
+
+/// An answer of the proxy's own.
+pub fn own_answer<C>(operation: Operation, answer: Answer) -> Executed<C> {
+    Executed {
+        operation,
+        plan: Plan::logto(Reason::NotARead),
         mirror: MirrorOutcome::None,
         bucket: None,
-        backend: "logto",
-        status,
+        backend: "proxy",
+        status: answer.status,
         fallback: None,
         error: None,
         afterwards: None,
+        reply: Reply::Own(answer),
     }
 }
 
-fn logto_failed(failure: CallFailure) -> ProxyError {
-    match failure {
-        CallFailure::TimedOut => ProxyError::LogtoTimedOut,
-        CallFailure::Unreachable | CallFailure::Unreadable => ProxyError::LogtoUnreachable,
-    }
-}
-
-/// An answer of the proxy's own for a request that failed in it.
+/// The same for a request that failed in it.
 pub fn own_error<C>(
     operation: Operation,
     error: ProxyError,
@@ -190,19 +216,8 @@ pub fn own_error<C>(
     around: &Surroundings<'_>,
 ) -> Executed<C> {
     Executed {
-        reply: Reply::Own(error_reply(error, path, around.request_id)),
-        operation,
-        plan: Plan {
-            primary: Primary::Logto,
-            reason: Reason::NotARead,
-        },
-        mirror: MirrorOutcome::None,
-        bucket: None,
-        backend: "proxy",
-        status: error.status(),
-        fallback: None,
         error: Some(error),
-        afterwards: None,
+        ..own_answer(operation, error_reply(error, path, around.request_id))
     }
 }
 
@@ -237,21 +252,12 @@ impl<'a> Request<'a> {
         exchange: &mut E,
         reason: Reason,
     ) -> Executed<E::Copy> {
-        let plan = Plan {
-            primary: Primary::Logto,
-            reason,
-        };
-        self.forwarded(self.forward(exchange).await, plan)
+        self.forwarded(self.forward(exchange).await, Plan::logto(reason))
     }
 
     fn forwarded<C>(&self, outcome: Result<u16, CallFailure>, plan: Plan) -> Executed<C> {
-        match outcome {
-            Ok(status) => answered(self.classified.operation, plan, status),
-            Err(failure) => Executed {
-                plan,
-                ..self.failed(logto_failed(failure))
-            },
-        }
+        let operation = self.classified.operation;
+        forwarded(operation, plan, self.target.path, self.around, outcome)
     }
 
     fn failed<C>(&self, error: ProxyError) -> Executed<C> {

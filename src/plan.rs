@@ -97,6 +97,15 @@ pub struct Plan {
     pub reason: Reason,
 }
 
+impl Plan {
+    pub const fn logto(reason: Reason) -> Self {
+        Self {
+            primary: Primary::Logto,
+            reason,
+        }
+    }
+}
+
 /// Whose token the caller brought, judged by the unverified `iss` alone. It may
 /// choose which checks follow, never which backend is trusted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -223,7 +232,7 @@ fn plan_for_logto_token(
 }
 
 fn logto(reason: Reason) -> Step {
-    go(Primary::Logto, reason)
+    Step::Go(Plan::logto(reason))
 }
 
 fn go(primary: Primary, reason: Reason) -> Step {

@@ -3,24 +3,24 @@
 //!
 //! [`super::execute`] does the same where there is a future anyway.
 
-use super::{Executed, Surroundings, answered, logto_failed, own_error, to_logto};
-use crate::classify::{Operation, classify};
-use crate::plan::{Plan, Primary, Reason};
+use super::{Executed, Surroundings, forwarded, to_logto};
+use crate::admin;
+use crate::classify::Operation;
+use crate::plan::{Plan, Reason};
 use crate::ports::{CallFailure, Forward};
-use crate::request::{Method, Target};
+use crate::request::Target;
 use crate::settings::Settings;
 
-/// Every route of the proxy's own.
-const OWN: &str = "/_proxy/";
-
 /// `None`: this request takes more than passing it on.
-pub fn begin<'a>(settings: &'a Settings, method: Method, url: &'a str) -> Option<Forward<'a>> {
-    let target = Target::parse(url)?;
-    let operation = classify(method, target.path).operation;
+pub fn begin<'a>(
+    settings: &'a Settings,
+    target: &Target<'a>,
+    operation: Operation,
+) -> Option<Forward<'a>> {
     let is_passed_on = operation == Operation::PassThrough
-        && !target.path.starts_with(OWN)
+        && !target.path.starts_with(admin::PREFIX)
         && !settings.logto_origin.is_empty();
-    is_passed_on.then(|| to_logto(settings, &target, operation))
+    is_passed_on.then(|| to_logto(settings, target, operation))
 }
 
 /// `url`: as the client sent it, where there is an error to be told.
@@ -29,18 +29,9 @@ pub fn end<C>(
     url: &str,
     outcome: Result<u16, CallFailure>,
 ) -> Executed<C> {
-    let operation = Operation::PassThrough;
-    let plan = Plan {
-        primary: Primary::Logto,
-        reason: Reason::NotARead,
-    };
-    match outcome {
-        Ok(status) => answered(operation, plan, status),
-        Err(failure) => {
-            let path = Target::parse(url).map_or("/", |target| target.path);
-            own_error(operation, logto_failed(failure), path, around)
-        }
-    }
+    let path = Target::parse(url).map_or("/", |target| target.path);
+    let plan = Plan::logto(Reason::NotARead);
+    forwarded(Operation::PassThrough, plan, path, around, outcome)
 }
 
 #[cfg(test)]
@@ -48,20 +39,25 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
+    use crate::classify::classify;
     use crate::execute::Reply;
     use crate::flags::Flags;
+    use crate::request::Method;
 
     fn settings(origin: &str) -> Settings {
         Settings::read(|name| (name == "LOGTO_ORIGIN").then(|| origin.to_owned()))
     }
 
+    fn passed_on(settings: &Settings, method: Method, path: &str) -> Option<String> {
+        let url = format!("https://auth.example.com{path}");
+        let target = Target::parse(&url)?;
+        let operation = classify(method, target.path).operation;
+        begin(settings, &target, operation).map(|forward| forward.url)
+    }
+
     #[test]
     fn only_what_no_rule_claims_is_passed_on() {
         let settings = settings("https://logto.internal");
-        let passed_on = |method, path: &str| {
-            let url = format!("https://auth.example.com{path}");
-            begin(&settings, method, &url).map(|forward| forward.url)
-        };
         for (method, path) in [
             (Method::Get, "/"),
             (Method::Get, "/oidc/me?x=%2F"),
@@ -70,7 +66,7 @@ mod tests {
             (Method::Get, "/_proxyable"),
         ] {
             assert_eq!(
-                passed_on(method, path),
+                passed_on(&settings, method, path),
                 Some(format!("https://logto.internal{path}"))
             );
         }
@@ -81,15 +77,15 @@ mod tests {
             (Method::Get, "/_proxy/jwks"),
             (Method::Post, "/_proxy/hooks/logto"),
         ] {
-            assert_eq!(passed_on(method, path), None, "{path}");
+            assert_eq!(passed_on(&settings, method, path), None, "{path}");
         }
-        assert!(begin(&settings, Method::Get, "no URL").is_none());
+        assert!(Target::parse("no URL").is_none());
     }
 
     #[test]
     fn without_an_origin_nothing_is_passed_on() {
         let settings = settings("");
-        assert!(begin(&settings, Method::Get, "https://auth.example.com/").is_none());
+        assert!(passed_on(&settings, Method::Get, "/").is_none());
     }
 
     #[test]

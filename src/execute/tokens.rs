@@ -16,12 +16,12 @@
 //!
 //! RFC 7662; RFC 6749 2.3.
 
-use super::{Executed, Request};
+use super::{Executed, Request, own_answer};
 use crate::authenticate::all_keys;
 use crate::backend::{Backend, BackendFailure, logto, mgpass};
 use crate::classify::Operation;
 use crate::context::Context;
-use crate::edge::{jwks_answer, own_answer};
+use crate::edge::jwks_answer;
 use crate::error::ProxyError;
 use crate::flags::Stage;
 use crate::introspection::Introspection;

@@ -16,7 +16,7 @@ use crate::context::Context;
 use crate::error::ProxyError;
 use crate::mirror::outbox::{self, Intent};
 use crate::observe::Event;
-use crate::plan::{Plan, Primary, Reason};
+use crate::plan::{Plan, Reason};
 use crate::ports::{BodyFailure, Exchange, Platform, Store};
 use crate::relay::Message;
 use crate::request::{InteractionUid, Secret, UserId, bearer, interaction_uid};
@@ -90,10 +90,7 @@ impl Request<'_> {
                 name_in_outbox(platform, context, &intent).await;
             }
         }
-        let plan = Plan {
-            primary: Primary::Logto,
-            reason: Reason::NotARead,
-        };
+        let plan = Plan::logto(Reason::NotARead);
         let mut executed = self.forwarded(self.forward(exchange).await, plan);
         executed.mirror = mirror;
         if self.classified.operation == Operation::UsersDelete && executed.status == 204 {

@@ -89,15 +89,10 @@ impl<P: Platform> Meter<'_, P> {
 
     /// mgPass's database is as the mirror relies on, or nothing is written to it.
     pub(super) async fn check_schema(&mut self, context: &Context<'_>) -> Result<(), Delay> {
-        if context.isolate.preflight_passed.get() {
-            return Ok(());
-        }
-        let holds = preflight::MIRROR.holds(self.platform, Store::Mgpass).await;
-        if holds.map_err(|failure| Delay::Database(Store::Mgpass, failure))? {
-            context.isolate.preflight_passed.set(true);
-            Ok(())
-        } else {
-            Err(Delay::SchemaRefused)
+        match preflight::mirror_holds(self.platform, context.isolate).await {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(Delay::SchemaRefused),
+            Err(failure) => Err(Delay::Database(Store::Mgpass, failure)),
         }
     }
 }

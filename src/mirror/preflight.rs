@@ -5,6 +5,7 @@
 //! A column that we do not know is fine, unless it must be given a value where we
 //! write: then our INSERT would fail, or would leave out what mgPass needs.
 
+use crate::isolate::Isolate;
 use crate::mirror::target::{integer, text};
 use crate::observe::Event;
 use crate::ports::{DatabaseFailure, Platform, Row, Statement, Store};
@@ -196,6 +197,22 @@ impl Shape {
         }
         Ok(differences.is_empty())
     }
+}
+
+/// mgPass's users tables are as the mirror relies on; asked until they are, then no more
+/// by this isolate.
+///
+/// # Errors
+/// When the database did not answer.
+pub async fn mirror_holds<P: Platform>(
+    platform: &P,
+    isolate: &Isolate,
+) -> Result<bool, DatabaseFailure> {
+    if !isolate.preflight_passed.get() {
+        let holds = MIRROR.holds(platform, Store::Mgpass).await?;
+        isolate.preflight_passed.set(holds);
+    }
+    Ok(isolate.preflight_passed.get())
 }
 
 impl Table {

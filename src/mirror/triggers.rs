@@ -19,6 +19,7 @@ macro_rules! registrations {
         "('users.create', 'experience.identification')"
     };
 }
+
 /// Settled, or expired without an answer and due for a look.
 const UNRESOLVED: &str = concat!(
     "SELECT count(*) AS n, min(opened_at) AS oldest_ms, ",

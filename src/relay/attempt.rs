@@ -161,15 +161,11 @@ fn witnesses(lease: &Lease, seen: i64) -> Witnesses {
 }
 
 async fn check_schema<P: Platform>(platform: &P, context: &Context<'_>) -> Result<(), Stopped> {
-    if context.isolate.preflight_passed.get() {
-        return Ok(());
+    match preflight::mirror_holds(platform, context.isolate).await {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(Stopped::SchemaRefused),
+        Err(failure) => Err(Stopped::Database(Store::Mgpass, failure)),
     }
-    let holds = preflight::MIRROR.holds(platform, Store::Mgpass).await;
-    if holds.map_err(|failure| Stopped::Database(Store::Mgpass, failure))? {
-        context.isolate.preflight_passed.set(true);
-        return Ok(());
-    }
-    Err(Stopped::SchemaRefused)
 }
 
 async fn apply<P: Platform>(

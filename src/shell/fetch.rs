@@ -11,7 +11,6 @@ use web_sys::{Headers, Request, Response, ResponseInit};
 use crate::classify::{Kind, Operation, classify};
 use crate::error::ProxyError;
 use crate::execute::{Executed, Reply, Surroundings, execute, own_error};
-use crate::isolate::Isolate;
 use crate::ports::{Clock, Entropy, Exchange, Sink};
 use crate::request::Target;
 use crate::snapshot::{self, Refresh};
@@ -25,16 +24,22 @@ use super::platform::WorkerPlatform;
 
 pub(super) fn serve(request: Request, env: worker::Env, worker_context: JsValue) -> Promise {
     let exchange = WorkerExchange::new(request);
-    if let Some(answer) = pass_on::pass_on(&exchange, &env, &worker_context) {
-        return answer;
+    let mut is_write = false;
+    if let Some(target) = Target::parse(exchange.url()) {
+        let operation = classify(exchange.method(), target.path).operation;
+        let passed_on = pass_on::pass_on(
+            exchange.request(),
+            &target,
+            operation,
+            &env,
+            &worker_context,
+        );
+        if let Some(answer) = passed_on {
+            return answer;
+        }
+        is_write = matches!(operation.kind(), Kind::Write(_));
     }
     let worker_context = worker::Context::new(worker_context.unchecked_into());
-    let is_write = Target::parse(exchange.url()).is_some_and(|target| {
-        matches!(
-            classify(exchange.method(), target.path).operation.kind(),
-            Kind::Write(_)
-        )
-    });
     if !is_write {
         return future_to_promise(async move {
             run(exchange, env, &worker_context).await.map(JsValue::from)
@@ -93,9 +98,7 @@ async fn run(
             None => execute(&platform, &around, &mut exchange).await,
         }
     };
-    if close(&platform, &deployment.isolate, &around, &executed) {
-        flush_behind(&platform, &deployment, worker_context);
-    }
+    close(&platform, &deployment, worker_context, &around, &executed);
     if let Some(afterwards) = executed.afterwards.take() {
         let (deployment, platform) = (Rc::clone(&deployment), platform.clone());
         worker_context.wait_until(async move {
@@ -119,32 +122,30 @@ async fn run(
     }
 }
 
-/// The request's line and its share in the metrics. True: the metrics want a flush.
+/// The request's line and its share in the metrics, which are flushed behind it when due.
 pub(super) fn close<C>(
-    platform: &WorkerPlatform,
-    isolate: &Isolate,
-    around: &Surroundings<'_>,
-    executed: &Executed<C>,
-) -> bool {
-    let now_ms = platform.now_ms();
-    let duration_ms = now_ms - around.began_ms;
-    platform.emit(&executed.done(around, duration_ms));
-    let mut metrics = isolate.metrics.borrow_mut();
-    metrics.observe(&executed.observation(duration_ms));
-    metrics.book(now_ms)
-}
-
-pub(super) fn flush_behind(
     platform: &WorkerPlatform,
     deployment: &Rc<Deployment>,
     worker_context: &worker::Context,
+    around: &Surroundings<'_>,
+    executed: &Executed<C>,
 ) {
-    let (deployment, platform) = (Rc::clone(deployment), platform.clone());
-    worker_context.wait_until(async move {
-        if let Some(context) = deployment.context() {
-            metrics::flush_later(&platform, &context).await;
-        }
-    });
+    let now_ms = platform.now_ms();
+    let duration_ms = now_ms - around.began_ms;
+    platform.emit(&executed.done(around, duration_ms));
+    let is_flushing = {
+        let mut metrics = deployment.isolate.metrics.borrow_mut();
+        metrics.observe(&executed.observation(duration_ms));
+        metrics.book(now_ms)
+    };
+    if is_flushing {
+        let (deployment, platform) = (Rc::clone(deployment), platform.clone());
+        worker_context.wait_until(async move {
+            if let Some(context) = deployment.context() {
+                metrics::flush_later(&platform, &context).await;
+            }
+        });
+    }
 }
 
 pub(super) fn build(answer: &Answer) -> Result<Response, JsValue> {

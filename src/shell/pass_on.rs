@@ -8,12 +8,14 @@ use wasm_bindgen::prelude::wasm_bindgen;
 use wasm_bindgen::{JsCast, JsValue};
 use web_sys::{Request, Response};
 
+use crate::classify::Operation;
 use crate::execute::{Executed, Reply, Surroundings, pass_through};
-use crate::ports::{CallFailure, Exchange};
+use crate::ports::CallFailure;
+use crate::request::Target;
 
 use super::config::Deployment;
-use super::exchange::{ResponseCopy, WorkerExchange, facts};
-use super::fetch::{build, close, flush_behind, request_id};
+use super::exchange::{ResponseCopy, facts};
+use super::fetch::{build, close, request_id};
 use super::platform::WorkerPlatform;
 
 type Told = dyn Fn(Request, JsValue, JsValue, f64, u16) -> Option<Response>;
@@ -37,7 +39,9 @@ thread_local! {
 
 /// `None`: this request takes more than that.
 pub(super) fn pass_on(
-    exchange: &WorkerExchange,
+    request: &Request,
+    target: &Target<'_>,
+    operation: Operation,
     env: &worker::Env,
     context: &JsValue,
 ) -> Option<Promise> {
@@ -46,8 +50,7 @@ pub(super) fn pass_on(
     if !deployment.isolate.has_fresh_flags(began_ms as i64) {
         return None;
     }
-    let forward = pass_through::begin(&deployment.settings, exchange.method(), exchange.url())?;
-    let request = exchange.request();
+    let forward = pass_through::begin(&deployment.settings, target, operation)?;
     let sent = TOLD.with(|told| send(request, &facts(&forward), env, context, began_ms, told));
     Some(sent.unwrap_or_else(|_| {
         let answer = told(
@@ -85,13 +88,8 @@ fn told(
     } else {
         pass_through::end(&around, "", Ok(status))
     };
-    if close(&platform, &deployment.isolate, &around, &executed) {
-        flush_behind(
-            &platform,
-            &deployment,
-            &worker::Context::new(context.unchecked_into()),
-        );
-    }
+    let context = worker::Context::new(context.unchecked_into());
+    close(&platform, &deployment, &context, &around, &executed);
     match executed.reply {
         Reply::Own(answer) => build(&answer).ok(),
         Reply::Forwarded => None,

@@ -28,20 +28,13 @@ const JS_WORKER = `export default {
   },
 };
 `;
-/** The same again with what the proxy owes Logto and its operator: headers and a line. */
-const JS_SAME_JOB = `export default {
+/** The same again with what the proxy owes Logto and its operator: headers, by its own module, and a line. */
+const JS_SAME_JOB = `import { outbound } from './outbound.js';
+export default {
   async fetch(request, env) {
     const began = Date.now();
     const { protocol, host, pathname, search } = new URL(request.url);
-    const outbound = new Request(env.ORIGIN + pathname + search, request);
-    const { headers } = outbound;
-    const own = [...headers.keys()].filter((name) => name === 'forwarded' || name.startsWith('x-forwarded-') || name.startsWith('x-proxy-'));
-    for (const name of own) headers.delete(name);
-    headers.set('x-forwarded-host', host);
-    headers.set('x-forwarded-proto', protocol.slice(0, -1));
-    const address = headers.get('cf-connecting-ip');
-    if (address !== null) headers.set('x-forwarded-for', address);
-    const response = await fetch(outbound);
+    const response = await fetch(outbound(request, [env.ORIGIN + pathname + search, host, protocol.slice(0, -1), ''].join('\\n')));
     console.log(JSON.stringify({
       event: 'request.done', level: 'info', 'request.id': crypto.randomUUID(), operation: 'pass_through', 'plan.primary': 'logto', 'plan.mirror': 'none',
       'plan.reason': 'not_a_read', 'flags.stage': 'dual_write', backend: 'logto', status: response.status, duration_ms: Date.now() - began,
@@ -144,16 +137,16 @@ async function startTargets({ root, build, against, scratch, origin, keep }) {
   const flags = { stage: 'dual_write', read_percent: '0' };
   const proxy = async (name, modules, log) => keep(await startWorkerd({ name, scratch, modules, config, flags, log }));
 
-  const plain = async (name, text) => keep(
+  const plain = async (name, text, ...others) => keep(
     await startWorkerd({
       name,
       scratch,
-      modules: [{ name: 'index.js', text }],
+      modules: [{ name: 'index.js', text }, ...others],
       config: { compatibilityDate: config.compatibilityDate, vars: { ORIGIN: origin.url } },
     }),
   );
   const js = await plain('js', JS_WORKER);
-  const sameJob = await plain('js-same-job', JS_SAME_JOB);
+  const sameJob = await plain('js-same-job', JS_SAME_JOB, { name: 'outbound.js', from: `${root}src/shell/outbound.js` });
   const itself = await proxy('proxy', readBuild(build));
   let last = '';
   const read = await proxy('proxy-read', readBuild(build), (chunk) => (last = chunk));

@@ -50,8 +50,8 @@ export function controlRoutes({ store, oidcStore, webhooks, codes }) {
         const now = Date.now();
         for (let i = 0; i < count; i += 1) {
           // Several share a millisecond when there are more users than milliseconds, as after a bulk import.
-          const id = seed === undefined ? {} : { id: createHash('sha256').update(`${seed} ${i}`).digest('hex').slice(0, 12) };
-          store.create({ ...generatedUser(prefix, i, now - spread + Math.floor((i * spread) / count)), ...id });
+          const id = seed === undefined ? undefined : createHash('sha256').update(`${seed} ${i}`).digest('hex').slice(0, 12);
+          store.create({ id, ...generatedUser(prefix, i, now - spread + Math.floor((i * spread) / count)) });
           if (i % 5_000 === 4_999) await new Promise((resolve) => setImmediate(resolve));
         }
         return json(res, { created: count, total: store.size });

@@ -3,17 +3,11 @@
 // 12, 14 and 20.
 
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import path from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import { fileURLToPath } from 'node:url';
 
 import { decodeProtectedHeader } from 'jose';
 
-import { freePort } from '../../sandbox/machine.mjs';
-import { startWorkers } from '../../sandbox/workers.mjs';
-import { migrateMgpass } from './main.mjs';
+import { startStandIn } from './contract/start.mjs';
 
 const E3_TOKEN = '/token';
 const E2_TOKEN = '/api/token';
@@ -21,8 +15,7 @@ const E2_TOKEN = '/api/token';
 for (const edition of ['e3', 'e2']) {
   describe(`edition ${edition}`, () => {
     const isOld = edition === 'e2';
-    const persistTo = mkdtempSync(path.join(tmpdir(), `mgpass-${edition}-`));
-    let sandbox;
+    let standIn;
     let issuer;
     let control;
     let db;
@@ -30,19 +23,8 @@ for (const edition of ['e3', 'e2']) {
     let nth = 0;
 
     before(async () => {
-      const port = await freePort();
-      issuer = `http://127.0.0.1:${port}`;
-      sandbox = await startWorkers({
-        persistTo,
-        workers: [{
-          name: 'mgpass-standin', config: fileURLToPath(new URL('wrangler.toml', import.meta.url)), port,
-          entrypoints: { Control: 0 }, vars: { ISSUER: issuer, EDITION: edition },
-        }],
-        onLog: (line) => console.error(`worker: ${line}`),
-      });
-      await migrateMgpass(sandbox);
-      control = sandbox.workers['mgpass-standin'].entrypoints.Control.url;
-      db = await sandbox.database('mgpass-local');
+      standIn = await startStandIn({ EDITION: edition });
+      ({ issuer, control, db } = standIn);
       const answer = await fetch(issuer + (isOld ? E2_TOKEN : E3_TOKEN), {
         method: 'POST',
         headers: { authorization: `Basic ${btoa('app_proxy:mgpass-proxy-secret')}` },
@@ -52,10 +34,7 @@ for (const edition of ['e3', 'e2']) {
       admin = (await answer.json()).access_token;
     });
 
-    after(async () => {
-      await sandbox?.dispose();
-      rmSync(persistTo, { recursive: true, force: true });
-    });
+    after(() => standIn?.close());
 
     // Each call from an address of its own: 100 a minute are allowed to one.
     const call = async (method, route, { body, token = admin, base = issuer, ip } = {}) => {

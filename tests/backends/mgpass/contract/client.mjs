@@ -1,55 +1,31 @@
 // The stand-in on real workerd, and the calls that its tests make of it.
 
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import path from 'node:path';
 import { after, before } from 'node:test';
 import { fileURLToPath } from 'node:url';
 
 import * as openid from 'openid-client';
 
-import { freePort } from '../../../sandbox/machine.mjs';
-import { startWorkers } from '../../../sandbox/workers.mjs';
-import { migrateMgpass } from '../main.mjs';
+import { startStandIn } from './start.mjs';
 
 export const here = (name) => fileURLToPath(new URL(`../${name}`, import.meta.url));
 export const CALLBACK = 'http://127.0.0.1:5999/callback';
 export const AMA = { email: 'ama@example.test', password: 'mgpass-ama-password' };
-const persistTo = mkdtempSync(path.join(tmpdir(), 'mgpass-standin-'));
 export let sandbox;
 export let issuer;
 export let control;
 export let db;
 export let admin;
+let standIn;
 let nth = 0;
 
 before(async () => {
-  const port = await freePort();
-  issuer = `http://127.0.0.1:${port}`;
-  sandbox = await startWorkers({
-    persistTo,
-    workers: [
-      {
-        name: 'mgpass-standin',
-        config: here('wrangler.toml'),
-        port,
-        entrypoints: { Control: 0 },
-        vars: { ISSUER: issuer },
-      },
-    ],
-    onLog: (line) => console.error(`worker: ${line}`),
-  });
-  await migrateMgpass(sandbox);
-  control = sandbox.workers['mgpass-standin'].entrypoints.Control.url;
-  db = await sandbox.database('mgpass-local');
+  standIn = await startStandIn();
+  ({ sandbox, issuer, control, db } = standIn);
   admin = (await clientCredentials()).access_token;
 });
 
-after(async () => {
-  await sandbox?.dispose();
-  rmSync(persistTo, { recursive: true, force: true });
-});
+after(() => standIn?.close());
 
 export const newsroom = ['app_newsroom', 'mgpass-newsroom-secret'];
 export const newcomer = { email: 'yaw@example.test', password: 'mgpass-yaw-password' };
