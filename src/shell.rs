@@ -18,7 +18,9 @@ use wasm_bindgen::JsValue;
 use wasm_bindgen::prelude::wasm_bindgen;
 use worker::event;
 
-use crate::{guard, jobs, metrics, relay, walk};
+use crate::mirror::{relay, walk};
+use crate::operate::{guard, metrics};
+use crate::population::jobs;
 
 use self::config::Deployment;
 use self::platform::WorkerPlatform;
@@ -54,7 +56,7 @@ async fn on_queue(
 async fn on_cron(_: worker::ScheduledEvent, env: worker::Env, _: worker::ScheduleContext) {
     let deployment = Deployment::of(&env);
     let platform = WorkerPlatform::new(env);
-    let flags = crate::snapshot::read(&platform, &deployment.isolate).await;
+    let flags = crate::runtime::snapshot::read(&platform, &deployment.isolate).await;
     if let Some(context) = deployment.context() {
         walk::tick(&platform, &context, flags.stage).await;
         relay::sweep(&platform, &context, flags.stage).await;

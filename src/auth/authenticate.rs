@@ -10,10 +10,10 @@ use std::sync::Arc;
 
 use futures_util::future::{Either, select};
 
-use crate::backend::{logto, mgpass};
-use crate::context::Context;
-use crate::observe::Event;
-use crate::ports::{KvFailure, Platform};
+use crate::runtime::backend::{logto, mgpass};
+use crate::runtime::context::Context;
+use crate::runtime::observe::Event;
+use crate::runtime::ports::{KvFailure, Platform};
 use crate::token::{
     AttributedToken, ImportedKeys, Issuer, KeyId, KeySet, OnUnknownKeyId, Policy, Principal,
     Refusal, SignedToken, UnixSeconds, Use, Verdict,

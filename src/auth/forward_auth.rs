@@ -14,16 +14,16 @@
 
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
 
-use crate::authenticate::{Unauthenticated, all_keys, authenticate, policy};
-use crate::classify::Operation;
-use crate::context::Context;
-use crate::error::ProxyError;
-use crate::execute::{Executed, Surroundings, own_answer, own_error};
-use crate::observe::Event;
-use crate::ports::{Exchange, Platform};
-use crate::request::{Target, bearer};
+use crate::auth::authenticate::{Unauthenticated, all_keys, authenticate, policy};
+use crate::inbound::classify::Operation;
+use crate::inbound::request::{Target, bearer};
+use crate::runtime::answer::{Answer, own_answer, own_error};
+use crate::runtime::context::{Context, Surroundings};
+use crate::runtime::error::ProxyError;
+use crate::runtime::observe::Event;
+use crate::runtime::ports::{Exchange, Platform};
+use crate::serve::execute::Executed;
 use crate::token::{self, Principal, Refusal};
-use crate::translate::Answer;
 
 const JWKS: &str = "/_proxy/jwks";
 const VERIFY: &str = "/_proxy/verify";

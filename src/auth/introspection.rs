@@ -7,8 +7,9 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use percent_encoding::percent_decode_str;
 
-use crate::backend::{Backend, form};
-use crate::request::Secret;
+use crate::inbound::request::Secret;
+use crate::runtime::backend::form;
+use crate::runtime::ports::Backend;
 use crate::token::{self, Issuer, IssuerNames};
 
 /// In place of the token when only the client is in question: no issuer has it.

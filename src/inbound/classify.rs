@@ -12,7 +12,7 @@ use percent_encoding::percent_decode_str;
 
 pub use self::operation::{AfterCutover, Kind, OPERATIONS, Operation, OperationRow, SubjectSource};
 use self::routes::{ROUTES, Route, Tail};
-use crate::request::{InteractionUid, Method, UserId};
+use crate::inbound::request::{InteractionUid, Method, UserId};
 
 /// What the table says of one request.
 #[derive(Clone, Debug, PartialEq, Eq)]

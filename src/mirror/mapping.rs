@@ -6,8 +6,8 @@
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::mirror::members::Members;
-use crate::request::UserId;
+use crate::inbound::request::UserId;
+use crate::runtime::members::Members;
 
 #[derive(Clone, Debug)]
 pub struct MappingSettings {

@@ -6,14 +6,16 @@
 
 use sha2::{Digest, Sha256};
 
-use crate::mirror::mapping::{LogtoUser, Mapped, MappingSettings, MgpassUser, Obstacle, map};
-use crate::mirror::members::same_json;
+use crate::inbound::request::UserId;
+use crate::mirror::mapping::{Mapped, MgpassUser, Obstacle, map};
 use crate::mirror::residue::Residue;
 use crate::mirror::target::{
     Effect, Holder, IDENTITY_PREFIX, Raise, TargetIdentity, TargetState, TargetUser, Writer,
 };
-use crate::ports::Statement;
-use crate::request::UserId;
+use crate::runtime::backend::logto::LogtoUser;
+use crate::runtime::members::same_json;
+use crate::runtime::ports::Statement;
+use crate::runtime::settings::MappingSettings;
 
 /// Logto's side of the subject, read after the ticket was taken.
 #[derive(Clone, Debug)]

@@ -20,16 +20,16 @@ use serde::{Deserialize, Serialize};
 use self::attempt::attempt;
 use self::give_up::give_up;
 pub use self::sweep::sweep;
-use crate::backend::mgpass;
-use crate::context::Context;
-use crate::flags::Stage;
-use crate::jobs;
+use crate::inbound::request::{InteractionUid, UserId};
 use crate::mirror::outbox::{self, Intent, Lease, LeaseAnswer, Purpose};
 use crate::mirror::reconcile::Change;
 use crate::mirror::target::{self, Effect};
-use crate::observe::Event;
-use crate::ports::{DatabaseFailure, Platform, Store};
-use crate::request::{InteractionUid, UserId};
+use crate::policy::flags::Stage;
+use crate::population::jobs;
+use crate::runtime::backend::mgpass;
+use crate::runtime::context::Context;
+use crate::runtime::observe::Event;
+use crate::runtime::ports::{DatabaseFailure, Platform, Store};
 
 /// The Queue's messages. All are wake-ups or late records; none is the state.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

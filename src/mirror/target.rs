@@ -7,9 +7,9 @@
 //!
 //! Column names are our assumption of mgPass's schema (`schema/mgpass`).
 
+use crate::inbound::request::{UserId, id_list};
 use crate::mirror::mapping::{MgpassIdentity, MgpassUser};
-use crate::ports::{Row, Statement, Value};
-use crate::request::{UserId, id_list};
+use crate::runtime::ports::{Row, Statement, Value};
 
 /// Ids of identity rows that the mirror made start so; it removes no others.
 pub const IDENTITY_PREFIX: &str = "idn_lm_";

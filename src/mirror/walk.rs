@@ -6,17 +6,16 @@
 //! in an unstable order (contract 6.3): a row that moves is seen twice, or in the
 //! next pass. The position lies in the database, so a walk that was cut off goes on.
 
-use crate::backend::logto;
-use crate::context::Context;
-use crate::flags::Stage;
-use crate::mirror::mapping::LogtoUser;
+use crate::inbound::request::UserId;
 use crate::mirror::outbox;
-use crate::mirror::reconcile::{LogtoState, digest};
+use crate::mirror::reconcile::digest;
 use crate::mirror::target::{self, Standing};
 use crate::mirror::triggers::{self, Finding, Phase, Position, Trigger};
-use crate::observe::Event;
-use crate::ports::{Platform, Statement, Store};
-use crate::request::UserId;
+use crate::policy::flags::Stage;
+use crate::runtime::backend::logto::{self, LogtoState, LogtoUser};
+use crate::runtime::context::Context;
+use crate::runtime::observe::Event;
+use crate::runtime::ports::{Platform, Statement, Store};
 
 /// Logto's largest page.
 const PAGE_SIZE: i64 = 100;
@@ -255,6 +254,6 @@ async fn standings<P: Platform>(platform: &P, ids: &[UserId]) -> Option<(Vec<Sta
         .await
         .ok()?;
     let epoch = platform.batch(Store::Proxy, outbox::backlog()).await.ok()?;
-    let epoch = target::integer(epoch.first()?.first()?, "epoch")?;
+    let epoch = integer(epoch.first()?.first()?, "epoch")?;
     Some((target::parse_standings(&rows), epoch))
 }

@@ -10,13 +10,13 @@
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use crate::execute::Surroundings;
+use crate::inbound::request::{InteractionUid, Secret, UserId};
 use crate::mirror::outbox;
 use crate::mirror::triggers::Trigger;
-use crate::observe::Event;
-use crate::ports::{Exchange, Platform, Store};
-use crate::relay::Message;
-use crate::request::{InteractionUid, Secret, UserId};
+use crate::runtime::context::Surroundings;
+use crate::runtime::message::Message;
+use crate::runtime::observe::Event;
+use crate::runtime::ports::{Exchange, Platform, Store};
 
 pub const PATH: &str = "hooks/logto";
 const SIGNATURE: &str = "logto-signature-sha-256";

@@ -9,20 +9,18 @@ use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::authenticate::{imported_keys, now};
-use crate::classify::Operation;
-use crate::compare::findings;
-use crate::context::Context;
-use crate::error::ProxyError;
-use crate::execute::{Executed, Surroundings, own_answer, own_error};
-use crate::guard;
-use crate::hooks::{self, Received};
-use crate::metrics::{self, prometheus};
+use crate::auth::authenticate::{imported_keys, now};
+use crate::inbound::classify::Operation;
+use crate::inbound::request::{Method, Target, UserId, bearer};
 use crate::mirror::outbox;
-use crate::ports::{DatabaseFailure, Exchange, Platform, Row, Store};
-use crate::request::{Method, Target, UserId, bearer};
+use crate::mirror::webhook::{self, Received};
+use crate::operate::{findings, guard, metrics, prometheus};
+use crate::runtime::answer::{Answer, own_answer, own_error};
+use crate::runtime::context::{Context, Surroundings};
+use crate::runtime::error::ProxyError;
+use crate::runtime::ports::{DatabaseFailure, Exchange, Platform, Row, Store};
+use crate::serve::execute::Executed;
 use crate::token::{Issuer, KeyId, KeySet};
-use crate::translate::Answer;
 
 /// Every route of the proxy's own begins so, those of `edge` too.
 pub const PREFIX: &str = "/_proxy/";
@@ -38,9 +36,9 @@ pub async fn route<P: Platform, E: Exchange>(
     let url = exchange.url().to_owned();
     let target = Target::parse(&url)?;
     let path = target.path.strip_prefix(PREFIX)?;
-    if (exchange.method(), path) == (Method::Post, hooks::PATH) {
+    if (exchange.method(), path) == (Method::Post, webhook::PATH) {
         return Some(hook(
-            hooks::receive(platform, around, exchange).await,
+            webhook::receive(platform, around, exchange).await,
             around,
             target.path,
         ));

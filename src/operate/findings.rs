@@ -6,11 +6,10 @@
 
 use super::difference::{Class, Difference};
 use super::rules::Volatile;
-use crate::classify::Operation;
-use crate::mirror::target::text;
-use crate::ports::{Row, Statement};
-use crate::request::UserId;
-use crate::sql::now;
+use crate::inbound::classify::Operation;
+use crate::inbound::request::UserId;
+use crate::runtime::ports::{Row, Statement};
+use crate::runtime::sql::{now, text};
 
 const NOTE: &str = concat!(
     "INSERT INTO read_findings (subject, operation, path, class, control_hash, candidate_hash, first_at, last_at) ",

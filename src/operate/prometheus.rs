@@ -3,8 +3,8 @@
 use std::fmt::Write;
 
 use super::{BOUNDS_MS, Metric, UNBOUNDED};
-use crate::mirror::target::{integer, text};
-use crate::ports::Row;
+use crate::runtime::ports::Row;
+use crate::runtime::sql::{integer, text};
 
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 

@@ -6,7 +6,7 @@
 
 pub mod bucket;
 
-use crate::classify::{Kind, OPERATIONS, Operation};
+use crate::inbound::classify::{Kind, OPERATIONS, Operation};
 
 /// The operator's wish. What is built stops at `dual_write`: the two later
 /// stages parse and are refused, and the last allowed stage stays.

@@ -10,13 +10,15 @@
 use serde::Serialize;
 use serde_json::json;
 
-use crate::classify::{Kind, OPERATIONS, Operation};
-use crate::context::Context;
-use crate::flags::{Flags, Share, Stage};
-use crate::metrics::{self, BOUNDS_MS, Cohort, Metric, UNBOUNDED};
-use crate::mirror::target::{integer, text};
-use crate::observe::Event;
-use crate::ports::{Platform, Row, Statement, Store};
+use crate::inbound::classify::{Kind, OPERATIONS, Operation};
+use crate::operate::metrics;
+use crate::policy::flags::{Flags, Share, Stage};
+use crate::policy::guard::{BOUNDS_MS, UNBOUNDED};
+use crate::runtime::context::Context;
+use crate::runtime::metrics::{Cohort, Metric};
+use crate::runtime::observe::Event;
+use crate::runtime::ports::{Platform, Row, Statement, Store};
+use crate::runtime::sql::{integer, text};
 
 /// When a ramp is stopped; all of it can be set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

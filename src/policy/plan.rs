@@ -5,9 +5,9 @@
 //! so a request pays only for the facts its own path needs, and no order of
 //! answers can reach mgPass without all of them.
 
-use crate::classify::{Kind, Operation};
-use crate::flags::bucket::Bucket;
-use crate::flags::{Flags, Share, Stage};
+use crate::inbound::classify::{Kind, Operation};
+use crate::policy::flags::bucket::Bucket;
+use crate::policy::flags::{Flags, Share, Stage};
 
 /// Whose answer the client gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -242,9 +242,9 @@ fn go(primary: Primary, reason: Reason) -> Step {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::classify::OPERATIONS;
-    use crate::flags::Guard;
-    use crate::request::UserId;
+    use crate::inbound::classify::OPERATIONS;
+    use crate::inbound::request::UserId;
+    use crate::policy::flags::Guard;
 
     fn ramp(percent: &str) -> Flags {
         Flags {

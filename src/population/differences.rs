@@ -2,11 +2,13 @@
 
 use serde_json::json;
 
-use crate::mirror::mapping::{LogtoUser, Mapped, MappingSettings};
-use crate::mirror::members::same_json;
+use crate::mirror::mapping::Mapped;
 use crate::mirror::reconcile::digest;
 use crate::mirror::residue::Residue;
 use crate::mirror::target::{IDENTITY_PREFIX, TargetState, TargetUser};
+use crate::runtime::backend::logto::LogtoUser;
+use crate::runtime::members::same_json;
+use crate::runtime::settings::MappingSettings;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Difference {

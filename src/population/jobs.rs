@@ -19,11 +19,12 @@ pub mod view;
 use self::book::{Claim, Cost, Standing};
 use self::meter::{Delay, Meter};
 use self::orders::MAX_LANES;
-use crate::context::Context;
-use crate::flags::Stage;
-use crate::observe::Event;
-use crate::ports::{DatabaseFailure, Platform, Store};
-use crate::relay::{Disposition, Message};
+use crate::mirror::relay::Disposition;
+use crate::policy::flags::Stage;
+use crate::runtime::context::Context;
+use crate::runtime::message::Message;
+use crate::runtime::observe::Event;
+use crate::runtime::ports::{DatabaseFailure, Platform, Store};
 
 /// Logto's largest page.
 const PAGE_SIZE: i64 = 100;
@@ -227,7 +228,7 @@ async fn next_phase<P: Platform>(
             let results = platform.batch(Store::Proxy, asked).await?;
             let n_seen = results
                 .first()
-                .and_then(|rows| crate::mirror::target::integer(rows.first()?, "n"));
+                .and_then(|rows| crate::runtime::sql::integer(rows.first()?, "n"));
             let adds_up =
                 n_seen == standing.total_last && standing.total_first == standing.total_last;
             if !adds_up && pass < PASS_SIZES.len() as i64 {

@@ -13,15 +13,17 @@ use std::collections::HashMap;
 
 use serde_json::{Value as Json, json};
 
-use crate::mirror::mapping::{LogtoUser, Mapped};
+use crate::inbound::request::UserId;
+use crate::mirror::mapping::Mapped;
 use crate::mirror::reconcile::{Change, digest, obstacle_codes};
 use crate::mirror::residue::Residue;
 use crate::mirror::target::{
-    Effect, MirrorRow, TargetIdentity, TargetState, TargetUser, integer, parse_identity,
-    parse_mirror, parse_user, text,
+    Effect, MirrorRow, TargetIdentity, TargetState, TargetUser, parse_identity, parse_mirror,
+    parse_user,
 };
-use crate::ports::{Row, Statement};
-use crate::request::UserId;
+use crate::runtime::backend::logto::LogtoUser;
+use crate::runtime::ports::{Row, Statement};
+use crate::runtime::sql::{integer, text};
 
 const USERS: &str = "SELECT u.id AS id, u.email AS email, u.email_verified AS email_verified, u.phone AS phone, \
      u.phone_verified AS phone_verified, u.name AS name, u.avatar AS avatar, u.metadata AS metadata, \

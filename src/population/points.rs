@@ -21,10 +21,10 @@ use self::entry::Carried;
 use self::source::{Cursor, Record};
 use self::target::{Settlement, Standing};
 use self::tier::Tiers;
-use crate::context::Context;
+use crate::inbound::request::UserId;
 use crate::mirror::preflight;
-use crate::ports::{DatabaseFailure, Platform, Row, Statement, Store};
-use crate::request::UserId;
+use crate::runtime::context::Context;
+use crate::runtime::ports::{DatabaseFailure, Platform, Row, Statement, Store};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PointsPage {

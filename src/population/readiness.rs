@@ -3,8 +3,8 @@
 
 use serde_json::{Value as Json, json};
 
-use crate::mirror::target::{integer, text};
-use crate::ports::{Row, Statement};
+use crate::runtime::ports::{Row, Statement};
+use crate::runtime::sql::{integer, text};
 
 /// A carried social identity, else a verified address for a reset, else nothing.
 macro_rules! readiness {

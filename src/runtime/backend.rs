@@ -10,10 +10,10 @@ use base64::engine::general_purpose::STANDARD;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 
-use crate::context::Context;
-use crate::ports::{Call, CallAnswer, CallFailure, Platform};
-use crate::request::Secret;
-use crate::settings::Client;
+use crate::inbound::request::Secret;
+use crate::runtime::context::Context;
+use crate::runtime::ports::{Call, CallAnswer, CallFailure, Platform};
+use crate::runtime::settings::Client;
 
 /// RFC 3986 2.3.
 const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC

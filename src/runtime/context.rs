@@ -1,8 +1,8 @@
 //! What every flow is handed besides its ports.
 
-use crate::isolate::Isolate;
-use crate::request::{Secret, UserId};
-use crate::settings::Migration;
+use crate::inbound::request::{Secret, UserId};
+use crate::runtime::isolate::Isolate;
+use crate::runtime::settings::Migration;
 use crate::token::IssuerNames;
 
 #[derive(Clone, Copy)]
@@ -15,6 +15,6 @@ pub struct Context<'a> {
 
 impl Context<'_> {
     pub fn subject_hash(&self, user: &UserId) -> Option<String> {
-        crate::observe::subject_hash(user, self.subject_key)
+        crate::runtime::observe::subject_hash(user, self.subject_key)
     }
 }

@@ -4,12 +4,12 @@
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 
-use crate::backend::Backend;
-use crate::breaker::Breaker;
-use crate::compare::rules::Volatile;
-use crate::flags::Flags;
-use crate::metrics::Metrics;
-use crate::request::Secret;
+use crate::inbound::request::Secret;
+use crate::policy::breaker::Breaker;
+use crate::policy::flags::Flags;
+use crate::runtime::isolate::Volatile;
+use crate::runtime::metrics::Metrics;
+use crate::runtime::ports::Backend;
 use crate::token::{
     Fingerprint, ImportedKeys, Issuer, KeyId, KeySet, LiveKeySet, OnUnknownKeyId, UnixSeconds, Use,
     VerifiedTokens,

@@ -14,11 +14,11 @@ use std::collections::BTreeMap;
 
 use serde_json::json;
 
-use crate::classify::{Kind, Operation};
-use crate::context::Context;
-use crate::observe::Event;
-use crate::plan::{Plan, Primary, Reason};
-use crate::ports::{Platform, Statement, Store};
+use crate::inbound::classify::{Kind, Operation};
+use crate::policy::plan::{Plan, Primary, Reason};
+use crate::runtime::context::Context;
+use crate::runtime::observe::Event;
+use crate::runtime::ports::{Platform, Statement, Store};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Metric {

@@ -7,7 +7,7 @@ use serde::Serialize;
 use siphasher::sip128::{Hasher128, SipHasher24};
 use std::hash::Hasher;
 
-use crate::request::{Secret, UserId};
+use crate::inbound::request::{Secret, UserId};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Level {

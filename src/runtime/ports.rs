@@ -5,10 +5,10 @@
 //! isolate has one thread.
 #![allow(async_fn_in_trait)]
 
-use crate::backend::Backend;
-use crate::metrics::Series;
-use crate::observe::Event;
-use crate::request::{Method, Secret};
+use crate::inbound::request::{Method, Secret};
+use crate::runtime::metrics::Series;
+use crate::runtime::observe::Event;
+use crate::runtime::ports::Backend;
 use crate::token::SignatureCheck;
 
 /// Every port in one bound.
@@ -207,8 +207,11 @@ pub trait Calls {
 pub struct QueueFailure;
 
 pub trait Queue {
-    async fn send(&self, message: &crate::relay::Message, delay_s: u32)
-    -> Result<(), QueueFailure>;
+    async fn send(
+        &self,
+        message: &crate::runtime::message::Message,
+        delay_s: u32,
+    ) -> Result<(), QueueFailure>;
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

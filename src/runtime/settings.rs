@@ -3,9 +3,9 @@
 //! A deployment without a Logto origin cannot serve. Any other fault leaves the
 //! proxy a transparent pipe: it behaves as stage `off`, and says so.
 
-use crate::guard::Tuning;
-use crate::mirror::mapping::MappingSettings;
-use crate::request::Secret;
+use crate::inbound::request::Secret;
+use crate::policy::guard::Tuning;
+use crate::runtime::settings::MappingSettings;
 use crate::token::Skew;
 
 #[derive(Clone, Debug)]

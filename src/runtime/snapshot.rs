@@ -8,10 +8,10 @@ use std::sync::Arc;
 
 use futures_util::future::{Either, select};
 
-use crate::flags::{self, Flags};
-use crate::isolate::{FlagsState, Isolate};
-use crate::observe::Event;
-use crate::ports::Platform;
+use crate::policy::flags::{self, Flags};
+use crate::runtime::isolate::{FlagsState, Isolate};
+use crate::runtime::observe::Event;
+use crate::runtime::ports::Platform;
 
 const DEADLINE_MS: u32 = 1_000;
 

@@ -1,17 +1,16 @@
 //! What follows a client's answer. None of it can change the answer, and all of
 //! it may be cut off at any point: what is lost here, the sweep finds.
 
-use crate::backend::logto::{self, InteractionHeaders};
-use crate::classify::Operation;
-use crate::compare::{self, Comparison};
-use crate::context::Context;
-use crate::isolate::Isolate;
-use crate::mirror::mapping::LogtoUser;
+use crate::inbound::classify::Operation;
+use crate::inbound::request::{InteractionUid, Secret, UserId};
 use crate::mirror::outbox::{self, Intent};
-use crate::observe::Event;
-use crate::ports::{AnswerCopy, Platform, Statement, Store};
-use crate::relay::Message;
-use crate::request::{InteractionUid, Secret, UserId};
+use crate::runtime::backend::logto::{self, InteractionHeaders, LogtoUser};
+use crate::runtime::context::Context;
+use crate::runtime::isolate::Isolate;
+use crate::runtime::message::Message;
+use crate::runtime::observe::Event;
+use crate::runtime::ports::{AnswerCopy, Platform, Statement, Store};
+use crate::serve::compare::{self, Comparison};
 
 /// The body of a created user; Logto's JSON API takes 1 MB.
 const MAX_COPY_BYTES: usize = 2 * 1024 * 1024;

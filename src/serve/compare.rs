@@ -15,18 +15,18 @@ pub mod rules;
 
 use self::difference::{Difference, Seen, differences};
 use self::rules::{Sorted, Volatile, sort};
-use crate::backend::logto;
-use crate::backend::mgpass::Caller;
-use crate::classify::Operation;
-use crate::context::Context;
-use crate::metrics::Metric;
+use crate::inbound::classify::Operation;
+use crate::inbound::request::UserId;
 use crate::mirror::target::MirrorRow;
-use crate::observe::{self, Event};
-use crate::plan::Standing;
-use crate::ports::{AnswerCopy, Platform, Store};
-use crate::read::{self, Wanted};
-use crate::request::UserId;
-use crate::translate::Shown;
+use crate::policy::plan::Standing;
+use crate::runtime::backend::logto;
+use crate::runtime::backend::mgpass::Caller;
+use crate::runtime::context::Context;
+use crate::runtime::metrics::Metric;
+use crate::runtime::observe::{self, Event};
+use crate::runtime::ports::{AnswerCopy, Platform, Store};
+use crate::serve::read::{self, Wanted};
+use crate::serve::translate::Shown;
 
 /// Logto's JSON API takes 1 MB; its answers are not much larger.
 const MAX_COPY_BYTES: usize = 2 * 1024 * 1024;
@@ -209,7 +209,7 @@ impl Asked<'_> {
         context: &Context<'_>,
         began_ms: i64,
     ) -> Result<MirrorRow, Outcome> {
-        judged(read::standing(platform, context, self.wanted.user, began_ms).await)
+        judged(eligibility::standing(platform, context, self.wanted.user, began_ms).await)
     }
 
     /// The fence again, after the reads. The mirror row is not read twice: a write
@@ -223,7 +223,8 @@ impl Asked<'_> {
         row: &MirrorRow,
     ) -> Result<(), Outcome> {
         let standing =
-            read::standing_of(platform, context, self.wanted.user, began_ms, row.clone()).await;
+            eligibility::standing_of(platform, context, self.wanted.user, began_ms, row.clone())
+                .await;
         judged(standing).map(|_| ())
     }
 

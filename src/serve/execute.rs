@@ -3,7 +3,7 @@
 //! The client's answer never depends on mgPass while Logto is the source of
 //! truth: a mirrored write waits for its intent to be recorded (bounded) and for
 //! nothing else. What follows the answer is returned as a value and carried out
-//! by [`crate::afterwards`], so that a crash between the two is a case like any other.
+//! by [`crate::serve::afterwards`], so that a crash between the two is a case like any other.
 
 pub mod pass_through;
 mod serve;
@@ -12,19 +12,19 @@ mod write;
 
 use std::sync::Arc;
 
-use crate::afterwards::Afterwards;
-use crate::classify::{Classified, Kind, Operation, classify};
-use crate::context::Context;
-use crate::error::ProxyError;
-use crate::flags::Flags;
-use crate::flags::bucket::Bucket;
-use crate::metrics::{Fallback, Observation};
-use crate::observe::Event;
-use crate::plan::{Plan, Reason};
-use crate::ports::{CallFailure, Exchange, Forward, Platform};
-use crate::request::{Target, interaction_in_set_cookie};
-use crate::settings::Settings;
-use crate::translate::Answer;
+use crate::inbound::classify::{Classified, Kind, Operation, classify};
+use crate::inbound::request::{Target, interaction_in_set_cookie};
+use crate::policy::flags::Flags;
+use crate::policy::flags::bucket::Bucket;
+use crate::policy::plan::{Plan, Reason};
+use crate::runtime::answer::Answer;
+use crate::runtime::context::Context;
+use crate::runtime::error::ProxyError;
+use crate::runtime::metrics::{Fallback, Observation};
+use crate::runtime::observe::Event;
+use crate::runtime::ports::{CallFailure, Exchange, Forward, Platform};
+use crate::runtime::settings::Settings;
+use crate::serve::afterwards::Afterwards;
 
 /// What the client gets.
 #[derive(Debug, PartialEq, Eq)]

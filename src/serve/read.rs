@@ -9,18 +9,18 @@ use std::pin::pin;
 
 use futures_util::future::{Either, join, select};
 
-use crate::backend::mgpass::{self, ApiIdentity, ApiUser, Caller, Found};
-use crate::backend::{Backend, BackendFailure};
-use crate::classify::Operation;
-use crate::context::Context;
+use crate::inbound::classify::Operation;
+use crate::inbound::request::UserId;
 use crate::mirror::outbox::{self, Fence};
 use crate::mirror::residue::Residue;
 use crate::mirror::target::{self, MirrorRow, SELECT_MIRROR};
-use crate::plan::Standing;
-use crate::ports::{CallFailure, DatabaseFailure, Platform, Statement, Store};
-use crate::request::UserId;
-use crate::translate::view::View;
-use crate::translate::{Refusal, Shown, Translation, translation};
+use crate::policy::plan::Standing;
+use crate::runtime::backend::BackendFailure;
+use crate::runtime::backend::mgpass::{self, ApiIdentity, ApiUser, Caller, Found};
+use crate::runtime::context::Context;
+use crate::runtime::ports::{Backend, CallFailure, DatabaseFailure, Platform, Statement, Store};
+use crate::serve::translate::view::View;
+use crate::serve::translate::{Refusal, Shown, Translation, translation};
 
 /// What is asked for.
 #[derive(Clone, Copy, Debug)]

@@ -13,7 +13,7 @@ use base64::engine::general_purpose::STANDARD;
 use sha1::{Digest, Sha1};
 
 use self::view::View;
-use crate::classify::Operation;
+use crate::inbound::classify::Operation;
 
 /// How one operation is shown in Logto's form.
 #[derive(Clone, Copy)]
@@ -205,8 +205,8 @@ mod tests {
 
     #[test]
     fn exactly_the_reads_have_a_translation() {
-        for row in crate::classify::OPERATIONS {
-            let is_read = row.kind == crate::classify::Kind::Read;
+        for row in crate::inbound::classify::OPERATIONS {
+            let is_read = row.kind == crate::inbound::classify::Kind::Read;
             assert_eq!(
                 translation(row.operation).is_some(),
                 is_read,

@@ -8,14 +8,17 @@ use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::{JsFuture, future_to_promise};
 use web_sys::{Headers, Request, Response, ResponseInit};
 
-use crate::classify::{Kind, Operation, classify};
-use crate::error::ProxyError;
-use crate::execute::{Executed, Reply, Surroundings, execute, own_error};
-use crate::ports::{Clock, Entropy, Exchange, Sink};
-use crate::request::Target;
-use crate::snapshot::{self, Refresh};
-use crate::translate::Answer;
-use crate::{admin, afterwards, authenticate, edge, metrics};
+use crate::auth::{authenticate, forward_auth};
+use crate::inbound::classify::{Kind, Operation, classify};
+use crate::inbound::request::Target;
+use crate::operate::{admin, metrics};
+use crate::runtime::answer::{Answer, own_error};
+use crate::runtime::context::Surroundings;
+use crate::runtime::error::ProxyError;
+use crate::runtime::ports::{Clock, Entropy, Exchange, Sink};
+use crate::runtime::snapshot::{self, Refresh};
+use crate::serve::afterwards;
+use crate::serve::execute::{Executed, Reply, execute};
 
 use super::config::Deployment;
 use super::exchange::WorkerExchange;
@@ -89,7 +92,7 @@ async fn run(
             &around,
         )
     } else {
-        let ours = match edge::route(&platform, &around, &exchange).await {
+        let ours = match forward_auth::route(&platform, &around, &exchange).await {
             Some(answered) => Some(answered),
             None => admin::route(&platform, &around, &mut exchange).await,
         };

@@ -4,8 +4,8 @@ use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use dual_write_proxy::observe::Event;
-use dual_write_proxy::settings::Settings;
+use dual_write_proxy::runtime::observe::Event;
+use dual_write_proxy::runtime::settings::Settings;
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
@@ -184,7 +184,7 @@ fn every_name_of_an_event_is_area_and_what() {
         };
         assert!(is_plain(area) && is_plain(what), "{name}");
     }
-    let source = include_str!("../../src/observe.rs");
+    let source = include_str!("../../src/runtime/observe.rs");
     for name in Event::NAMES {
         assert_eq!(
             source.matches(&format!("\"{name}\"")).count(),

@@ -3,8 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
-use dual_write_proxy::key_import::ExportFailure;
 use dual_write_proxy::token::ImportFailure;
+use dwp::key_import::ExportFailure;
 
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {

@@ -20,7 +20,7 @@ use sha2::{Digest, Sha256};
 pub use self::export::{ExportedKey, read_export};
 pub use self::private_key::{KeyFault, PrivateKey};
 
-use crate::request::Secret;
+use dual_write_proxy::inbound::request::Secret;
 
 /// Why an export cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

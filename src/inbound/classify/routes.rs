@@ -6,7 +6,7 @@
 //! written by a later request that is recorded. What a family may have besides, in
 //! this version of Logto or a later one, is caught by the family's last row.
 
-use crate::request::Method;
+use crate::inbound::request::Method;
 
 use super::operation::Operation;
 

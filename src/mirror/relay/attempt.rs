@@ -1,19 +1,17 @@
 //! One attempt at one subject: read both sides, decide, apply one batch, read back.
 
 use super::take_lease;
-use crate::backend::{BackendFailure, logto, mgpass};
-use crate::context::Context;
+use crate::inbound::request::UserId;
 use crate::mirror::mapping::{MgpassUser, map};
-use crate::mirror::members::same_json;
 use crate::mirror::outbox::{Lease, LeaseAnswer, Purpose};
-use crate::mirror::preflight;
-use crate::mirror::reconcile::{
-    self, Change, Decision, Inputs, LogtoState, Outcome, Park, Witnesses,
-};
-use crate::mirror::target;
+use crate::mirror::reconcile::{self, Change, Decision, Inputs, Outcome, Park, Witnesses};
 use crate::mirror::triggers::Trigger;
-use crate::ports::{DatabaseFailure, Platform, Store};
-use crate::request::UserId;
+use crate::mirror::{preflight, target};
+use crate::runtime::backend::logto::{self, LogtoState};
+use crate::runtime::backend::{BackendFailure, mgpass};
+use crate::runtime::context::Context;
+use crate::runtime::members::same_json;
+use crate::runtime::ports::{DatabaseFailure, Platform, Store};
 
 /// Users that exchange values move in one batch; longer chains wait for each other.
 const MAX_GROUP: usize = 6;

@@ -2,13 +2,13 @@
 
 use super::attempt::Stopped;
 use super::{Disposition, seconds};
-use crate::backend::BackendFailure;
-use crate::context::Context;
 use crate::mirror::backoff;
 use crate::mirror::outbox::{self, Lease};
 use crate::mirror::reconcile::Park;
-use crate::observe::Event;
-use crate::ports::{DatabaseFailure, Platform, Statement, Store};
+use crate::runtime::backend::BackendFailure;
+use crate::runtime::context::Context;
+use crate::runtime::observe::Event;
+use crate::runtime::ports::{DatabaseFailure, Platform, Statement, Store};
 
 /// As `last_outcome` has it.
 const NOT_VISIBLE: &str = "not_visible";

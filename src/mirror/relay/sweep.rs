@@ -1,14 +1,14 @@
 //! Cron's sweep: wakes what nobody woke, pays what is owed, removes what is done.
 
 use super::{Message, pay_effect, reconcile, take_lease};
-use crate::compare::findings;
-use crate::context::Context;
-use crate::flags::Stage;
+use crate::inbound::request::UserId;
 use crate::mirror::outbox::{self, LeaseAnswer, Purpose};
 use crate::mirror::target::{self, Effect};
-use crate::observe::Event;
-use crate::ports::{Platform, Statement, Store};
-use crate::request::UserId;
+use crate::operate::findings;
+use crate::policy::flags::Stage;
+use crate::runtime::context::Context;
+use crate::runtime::observe::Event;
+use crate::runtime::ports::{Platform, Statement, Store};
 
 const SWEEP_LIMIT: i64 = 200;
 /// mgPass allows five calls of revoke-all a minute.
@@ -62,7 +62,7 @@ async fn pay_owed<P: Platform>(platform: &P, context: &Context<'_>) {
     };
     let mut users: Vec<UserId> = Vec::new();
     for row in results.first().map(Vec::as_slice).unwrap_or_default() {
-        let user = target::text(row, "user_id").and_then(|id| UserId::parse(&id));
+        let user = text(row, "user_id").and_then(|id| UserId::parse(&id));
         users.extend(user.filter(|user| !users.contains(user)));
     }
     for user in &users {
@@ -87,8 +87,8 @@ async fn pay_user<P: Platform>(platform: &P, context: &Context<'_>, user: &UserI
         return false;
     };
     for row in results.first().map(Vec::as_slice).unwrap_or_default() {
-        let effect = target::text(row, "effect").and_then(|name| Effect::from_name(&name));
-        if let (Some(effect), Some(ticket)) = (effect, target::integer(row, "ticket"))
+        let effect = text(row, "effect").and_then(|name| Effect::from_name(&name));
+        if let (Some(effect), Some(ticket)) = (effect, integer(row, "ticket"))
             && !pay_effect(platform, context, user, effect, ticket).await
         {
             return false;

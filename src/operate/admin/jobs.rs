@@ -3,17 +3,17 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::error::ProxyError;
-use crate::flags::Stage;
-use crate::jobs::book::{self, Order, Turn};
-use crate::jobs::orders::{self, Refusal};
-use crate::jobs::view::{self, Filter};
-use crate::jobs::{Kind, equality};
-use crate::mirror::readiness;
-use crate::mirror::target::{integer, text};
+use crate::inbound::request::Method;
 use crate::mirror::triggers;
-use crate::ports::{Platform, Row, Statement, Store};
-use crate::request::Method;
+use crate::policy::flags::Stage;
+use crate::population::jobs::book::{self, Order, Turn};
+use crate::population::jobs::orders::{self, Refusal};
+use crate::population::jobs::view::{self, Filter};
+use crate::population::jobs::{Kind, equality};
+use crate::population::readiness;
+use crate::runtime::error::ProxyError;
+use crate::runtime::ports::{Platform, Row, Statement, Store};
+use crate::runtime::sql::{integer, text};
 
 type Answered = Result<(u16, Value), ProxyError>;
 

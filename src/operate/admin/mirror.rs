@@ -4,23 +4,20 @@
 
 use serde_json::{Value, json};
 
-use crate::backend::logto;
-use crate::classify::Operation;
-use crate::context::Context;
-use crate::execute::Surroundings;
-use crate::flags::bucket::Bucket;
-use crate::mirror::differences;
-use crate::mirror::mapping::{LogtoUser, Mapped, map};
-use crate::mirror::outbox;
-use crate::mirror::reconcile::LogtoState;
-use crate::mirror::target;
+use crate::inbound::classify::Operation;
+use crate::inbound::request::UserId;
+use crate::mirror::mapping::{Mapped, map};
 use crate::mirror::triggers::{self, Trigger};
-use crate::observe::Event;
-use crate::plan::{Admission, Facts, Origin, Step, Verdict, plan};
-use crate::ports::{DatabaseFailure, Platform, Row, Store};
-use crate::read;
-use crate::relay::Message;
-use crate::request::UserId;
+use crate::mirror::{outbox, target};
+use crate::policy::flags::bucket::Bucket;
+use crate::policy::plan::{Admission, Facts, Origin, Step, Verdict, plan};
+use crate::population::differences;
+use crate::runtime::backend::logto::{self, LogtoState, LogtoUser};
+use crate::runtime::context::{Context, Surroundings};
+use crate::runtime::message::Message;
+use crate::runtime::observe::Event;
+use crate::runtime::ports::{DatabaseFailure, Platform, Row, Store};
+use crate::serve::read;
 
 /// Backlog, what is parked and why, where the walk stands, what it found.
 pub(super) async fn view<P: Platform>(platform: &P) -> Value {
@@ -123,7 +120,7 @@ async fn reads<P: Platform>(
     user: &UserId,
 ) -> Value {
     let bucket = Bucket::of(user, &around.flags.salt);
-    let (standing, _) = read::standing(platform, context, user, around.began_ms).await;
+    let (standing, _) = eligibility::standing(platform, context, user, around.began_ms).await;
     let facts = Facts {
         origin: Some(Origin::Logto),
         verdict: Some(Verdict::Authentic),
@@ -207,7 +204,7 @@ async fn trigger<P: Platform>(
 fn subjects_of(results: &[Vec<Row>]) -> Vec<UserId> {
     let rows = results.first().map(Vec::as_slice).unwrap_or_default();
     rows.iter()
-        .filter_map(|row| UserId::parse(&target::text(row, "subject")?))
+        .filter_map(|row| UserId::parse(&text(row, "subject")?))
         .collect()
 }
 

@@ -5,8 +5,8 @@
 
 use siphasher::sip::SipHasher24;
 
-use crate::flags::Share;
-use crate::request::UserId;
+use crate::inbound::request::UserId;
+use crate::policy::flags::Share;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Bucket(u16);

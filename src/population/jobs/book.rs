@@ -4,10 +4,9 @@
 //! is taken over. Why twice is harmless: pages are written under tickets, users are
 //! recorded by id, and counts move only with the claim that still holds.
 
-use crate::mirror::target::{integer, text};
-use crate::ports::{Row, Statement, Value};
-use crate::request::{UserId, id_list};
-use crate::sql::now;
+use crate::inbound::request::{UserId, id_list};
+use crate::runtime::ports::{Row, Statement, Value};
+use crate::runtime::sql::{integer, now, text};
 
 use super::{Kind, Phase};
 

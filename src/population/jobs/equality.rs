@@ -14,17 +14,17 @@ use super::book::{self, Outcome, Paged, Recorded, Standing};
 use super::meter::{Delay, Meter, hand_over};
 use super::users::listing;
 use super::{Kind, page_size, points};
-use crate::backend::logto;
-use crate::context::Context;
-use crate::mirror::differences::{Class, Difference, between, target_digest};
+use crate::inbound::request::{UserId, id_list};
 use crate::mirror::mapping::map;
-use crate::mirror::page::{self, Candidate, PageState, PageStates};
-use crate::mirror::reconcile::{LogtoState, digest};
-use crate::mirror::target::{self, integer, text};
+use crate::mirror::reconcile::digest;
+use crate::mirror::target;
 use crate::mirror::triggers::Trigger;
-use crate::ports::{DatabaseFailure, Platform, Row, Statement, Store};
-use crate::request::{UserId, id_list};
-use crate::sql::now;
+use crate::population::differences::{Class, Difference, between, target_digest};
+use crate::population::page::{self, Candidate, PageState, PageStates};
+use crate::runtime::backend::logto::{self, LogtoState};
+use crate::runtime::context::Context;
+use crate::runtime::ports::{DatabaseFailure, Platform, Row, Statement, Store};
+use crate::runtime::sql::{integer, now, text};
 
 const MGPASS_PAGE: i64 = 500;
 /// Above so many differences in one page nobody is asked again: no race makes that many.

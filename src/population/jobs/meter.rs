@@ -2,13 +2,13 @@
 //! later, and the way to the relay for whoever needs more than a page.
 
 use super::book::{Cost, Paged};
-use crate::backend::BackendFailure;
-use crate::context::Context;
+use crate::inbound::request::UserId;
 use crate::mirror::preflight;
 use crate::mirror::triggers::Trigger;
-use crate::ports::{DatabaseFailure, Platform, Row, Statement, Store};
-use crate::relay::Message;
-use crate::request::UserId;
+use crate::runtime::backend::BackendFailure;
+use crate::runtime::context::Context;
+use crate::runtime::message::Message;
+use crate::runtime::ports::{DatabaseFailure, Platform, Row, Statement, Store};
 
 /// Why a page was not done. Nothing is lost by it: the claim goes back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

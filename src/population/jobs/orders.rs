@@ -2,10 +2,10 @@
 
 use super::book::{self, Order, Turn};
 use super::{Kind, wake_all};
-use crate::flags::Stage;
-use crate::mirror::target::integer;
-use crate::observe::Event;
-use crate::ports::{DatabaseFailure, Platform, Row, Statement, Store};
+use crate::policy::flags::Stage;
+use crate::runtime::observe::Event;
+use crate::runtime::ports::{DatabaseFailure, Platform, Row, Statement, Store};
+use crate::runtime::sql::integer;
 
 pub(super) const MAX_LANES: i64 = 16;
 const DEFAULT_LANES: i64 = 4;

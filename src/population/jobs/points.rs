@@ -6,12 +6,12 @@ use std::collections::BTreeMap;
 use super::PAGE_SIZE;
 use super::book::{Outcome, Paged, Recorded, Standing};
 use super::meter::{Delay, Meter};
-use crate::context::Context;
-use crate::mirror::differences::{Class, Difference};
-use crate::points::balance::{self, Balance};
-use crate::points::{self, PointsFailure, PointsOutcome};
-use crate::ports::{DatabaseFailure, Platform, Statement, Store};
-use crate::request::UserId;
+use crate::inbound::request::UserId;
+use crate::population::differences::{Class, Difference};
+use crate::population::points::balance::{self, Balance};
+use crate::population::points::{self, PointsFailure, PointsOutcome};
+use crate::runtime::context::Context;
+use crate::runtime::ports::{DatabaseFailure, Platform, Statement, Store};
 
 pub(super) async fn source<P: Platform>(
     meter: &mut Meter<'_, P>,

@@ -8,17 +8,18 @@ use futures_util::future::join_all;
 use super::book::{self, Outcome, Paged, Recorded, Standing};
 use super::meter::{Delay, Meter, hand_over, nothing_more};
 use super::page_size;
-use crate::backend::{BackendFailure, logto};
-use crate::context::Context;
+use crate::inbound::request::UserId;
 use crate::mirror::backlog;
-use crate::mirror::mapping::{LogtoUser, map};
-use crate::mirror::page::{self, Candidate, PageState, Verified};
+use crate::mirror::mapping::map;
 use crate::mirror::reconcile::{
-    self, Change, Decision, Inputs, LogtoState, Outcome as Reconciled, Witnesses, digest,
+    self, Change, Decision, Inputs, Outcome as Reconciled, Witnesses, digest,
 };
 use crate::mirror::triggers::Trigger;
-use crate::ports::{DatabaseFailure, Platform, Statement, Store};
-use crate::request::UserId;
+use crate::population::page::{self, Candidate, PageState, Verified};
+use crate::runtime::backend::BackendFailure;
+use crate::runtime::backend::logto::{self, LogtoState, LogtoUser};
+use crate::runtime::context::Context;
+use crate::runtime::ports::{DatabaseFailure, Platform, Statement, Store};
 
 /// Half of what D1 takes as one value; JSON within JSON is escaped once more.
 const MAX_BATCH_BYTES: usize = 700_000;

@@ -1,7 +1,7 @@
 //! What the book says of a job's users: counts, and the users themselves.
 
 use super::Kind;
-use crate::ports::{Statement, Value};
+use crate::runtime::ports::{Statement, Value};
 
 const OUTCOMES: &str = "SELECT outcome, reason, count(*) AS n FROM job_users WHERE kind = ?1 AND job = ?2 AND outcome <> 'equal' \
      GROUP BY outcome, reason";

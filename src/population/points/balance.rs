@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use super::source::{self, optional, scalar, whole};
 use super::target;
-use crate::ports::{Row, Statement};
-use crate::request::{UserId, id_list};
+use crate::inbound::request::{UserId, id_list};
+use crate::runtime::ports::{Row, Statement};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Balance {

@@ -7,7 +7,7 @@
 use serde_json::json;
 
 use super::source::{optional, readable, scalar, whole};
-use crate::ports::Row;
+use crate::runtime::ports::Row;
 
 /// Whatever has another status no longer counts towards the balance.
 const POSTED: &str = "posted";

@@ -2,8 +2,8 @@
 //! say. Only read. Names are our assumption (`schema/rewards`); values are not
 //! trusted to be as declared, since a table need not be STRICT.
 
-use crate::mirror::target::text;
-use crate::ports::{Row, Statement};
+use crate::runtime::ports::{Row, Statement};
+use crate::runtime::sql::text;
 
 /// A portion of entries: a batch at mgPass, and what an isolate holds at once.
 const MAX_ENTRIES: i64 = 1_000;

@@ -11,8 +11,8 @@ use std::collections::BTreeMap;
 use super::entry::Carried;
 use super::source::whole;
 use super::tier::Tiers;
-use crate::mirror::target::text;
-use crate::ports::{Row, Statement};
+use crate::runtime::ports::{Row, Statement};
+use crate::runtime::sql::text;
 
 /// JSON handed to one statement; D1 takes values up to 2 MB.
 const MAX_VALUE_BYTES: usize = 500_000;

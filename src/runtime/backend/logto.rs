@@ -5,13 +5,12 @@
 
 use futures_util::future::join;
 
-use crate::backend::{Backend, BackendFailure};
-use crate::context::Context;
-use crate::introspection::Introspection;
-use crate::mirror::mapping::LogtoUser;
-use crate::mirror::reconcile::LogtoState;
-use crate::ports::{Call, CallAnswer, Platform};
-use crate::request::{Secret, UserId};
+use crate::auth::introspection::Introspection;
+use crate::inbound::request::{Secret, UserId};
+use crate::runtime::backend::BackendFailure;
+use crate::runtime::backend::logto::{LogtoState, LogtoUser};
+use crate::runtime::context::Context;
+use crate::runtime::ports::{Backend, Call, CallAnswer, Platform};
 
 const DEADLINE_MS: u32 = 8_000;
 /// A request may be waiting for the keys.

@@ -10,13 +10,13 @@ use std::sync::Arc;
 pub use self::wire::{ApiIdentity, ApiUser, Told};
 use self::wire::{parse_identities, parse_user};
 
-use crate::backend::{Backend, BackendFailure};
-use crate::context::Context;
-use crate::introspection::Introspection;
-use crate::isolate::MgpassEndpoints;
-use crate::ports::{Call, CallAnswer, Platform};
-use crate::request::{Secret, UserId};
-use crate::settings::MgpassCredential;
+use crate::auth::introspection::Introspection;
+use crate::inbound::request::{Secret, UserId};
+use crate::runtime::backend::BackendFailure;
+use crate::runtime::context::Context;
+use crate::runtime::isolate::MgpassEndpoints;
+use crate::runtime::ports::{Backend, Call, CallAnswer, Platform};
+use crate::runtime::settings::MgpassCredential;
 
 const DEADLINE_MS: u32 = 8_000;
 /// Discovery and keys: a request may be waiting for them.

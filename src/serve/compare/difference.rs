@@ -5,7 +5,7 @@
 
 use serde_json::value::RawValue;
 
-use crate::mirror::members::Members;
+use crate::runtime::members::Members;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Class {

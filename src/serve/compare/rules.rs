@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::difference::{Class, Difference};
-use crate::classify::Operation;
+use crate::inbound::classify::Operation;
 
 /// Answers or errors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,12 +4,12 @@
 //! [`super::execute`] does the same where there is a future anyway.
 
 use super::{Executed, Surroundings, forwarded, to_logto};
-use crate::admin;
-use crate::classify::Operation;
-use crate::plan::{Plan, Reason};
-use crate::ports::{CallFailure, Forward};
-use crate::request::Target;
-use crate::settings::Settings;
+use crate::inbound::classify::Operation;
+use crate::inbound::request::Target;
+use crate::operate::admin;
+use crate::policy::plan::{Plan, Reason};
+use crate::runtime::ports::{CallFailure, Forward};
+use crate::runtime::settings::Settings;
 
 /// `None`: this request takes more than passing it on.
 pub fn begin<'a>(
@@ -39,10 +39,10 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::classify::classify;
-    use crate::execute::Reply;
-    use crate::flags::Flags;
-    use crate::request::Method;
+    use crate::inbound::classify::classify;
+    use crate::inbound::request::Method;
+    use crate::policy::flags::Flags;
+    use crate::serve::execute::Reply;
 
     fn settings(origin: &str) -> Settings {
         Settings::read(|name| (name == "LOGTO_ORIGIN").then(|| origin.to_owned()))

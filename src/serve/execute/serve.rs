@@ -1,23 +1,25 @@
 //! A read: planned fact by fact, answered by mgPass or by Logto.
 
 use super::{Executed, MirrorOutcome, Reply, Request};
-use crate::afterwards::Afterwards;
-use crate::authenticate::{authenticate, management_policy};
-use crate::backend::mgpass::Caller;
-use crate::breaker::{Outcome, Permit};
-use crate::compare::{Comparison, Served};
-use crate::context::Context;
-use crate::error::ProxyError;
-use crate::flags::bucket::Bucket;
-use crate::metrics::Fallback;
+use crate::auth::authenticate::{authenticate, management_policy};
+use crate::inbound::request::{Secret, UserId, bearer};
 use crate::mirror::target::MirrorRow;
-use crate::observe::Event;
-use crate::plan::{Admission, Facts, Origin, Plan, Primary, Question, Reason, Step, Verdict, plan};
-use crate::ports::{Exchange, Platform};
-use crate::read::{self, Unserved, Wanted};
-use crate::request::{Secret, UserId, bearer};
+use crate::policy::breaker::{Outcome, Permit};
+use crate::policy::flags::bucket::Bucket;
+use crate::policy::plan::{
+    Admission, Facts, Origin, Plan, Primary, Question, Reason, Step, Verdict, plan,
+};
+use crate::runtime::backend::mgpass::Caller;
+use crate::runtime::context::Context;
+use crate::runtime::error::ProxyError;
+use crate::runtime::metrics::Fallback;
+use crate::runtime::observe::Event;
+use crate::runtime::ports::{Exchange, Platform};
+use crate::serve::afterwards::Afterwards;
+use crate::serve::compare::{Comparison, Served};
+use crate::serve::read::{self, Unserved, Wanted};
+use crate::serve::translate::{Shown, takes_english};
 use crate::token::{self, AttributedToken};
-use crate::translate::{Shown, takes_english};
 
 impl Request<'_> {
     pub(super) async fn read<P: Platform, E: Exchange>(
@@ -50,7 +52,7 @@ impl Request<'_> {
                 }
                 Step::Ask(Question::Standing) => {
                     let (standing, row) =
-                        read::standing(platform, context, user, self.around.began_ms).await;
+                        eligibility::standing(platform, context, user, self.around.began_ms).await;
                     mirror = row;
                     facts.standing = Some(standing);
                 }
@@ -153,7 +155,7 @@ impl Request<'_> {
         caller: Caller,
         user: &UserId,
     ) -> Executed<E::Copy> {
-        let mirror = read::mirror_row_if_any(platform, user).await;
+        let mirror = eligibility::mirror_row_if_any(platform, user).await;
         let wanted = self.wanted(user);
         match read::shown(platform, context, &caller, wanted, mirror.as_ref()).await {
             Ok(shown) => self.shown(exchange, plan, shown),

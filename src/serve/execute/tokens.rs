@@ -17,17 +17,17 @@
 //! RFC 7662; RFC 6749 2.3.
 
 use super::{Executed, Request, own_answer};
-use crate::authenticate::all_keys;
-use crate::backend::{Backend, BackendFailure, logto, mgpass};
-use crate::classify::Operation;
-use crate::context::Context;
-use crate::edge::jwks_answer;
-use crate::error::ProxyError;
-use crate::flags::Stage;
-use crate::introspection::Introspection;
-use crate::plan::Reason;
-use crate::ports::{BodyFailure, CallAnswer, Exchange, Platform};
-use crate::translate::Answer;
+use crate::auth::authenticate::all_keys;
+use crate::auth::forward_auth::jwks_answer;
+use crate::auth::introspection::Introspection;
+use crate::inbound::classify::Operation;
+use crate::policy::flags::Stage;
+use crate::policy::plan::Reason;
+use crate::runtime::answer::Answer;
+use crate::runtime::backend::{BackendFailure, logto, mgpass};
+use crate::runtime::context::Context;
+use crate::runtime::error::ProxyError;
+use crate::runtime::ports::{Backend, BodyFailure, CallAnswer, Exchange, Platform};
 
 /// A token of the largest size that is read, and room for a client assertion.
 const MAX_FORM_BYTES: usize = 64 * 1024;

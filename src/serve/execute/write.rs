@@ -9,17 +9,17 @@ use std::pin::pin;
 use futures_util::future::{Either, select};
 
 use super::{Executed, MirrorOutcome, Reply, Request};
-use crate::afterwards::Afterwards;
-use crate::backend::logto::{self, InteractionHeaders};
-use crate::classify::{Operation, SubjectSource};
-use crate::context::Context;
-use crate::error::ProxyError;
+use crate::inbound::classify::{Operation, SubjectSource};
+use crate::inbound::request::{InteractionUid, Secret, UserId, bearer, interaction_uid};
 use crate::mirror::outbox::{self, Intent};
-use crate::observe::Event;
-use crate::plan::{Plan, Reason};
-use crate::ports::{BodyFailure, Exchange, Platform, Store};
-use crate::relay::Message;
-use crate::request::{InteractionUid, Secret, UserId, bearer, interaction_uid};
+use crate::policy::plan::{Plan, Reason};
+use crate::runtime::backend::logto::{self, InteractionHeaders};
+use crate::runtime::context::Context;
+use crate::runtime::error::ProxyError;
+use crate::runtime::message::Message;
+use crate::runtime::observe::Event;
+use crate::runtime::ports::{BodyFailure, Exchange, Platform, Store};
+use crate::serve::afterwards::Afterwards;
 
 /// Logto's JSON API takes 1 MB; what declares more passes on unread.
 const MAX_HELD_BYTES: usize = 2 * 1024 * 1024;

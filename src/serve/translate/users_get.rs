@@ -2,7 +2,7 @@
 
 use super::Shown;
 use super::view::View;
-use crate::mirror::members::ObjectWriter;
+use crate::runtime::members::ObjectWriter;
 
 /// Members of a user that has no residue, in Logto's order (1.41).
 const ORDER: [&str; 15] = [
@@ -41,11 +41,12 @@ pub fn show(view: &View<'_>, _: Option<&str>) -> Shown {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::backend::mgpass::{ApiIdentity, ApiUser, Told};
-    use crate::mirror::mapping::MappingSettings;
+    use crate::mirror::mapping::map;
     use crate::mirror::mapping::tests::{ALICE, settings};
-    use crate::mirror::mapping::{LogtoUser, map};
     use crate::mirror::residue::Residue;
+    use crate::runtime::backend::logto::LogtoUser;
+    use crate::runtime::backend::mgpass::{ApiIdentity, ApiUser, Told};
+    use crate::runtime::settings::MappingSettings;
 
     fn body(
         user: &ApiUser,

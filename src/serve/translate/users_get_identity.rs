@@ -4,7 +4,7 @@
 
 use super::view::View;
 use super::{Refusal, Shown};
-use crate::mirror::members::{Members, ObjectWriter};
+use crate::runtime::members::{Members, ObjectWriter};
 
 pub fn show(view: &View<'_>, target: Option<&str>) -> Shown {
     let identities = view

@@ -4,10 +4,12 @@
 //! what mgPass shows; otherwise mgPass's value is shown. Of what an older edition of
 //! mgPass does not show, the residue alone tells.
 
-use crate::backend::mgpass::{ApiIdentity, ApiUser, Told};
-use crate::mirror::mapping::{LogtoIdentity, MappingSettings, map_name, map_phone, map_time};
-use crate::mirror::members::{ObjectWriter, quote, quote_or_null, same_json};
+use crate::mirror::mapping::{map_name, map_phone, map_time};
 use crate::mirror::residue::Residue;
+use crate::runtime::backend::logto::LogtoIdentity;
+use crate::runtime::backend::mgpass::{ApiIdentity, ApiUser, Told};
+use crate::runtime::members::{ObjectWriter, quote, quote_or_null, same_json};
+use crate::runtime::settings::MappingSettings;
 
 pub struct View<'a> {
     pub user: &'a ApiUser,

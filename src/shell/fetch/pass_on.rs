@@ -8,10 +8,11 @@ use wasm_bindgen::prelude::wasm_bindgen;
 use wasm_bindgen::{JsCast, JsValue};
 use web_sys::{Request, Response};
 
-use crate::classify::Operation;
-use crate::execute::{Executed, Reply, Surroundings, pass_through};
-use crate::ports::CallFailure;
-use crate::request::Target;
+use crate::inbound::classify::Operation;
+use crate::inbound::request::Target;
+use crate::runtime::context::Surroundings;
+use crate::runtime::ports::CallFailure;
+use crate::serve::execute::{Executed, Reply, pass_through};
 
 use super::config::Deployment;
 use super::exchange::{ResponseCopy, facts};

@@ -15,7 +15,7 @@ use sec1::EcParameters;
 use serde_json::{Value, json};
 
 use super::thumbprint;
-use crate::request::Secret;
+use dual_write_proxy::inbound::request::Secret;
 
 const RSA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
 const P256: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.3.1.7");
