@@ -13,7 +13,7 @@ import path from 'node:path';
 
 import { SignJWT, calculateJwkThumbprint } from 'jose';
 
-import { controlOf, startSandbox } from '../tests/harness/sandbox/sandbox.mjs';
+import { controlOf, startSandbox } from '../tests/sandbox/sandbox.mjs';
 import { ask } from '../tests/tokens/edge.mjs';
 import { run, seedLogto, startPostgres } from './postgres.mjs';
 

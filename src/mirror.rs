@@ -6,14 +6,14 @@
 
 pub mod backlog;
 pub mod backoff;
-pub mod differences;
+pub mod eligibility;
 pub mod mapping;
-pub mod members;
 pub mod outbox;
-pub mod page;
 pub mod preflight;
-pub mod readiness;
 pub mod reconcile;
+pub mod relay;
 pub mod residue;
 pub mod target;
 pub mod triggers;
+pub mod walk;
+pub mod webhook;

@@ -17,12 +17,11 @@ use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_enco
 use crate::auth::authenticate::{Unauthenticated, all_keys, authenticate, policy};
 use crate::inbound::classify::Operation;
 use crate::inbound::request::{Target, bearer};
-use crate::runtime::answer::{Answer, own_answer, own_error};
+use crate::runtime::answer::{Answer, OwnAnswer, own_answer, own_error};
 use crate::runtime::context::{Context, Surroundings};
 use crate::runtime::error::ProxyError;
 use crate::runtime::observe::Event;
 use crate::runtime::ports::{Exchange, Platform};
-use crate::serve::execute::Executed;
 use crate::token::{self, Principal, Refusal};
 
 const JWKS: &str = "/_proxy/jwks";
@@ -36,7 +35,7 @@ pub async fn route<P: Platform, E: Exchange>(
     platform: &P,
     around: &Surroundings<'_>,
     exchange: &E,
-) -> Option<Executed<E::Copy>> {
+) -> Option<OwnAnswer> {
     let target = Target::parse(exchange.url())?;
     let asked = target.path.strip_prefix(VERIFY);
     let operation = match asked {

@@ -8,6 +8,9 @@ use std::fmt;
 use percent_encoding::percent_decode_str;
 use serde_json::Value;
 
+/// Every route of the proxy's own begins so.
+pub const PROXY_PREFIX: &str = "/_proxy/";
+
 /// Methods that rules distinguish; anything else passes through untouched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Method {

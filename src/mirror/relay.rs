@@ -15,8 +15,6 @@ mod attempt;
 mod give_up;
 mod sweep;
 
-use serde::{Deserialize, Serialize};
-
 use self::attempt::attempt;
 use self::give_up::give_up;
 pub use self::sweep::sweep;
@@ -25,43 +23,11 @@ use crate::mirror::outbox::{self, Intent, Lease, LeaseAnswer, Purpose};
 use crate::mirror::reconcile::Change;
 use crate::mirror::target::{self, Effect};
 use crate::policy::flags::Stage;
-use crate::population::jobs;
 use crate::runtime::backend::mgpass;
 use crate::runtime::context::Context;
+use crate::runtime::message::{IntentRecord, Message};
 use crate::runtime::observe::Event;
 use crate::runtime::ports::{DatabaseFailure, Platform, Store};
-
-/// The Queue's messages. All are wake-ups or late records; none is the state.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
-pub enum Message {
-    Reconcile {
-        subject: String,
-    },
-    /// An intent that the database did not take in time.
-    Open {
-        intent: IntentRecord,
-    },
-    /// A settling that the database did not take.
-    Settle {
-        intent: IntentRecord,
-        status: u16,
-    },
-    /// A lane of a job; in a queue of its own, so that a live write never waits for it.
-    Job {
-        job: i64,
-        lane: u8,
-    },
-}
-
-/// An intent on the wire.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct IntentRecord {
-    id: String,
-    subject: Option<String>,
-    interaction: Option<String>,
-    operation: String,
-}
 
 impl From<&Intent> for IntentRecord {
     fn from(intent: &Intent) -> Self {
@@ -120,9 +86,6 @@ pub async fn handle<P: Platform>(
                 platform.emit(&Event::MessageRefused { code: "subject" });
             }
             subject
-        }
-        Message::Job { job, lane } => {
-            return jobs::step(platform, context, stage, job, lane).await;
         }
         record => match keep(platform, record).await {
             Ok(subject) => subject.filter(|_| stage != Stage::Off),

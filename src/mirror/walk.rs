@@ -16,6 +16,7 @@ use crate::runtime::backend::logto::{self, LogtoState, LogtoUser};
 use crate::runtime::context::Context;
 use crate::runtime::observe::Event;
 use crate::runtime::ports::{Platform, Statement, Store};
+use crate::runtime::sql::integer;
 
 /// Logto's largest page.
 const PAGE_SIZE: i64 = 100;

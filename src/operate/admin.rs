@@ -11,19 +11,16 @@ use sha2::{Digest, Sha256};
 
 use crate::auth::authenticate::{imported_keys, now};
 use crate::inbound::classify::Operation;
-use crate::inbound::request::{Method, Target, UserId, bearer};
+use crate::inbound::request::{Method, PROXY_PREFIX, Target, UserId, bearer};
 use crate::mirror::outbox;
 use crate::mirror::webhook::{self, Received};
 use crate::operate::{findings, guard, metrics, prometheus};
-use crate::runtime::answer::{Answer, own_answer, own_error};
+use crate::runtime::answer::{Answer, OwnAnswer, own_answer, own_error};
 use crate::runtime::context::{Context, Surroundings};
 use crate::runtime::error::ProxyError;
 use crate::runtime::ports::{DatabaseFailure, Exchange, Platform, Row, Store};
-use crate::serve::execute::Executed;
 use crate::token::{Issuer, KeyId, KeySet};
 
-/// Every route of the proxy's own begins so, those of `edge` too.
-pub const PREFIX: &str = "/_proxy/";
 const JSON: &str = "application/json; charset=utf-8";
 const VERDICTS_SHOWN: i64 = 10;
 
@@ -32,10 +29,10 @@ pub async fn route<P: Platform, E: Exchange>(
     platform: &P,
     around: &Surroundings<'_>,
     exchange: &mut E,
-) -> Option<Executed<E::Copy>> {
+) -> Option<OwnAnswer> {
     let url = exchange.url().to_owned();
     let target = Target::parse(&url)?;
-    let path = target.path.strip_prefix(PREFIX)?;
+    let path = target.path.strip_prefix(PROXY_PREFIX)?;
     if (exchange.method(), path) == (Method::Post, webhook::PATH) {
         return Some(hook(
             webhook::receive(platform, around, exchange).await,
@@ -105,7 +102,7 @@ pub async fn route<P: Platform, E: Exchange>(
     Some(answered(200, JSON, body))
 }
 
-fn hook<C>(received: Received, around: &Surroundings<'_>, path: &str) -> Executed<C> {
+fn hook(received: Received, around: &Surroundings<'_>, path: &str) -> OwnAnswer {
     let error = match received {
         Received::Taken => return answered(204, "", String::new()),
         Received::Closed => ProxyError::NoSuchRoute,
@@ -116,7 +113,7 @@ fn hook<C>(received: Received, around: &Surroundings<'_>, path: &str) -> Execute
     own_error(Operation::PassThrough, error, path, around)
 }
 
-fn answered<C>(status: u16, content_type: &str, body: String) -> Executed<C> {
+fn answered(status: u16, content_type: &str, body: String) -> OwnAnswer {
     let mut headers = vec![("cache-control", "no-store".to_owned())];
     if !body.is_empty() {
         headers.push(("content-type", content_type.to_owned()));

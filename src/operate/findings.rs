@@ -4,11 +4,11 @@
 //!
 //! Harmless twice: a finding seen again raises its count.
 
-use super::difference::{Class, Difference};
-use super::rules::Volatile;
 use crate::inbound::classify::Operation;
 use crate::inbound::request::UserId;
-use crate::runtime::ports::{Row, Statement};
+use crate::policy::flags::Stage;
+use crate::runtime::isolate::Volatile;
+use crate::runtime::ports::{Platform, Row, Statement, Store};
 use crate::runtime::sql::{now, text};
 
 const NOTE: &str = concat!(
@@ -53,33 +53,35 @@ pub const ALL_SQL: &[&str] = &[
     SUMMARY,
 ];
 
-pub fn note(
-    user: &UserId,
-    operation: Operation,
-    difference: &Difference,
-    hash: impl Fn(&str) -> Option<String>,
-) -> Statement {
-    let hashed = |text: &Option<String>| text.as_deref().and_then(&hash);
+/// What differed, without the values themselves.
+pub struct Finding<'a> {
+    pub path: &'a str,
+    pub class: &'static str,
+    pub control_hash: Option<String>,
+    pub candidate_hash: Option<String>,
+}
+
+pub fn note(user: &UserId, operation: Operation, finding: Finding<'_>) -> Statement {
     Statement::new(
         NOTE,
         vec![
             user.as_str().into(),
             operation.name().into(),
-            difference.path.as_str().into(),
-            difference.class.name().into(),
-            hashed(&difference.control).into(),
-            hashed(&difference.candidate).into(),
+            finding.path.into(),
+            finding.class.into(),
+            finding.control_hash.into(),
+            finding.candidate_hash.into(),
         ],
     )
 }
 
-pub fn note_volatile(user: &UserId, operation: Operation, difference: &Difference) -> Statement {
+pub fn note_volatile(user: &UserId, operation: Operation, path: &str, class: &str) -> Statement {
     Statement::new(
         NOTE_VOLATILE,
         vec![
             operation.name().into(),
-            difference.path.as_str().into(),
-            difference.class.name().into(),
+            path.into(),
+            class.into(),
             user.as_str().into(),
         ],
     )
@@ -96,17 +98,23 @@ pub fn parse_volatile(results: &[Vec<Row>]) -> Vec<Volatile> {
             Some(Volatile {
                 operation: text(row, "operation")?,
                 path: text(row, "path")?,
-                class: Class::from_name(&text(row, "class")?)?,
+                class: text(row, "class")?,
             })
         })
         .collect()
 }
 
-pub fn purge() -> Vec<Statement> {
-    vec![
+/// Cron: forgets what was not seen again for long.
+pub async fn purge<P: Platform>(platform: &P, stage: Stage) {
+    if stage == Stage::Off {
+        return;
+    }
+    let statements = vec![
         Statement::new(PURGE_VOLATILE, vec![]),
         Statement::new(PURGE_FINDINGS, vec![]),
-    ]
+    ];
+    // Not forgotten now: within a minute then.
+    let _ = platform.batch(Store::Proxy, statements).await;
 }
 
 pub fn summary() -> Statement {

@@ -2,7 +2,8 @@
 
 use std::fmt::Write;
 
-use super::{BOUNDS_MS, Metric, UNBOUNDED};
+use crate::policy::guard::{BOUNDS_MS, UNBOUNDED};
+use crate::runtime::metrics::Metric;
 use crate::runtime::ports::Row;
 use crate::runtime::sql::{integer, text};
 

@@ -12,7 +12,7 @@ use serde::Deserialize;
 
 use crate::inbound::request::Secret;
 use crate::runtime::context::Context;
-use crate::runtime::ports::{Call, CallAnswer, CallFailure, Platform};
+use crate::runtime::ports::{Backend, Call, CallAnswer, CallFailure, Platform};
 use crate::runtime::settings::Client;
 
 /// RFC 3986 2.3.
@@ -21,21 +21,6 @@ const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'.')
     .remove(b'_')
     .remove(b'~');
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Backend {
-    Logto,
-    Mgpass,
-}
-
-impl Backend {
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Logto => "logto",
-            Self::Mgpass => "mgpass",
-        }
-    }
-}
 
 /// Why a backend gave the proxy no usable answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -97,6 +82,9 @@ impl BackendFailure {
         }
     }
 }
+
+/// A client's own credential, in the header or in the form, and the form.
+pub type ClientForm = (Option<Secret<String>>, Secret<String>);
 
 /// `application/x-www-form-urlencoded`.
 pub fn form(pairs: &[(&str, &str)]) -> String {

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use crate::inbound::request::Secret;
 use crate::policy::breaker::Breaker;
 use crate::policy::flags::Flags;
-use crate::runtime::isolate::Volatile;
 use crate::runtime::metrics::Metrics;
 use crate::runtime::ports::Backend;
 use crate::token::{
@@ -74,6 +73,15 @@ impl Snapshot {
     fn is_due(&self, now_ms: i64) -> bool {
         !self.is_refreshing && now_ms - self.read_at_ms >= FLAGS_FRESH_MS
     }
+}
+
+/// A field that differs between two reads of Logto itself.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Volatile {
+    pub operation: String,
+    pub path: String,
+    /// The name of the difference's class.
+    pub class: String,
 }
 
 /// What mgPass's discovery document says of its endpoints.

@@ -8,7 +8,6 @@
 use crate::inbound::request::{Method, Secret};
 use crate::runtime::metrics::Series;
 use crate::runtime::observe::Event;
-use crate::runtime::ports::Backend;
 use crate::token::SignatureCheck;
 
 /// Every port in one bound.
@@ -35,6 +34,22 @@ pub trait Sink {
     fn emit(&self, event: &Event<'_>);
     /// One series' new count to the platform's analytics, where they are bound.
     fn point(&self, series: &Series, count: i64);
+}
+
+/// Which of the two identity servers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Backend {
+    Logto,
+    Mgpass,
+}
+
+impl Backend {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Logto => "logto",
+            Self::Mgpass => "mgpass",
+        }
+    }
 }
 
 /// Which of the databases. They share no transaction.

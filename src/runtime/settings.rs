@@ -5,7 +5,6 @@
 
 use crate::inbound::request::Secret;
 use crate::policy::guard::Tuning;
-use crate::runtime::settings::MappingSettings;
 use crate::token::Skew;
 
 #[derive(Clone, Debug)]
@@ -73,6 +72,33 @@ pub struct Client {
 pub enum MgpassCredential {
     Client(Client),
     Token(Secret<String>),
+}
+
+/// What the mapping of a user depends on.
+#[derive(Clone, Debug)]
+pub struct MappingSettings {
+    /// Logto's identity target -> mgPass's provider.
+    pub providers: Vec<(String, String)>,
+    /// Whether a mirrored address counts as verified. Logto's own tokens call
+    /// every existing address verified, so `on` keeps what applications see.
+    pub email_verified: bool,
+    pub phone_verified: bool,
+}
+
+impl MappingSettings {
+    pub fn provider(&self, target: &str) -> Option<&str> {
+        self.providers
+            .iter()
+            .find(|(logto, _)| logto == target)
+            .map(|(_, provider)| provider.as_str())
+    }
+
+    pub fn target(&self, provider: &str) -> Option<&str> {
+        self.providers
+            .iter()
+            .find(|(_, mgpass)| mgpass == provider)
+            .map(|(target, _)| target.as_str())
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

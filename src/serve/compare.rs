@@ -10,18 +10,20 @@
 //! fields that differ there are noise, not drift.
 
 pub mod difference;
-pub mod findings;
 pub mod rules;
 
 use self::difference::{Difference, Seen, differences};
-use self::rules::{Sorted, Volatile, sort};
+use self::rules::{Sorted, sort};
 use crate::inbound::classify::Operation;
 use crate::inbound::request::UserId;
+use crate::mirror::eligibility;
 use crate::mirror::target::MirrorRow;
+use crate::operate::findings::{self, Finding};
 use crate::policy::plan::Standing;
 use crate::runtime::backend::logto;
 use crate::runtime::backend::mgpass::Caller;
 use crate::runtime::context::Context;
+use crate::runtime::isolate::Volatile;
 use crate::runtime::metrics::Metric;
 use crate::runtime::observe::{self, Event};
 use crate::runtime::ports::{AnswerCopy, Platform, Store};
@@ -275,7 +277,10 @@ impl Asked<'_> {
         let operation = self.wanted.operation;
         let notes = differences
             .iter()
-            .map(|difference| findings::note_volatile(self.wanted.user, operation, difference))
+            .map(|difference| {
+                let (path, class) = (&difference.path, difference.class.name());
+                findings::note_volatile(self.wanted.user, operation, path, class)
+            })
             .collect();
         // Lost: learned from the next one.
         let _ = platform.batch(Store::Proxy, notes).await;
@@ -320,10 +325,21 @@ async fn report<P: Platform>(
     user: &UserId,
     mismatches: &[Difference],
 ) {
-    let hash = |text: &str| observe::keyed_hash(text, context.subject_key);
+    let hash = |text: &Option<String>| {
+        let text = text.as_deref()?;
+        observe::keyed_hash(text, context.subject_key)
+    };
     let notes = mismatches
         .iter()
-        .map(|difference| findings::note(user, operation, difference, hash))
+        .map(|difference| {
+            let finding = Finding {
+                path: &difference.path,
+                class: difference.class.name(),
+                control_hash: hash(&difference.control),
+                candidate_hash: hash(&difference.candidate),
+            };
+            findings::note(user, operation, finding)
+        })
         .collect();
     if let Err(failure) = platform.batch(Store::Proxy, notes).await {
         platform.emit(&Event::MetricsDelayed {

@@ -10,15 +10,12 @@ mod serve;
 mod tokens;
 mod write;
 
-use std::sync::Arc;
-
 use crate::inbound::classify::{Classified, Kind, Operation, classify};
 use crate::inbound::request::{Target, interaction_in_set_cookie};
-use crate::policy::flags::Flags;
 use crate::policy::flags::bucket::Bucket;
 use crate::policy::plan::{Plan, Reason};
-use crate::runtime::answer::Answer;
-use crate::runtime::context::Context;
+use crate::runtime::answer::{Answer, OwnAnswer, own_error};
+use crate::runtime::context::Surroundings;
 use crate::runtime::error::ProxyError;
 use crate::runtime::metrics::{Fallback, Observation};
 use crate::runtime::observe::Event;
@@ -60,6 +57,23 @@ impl<C> Executed<C> {
     }
 }
 
+impl<C> From<OwnAnswer> for Executed<C> {
+    fn from(own: OwnAnswer) -> Self {
+        Self {
+            operation: own.operation,
+            plan: Plan::logto(Reason::NotARead),
+            mirror: MirrorOutcome::None,
+            bucket: None,
+            backend: "proxy",
+            status: own.answer.status,
+            fallback: None,
+            error: own.error,
+            afterwards: None,
+            reply: Reply::Own(own.answer),
+        }
+    }
+}
+
 /// What was done about recording this request. Never an error of the client's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MirrorOutcome {
@@ -80,16 +94,6 @@ impl MirrorOutcome {
             Self::Gap => "gap",
         }
     }
-}
-
-/// The request's fixed surroundings.
-pub struct Surroundings<'a> {
-    pub settings: &'a Settings,
-    /// Absent when the settings had faults: then the proxy is a pipe.
-    pub context: Option<Context<'a>>,
-    pub flags: Arc<Flags>,
-    pub request_id: &'a str,
-    pub began_ms: i64,
 }
 
 impl<C> Executed<C> {
@@ -124,7 +128,8 @@ pub async fn execute<P: Platform, E: Exchange>(
             ProxyError::MalformedRequest,
             "/",
             around,
-        );
+        )
+        .into();
     };
     let classified = classify(exchange.method(), target.path);
     let request = Request {
@@ -188,47 +193,7 @@ fn forwarded<C>(
     };
     Executed {
         plan,
-        ..own_error(operation, error, path, around)
-    }
-}
-
-/// An answer of the proxy's own.
-pub fn own_answer<C>(operation: Operation, answer: Answer) -> Executed<C> {
-    Executed {
-        operation,
-        plan: Plan::logto(Reason::NotARead),
-        mirror: MirrorOutcome::None,
-        bucket: None,
-        backend: "proxy",
-        status: answer.status,
-        fallback: None,
-        error: None,
-        afterwards: None,
-        reply: Reply::Own(answer),
-    }
-}
-
-/// The same for a request that failed in it.
-pub fn own_error<C>(
-    operation: Operation,
-    error: ProxyError,
-    path: &str,
-    around: &Surroundings<'_>,
-) -> Executed<C> {
-    Executed {
-        error: Some(error),
-        ..own_answer(operation, error_reply(error, path, around.request_id))
-    }
-}
-
-fn error_reply(error: ProxyError, path: &str, request_id: &str) -> Answer {
-    Answer {
-        status: error.status(),
-        headers: vec![
-            ("content-type", "application/json; charset=utf-8".to_owned()),
-            ("cache-control", "no-store".to_owned()),
-        ],
-        body: error.body(path, request_id),
+        ..own_error(operation, error, path, around).into()
     }
 }
 
@@ -267,6 +232,7 @@ impl<'a> Request<'a> {
             self.target.path,
             self.around,
         )
+        .into()
     }
 
     /// One interaction goes over into the next: its cookies tell which.

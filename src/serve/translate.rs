@@ -14,6 +14,7 @@ use sha1::{Digest, Sha1};
 
 use self::view::View;
 use crate::inbound::classify::Operation;
+use crate::runtime::answer::Answer;
 
 /// How one operation is shown in Logto's form.
 #[derive(Clone, Copy)]
@@ -135,14 +136,6 @@ pub fn takes_english(accept_language: Option<&str>) -> bool {
         .map_or("", str::trim);
     let language = first.split('-').next().unwrap_or_default();
     matches!(language, "" | "*") || language.eq_ignore_ascii_case("en")
-}
-
-/// An answer that the proxy builds itself.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Answer {
-    pub status: u16,
-    pub headers: Vec<(&'static str, String)>,
-    pub body: String,
 }
 
 /// A JSON answer as Logto's API gives it: strong ETag over the body, 304 when the

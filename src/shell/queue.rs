@@ -7,6 +7,7 @@ use crate::mirror::relay::{self, Disposition};
 use crate::runtime::message::Message;
 use crate::runtime::observe::Event;
 use crate::runtime::ports::Sink;
+use crate::serve::deliver;
 
 use super::config::Deployment;
 use super::platform::WorkerPlatform;
@@ -50,7 +51,7 @@ pub(super) async fn deliver(
         let disposition = if is_dead {
             relay::handle_dead(platform, message).await
         } else {
-            relay::handle(platform, context, stage, message).await
+            deliver::handle(platform, context, stage, message).await
         };
         match disposition {
             Disposition::Ack => raws.iter().for_each(MessageExt::ack),

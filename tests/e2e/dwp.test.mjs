@@ -1,5 +1,5 @@
 // The operator's command against a proxy of the test's own making: what it sends, what
-// it prints where, and its exit status. tests/drills/import runs it against the real Worker.
+// it prints where, and its exit status. tests/import runs it against the real Worker.
 
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';

@@ -7,8 +7,8 @@ import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { after, before, test } from 'node:test';
 
-import { compareStores, dwp, fill, root } from '../drills/import/support.mjs';
-import { controlOf, startSandbox } from '../harness/sandbox/sandbox.mjs';
+import { compareStores, dwp, fill, root } from '../import/support.mjs';
+import { controlOf, startSandbox } from '../sandbox/sandbox.mjs';
 import { scratch } from './support.mjs';
 
 const PEOPLE = 230;

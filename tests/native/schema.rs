@@ -89,10 +89,10 @@ fn the_lists_of_statements_are_complete() {
             findings::ALL_SQL,
         ),
         (
-            include_str!("../../src/runtime/metrics.rs"),
+            include_str!("../../src/operate/metrics.rs"),
             metrics::ALL_SQL,
         ),
-        (include_str!("../../src/policy/guard.rs"), guard::ALL_SQL),
+        (include_str!("../../src/operate/guard.rs"), guard::ALL_SQL),
         (
             include_str!("../../src/population/points/source.rs"),
             points::source::ALL_SQL,

@@ -2,8 +2,9 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
 
+use super::job::{Imported, Kind};
 use super::keys;
 
 #[derive(Debug, Parser)]
@@ -134,42 +135,6 @@ pub struct Report {
     /// Writes the report for people into this file, `-` for standard output
     #[arg(long)]
     pub markdown: Option<PathBuf>,
-}
-
-/// What can be imported.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Imported {
-    Users,
-    Points,
-}
-
-/// A kind of job.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Kind {
-    Users,
-    Points,
-    Equality,
-}
-
-impl Kind {
-    pub const ALL: [Self; 3] = [Self::Users, Self::Points, Self::Equality];
-
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Users => "users",
-            Self::Points => "points",
-            Self::Equality => "equality",
-        }
-    }
-}
-
-impl From<Imported> for Kind {
-    fn from(imported: Imported) -> Self {
-        match imported {
-            Imported::Users => Self::Users,
-            Imported::Points => Self::Points,
-        }
-    }
 }
 
 #[cfg(test)]

@@ -1,13 +1,45 @@
 //! A job as the proxy shows it, and what an operator wants to know of it.
 
-use std::collections::BTreeMap;
-
+use clap::ValueEnum;
 use serde::Deserialize;
 
-use super::cli::Kind;
-use super::words::{duration, number, plural, table};
+use super::words::{Counts, duration, number, plural, table};
 
-pub type Counts = BTreeMap<String, u64>;
+/// What can be imported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Imported {
+    Users,
+    Points,
+}
+
+/// A kind of job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Kind {
+    Users,
+    Points,
+    Equality,
+}
+
+impl Kind {
+    pub const ALL: [Self; 3] = [Self::Users, Self::Points, Self::Equality];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Users => "users",
+            Self::Points => "points",
+            Self::Equality => "equality",
+        }
+    }
+}
+
+impl From<Imported> for Kind {
+    fn from(imported: Imported) -> Self {
+        match imported {
+            Imported::Users => Self::Users,
+            Imported::Points => Self::Points,
+        }
+    }
+}
 
 #[derive(Clone, Debug, Deserialize)]
 pub struct Job {

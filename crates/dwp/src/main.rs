@@ -30,9 +30,9 @@ use clap::Parser;
 use serde_json::{Value, json};
 
 use api::{Api, patiently, read};
-use cli::{Cli, Command, Kind};
+use cli::{Cli, Command};
 use failure::Failure;
-use job::{Job, Verdict};
+use job::{Job, Kind, Verdict};
 use report::Compared;
 
 type Result = std::result::Result<Verdict, Failure>;

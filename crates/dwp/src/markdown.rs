@@ -1,8 +1,8 @@
 //! The report of equality for whoever has to decide what to do next.
 
 use super::codes::{Advice, NOTES, PARKED, advice};
-use super::job::Counts;
 use super::report::{Compared, Difference, Report};
+use super::words::Counts;
 use super::words::{by_count, duration, number, plural, printable};
 
 pub fn markdown(compared: &Compared, origin: &str) -> String {

@@ -8,9 +8,9 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::api::Api;
-use super::cli::Kind;
 use super::failure::Failure;
 use super::files;
+use super::job::Kind;
 use super::job::Verdict;
 use super::words::{plural, printable};
 use super::{Output, Result};

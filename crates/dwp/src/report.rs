@@ -5,7 +5,8 @@ use serde_json::Value;
 
 use super::api::read;
 use super::failure::Failure;
-use super::job::{Counts, Job, State, Verdict};
+use super::job::{Job, State, Verdict};
+use super::words::Counts;
 
 #[derive(Clone, Debug, Deserialize)]
 pub struct Report {

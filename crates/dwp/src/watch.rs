@@ -10,8 +10,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::Value;
 
 use super::api::{Api, read};
-use super::cli::Kind;
 use super::failure::Failure;
+use super::job::Kind;
 use super::job::{Job, State};
 use super::words::{by_count, duration, number};
 

@@ -1,8 +1,10 @@
 //! Numbers, times and JSON as text for people.
 
+use std::collections::BTreeMap;
+
 use serde_json::Value;
 
-use super::job::Counts;
+pub type Counts = BTreeMap<String, u64>;
 
 /// 1234567 as 1,234,567.
 pub fn number(value: u64) -> String {

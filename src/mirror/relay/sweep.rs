@@ -1,14 +1,15 @@
 //! Cron's sweep: wakes what nobody woke, pays what is owed, removes what is done.
 
-use super::{Message, pay_effect, reconcile, take_lease};
+use super::{pay_effect, reconcile, take_lease};
 use crate::inbound::request::UserId;
 use crate::mirror::outbox::{self, LeaseAnswer, Purpose};
 use crate::mirror::target::{self, Effect};
-use crate::operate::findings;
 use crate::policy::flags::Stage;
 use crate::runtime::context::Context;
+use crate::runtime::message::Message;
 use crate::runtime::observe::Event;
 use crate::runtime::ports::{Platform, Statement, Store};
+use crate::runtime::sql::{integer, text};
 
 const SWEEP_LIMIT: i64 = 200;
 /// mgPass allows five calls of revoke-all a minute.
@@ -40,10 +41,8 @@ pub async fn sweep<P: Platform>(platform: &P, context: &Context<'_>, stage: Stag
         }
     }
     pay_owed(platform, context).await;
-    let mut purge = outbox::purge();
-    purge.extend(findings::purge());
     let n_purged = platform
-        .batch(Store::Proxy, purge)
+        .batch(Store::Proxy, outbox::purge())
         .await
         .ok()
         .and_then(|results| outbox::parse_purge(&results))

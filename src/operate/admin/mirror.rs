@@ -8,7 +8,7 @@ use crate::inbound::classify::Operation;
 use crate::inbound::request::UserId;
 use crate::mirror::mapping::{Mapped, map};
 use crate::mirror::triggers::{self, Trigger};
-use crate::mirror::{outbox, target};
+use crate::mirror::{eligibility, outbox, target};
 use crate::policy::flags::bucket::Bucket;
 use crate::policy::plan::{Admission, Facts, Origin, Step, Verdict, plan};
 use crate::population::differences;
@@ -17,7 +17,7 @@ use crate::runtime::context::{Context, Surroundings};
 use crate::runtime::message::Message;
 use crate::runtime::observe::Event;
 use crate::runtime::ports::{DatabaseFailure, Platform, Row, Store};
-use crate::serve::read;
+use crate::runtime::sql::text;
 
 /// Backlog, what is parked and why, where the walk stands, what it found.
 pub(super) async fn view<P: Platform>(platform: &P) -> Value {

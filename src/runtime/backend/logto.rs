@@ -3,12 +3,14 @@
 //! Paths are Logto's own and fixed; discovery is not asked, since its endpoint
 //! URLs follow the public host, which is this proxy.
 
+pub mod wire;
+
 use futures_util::future::join;
 
-use crate::auth::introspection::Introspection;
+pub use self::wire::{LogtoIdentity, LogtoState, LogtoUser, UnreadableUser};
+
 use crate::inbound::request::{Secret, UserId};
-use crate::runtime::backend::BackendFailure;
-use crate::runtime::backend::logto::{LogtoState, LogtoUser};
+use crate::runtime::backend::{BackendFailure, ClientForm};
 use crate::runtime::context::Context;
 use crate::runtime::ports::{Backend, Call, CallAnswer, Platform};
 
@@ -206,9 +208,9 @@ pub async fn jwks<P: Platform>(
 pub async fn introspect_nothing<P: Platform>(
     platform: &P,
     context: &Context<'_>,
-    introspection: &Introspection,
+    client: ClientForm,
 ) -> Result<CallAnswer, BackendFailure> {
-    let (authorization, body) = introspection.client_only();
+    let (authorization, body) = client;
     post_introspection(platform, context, authorization, body).await
 }
 
@@ -219,10 +221,9 @@ pub async fn introspect_nothing<P: Platform>(
 pub async fn introspect<P: Platform>(
     platform: &P,
     context: &Context<'_>,
-    introspection: &Introspection,
+    body: Secret<String>,
 ) -> Result<CallAnswer, BackendFailure> {
     let authorization = super::basic(&context.settings.logto_client);
-    let body = introspection.token_only();
     let answer = post_introspection(platform, context, Some(authorization), body).await?;
     match answer.status {
         200 => Ok(answer),

@@ -10,9 +10,8 @@ use std::sync::Arc;
 pub use self::wire::{ApiIdentity, ApiUser, Told};
 use self::wire::{parse_identities, parse_user};
 
-use crate::auth::introspection::Introspection;
 use crate::inbound::request::{Secret, UserId};
-use crate::runtime::backend::BackendFailure;
+use crate::runtime::backend::{BackendFailure, ClientForm};
 use crate::runtime::context::Context;
 use crate::runtime::isolate::MgpassEndpoints;
 use crate::runtime::ports::{Backend, Call, CallAnswer, Platform};
@@ -121,9 +120,9 @@ pub async fn jwks<P: Platform>(
 pub async fn introspect_as_client<P: Platform>(
     platform: &P,
     context: &Context<'_>,
-    introspection: &Introspection,
+    client: ClientForm,
 ) -> Result<CallAnswer, BackendFailure> {
-    let (authorization, body) = introspection.as_client();
+    let (authorization, body) = client;
     post_introspection(platform, context, authorization, body).await
 }
 
@@ -134,9 +133,9 @@ pub async fn introspect_as_client<P: Platform>(
 pub async fn introspect_nothing<P: Platform>(
     platform: &P,
     context: &Context<'_>,
-    introspection: &Introspection,
+    client: ClientForm,
 ) -> Result<CallAnswer, BackendFailure> {
-    let (authorization, body) = introspection.client_only();
+    let (authorization, body) = client;
     post_introspection(platform, context, authorization, body).await
 }
 
@@ -147,13 +146,12 @@ pub async fn introspect_nothing<P: Platform>(
 pub async fn introspect<P: Platform>(
     platform: &P,
     context: &Context<'_>,
-    introspection: &Introspection,
+    body: Secret<String>,
 ) -> Result<CallAnswer, BackendFailure> {
     let MgpassCredential::Client(client) = &context.settings.mgpass_credential else {
         return Err(BackendFailure::Unauthorized(BACKEND));
     };
     let authorization = Some(super::basic(client));
-    let body = introspection.token_only();
     let answer = post_introspection(platform, context, authorization, body).await?;
     match answer.status {
         200 => Ok(answer),

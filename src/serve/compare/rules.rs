@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use super::difference::{Class, Difference};
 use crate::inbound::classify::Operation;
+use crate::runtime::isolate::Volatile;
 
 /// Answers or errors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,14 +43,6 @@ pub const RULES: &[IgnoreRule] = &[
     },
 ];
 
-/// A field that differs between two reads of Logto itself.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Volatile {
-    pub operation: String,
-    pub path: String,
-    pub class: Class,
-}
-
 pub const VOLATILE: &str = "volatile_in_logto";
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -81,7 +74,7 @@ pub fn sort(
         let is_volatile = volatile.iter().any(|volatile| {
             volatile.operation == operation.name()
                 && volatile.path == difference.path
-                && volatile.class == difference.class
+                && volatile.class == difference.class.name()
         });
         match rule {
             Some(rule) => *sorted.ignored.entry(rule.name).or_default() += 1,
@@ -133,7 +126,7 @@ mod tests {
         let volatile = [Volatile {
             operation: "users.get".into(),
             path: "customData.now".into(),
-            class: Class::Value,
+            class: Class::Value.name().into(),
         }];
         let found = || vec![difference("customData.now", Class::Value)];
         let sorted = sort(Operation::UsersGet, 200, found(), &volatile);

@@ -3,11 +3,11 @@
 //!
 //! [`super::execute`] does the same where there is a future anyway.
 
-use super::{Executed, Surroundings, forwarded, to_logto};
+use super::{Executed, forwarded, to_logto};
 use crate::inbound::classify::Operation;
-use crate::inbound::request::Target;
-use crate::operate::admin;
+use crate::inbound::request::{PROXY_PREFIX, Target};
 use crate::policy::plan::{Plan, Reason};
+use crate::runtime::context::Surroundings;
 use crate::runtime::ports::{CallFailure, Forward};
 use crate::runtime::settings::Settings;
 
@@ -18,7 +18,7 @@ pub fn begin<'a>(
     operation: Operation,
 ) -> Option<Forward<'a>> {
     let is_passed_on = operation == Operation::PassThrough
-        && !target.path.starts_with(admin::PREFIX)
+        && !target.path.starts_with(PROXY_PREFIX)
         && !settings.logto_origin.is_empty();
     is_passed_on.then(|| to_logto(settings, target, operation))
 }

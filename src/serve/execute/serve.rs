@@ -3,6 +3,7 @@
 use super::{Executed, MirrorOutcome, Reply, Request};
 use crate::auth::authenticate::{authenticate, management_policy};
 use crate::inbound::request::{Secret, UserId, bearer};
+use crate::mirror::eligibility;
 use crate::mirror::target::MirrorRow;
 use crate::policy::breaker::{Outcome, Permit};
 use crate::policy::flags::bucket::Bucket;

@@ -16,14 +16,14 @@
 //!
 //! RFC 7662; RFC 6749 2.3.
 
-use super::{Executed, Request, own_answer};
+use super::{Executed, Request};
 use crate::auth::authenticate::all_keys;
 use crate::auth::forward_auth::jwks_answer;
 use crate::auth::introspection::Introspection;
 use crate::inbound::classify::Operation;
 use crate::policy::flags::Stage;
 use crate::policy::plan::Reason;
-use crate::runtime::answer::Answer;
+use crate::runtime::answer::{Answer, own_answer};
 use crate::runtime::backend::{BackendFailure, logto, mgpass};
 use crate::runtime::context::Context;
 use crate::runtime::error::ProxyError;
@@ -49,7 +49,8 @@ impl Request<'_> {
                 Some(body) => own_answer(
                     Operation::OidcJwks,
                     jwks_answer(body, "application/jwk-set+json; charset=utf-8"),
-                ),
+                )
+                .into(),
                 None => self.pass(platform, exchange, Reason::NotARead).await,
             },
             _ => self.pass(platform, exchange, Reason::NotARead).await,
@@ -78,21 +79,25 @@ impl Request<'_> {
                 return self.pass(platform, exchange, Reason::NotARead).await;
             }
             (Backend::Mgpass, Backend::Mgpass) => {
-                mgpass::introspect_as_client(platform, context, &introspection).await
+                mgpass::introspect_as_client(platform, context, introspection.as_client()).await
             }
             (Backend::Logto, Backend::Mgpass) => {
-                match logto::introspect_nothing(platform, context, &introspection).await {
+                match logto::introspect_nothing(platform, context, introspection.client_only())
+                    .await
+                {
                     Ok(answer) if answer.status == 200 => {
-                        mgpass::introspect(platform, context, &introspection).await
+                        mgpass::introspect(platform, context, introspection.token_only()).await
                     }
                     // Logto's own refusal of the client.
                     other => other,
                 }
             }
             (Backend::Mgpass, Backend::Logto) => {
-                match mgpass::introspect_nothing(platform, context, &introspection).await {
+                match mgpass::introspect_nothing(platform, context, introspection.client_only())
+                    .await
+                {
                     Ok(answer) if answer.status == 200 => {
-                        logto::introspect(platform, context, &introspection).await
+                        logto::introspect(platform, context, introspection.token_only()).await
                     }
                     other => other,
                 }
@@ -103,7 +108,7 @@ impl Request<'_> {
                 let backend = introspection.token_of.name();
                 Executed {
                     backend,
-                    ..own_answer(self.classified.operation, introspection_answer(answer))
+                    ..own_answer(self.classified.operation, introspection_answer(answer)).into()
                 }
             }
             Err(failure) => self.failed(match failure {

@@ -14,10 +14,10 @@ use crate::runtime::context::Surroundings;
 use crate::runtime::ports::CallFailure;
 use crate::serve::execute::{Executed, Reply, pass_through};
 
-use super::config::Deployment;
-use super::exchange::{ResponseCopy, facts};
-use super::fetch::{build, close, request_id};
-use super::platform::WorkerPlatform;
+use super::{build, close, request_id};
+use crate::shell::config::Deployment;
+use crate::shell::exchange::{ResponseCopy, facts};
+use crate::shell::platform::WorkerPlatform;
 
 type Told = dyn Fn(Request, JsValue, JsValue, f64, u16) -> Option<Response>;
 

@@ -178,7 +178,7 @@ async fn serve(node: Node, request: Request) -> Answered {
         answer: None,
     };
     let mut executed = match admin::route(&node, &around, &mut exchange).await {
-        Some(answered) => answered,
+        Some(answered) => answered.into(),
         None => execute(&node, &around, &mut exchange).await,
     };
     let duration_ms = node.now_ms() - began_ms;

@@ -17,6 +17,7 @@ use dual_write_proxy::runtime::ports::{
     Backend, Call, CallAnswer, CallFailure, Calls, Clock, Database, DatabaseFailure, Entropy,
     FlagStore, KeyStore, KvFailure, Queue, QueueFailure, Row, Signatures, Sink, Statement, Store,
 };
+use dual_write_proxy::serve::deliver;
 use dual_write_proxy::token::SignatureCheck;
 use futures_util::future::{Either, select};
 
@@ -47,7 +48,7 @@ impl Node {
         let disposition = if delivery.is_dead {
             relay::handle_dead(self, message).await
         } else {
-            relay::handle(self, &self.context(), stage, message).await
+            deliver::handle(self, &self.context(), stage, message).await
         };
         if let Disposition::Retry { delay_s } = disposition {
             self.world.retry(delivery, delay_s);

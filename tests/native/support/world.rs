@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use dual_write_proxy::mirror::relay;
+use dual_write_proxy::operate::findings;
 use dual_write_proxy::runtime::isolate::Isolate;
 use dual_write_proxy::runtime::message::Message;
 use dual_write_proxy::runtime::ports::{Row, Statement, Store};
@@ -286,6 +287,7 @@ impl World {
         self.finish(async move {
             let stage = snapshot::read(&node, &node.isolate).await.stage;
             relay::sweep(&node, &node.context(), stage).await;
+            findings::purge(&node, stage).await;
         });
     }
 

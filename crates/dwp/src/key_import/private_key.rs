@@ -10,7 +10,10 @@ use der::pem::LineEnding;
 use der::{Decode, SecretDocument};
 use p256::elliptic_curve;
 use p256::elliptic_curve::sec1::{FromEncodedPoint, ModulusSize, ToEncodedPoint};
-use pkcs8::{AlgorithmIdentifierRef, EncodePrivateKey, ObjectIdentifier, PrivateKeyInfo};
+use pkcs8::{EncodePrivateKey, ObjectIdentifier, PrivateKeyInfo};
+use rsa::RsaPrivateKey;
+use rsa::pkcs1::DecodeRsaPrivateKey;
+use rsa::traits::PublicKeyParts;
 use sec1::EcParameters;
 use serde_json::{Value, json};
 
@@ -60,7 +63,7 @@ impl PrivateKey {
         let der = document.as_bytes();
         match label {
             "PRIVATE KEY" => Self::from_pkcs8(der),
-            "RSA PRIVATE KEY" => Self::from_rsa(der),
+            "RSA PRIVATE KEY" => Self::from_rsa(RsaPrivateKey::from_pkcs1_der(der).ok()),
             "EC PRIVATE KEY" => Self::from_ec(der, None),
             _ => Err(label_fault(pem)),
         }
@@ -69,7 +72,7 @@ impl PrivateKey {
     fn from_pkcs8(der: &[u8]) -> Result<Self, KeyFault> {
         let info = PrivateKeyInfo::from_der(der).map_err(|_| KeyFault::Malformed)?;
         if info.algorithm.oid == RSA {
-            return Self::from_rsa(info.private_key);
+            return Self::from_rsa(RsaPrivateKey::try_from(info).ok());
         }
         let curve = info
             .algorithm
@@ -78,18 +81,13 @@ impl PrivateKey {
         Self::from_ec(info.private_key, Some(curve))
     }
 
-    /// PKCS #1; the public half is in it.
-    fn from_rsa(der: &[u8]) -> Result<Self, KeyFault> {
-        let key = pkcs1::RsaPrivateKey::from_der(der).map_err(|_| KeyFault::Malformed)?;
-        let e = URL_SAFE_NO_PAD.encode(key.public_exponent.as_bytes());
-        let n = URL_SAFE_NO_PAD.encode(key.modulus.as_bytes());
+    /// Its numbers fit each other, which reading has proved; nothing is done with them here.
+    fn from_rsa(key: Option<RsaPrivateKey>) -> Result<Self, KeyFault> {
+        let key = key.ok_or(KeyFault::Malformed)?;
+        let e = URL_SAFE_NO_PAD.encode(key.e().to_bytes_be());
+        let n = URL_SAFE_NO_PAD.encode(key.n().to_bytes_be());
         let members = format!(r#"{{"e":"{e}","kty":"RSA","n":"{n}"}}"#);
-        let algorithm = AlgorithmIdentifierRef {
-            oid: RSA,
-            parameters: Some(der::asn1::AnyRef::NULL),
-        };
-        let info = PrivateKeyInfo::new(algorithm, der);
-        let document = SecretDocument::encode_msg(&info).map_err(|_| KeyFault::Malformed)?;
+        let document = key.to_pkcs8_der().map_err(|_| KeyFault::Malformed)?;
         Self::new("RS256", &members, &document)
     }
 

@@ -8,7 +8,10 @@ use dual_write_proxy::token::{ImportedKeys, IssuerNames};
 const ISSUER: &str = "https://auth.old.example/oidc";
 
 fn data() -> Value {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/keys/private.json");
+    let path = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../../tests/data/keys/private.json"
+    );
     serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
 }
 
