@@ -10,7 +10,7 @@ const root = fileURLToPath(new URL('..', import.meta.url));
 
 const steps = [
   ['format', ['cargo', 'fmt', '--check']],
-  ['clippy, host', ['cargo', 'clippy', '--quiet', '--all-targets', '--features', 'cli', '--', '-D', 'warnings']],
+  ['clippy, host', ['cargo', 'clippy', '--quiet', '--workspace', '--all-targets', '--', '-D', 'warnings']],
   ['clippy, wasm', ['cargo', 'clippy', '--quiet', '--lib', '--target', 'wasm32-unknown-unknown', '--', '-D', 'warnings']],
   ['purity and map', ['cargo', 'test', '--quiet', '--test', 'native', 'tidy']],
   ['release wasm', [process.execPath, 'scripts/worker-build.mjs', '--release']],

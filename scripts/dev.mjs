@@ -1,7 +1,7 @@
 // The sandbox: the proxy on workerd before both stand-in backends, on fixed ports.
 // State lies where wrangler keeps it, so `wrangler kv key put --local` works on it.
-import { people, seedRewards } from '../tests/sandbox/rewards.mjs';
-import { PORTS, SECRETS, startSandbox } from '../tests/sandbox/sandbox.mjs';
+import { people, seedRewards } from '../tests/harness/sandbox/rewards.mjs';
+import { PORTS, SECRETS, startSandbox } from '../tests/harness/sandbox/sandbox.mjs';
 
 const sandbox = await startSandbox({
   persistTo: '.wrangler/state',

@@ -224,8 +224,8 @@ fn is_of_a_family(path: &str) -> bool {
 
 /// Method and path of each recorded request.
 fn recordings() -> Vec<(String, String)> {
-    let folder =
-        std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/backends/logto/samples");
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/harness/backends/logto/samples");
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder).unwrap() {
         let text = std::fs::read_to_string(entry.unwrap().path()).unwrap_or_default();

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use super::token::TokenFault;
 use dual_write_proxy::token::ImportFailure;
 use dwp::key_import::ExportFailure;
 
@@ -57,6 +58,9 @@ pub enum Failure {
     NoIssuer,
     #[error("MGPASS_CLIENT_SECRET is not set")]
     NoSecret,
+    /// mgPass was not asked.
+    #[error("the token: {0}")]
+    Token(#[from] TokenFault),
 }
 
 impl Failure {
@@ -83,6 +87,7 @@ impl Failure {
             Self::NotExported(_) => "key_not_exported",
             Self::NoIssuer => "no_issuer",
             Self::NoSecret => "no_client_secret",
+            Self::Token(_) => "token_unusable",
         }
     }
 
@@ -109,7 +114,8 @@ impl Failure {
             | Self::Jwks(..)
             | Self::NotExported(_)
             | Self::NoIssuer
-            | Self::NoSecret => false,
+            | Self::NoSecret
+            | Self::Token(_) => false,
         }
     }
 }

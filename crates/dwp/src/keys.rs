@@ -21,7 +21,7 @@ use time::format_description::well_known::Rfc3339;
 
 use super::failure::Failure;
 use super::job::Verdict;
-use super::{Output, Result, api, files};
+use super::{Output, Result, api, files, token};
 
 /// A database holds three keys of some kilobytes.
 const MAX_INPUT_BYTES: u64 = 1024 * 1024;
@@ -78,6 +78,9 @@ pub struct Check {
     /// A file with a fresh access token of Logto's; `-` is standard input
     #[arg(long)]
     token: PathBuf,
+    /// The value for KV, as `keys import` wrote it: the token must be signed by one of its keys
+    #[arg(long, default_value = "imported-keys.json")]
+    keys: PathBuf,
     /// mgPass's introspection endpoint
     #[arg(long)]
     introspection: String,
@@ -249,6 +252,7 @@ fn live_kids(keys: &[ExportedKey], url: &str) -> std::result::Result<Vec<String>
 impl Check {
     fn run(&self, output: Output) -> Result {
         let token = read(&self.token)?;
+        token::judge(token.trim(), &read(&self.keys)?)?;
         let secret = std::env::var("MGPASS_CLIENT_SECRET").map_err(|_| Failure::NoSecret)?;
         let basic = STANDARD.encode(format!("{}:{secret}", self.client_id));
         let body = fetch(&self.introspection, |agent| {

@@ -19,6 +19,7 @@ mod keys;
 mod markdown;
 mod people;
 mod report;
+mod token;
 mod watch;
 mod words;
 

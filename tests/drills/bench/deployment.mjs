@@ -7,11 +7,11 @@ import path from 'node:path';
 
 import { buildSync } from 'esbuild';
 
-import { startLogto } from '../backends/logto/main.mjs';
-import { startMgpassFront } from '../backends/mgpass/main.mjs';
-import { freePorts } from '../sandbox/machine.mjs';
-import { controlOf, SECRETS } from '../sandbox/sandbox.mjs';
-import { until } from '../sandbox/client.mjs';
+import { startLogto } from '../../harness/backends/logto/main.mjs';
+import { startMgpassFront } from '../../harness/backends/mgpass/main.mjs';
+import { freePorts } from '../../harness/sandbox/machine.mjs';
+import { controlOf, SECRETS } from '../../harness/sandbox/sandbox.mjs';
+import { until } from '../../harness/sandbox/client.mjs';
 import { startPlatform } from './platform.mjs';
 import { readBuild, readConfig, startWorkerd } from './workerd.mjs';
 
@@ -33,7 +33,7 @@ export async function startDeployment({ root, build, scratch, name, vars = {}, l
       scratch: directory,
       databases: {
         DB: [schema('proxy')],
-        MGPASS_DB: [schema('mgpass'), path.join(root, 'tests/backends/mgpass/migrations'), schema('mirror')],
+        MGPASS_DB: [schema('mgpass'), path.join(root, 'tests/harness/backends/mgpass/migrations'), schema('mirror')],
         METRICS_DB: [schema('metrics')],
       },
       kv: ['FLAGS', 'KEYS'],
@@ -44,8 +44,8 @@ export async function startDeployment({ root, build, scratch, name, vars = {}, l
     const standin = keep(await startWorkerd({
       name: `${name}-mgpass`,
       scratch,
-      modules: [{ name: 'worker.js', text: bundle(path.join(root, 'tests/backends/mgpass/worker.mjs')) }],
-      config: readConfig(path.join(root, 'tests/backends/mgpass/wrangler.toml'), { ISSUER: url(mgpassPort) }),
+      modules: [{ name: 'worker.js', text: bundle(path.join(root, 'tests/harness/backends/mgpass/worker.mjs')) }],
+      config: readConfig(path.join(root, 'tests/harness/backends/mgpass/wrangler.toml'), { ISSUER: url(mgpassPort) }),
       ports: { DB: platform.ports.MGPASS_DB },
       entrypoints: ['Control'],
     }));

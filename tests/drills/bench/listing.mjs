@@ -12,7 +12,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 
-import { findPostgres, seedLogto, startPostgres } from '../../scripts/postgres.mjs';
+import { findPostgres, seedLogto, startPostgres } from '../../../scripts/postgres.mjs';
 import { median, table } from './statistics.mjs';
 
 const PAGE = 100;

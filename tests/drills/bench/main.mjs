@@ -22,7 +22,7 @@ import * as tokens from './tokens.mjs';
 
 const BENCHMARKS = { pass_through: passThrough, reads, mirror, listing, tokens };
 
-const root = fileURLToPath(new URL('../..', import.meta.url));
+const root = fileURLToPath(new URL('../../..', import.meta.url));
 
 async function main() {
   const { values: options } = parseArgs({

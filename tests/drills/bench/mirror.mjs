@@ -13,8 +13,8 @@
 //                     slow (2 s), against all healthy
 
 import { median, ratio, table } from './statistics.mjs';
-import { management, managementToken, pause, until } from '../sandbox/client.mjs';
-import { controlOf } from '../sandbox/sandbox.mjs';
+import { management, managementToken, pause, until } from '../../harness/sandbox/client.mjs';
+import { controlOf } from '../../harness/sandbox/sandbox.mjs';
 import { populate, startDeployment } from './deployment.mjs';
 
 const FULL = {

@@ -14,7 +14,7 @@
 
 import { startLoad } from './load.mjs';
 import { median, ratio, table } from './statistics.mjs';
-import { management, managementToken, mgpassToken, pause } from '../sandbox/client.mjs';
+import { management, managementToken, mgpassToken, pause } from '../../harness/sandbox/client.mjs';
 import { populate, startDeployment } from './deployment.mjs';
 
 const FULL = { rounds: 8, reads: 16, pause_ms: 250, slice_ms: 2000 };

@@ -109,7 +109,7 @@ export async function run({ root, scratch, quick, print }) {
 
 // Set-up has installed the tools; dependencies are shared with the Worker's own build.
 function buildVerifier(root, scratch) {
-  const crate = path.join(root, 'tests/bench/verifier');
+  const crate = path.join(root, 'tests/drills/bench/verifier');
   const target = path.join(root, 'target');
   const out = path.join(scratch, 'verifier-build');
   mkdirSync(out, { recursive: true });

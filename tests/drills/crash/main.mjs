@@ -13,13 +13,13 @@
 import { createHash } from 'node:crypto';
 import path from 'node:path';
 
-import { startLogto } from '../backends/logto/main.mjs';
-import { migrateMgpass, startMgpassFront } from '../backends/mgpass/main.mjs';
-import { root, scratch } from '../e2e/support.mjs';
-import { management, managementToken, pause } from '../sandbox/client.mjs';
-import { freePorts, workerdPids } from '../sandbox/machine.mjs';
-import { controlOf, SECRETS } from '../sandbox/sandbox.mjs';
-import { applyMigrations, startWorkers } from '../sandbox/workers.mjs';
+import { startLogto } from '../../harness/backends/logto/main.mjs';
+import { migrateMgpass, startMgpassFront } from '../../harness/backends/mgpass/main.mjs';
+import { root, scratch } from '../../e2e/support.mjs';
+import { management, managementToken, pause } from '../../harness/sandbox/client.mjs';
+import { freePorts, workerdPids } from '../../harness/sandbox/machine.mjs';
+import { controlOf, SECRETS } from '../../harness/sandbox/sandbox.mjs';
+import { applyMigrations, startWorkers } from '../../harness/sandbox/workers.mjs';
 
 const at = process.argv.indexOf('--kills');
 const N_KILLS = at > 0 ? Number(process.argv[at + 1]) : 50;
@@ -43,7 +43,7 @@ async function start() {
         port: proxyPort,
         vars: { LOGTO_ORIGIN: url(logtoPort), LOGTO_ISSUER: `${url(proxyPort)}/oidc`, MGPASS_ORIGIN: url(mgpassPort), MGPASS_ISSUER: url(mgpassPort), WALK: 'off', DELETIONS_PER_HOUR: '10000', ...SECRETS },
       },
-      { name: 'mgpass-standin', config: path.join(root, 'tests/backends/mgpass/wrangler.toml'), port: 0, entrypoints: { Control: 0 }, vars: { ISSUER: url(mgpassPort) } },
+      { name: 'mgpass-standin', config: path.join(root, 'tests/harness/backends/mgpass/wrangler.toml'), port: 0, entrypoints: { Control: 0 }, vars: { ISSUER: url(mgpassPort) } },
     ],
   });
   const standin = workers.workers['mgpass-standin'];

@@ -13,10 +13,10 @@ import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 
-import { controlOf, SECRETS, startSandbox } from '../sandbox/sandbox.mjs';
-import { management, managementToken, mgpassToken, pause, signIn, tamper, until } from '../sandbox/client.mjs';
+import { controlOf, SECRETS, startSandbox } from '../../harness/sandbox/sandbox.mjs';
+import { management, managementToken, mgpassToken, pause, signIn, tamper, until } from '../../harness/sandbox/client.mjs';
 
-const root = fileURLToPath(new URL('../..', import.meta.url));
+const root = fileURLToPath(new URL('../../..', import.meta.url));
 const persistTo = path.join(root, '.sandbox/demo');
 const USERS = 200;
 const GET_USER = 'GET /api/users/:id';

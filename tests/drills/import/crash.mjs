@@ -6,11 +6,11 @@
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 
-import { startLogto } from '../backends/logto/main.mjs';
-import { fillRewards } from '../sandbox/population.mjs';
-import { management, managementToken, pause, until } from '../sandbox/client.mjs';
-import { workerdPids } from '../sandbox/machine.mjs';
-import { controlOf, drawPorts, SECRETS, startSandbox } from '../sandbox/sandbox.mjs';
+import { startLogto } from '../../harness/backends/logto/main.mjs';
+import { fillRewards } from '../../harness/sandbox/population.mjs';
+import { management, managementToken, pause, until } from '../../harness/sandbox/client.mjs';
+import { workerdPids } from '../../harness/sandbox/machine.mjs';
+import { controlOf, drawPorts, SECRETS, startSandbox } from '../../harness/sandbox/sandbox.mjs';
 import { compareStores, dwp, fill, group, say, snapshot, startDwp } from './support.mjs';
 
 const WRITERS = 4;

@@ -7,9 +7,9 @@
 
 import assert from 'node:assert/strict';
 
-import { fillRewards } from '../sandbox/population.mjs';
-import { management, managementToken, until } from '../sandbox/client.mjs';
-import { controlOf, startSandbox } from '../sandbox/sandbox.mjs';
+import { fillRewards } from '../../harness/sandbox/population.mjs';
+import { management, managementToken, until } from '../../harness/sandbox/client.mjs';
+import { controlOf, startSandbox } from '../../harness/sandbox/sandbox.mjs';
 import { dwp, fill, say } from './support.mjs';
 
 const PARKED = [

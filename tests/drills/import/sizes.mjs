@@ -4,9 +4,9 @@
 import assert from 'node:assert/strict';
 import path from 'node:path';
 
-import { fillRewards } from '../sandbox/population.mjs';
-import { controlOf, startSandbox } from '../sandbox/sandbox.mjs';
-import { workerdPids } from '../sandbox/machine.mjs';
+import { fillRewards } from '../../harness/sandbox/population.mjs';
+import { controlOf, startSandbox } from '../../harness/sandbox/sandbox.mjs';
+import { workerdPids } from '../../harness/sandbox/machine.mjs';
 import { compareStores, dwp, fill, group, say, usage } from './support.mjs';
 
 /** Our own cost a person at the greatest size against that at the least. */

@@ -7,9 +7,9 @@ import path from 'node:path';
 import { createInterface } from 'node:readline';
 import { text } from 'node:stream/consumers';
 
-import { controlOf, SECRETS } from '../sandbox/sandbox.mjs';
-import { people } from '../sandbox/population.mjs';
-import { root } from '../e2e/support.mjs';
+import { controlOf, SECRETS } from '../../harness/sandbox/sandbox.mjs';
+import { people } from '../../harness/sandbox/population.mjs';
+import { root } from '../../e2e/support.mjs';
 
 export { root };
 

@@ -17,9 +17,9 @@ import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs, promisify } from 'node:util';
 
-import { userResponse } from '../backends/logto/users.mjs';
-import { controlOf, SECRETS, startSandbox } from '../sandbox/sandbox.mjs';
-import { management, managementToken, pause, until } from '../sandbox/client.mjs';
+import { userResponse } from '../../harness/backends/logto/users.mjs';
+import { controlOf, SECRETS, startSandbox } from '../../harness/sandbox/sandbox.mjs';
+import { management, managementToken, pause, until } from '../../harness/sandbox/client.mjs';
 
 const { values: options } = parseArgs({ options: { users: { type: 'string', default: '10000' } } });
 const USERS = Number(options.users);
@@ -30,7 +30,7 @@ const READERS = 4;
 const WRITERS = 2;
 const STEPS = [0, 1, 10, 50, 100, 50, 0];
 
-const root = fileURLToPath(new URL('../..', import.meta.url));
+const root = fileURLToPath(new URL('../../..', import.meta.url));
 const persistTo = path.join(root, '.sandbox/ramp');
 const began = Date.now();
 const say = (text) => console.log(`${String(Math.round((Date.now() - began) / 1000)).padStart(4)} s  ${text}`);

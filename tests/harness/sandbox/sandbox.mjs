@@ -17,7 +17,7 @@ import { migrateMgpass, startMgpassFront } from '../backends/mgpass/main.mjs';
 import { freePorts } from './machine.mjs';
 import { applyMigrations, startWorkers } from './workers.mjs';
 
-const root = fileURLToPath(new URL('../..', import.meta.url));
+const root = fileURLToPath(new URL('../../..', import.meta.url));
 
 export const PORTS = { proxy: 8787, logto: 9001, logtoControl: 9101, mgpass: 9002, mgpassControl: 9102 };
 
@@ -69,7 +69,7 @@ export async function startSandbox({
       },
       {
         name: 'mgpass-standin',
-        config: path.join(root, 'tests/backends/mgpass/wrangler.toml'),
+        config: path.join(root, 'tests/harness/backends/mgpass/wrangler.toml'),
         port: 0,
         entrypoints: { Control: 0 },
         vars: { ISSUER: url(on.mgpass), EDITION: edition },

@@ -7,7 +7,7 @@
 //     persistTo: '.wrangler/state',        // what `wrangler --persist-to` takes; wrangler's own default
 //     workers: [
 //       { name: 'proxy', config: 'wrangler.toml', port: 8787, vars: { LOGTO_ORIGIN: 'http://127.0.0.1:3001' } },
-//       { name: 'mgpass-standin', config: 'tests/backends/mgpass/wrangler.toml', port: 0, entrypoints: { Control: 0 } },
+//       { name: 'mgpass-standin', config: 'tests/harness/backends/mgpass/wrangler.toml', port: 0, entrypoints: { Control: 0 } },
 //     ],
 //     onLog: (line, { level }) => {},      // one call per line that a worker logged, raw text
 //   });

@@ -18,7 +18,7 @@ import { applyMigrations, startWorkers } from './workers.mjs';
 
 const run = promisify(execFile);
 const fixture = (name) => fileURLToPath(new URL(`workers-fixtures/${name}`, import.meta.url));
-const wranglerBin = fileURLToPath(new URL('../../node_modules/wrangler/bin/wrangler.js', import.meta.url));
+const wranglerBin = fileURLToPath(new URL('../../../node_modules/wrangler/bin/wrangler.js', import.meta.url));
 const persistTo = mkdtempSync(path.join(tmpdir(), 'sandbox-workers-'));
 const hasProc = existsSync('/proc/self/stat');
 const lines = [];

@@ -1,5 +1,5 @@
 // The stand-in against exchanges recorded from real servers (samples/), and what its users rely on besides.
-// Run: node --test tests/backends/logto/contract.test.mjs
+// Run: node --test tests/harness/backends/logto/contract.test.mjs
 
 import './contract/metadata.mjs';
 import './contract/experience.mjs';

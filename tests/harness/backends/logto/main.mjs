@@ -1,7 +1,7 @@
 // Stand-in for a self-hosted Logto, for tests and the sandbox: the surface the proxy touches, awkward parts included,
 // held to exchanges recorded from real servers by contract.test.mjs. Everything lives in memory.
 //
-//   node tests/backends/logto/main.mjs --port 3001 --control-port 3901 --endpoint http://127.0.0.1:8787 --alg ES384
+//   node tests/harness/backends/logto/main.mjs --port 3001 --control-port 3901 --endpoint http://127.0.0.1:8787 --alg ES384
 //
 // --endpoint is the public origin (Logto's ENDPOINT); the issuer is endpoint + "/oidc". Clients: see seed.mjs.
 

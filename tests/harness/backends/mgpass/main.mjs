@@ -1,8 +1,8 @@
 // The stand-in as others see it: the Worker behind a front that counts and can
-// fail (../front.mjs). The Worker itself is started with tests/sandbox/workers.mjs:
+// fail (../front.mjs). The Worker itself is started with tests/harness/sandbox/workers.mjs:
 //
 //   const sandbox = await startWorkers({ persistTo, workers: [{
-//     name: 'mgpass-standin', config: 'tests/backends/mgpass/wrangler.toml', port: 0,
+//     name: 'mgpass-standin', config: 'tests/harness/backends/mgpass/wrangler.toml', port: 0,
 //     entrypoints: { Control: 0 }, vars: { ISSUER: 'http://127.0.0.1:4002' } }] });
 //   await migrateMgpass(sandbox);
 //   const { url, entrypoints } = sandbox.workers['mgpass-standin'];
@@ -19,7 +19,7 @@ import { routeName } from './routes.mjs';
 
 const HOP_BY_HOP = new Set(['connection', 'keep-alive', 'transfer-encoding']);
 
-const SCHEMAS = ['../../../schema/mgpass', './migrations'];
+const SCHEMAS = ['../../../../schema/mgpass', './migrations'];
 
 // The tables of mgPass and the stand-in's own. The mirror's tables are not among
 // them: whoever runs the proxy applies schema/mirror too.

@@ -63,7 +63,7 @@ test('keys are public only, survive in the database, and rotate with the old one
 });
 
 test('the schemas of mgPass, the mirror and the stand-in share one database', async () => {
-  const directory = here('../../../schema/mirror');
+  const directory = here('../../../../schema/mirror');
   assert.ok((await applyMigrations({ sandbox, databaseId: 'mgpass-local', directory })).length > 0);
   await migrateMgpass(sandbox);
 });
