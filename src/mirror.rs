@@ -1,4 +1,4 @@
-//! The mirror: make mgPass equal to Logto for one subject.
+//! Make mgPass equal to Logto, one user at a time.
 //!
 //! A write is never replayed from its request. `outbox` records who changes;
 //! `reconcile` decides, from Logto's state and mgPass's rows, what one guarded
