@@ -60,8 +60,7 @@ async fn on_cron(_: worker::ScheduledEvent, env: worker::Env, _: worker::Schedul
     let flags = snapshot::read(&platform, &deployment.isolate).await;
     if let Some(context) = deployment.context() {
         walk::tick(&platform, &context, flags.stage).await;
-        relay::sweep(&platform, &context, flags.stage).await;
-        findings::purge(&platform, flags.stage).await;
+        relay::sweep(&platform, &context, flags.stage, findings::purge()).await;
         jobs::revive(&platform).await;
         metrics::flush(&platform, &context).await;
         guard::run(&platform, &context, &flags).await;

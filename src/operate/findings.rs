@@ -6,9 +6,8 @@
 
 use crate::inbound::classify::Operation;
 use crate::inbound::request::UserId;
-use crate::policy::flags::Stage;
 use crate::runtime::isolate::Volatile;
-use crate::runtime::ports::{Platform, Row, Statement, Store};
+use crate::runtime::ports::{Row, Statement};
 use crate::runtime::sql::{now, text};
 
 const NOTE: &str = concat!(
@@ -104,17 +103,12 @@ pub fn parse_volatile(results: &[Vec<Row>]) -> Vec<Volatile> {
         .collect()
 }
 
-/// Cron: forgets what was not seen again for long.
-pub async fn purge<P: Platform>(platform: &P, stage: Stage) {
-    if stage == Stage::Off {
-        return;
-    }
-    let statements = vec![
+/// What was not seen again for long is forgotten.
+pub fn purge() -> Vec<Statement> {
+    vec![
         Statement::new(PURGE_VOLATILE, vec![]),
         Statement::new(PURGE_FINDINGS, vec![]),
-    ];
-    // Not forgotten now: within a minute then.
-    let _ = platform.batch(Store::Proxy, statements).await;
+    ]
 }
 
 pub fn summary() -> Statement {

@@ -12,6 +12,7 @@ use std::rc::Rc;
 use dual_write_proxy::inbound::request::UserId;
 use dual_write_proxy::mirror::triggers::Trigger;
 use dual_write_proxy::mirror::{relay, walk};
+use dual_write_proxy::operate::findings;
 use dual_write_proxy::population::jobs;
 use dual_write_proxy::runtime::ports::Store;
 use dual_write_proxy::runtime::snapshot;
@@ -240,7 +241,7 @@ impl Simulation<'_> {
             if is_helped {
                 walk::tick(&node, &node.context(), stage).await;
             }
-            relay::sweep(&node, &node.context(), stage).await;
+            relay::sweep(&node, &node.context(), stage, findings::purge()).await;
             if is_helped {
                 jobs::revive(&node).await;
             }

@@ -15,8 +15,14 @@ const SWEEP_LIMIT: i64 = 200;
 /// mgPass allows five calls of revoke-all a minute.
 const EFFECTS_PER_SWEEP: i64 = 5;
 
-/// Cron: wakes what nobody woke, pays what is owed, removes what is done.
-pub async fn sweep<P: Platform>(platform: &P, context: &Context<'_>, stage: Stage) {
+/// Cron: wakes what nobody woke, pays what is owed, removes what is done. `also_old`
+/// removes what others keep in the same database, in the same batch.
+pub async fn sweep<P: Platform>(
+    platform: &P,
+    context: &Context<'_>,
+    stage: Stage,
+    also_old: Vec<Statement>,
+) {
     if stage == Stage::Off {
         return;
     }
@@ -41,8 +47,10 @@ pub async fn sweep<P: Platform>(platform: &P, context: &Context<'_>, stage: Stag
         }
     }
     pay_owed(platform, context).await;
+    let mut purge = outbox::purge();
+    purge.extend(also_old);
     let n_purged = platform
-        .batch(Store::Proxy, outbox::purge())
+        .batch(Store::Proxy, purge)
         .await
         .ok()
         .and_then(|results| outbox::parse_purge(&results))

@@ -286,8 +286,7 @@ impl World {
         let node = self.node();
         self.finish(async move {
             let stage = snapshot::read(&node, &node.isolate).await.stage;
-            relay::sweep(&node, &node.context(), stage).await;
-            findings::purge(&node, stage).await;
+            relay::sweep(&node, &node.context(), stage, findings::purge()).await;
         });
     }
 
