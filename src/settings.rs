@@ -45,7 +45,7 @@ pub struct Migration {
     pub verify_audiences: Vec<String>,
     /// The longest `exp - iat` believed of any token; `None` believes whatever an issuer grants.
     pub max_token_lifetime_s: Option<i64>,
-    /// How far the clocks of issuers and edge may lie apart.
+    /// How far issuers' clocks may be ahead of the edge's; it lengthens no token's life.
     pub clock_skew: Skew,
     /// How long mgPass may take to answer a read.
     pub mgpass_deadline_ms: u32,
@@ -211,10 +211,10 @@ impl<F: Fn(&str) -> Option<String>> Reader<F> {
     }
 
     fn skew(&mut self, name: &'static str) -> Skew {
-        let seconds = self.number(name, Skew::MAX_SECONDS);
+        let seconds = self.number(name, Skew::DEFAULT_SECONDS);
         Skew::from_seconds(seconds).unwrap_or_else(|| {
             self.fault(name, "above_a_minute");
-            Skew::MAX
+            Skew::default()
         })
     }
 

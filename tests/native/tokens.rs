@@ -370,10 +370,10 @@ const ROTATIONS: &[(&str, &[Step])] = {
             Show(OLD, 0, OK), Step::Jwks(Jwks::Empty), Wait(HOUR_S), Show(OLD, 0, OK),
         ]),
         ("the issuer's clock ahead", &[
-            Show(OLD, 59, OK), Show(OLD, 61, Err("issued_in_future")),
+            Show(OLD, 5, OK), Show(OLD, 6, Err("issued_in_future")),
         ]),
-        ("the issuer's clock behind", &[
-            Show(OLD, -HOUR_S - 59, OK), Show(OLD, -HOUR_S - 60, Err("expired")),
+        ("a life of an hour", &[
+            Show(OLD, 1 - HOUR_S, OK), Show(OLD, -HOUR_S, Err("expired")), Show(OLD, -HOUR_S - 1, Err("expired")),
         ]),
     ]
 };
