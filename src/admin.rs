@@ -186,6 +186,11 @@ async fn status<P: Platform>(platform: &P, around: &Surroundings<'_>) -> String 
         ),
         Err(failure) => (failed(failure), failed(failure)),
     };
+    let refused: Vec<_> = flags
+        .refused
+        .iter()
+        .map(|fault| json!({ "key": fault.key, "code": fault.code }))
+        .collect();
     let faults: Vec<_> = around
         .settings
         .faults
@@ -198,6 +203,7 @@ async fn status<P: Platform>(platform: &P, around: &Surroundings<'_>) -> String 
     };
     json!({
         "stage": flags.stage_name(),
+        "refused_flags": refused,
         "refused_stage": flags.refused_stage.map(|stage| stage.name()),
         "read_bps": flags.read_percent.basis_points(),
         "compare_bps": flags.compare_share().basis_points(),

@@ -2,7 +2,8 @@
 //!
 //! Parsing is pure and total: a bad value keeps that key's last good value in
 //! this isolate, else its safe default, and is reported. It never stops traffic.
-//! One snapshot serves a whole request.
+//! Brakes fail closed: a `kill_switch` or `guard` that cannot be read and is not
+//! empty is pulled, whatever was last good. One snapshot serves a whole request.
 
 pub mod bucket;
 
@@ -84,6 +85,16 @@ pub struct Guard {
     pub reason: String,
 }
 
+impl Guard {
+    /// There is a cap, and nobody knows which.
+    fn unreadable() -> Self {
+        Self {
+            cap: Share::NONE,
+            reason: "unreadable".to_owned(),
+        }
+    }
+}
+
 /// One snapshot of all flags.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Flags {
@@ -102,6 +113,8 @@ pub struct Flags {
     pub jwks_union: bool,
     pub salt: String,
     pub guard: Option<Guard>,
+    /// What the last reading could not take.
+    pub refused: Vec<FlagFault>,
 }
 
 impl Default for Flags {
@@ -119,6 +132,7 @@ impl Default for Flags {
             jwks_union: false,
             salt: String::new(),
             guard: None,
+            refused: Vec::new(),
         }
     }
 }
@@ -207,10 +221,10 @@ pub struct FlagFault {
 pub type RawFlags = [(String, Option<String>)];
 
 /// The next snapshot: `raw` over `previous`.
-pub fn parse(previous: &Flags, raw: &RawFlags) -> (Flags, Vec<FlagFault>) {
+pub fn parse(previous: &Flags, raw: &RawFlags) -> Flags {
     let defaults = Flags::default();
     let mut next = previous.clone();
-    let mut faults = Vec::new();
+    let mut refused = Vec::new();
     for (key, value) in raw {
         // Tolerates the line end that `echo` adds.
         let value = value.as_deref().map(str::trim);
@@ -225,12 +239,15 @@ pub fn parse(previous: &Flags, raw: &RawFlags) -> (Flags, Vec<FlagFault>) {
             "compare_percent" => set(&mut next.compare_percent, value, None, |text| {
                 Share::parse_percent(text).map(Some)
             }),
-            "kill_switch" => set(&mut next.kill_switch, value, false, parse_switch),
+            "kill_switch" => set_brake(&mut next.kill_switch, value, false, true, parse_switch),
             "jwks_union" => set(&mut next.jwks_union, value, false, parse_switch),
             "salt" => set(&mut next.salt, value, String::new(), |text| {
                 (text.len() <= 256).then(|| text.to_owned())
             }),
-            "guard" => set(&mut next.guard, value, None, parse_guard),
+            "guard" => {
+                let pulled = Some(Guard::unreadable());
+                set_brake(&mut next.guard, value, None, pulled, parse_guard)
+            }
             _ => next
                 .read_percent_by_operation
                 .iter_mut()
@@ -242,13 +259,14 @@ pub fn parse(previous: &Flags, raw: &RawFlags) -> (Flags, Vec<FlagFault>) {
                 }),
         };
         if let Err(code) = taken {
-            faults.push(FlagFault {
+            refused.push(FlagFault {
                 key: key.clone(),
                 code,
             });
         }
     }
-    (next, faults)
+    next.refused = refused;
+    next
 }
 
 fn set<T>(
@@ -262,6 +280,23 @@ fn set<T>(
         Some(text) => *field = parse(text).ok_or("unreadable")?,
     }
     Ok(())
+}
+
+/// Whoever wrote something meant to brake: what it says is not guessed at.
+fn set_brake<T>(
+    brake: &mut T,
+    value: Option<&str>,
+    released: T,
+    pulled: T,
+    parse: impl Fn(&str) -> Option<T>,
+) -> Result<(), &'static str> {
+    let parsed = match value {
+        None | Some("") => Some(released),
+        Some(text) => parse(text),
+    };
+    let is_readable = parsed.is_some();
+    *brake = parsed.unwrap_or(pulled);
+    is_readable.then_some(()).ok_or("unreadable_pulled")
 }
 
 fn parse_stage(flags: &mut Flags, value: Option<&str>) -> Result<(), &'static str> {
@@ -332,57 +367,104 @@ mod tests {
     #[test]
     fn absent_keys_are_the_safe_defaults() {
         let nothing: Vec<_> = keys().into_iter().map(|key| (key, None)).collect();
-        let (flags, faults) = parse(
-            &Flags {
-                stage: Stage::DualWrite,
-                ..Flags::default()
-            },
-            &nothing,
-        );
-        assert_eq!((flags, faults.len()), (Flags::default(), 0));
+        let before = Flags {
+            stage: Stage::DualWrite,
+            kill_switch: true,
+            ..Flags::default()
+        };
+        assert_eq!(parse(&before, &nothing), Flags::default());
     }
 
     #[test]
     fn a_bad_value_keeps_the_last_good_one_and_is_reported() {
-        let (good, _) = parse(
+        let good = parse(
             &Flags::default(),
             &raw(&[
                 ("stage", Some("dual_write\n")),
                 ("read_percent", Some("50")),
-                ("kill_switch", Some("on")),
+                ("jwks_union", Some("on")),
             ]),
         );
         let bad = raw(&[
             ("stage", Some("DUAL_WRITE")),
             ("read_percent", Some("fifty")),
-            ("kill_switch", Some("yes")),
-            ("guard", Some("{")),
+            ("jwks_union", Some("yes")),
         ]);
-        let (kept, faults) = parse(&good, &bad);
-        assert_eq!(kept, good);
-        assert_eq!(
-            faults
-                .iter()
-                .map(|fault| fault.key.as_str())
-                .collect::<Vec<_>>(),
-            ["stage", "read_percent", "kill_switch", "guard"]
-        );
-        let (fresh, _) = parse(&Flags::unknown(), &bad);
-        assert_eq!(fresh, Flags::unknown());
+        let kept = parse(&good, &bad);
+        let refused = |flags: &Flags| {
+            let keys = flags.refused.iter().map(|fault| fault.key.clone());
+            keys.collect::<Vec<_>>()
+        };
+        assert_eq!(refused(&kept), ["stage", "read_percent", "jwks_union"]);
+        let forgiven = |flags: Flags| Flags {
+            refused: vec![],
+            ..flags
+        };
+        assert_eq!(forgiven(kept), good);
+        let fresh = parse(&Flags::unknown(), &bad);
         assert!(fresh.records_writes());
+        assert_eq!(forgiven(fresh), Flags::unknown());
+    }
+
+    #[test]
+    fn a_brake_that_cannot_be_read_is_pulled_whatever_was_last_good() {
+        let released = raw(&[("kill_switch", Some("off")), ("guard", None)]);
+        for before in [Flags::unknown(), parse(&Flags::default(), &released)] {
+            for text in ["yes", "ON", "true", "1", "On", "of", "Off", "\u{feff}on"] {
+                let flags = parse(&before, &raw(&[("kill_switch", Some(text))]));
+                assert!(flags.kill_switch, "{text}");
+                check_reported(&flags, "kill_switch");
+            }
+            for text in [
+                "{",
+                "0",
+                "null",
+                "[]",
+                r#"{"cap_percent":0,"reason":"r"}"#,
+                r#"{"cap_percent":"5%","reason":"r"}"#,
+                r#"{"cap_percent":"5"}"#,
+            ] {
+                let flags = parse(&before, &raw(&[("guard", Some(text))]));
+                let cap = flags.guard.as_ref().map(|guard| guard.cap);
+                assert_eq!(cap, Some(Share::NONE), "{text}");
+                check_reported(&flags, "guard");
+            }
+        }
+    }
+
+    #[track_caller]
+    fn check_reported(flags: &Flags, key: &str) {
+        let fault = FlagFault {
+            key: key.to_owned(),
+            code: "unreadable_pulled",
+        };
+        assert_eq!(flags.refused, [fault]);
+    }
+
+    #[test]
+    fn a_brake_that_is_empty_or_gone_is_released() {
+        let pulled = Flags {
+            kill_switch: true,
+            guard: Some(Guard::unreadable()),
+            ..Flags::default()
+        };
+        for value in [None, Some(""), Some(" \n")] {
+            let flags = parse(&pulled, &raw(&[("kill_switch", value), ("guard", value)]));
+            assert_eq!(flags, Flags::default());
+        }
     }
 
     #[test]
     fn later_stages_parse_and_are_refused() {
-        let (good, _) = parse(&Flags::default(), &raw(&[("stage", Some("shadow"))]));
+        let good = parse(&Flags::default(), &raw(&[("stage", Some("shadow"))]));
         for (text, stage) in [("cutover", Stage::Cutover), ("cleanup", Stage::Cleanup)] {
-            let (kept, faults) = parse(&good, &raw(&[("stage", Some(text))]));
+            let kept = parse(&good, &raw(&[("stage", Some(text))]));
             assert_eq!(
                 (kept.stage, kept.refused_stage),
                 (Stage::Shadow, Some(stage))
             );
             assert_eq!(
-                faults,
+                kept.refused,
                 [FlagFault {
                     key: "stage".into(),
                     code: "stage_refused"
@@ -393,14 +475,14 @@ mod tests {
 
     #[test]
     fn an_operation_may_have_its_own_percentage() {
-        let (flags, faults) = parse(
+        let flags = parse(
             &Flags::default(),
             &raw(&[
                 ("read_percent", Some("10")),
                 ("read_percent.users.get", Some("2.5")),
             ]),
         );
-        assert!(faults.is_empty());
+        assert!(flags.refused.is_empty());
         assert_eq!(flags.read_share(Operation::UsersGet).basis_points(), 250);
         assert!(keys().contains(&"read_percent.users.get".to_owned()));
     }
@@ -417,14 +499,14 @@ mod tests {
 
     #[test]
     fn a_guard_caps_with_its_reason() {
-        let (flags, faults) = parse(
+        let flags = parse(
             &Flags::default(),
             &raw(&[(
                 "guard",
                 Some(r#"{"cap_percent":"0","reason":"error_rate"}"#),
             )]),
         );
-        assert!(faults.is_empty());
+        assert!(flags.refused.is_empty());
         assert_eq!(
             flags.guard,
             Some(Guard {

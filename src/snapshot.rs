@@ -38,8 +38,8 @@ pub async fn read<P: Platform>(platform: &P, isolate: &Isolate) -> Arc<Flags> {
     let deadline = pin!(platform.sleep(DEADLINE_MS));
     let next = match select(asked, deadline).await {
         Either::Left((Ok(raw), _)) => {
-            let (flags, faults) = flags::parse(&previous, &raw);
-            for fault in &faults {
+            let flags = flags::parse(&previous, &raw);
+            for fault in &flags.refused {
                 platform.emit(&Event::FlagsRefused {
                     key: &fault.key,
                     code: fault.code,

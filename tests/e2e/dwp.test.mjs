@@ -164,15 +164,17 @@ test('a report is a document, a page for people, and a status', async () => {
   assert.equal((await dwp(['report'])).status, 1);
 });
 
-test('the status needs a person where somebody is parked or a setting is wrong', async () => {
+test('the status needs a person where somebody is parked or a setting or flag is wrong', async () => {
   routes.delete('GET import');
-  const status = (more) => [200, { stage: 'dual_write', setting_faults: [], guard: null, outbox: { n_parked: 0 }, ...more }];
+  const status = (more) => [200, { stage: 'dual_write', setting_faults: [], refused_flags: [], guard: null, outbox: { n_parked: 0 }, ...more }];
   routes.set('GET status', () => status());
   const well = await dwp(['status', '--json']);
   assert.deepEqual([well.status, well.json().jobs], [0, { users: null, points: null, equality: null }]);
   routes.set('GET status', () => status({ outbox: { n_parked: 2 } }));
   assert.equal((await dwp(['status'])).status, 1);
   routes.set('GET status', () => status({ outbox: { failure: 'unreachable' } }));
+  assert.equal((await dwp(['status'])).status, 1);
+  routes.set('GET status', () => status({ refused_flags: [{ key: 'read_percent', code: 'unreadable' }] }));
   assert.equal((await dwp(['status'])).status, 1);
 });
 

@@ -497,6 +497,22 @@ fn the_kill_switch_and_the_guard_send_every_read_to_logto() {
 }
 
 #[test]
+fn a_brake_that_cannot_be_read_holds_and_is_reported() {
+    let world = world();
+    for (key, value) in [("kill_switch", "yes"), ("guard", "{")] {
+        world.flag(key, value);
+        check_same_from_logto(&world, key);
+        let reported = world.events("flags.refused").pop().unwrap();
+        assert_eq!(
+            (&reported["key"], &reported["code"]),
+            (&json!(key), &json!("unreadable_pulled"))
+        );
+        world.flags.borrow_mut().remove(key);
+    }
+    check_mgpass(&world);
+}
+
+#[test]
 fn a_flag_change_reaches_a_running_isolate_within_seconds() {
     let world = world();
     let node = world.node();

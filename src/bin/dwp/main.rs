@@ -211,7 +211,7 @@ fn acted(api: &Api, output: Output, route: &str, query: (&str, &str)) -> Result 
     Ok(Verdict::Clean)
 }
 
-/// A person is needed where settings are wrong or somebody is parked.
+/// A person is needed where settings or flags are wrong, somebody is parked, or the guard has stopped.
 fn status(api: &Api, output: Output) -> Result {
     let status = api.get("status", &[])?;
     let mut jobs = serde_json::Map::new();
@@ -224,10 +224,10 @@ fn status(api: &Api, output: Output) -> Result {
         jobs.insert(kind.name().to_owned(), view.unwrap_or(Value::Null));
     }
     let at = |pointer: &str| status.pointer(pointer).cloned().unwrap_or(Value::Null);
+    let has_any = |pointer: &str| (at(pointer).as_array()).is_none_or(|faults| !faults.is_empty());
     let needs_a_person = at("/outbox/n_parked").as_u64() != Some(0)
-        || at("/setting_faults")
-            .as_array()
-            .is_none_or(|faults| !faults.is_empty())
+        || has_any("/setting_faults")
+        || has_any("/refused_flags")
         || !at("/guard").is_null();
     let document = json!({ "status": &status, "jobs": jobs });
     output.show_as(&document, || {
