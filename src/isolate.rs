@@ -17,6 +17,9 @@ use crate::token::{
 
 /// Flags are read again after so long.
 pub const FLAGS_FRESH_MS: i64 = 5_000;
+/// A refresh that has not come by then is begun anew: twice what a reading may take. The
+/// platform may drop one with the request it ran behind.
+const REFRESH_LEASE_MS: i64 = 2_000;
 /// After an outage of the outbox the Queue has told it all within so long: a record is
 /// tried again after 30 s.
 const CATCHES_UP_WITHIN_MS: i64 = 45_000;
@@ -66,13 +69,20 @@ enum Doubt {
 #[derive(Clone)]
 struct Snapshot {
     flags: Arc<Flags>,
+    /// When KV was asked for them.
+    asked_at_ms: i64,
     read_at_ms: i64,
-    is_refreshing: bool,
+    refreshing_since_ms: Option<i64>,
 }
 
 impl Snapshot {
     fn is_due(&self, now_ms: i64) -> bool {
-        !self.is_refreshing && now_ms - self.read_at_ms >= FLAGS_FRESH_MS
+        // A clock set back must not freeze the flags.
+        let within = |since_ms: i64, length_ms| (0..length_ms).contains(&(now_ms - since_ms));
+        let is_refreshing = self
+            .refreshing_since_ms
+            .is_some_and(|since_ms| within(since_ms, REFRESH_LEASE_MS));
+        !is_refreshing && !within(self.read_at_ms, FLAGS_FRESH_MS)
     }
 }
 
@@ -106,7 +116,7 @@ impl Isolate {
         if !snapshot.is_due(now_ms) {
             return FlagsState::Fresh(Arc::clone(&snapshot.flags));
         }
-        snapshot.is_refreshing = true;
+        snapshot.refreshing_since_ms = Some(now_ms);
         FlagsState::Stale(Arc::clone(&snapshot.flags))
     }
 
@@ -124,12 +134,32 @@ impl Isolate {
         )
     }
 
-    /// With the old flags too, when they could not be read: not asked again at once.
-    pub fn set_flags(&self, flags: Arc<Flags>, now_ms: i64) {
-        *self.flags.borrow_mut() = Some(Snapshot {
+    /// A reading that began before the one at hand is older, whenever it comes.
+    pub fn set_flags(&self, flags: Arc<Flags>, asked_at_ms: i64, now_ms: i64) {
+        let mut held = self.flags.borrow_mut();
+        let is_outrun = held
+            .as_ref()
+            .is_some_and(|held| (asked_at_ms + 1..=now_ms).contains(&held.asked_at_ms));
+        if !is_outrun {
+            *held = Some(Snapshot {
+                flags,
+                asked_at_ms,
+                read_at_ms: now_ms,
+                refreshing_since_ms: None,
+            });
+        }
+    }
+
+    /// They could not be read: what is known stays, and KV is not asked again at once.
+    pub fn keep_flags(&self, now_ms: i64) {
+        let flags = self.last_flags();
+        let mut held = self.flags.borrow_mut();
+        let asked_at_ms = held.as_ref().map_or(i64::MIN, |held| held.asked_at_ms);
+        *held = Some(Snapshot {
             flags,
+            asked_at_ms,
             read_at_ms: now_ms,
-            is_refreshing: false,
+            refreshing_since_ms: None,
         });
     }
 
