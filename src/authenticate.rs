@@ -86,6 +86,20 @@ pub async fn authenticate<P: Platform>(
     Ok(signed.validate(policy, now(platform))?)
 }
 
+/// False when the token cannot be live, whoever is asked: its signature does not hold, or its time
+/// is over. True leaves it to its issuer, which also sees what ends before its time.
+pub async fn may_be_live<P: Platform>(
+    platform: &P,
+    context: &Context<'_>,
+    token: &AttributedToken<'_>,
+) -> bool {
+    match signed(platform, context, token).await {
+        Ok(signed) => now(platform) < signed.expires_at(),
+        Err(Unauthenticated::Refused(_)) => false,
+        Err(Unauthenticated::KeysUnavailable) => true,
+    }
+}
+
 async fn signed<P: Platform>(
     platform: &P,
     context: &Context<'_>,

@@ -4,6 +4,7 @@
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 
+use crate::allowance::Allowance;
 use crate::backend::Backend;
 use crate::breaker::Breaker;
 use crate::compare::rules::Volatile;
@@ -42,6 +43,8 @@ pub struct Isolate {
     volatile: RefCell<Option<(i64, Vec<Volatile>)>>,
     last_comparison_ms: Cell<i64>,
     pub breaker: Cell<Breaker>,
+    /// Never borrowed across an await.
+    pub allowance: RefCell<Allowance>,
     /// Never borrowed across an await.
     pub metrics: RefCell<Metrics>,
     /// A gap that the database has not been told of yet.

@@ -18,6 +18,7 @@ pub mod flags;
 pub mod plan;
 pub mod snapshot;
 
+pub mod allowance;
 pub mod authenticate;
 pub mod introspection;
 #[cfg(feature = "cli")]

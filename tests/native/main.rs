@@ -11,6 +11,7 @@ mod compare;
 mod corpus;
 mod equality;
 mod guard;
+mod introspection;
 mod jobs;
 mod points;
 mod proxy;

@@ -86,6 +86,8 @@ pub struct Logto {
     pub key_set: RefCell<String>,
     /// `METHOD path` of everything served.
     pub served: RefCell<Vec<String>>,
+    /// Of introspections.
+    pub bodies: RefCell<Vec<String>>,
     /// Whose sessions Logto ended by a suspension or a deletion, and when.
     pub ended: RefCell<Vec<(String, i64)>>,
     /// Users whose own routes answer what no contract knows; the listing has them.
@@ -106,6 +108,7 @@ impl Logto {
             accepted: RefCell::default(),
             key_set: RefCell::new(tokens::key_set(&[&tokens::LOGTO_KEY])),
             served: RefCell::default(),
+            bodies: RefCell::default(),
             ended: RefCell::default(),
             odd: RefCell::default(),
             told: RefCell::default(),
@@ -145,6 +148,12 @@ impl Logto {
                 ),
                 _ => LogtoAnswer::json(401, r#"{"error":"invalid_client"}"#),
             },
+            ("POST", ["oidc", "token", "introspection"]) => {
+                let body = request.body.as_deref().unwrap_or_default();
+                self.bodies.borrow_mut().push(body.to_owned());
+                let (status, body) = super::introspection::logto(request.header("authorization"), body);
+                LogtoAnswer::json(status, body)
+            }
             ("GET", ["oidc", "jwks"]) => LogtoAnswer::json(200, self.key_set.borrow().clone()),
             ("GET", ["oidc", "me"]) => match self.opaque(request) {
                 Some(id) => LogtoAnswer::json(200, json!({ "sub": id }).to_string()),
