@@ -19,13 +19,11 @@ use crate::guard;
 use crate::hooks::{self, Received};
 use crate::metrics::{self, prometheus};
 use crate::mirror::outbox;
-use crate::ports::{DatabaseFailure, Exchange, Platform, Row, Store};
-use crate::request::{Method, Target, UserId, bearer};
+use crate::ports::{BodyFailure, DatabaseFailure, Exchange, Platform, Row, Store};
+use crate::request::{Method, Own, Target, UserId, bearer};
 use crate::token::{Issuer, KeyId, KeySet};
 use crate::translate::Answer;
 
-/// Every route of the proxy's own begins so, those of `edge` too.
-pub const PREFIX: &str = "/_proxy/";
 const JSON: &str = "application/json; charset=utf-8";
 const VERDICTS_SHOWN: i64 = 10;
 
@@ -37,7 +35,18 @@ pub async fn route<P: Platform, E: Exchange>(
 ) -> Option<Executed<E::Copy>> {
     let url = exchange.url().to_owned();
     let target = Target::parse(&url)?;
-    let path = target.path.strip_prefix(PREFIX)?;
+    let path = match target.own() {
+        Own::No => return None,
+        Own::Route(path) => path,
+        Own::Lookalike => {
+            return Some(own_error(
+                Operation::PassThrough,
+                ProxyError::NoSuchRoute,
+                target.path,
+                around,
+            ));
+        }
+    };
     if (exchange.method(), path) == (Method::Post, hooks::PATH) {
         return Some(hook(
             hooks::receive(platform, around, exchange).await,
@@ -111,7 +120,8 @@ fn hook<C>(received: Received, around: &Surroundings<'_>, path: &str) -> Execute
     let error = match received {
         Received::Taken => return answered(204, "", String::new()),
         Received::Closed => ProxyError::NoSuchRoute,
-        Received::TooLarge => ProxyError::BodyTooLarge,
+        Received::Unread(BodyFailure::TooLarge) => ProxyError::BodyTooLarge,
+        Received::Unread(BodyFailure::Incomplete) => ProxyError::BodyIncomplete,
         Received::BadSignature => ProxyError::SignatureRefused,
         Received::NotRecorded => ProxyError::NotRecorded,
     };

@@ -30,7 +30,7 @@ pub enum ProxyError {
     /// The client's own credential was refused too often, or others' from the same place.
     #[error("too many attempts by clients that are not known; try again within a minute")]
     TooManyAttempts,
-    #[error("no such operator route")]
+    #[error("the proxy has no such route")]
     NoSuchRoute,
     #[error("a parameter is missing or malformed")]
     ParameterMissing,

@@ -14,7 +14,7 @@ use crate::execute::Surroundings;
 use crate::mirror::outbox;
 use crate::mirror::triggers::Trigger;
 use crate::observe::Event;
-use crate::ports::{Exchange, Platform, Store};
+use crate::ports::{BodyFailure, Exchange, Platform, Store};
 use crate::relay::Message;
 use crate::request::{InteractionUid, Secret, UserId};
 
@@ -28,7 +28,8 @@ pub enum Received {
     Taken,
     /// No secret is set: there is no such route.
     Closed,
-    TooLarge,
+    /// The body was not had whole.
+    Unread(BodyFailure),
     BadSignature,
     /// Neither database nor Queue took it.
     NotRecorded,
@@ -42,8 +43,8 @@ pub async fn receive<P: Platform, E: Exchange>(
     let Some(secret) = &around.settings.webhook_secret else {
         return Received::Closed;
     };
-    if exchange.hold_body(MAX_BYTES).await.is_err() {
-        return Received::TooLarge;
+    if let Err(failure) = exchange.hold_body(MAX_BYTES).await {
+        return Received::Unread(failure);
     }
     // Valid UTF-8 is the same bytes again; anything else is not Logto's.
     let body = exchange.held_text().unwrap_or_default();

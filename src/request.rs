@@ -63,6 +63,41 @@ impl<'a> Target<'a> {
     }
 }
 
+/// How a path stands to the proxy's own, which lie below `/_proxy/`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Own<'a> {
+    /// Logto's.
+    No,
+    /// Ours, and what follows `/_proxy/`.
+    Route(&'a str),
+    /// Another spelling of it. None of ours, and nobody's at Logto; whoever wrote it may have
+    /// sent the admin token along, so it is not forwarded.
+    Lookalike,
+}
+
+impl<'a> Target<'a> {
+    pub fn own(&self) -> Own<'a> {
+        if let Some(route) = self.path.strip_prefix("/_proxy/") {
+            return Own::Route(route);
+        }
+        let path = self.path.trim_start_matches('/');
+        // Most of all paths begin otherwise.
+        if !path.starts_with(['_', '%']) {
+            return Own::No;
+        }
+        let first = path.split('/').next().unwrap_or_default();
+        let first = percent_decode_str(first).decode_utf8_lossy();
+        let first = first.trim_start_matches(SLASHES).split(SLASHES).next();
+        match first {
+            Some(first) if first.eq_ignore_ascii_case("_proxy") => Own::Lookalike,
+            _ => Own::No,
+        }
+    }
+}
+
+/// As a sloppy server may read a decoded one.
+const SLASHES: [char; 2] = ['/', '\\'];
+
 /// A user's id at Logto, and at mgPass after the import: ids are preserved.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct UserId(String);
@@ -189,6 +224,50 @@ mod tests {
         assert_eq!(target.path_and_query, "/api/users/a%20b?x=%2F&x=1");
         assert_eq!(Target::parse("http://h:1//api?").unwrap().path, "//api");
         assert!(Target::parse("nonsense").is_none());
+    }
+
+    #[test]
+    fn every_spelling_of_the_proxys_own_paths_is_kept_from_logto() {
+        let own = |path: &str| {
+            let url = format!("https://auth.example.com{path}");
+            match Target::parse(&url).unwrap().own() {
+                Own::Route(route) => route.to_owned(),
+                Own::Lookalike => "lookalike".to_owned(),
+                Own::No => "no".to_owned(),
+            }
+        };
+        assert_eq!(own("/_proxy/status?x=1"), "status");
+        assert_eq!(own("/_proxy/"), "");
+        assert_eq!(own("/_proxy//status"), "/status");
+        for path in [
+            "//_proxy/status",
+            "///_proxy/status",
+            "/_proxy",
+            "/_proxy?x",
+            "/_Proxy/status",
+            "/_PROXY",
+            "/%5Fproxy/status",
+            "/%5f%70roxy/",
+            "/_proxy%2Fstatus",
+            "/_proxy%5cstatus",
+            "/%2F_proxy/status",
+            "//%2f%5fPROXY%2fstatus",
+        ] {
+            assert_eq!(own(path), "lookalike", "{path}");
+        }
+        for path in [
+            "",
+            "/",
+            "/_proxyable",
+            "/_proxy.txt",
+            "/proxy/status",
+            "/api/_proxy/status",
+            "/%",
+            "/%ff",
+            "/__proxy",
+        ] {
+            assert_eq!(own(path), "no", "{path}");
+        }
     }
 
     #[test]

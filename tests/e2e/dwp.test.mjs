@@ -33,7 +33,7 @@ function listen(port = 0) {
     const { pathname } = new URL(request.url, 'http://proxy');
     const answer = routes.get(`${request.method} ${pathname.replace('/_proxy/', '')}`);
     const [status, body, headers] = request.headers.authorization !== `Bearer ${TOKEN}` ? [401, { code: 'proxy.admin_token_needed', message: 'an admin token is needed' }]
-      : answer === undefined ? [404, { code: 'proxy.no_such_route', message: 'no such operator route' }] : answer(request.url);
+      : answer === undefined ? [404, { code: 'proxy.no_such_route', message: 'the proxy has no such route' }] : answer(request.url);
     response.writeHead(status, { 'content-type': 'application/json', ...headers });
     response.end(JSON.stringify(body));
   });

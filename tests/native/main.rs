@@ -9,6 +9,7 @@
 
 mod compare;
 mod corpus;
+mod edge;
 mod equality;
 mod guard;
 mod introspection;

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::proxy::assert_equal_at_mgpass;
 use super::support::logto::Interaction;
 use super::support::webhooks::{SECRET, delivery, sign};
-use super::support::{Fault, Port, Request, World};
+use super::support::{Body, Fault, Port, Request, World};
 
 const ALICE: &str = "alice0000001";
 const ADMIN: &str = "operator-s3cret";
@@ -117,6 +117,20 @@ fn a_webhook_with_a_bad_signature_changes_nothing() {
 fn without_its_secret_there_is_no_receiver() {
     let world = World::new();
     assert_eq!(hook(&world, &json!({ "event": "User.Created" })), 404);
+}
+
+#[test]
+fn a_webhook_that_breaks_off_is_not_called_too_large() {
+    let world = world();
+    for (body, status, code) in [
+        (Body::Broken, 400, "proxy.body_incomplete"),
+        (Body::Endless, 413, "proxy.body_too_large"),
+    ] {
+        let answer = world.ask(Request::new("POST", "/_proxy/hooks/logto").body(body));
+        let told: Value = serde_json::from_str(&answer.body).unwrap();
+        assert_eq!((answer.status, &told["code"]), (status, &json!(code)));
+    }
+    assert_eq!(world.n_open(), 0);
 }
 
 #[test]

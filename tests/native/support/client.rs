@@ -11,7 +11,7 @@ use dual_write_proxy::ports::{
 };
 use dual_write_proxy::request::Method;
 use dual_write_proxy::snapshot::{self, Refresh};
-use dual_write_proxy::{admin, afterwards};
+use dual_write_proxy::{admin, afterwards, edge};
 use futures_util::future::{Either, select};
 
 use super::executor::Handle;
@@ -175,7 +175,11 @@ async fn serve(node: Node, request: Request) -> Answered {
         held: None,
         answer: None,
     };
-    let mut executed = match admin::route(&node, &around, &mut exchange).await {
+    let ours = match edge::route(&node, &around, &exchange).await {
+        Some(answered) => Some(answered),
+        None => admin::route(&node, &around, &mut exchange).await,
+    };
+    let mut executed = match ours {
         Some(answered) => answered,
         None => execute(&node, &around, &mut exchange).await,
     };
