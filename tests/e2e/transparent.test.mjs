@@ -43,6 +43,14 @@ describe('a request reaches the origin', () => {
     }
   });
 
+  test('but for the proxy\'s own paths, in any spelling: the admin token goes nowhere', async () => {
+    for (const path of ['//_proxy/status', '/_Proxy/status', '/_proxy', '/%5Fproxy/status', '/_proxy%2Fstatus', '/x/../_proxy/none']) {
+      const answer = await ask({ path, headers: { authorization: 'Bearer operator-of-the-sandbox' } });
+      assert.deepEqual([answer.status, JSON.parse(answer.body).code], [404, 'proxy.no_such_route'], path);
+    }
+    assert.equal(origin.seen.length, 0);
+  });
+
   test('with its own headers, cookies byte for byte', async () => {
     const cookie = '_interaction={"96vj6wgs":"Bv4W","_legacy":"Bv4W"}; _session=x; odd="a,b"';
     await ask({ headers: { cookie, 'accept-language': 'fr, en;q=0.1', 'logto-app-id': 'app', origin: 'https://spa.example', 'if-none-match': '"x"', 'x-custom': 'é'.normalize() } });

@@ -146,10 +146,14 @@ async function gateways() {
   check('expiry', Number(plain.headers.get('x-auth-expires')) > seconds());
   check('not kept', plain.headers.get('cache-control') === 'no-store');
   for (const method of ['HEAD', 'POST', 'DELETE', 'OPTIONS', 'PROPFIND']) {
-    const answer = await fetch(`${edge.urls.live}/_proxy/verify/orders/1?scope=admin&x=%zz`, { method, headers });
+    const answer = await fetch(`${edge.urls.live}/_proxy/verify/for/orders/1?scope=admin&x=%zz`, { method, headers });
     check(`Envoy ${method}: ${answer.status}`, answer.status === 200);
-    const none = await fetch(`${edge.urls.live}/_proxy/verify/orders/1`, { method });
+    const none = await fetch(`${edge.urls.live}/_proxy/verify/for/orders/1`, { method });
     check(`Envoy ${method} without a token: ${none.status}`, none.status === 401 && none.headers.get('www-authenticate') === 'Bearer');
+  }
+  for (const path of ['/_proxy/verify/?scope=admin', '/_proxy/verify//?scope=admin']) {
+    const slashed = await fetch(`${edge.urls.live}${path}`, { headers });
+    check(`a slash drops no demand, ${path}: ${slashed.status}`, slashed.status === 403);
   }
   const lacking = await fetch(`${edge.urls.live}/_proxy/verify?scope=admin`, { headers });
   check('403 names the scope', lacking.status === 403 && lacking.headers.get('www-authenticate').includes('scope="admin"'));
