@@ -39,7 +39,6 @@ impl Address {
         let address = text.and_then(|text| text.trim().parse::<IpAddr>().ok());
         match address.map(|address| address.to_canonical()) {
             Some(IpAddr::V4(address)) => Self::V4(address.to_bits()),
-            #[expect(clippy::cast_possible_truncation, reason = "the upper half")]
             Some(IpAddr::V6(address)) => Self::V6((address.to_bits() >> 64) as u64),
             None => Self::Unknown,
         }
