@@ -89,10 +89,10 @@ async function attack(sandbox, refused, accepted) {
   for (let n = 0; n < 100; n += 1) {
     const found = await introspect([newsroom[0], `guess-${n}`], { token: person.access_token });
     const isSpent = found.status === 429 && found.code === 'proxy.too_many_attempts';
-    refused('guessed client secret', `${n}`, found.status === 401 || (n >= 20 && isSpent), found);
+    refused('guessed client secret', `${n}`, found.status === 401 || isSpent, found);
   }
   const spent = await nAsked() - before;
-  refused('guessed client secret', `mgPass asked ${spent} times for 100 guesses`, spent <= TRIES, {});
+  refused('guessed client secret', `mgPass asked ${spent} times for 100 guesses`, spent > 0 && spent <= TRIES, {});
   for (const [name, client] of [['a client of Logto\'s', web], ['a client of mgPass\'s', newsroom]]) {
     const found = await introspect(client, { token: person.access_token });
     accepted(`introspection by ${name}, while others guess`, { status: found.active === true ? 200 : found.status, code: 'inactive' });
