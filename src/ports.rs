@@ -235,7 +235,7 @@ pub trait Signatures {
 /// what a rule needs is read, and within bounds.
 pub trait Exchange {
     fn method(&self) -> Method;
-    /// Absolute, as the runtime normalised it.
+    /// Absolute, with dot segments resolved: as it is sent on.
     fn url(&self) -> &str;
     fn header(&self, name: &str) -> Option<String>;
 

@@ -32,7 +32,7 @@ impl Method {
     }
 }
 
-/// The parts of an absolute request URL, as the runtime normalised it.
+/// The parts of an absolute request URL, dot segments resolved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Target<'a> {
     pub scheme: &'a str,
@@ -61,6 +61,22 @@ impl<'a> Target<'a> {
             path_and_query,
         })
     }
+}
+
+/// Whether a path is what Logto will be sent. The platform hands a client's URL over as it
+/// came, and resolves `.`, `..` and backslashes when it makes a request of it: rules that
+/// looked at the one would miss what the other does.
+pub fn is_resolved(url: &str) -> bool {
+    let is_dots = |segment: &str| {
+        segment.len() <= "%2e%2e".len()
+            && segment.starts_with(['.', '%'])
+            && matches!(
+                &*percent_decode_str(segment).decode_utf8_lossy(),
+                "." | ".."
+            )
+    };
+    let path = Target::parse(url).map_or("", |target| target.path);
+    !url.contains('\\') && !path.split('/').any(is_dots)
 }
 
 /// How a path stands to the proxy's own, which lie below `/_proxy/`.
@@ -224,6 +240,26 @@ mod tests {
         assert_eq!(target.path_and_query, "/api/users/a%20b?x=%2F&x=1");
         assert_eq!(Target::parse("http://h:1//api?").unwrap().path, "//api");
         assert!(Target::parse("nonsense").is_none());
+    }
+
+    #[test]
+    fn what_a_rule_looks_at_is_what_is_sent() {
+        for (path, expected) in [
+            ("/", true),
+            ("/oidc/.well-known/openid-configuration?x=/../", true),
+            ("/api/users/...", true),
+            ("/api/users/a.b/%2fx", true),
+            ("/x/../api/users/u1", false),
+            ("/./api/users/u1", false),
+            ("/api/users/u1/.", false),
+            ("/x/%2e%2E/api/users/u1", false),
+            ("/x/.%2e/api/users/u1", false),
+            ("/%2e/api/users/u1", false),
+            ("/x\\..\\api/users/u1", false),
+        ] {
+            let url = format!("https://auth.example.com{path}");
+            assert_eq!(is_resolved(&url), expected, "{path}");
+        }
     }
 
     #[test]

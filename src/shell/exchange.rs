@@ -11,7 +11,7 @@ use web_sys::{
 };
 
 use crate::ports::{AnswerCopy, BodyFailure, CallFailure, Exchange, Forward};
-use crate::request::Method;
+use crate::request::{Method, is_resolved};
 
 use super::platform::read_text;
 
@@ -25,7 +25,7 @@ pub(super) struct WorkerExchange {
 
 impl WorkerExchange {
     pub(super) fn new(request: Request) -> Self {
-        let url = request.url();
+        let url = resolved(request.url());
         let method = request.method();
         Self {
             request,
@@ -43,6 +43,14 @@ impl WorkerExchange {
     pub(super) fn request(&self) -> &Request {
         &self.request
     }
+}
+
+/// As it will be sent on.
+fn resolved(url: String) -> String {
+    if is_resolved(&url) {
+        return url;
+    }
+    web_sys::Url::new(&url).map_or(url, |parsed| parsed.href())
 }
 
 /// What `outbound.js` is told, a line each.
