@@ -8,6 +8,7 @@ use crate::backend::Backend;
 use crate::breaker::Breaker;
 use crate::compare::rules::Volatile;
 use crate::flags::Flags;
+use crate::left_behind::LeftBehind;
 use crate::metrics::Metrics;
 use crate::request::Secret;
 use crate::token::{
@@ -41,6 +42,8 @@ pub struct Isolate {
     pub breaker: Cell<Breaker>,
     /// Never borrowed across an await.
     pub metrics: RefCell<Metrics>,
+    /// Never borrowed across an await.
+    pub left_behind: RefCell<LeftBehind>,
     /// A gap that the database has not been told of yet.
     pub gap_is_pending: Cell<bool>,
     /// The shape of mgPass's database was looked at and is the one we rely on.

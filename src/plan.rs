@@ -32,7 +32,16 @@ impl Primary {
 /// Stable codes: log lines, metric labels, test assertions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
+    /// What no rule claims, and what is about tokens and keys.
     NotARead,
+    /// May change a user; its answer is Logto's.
+    Write,
+    /// A read with a query, which may ask for what only Logto has.
+    Query,
+    /// The proxy's own route or error: no backend's answer.
+    Own,
+    /// The settings have faults: the proxy is a pipe.
+    Settings,
     StageOff,
     StageShadow,
     NoBearerJwt,
@@ -57,6 +66,10 @@ impl Reason {
         match self {
             Self::StageShadow | Self::KillSwitch | Self::OutsideShare | Self::Guard => true,
             Self::NotARead
+            | Self::Write
+            | Self::Query
+            | Self::Own
+            | Self::Settings
             | Self::StageOff
             | Self::NoBearerJwt
             | Self::ForeignIssuer
@@ -73,6 +86,10 @@ impl Reason {
     pub fn code(self) -> &'static str {
         match self {
             Self::NotARead => "not_a_read",
+            Self::Write => "write",
+            Self::Query => "query",
+            Self::Own => "own",
+            Self::Settings => "settings",
             Self::StageOff => "stage_off",
             Self::StageShadow => "stage_shadow",
             Self::NoBearerJwt => "no_bearer_jwt",

@@ -30,6 +30,7 @@ use crate::mirror::target::{self, Effect};
 use crate::observe::Event;
 use crate::ports::{DatabaseFailure, Platform, Store};
 use crate::request::{InteractionUid, UserId};
+use crate::sql::lease_ms;
 
 /// The Queue's messages. All are wake-ups or late records; none is the state.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -94,8 +95,8 @@ impl From<IntentRecord> for Intent {
     }
 }
 
-/// The lease is 30 s; the call and its note take no more than the rest.
-const EFFECT_UNTIL_MS: i64 = 18_000;
+/// The call and its note take no more than the rest of the lease.
+const EFFECT_UNTIL_MS: i64 = lease_ms!() - 12_000;
 
 /// What becomes of the message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -48,8 +48,8 @@ pub fn translation(operation: Operation) -> Option<Translation> {
         | Operation::InteractionSubmit
         | Operation::InteractionOther
         | Operation::Consent
+        | Operation::ConsentPage
         | Operation::AccountWrite
-        | Operation::OidcResume
         | Operation::OidcJwks
         | Operation::OidcIntrospection
         | Operation::ProxyJwks
@@ -122,7 +122,7 @@ impl Refusal {
             Self::IdentityNotExist => (
                 404,
                 "user.identity_not_exist",
-                "The specified identity does not exist.",
+                "The social account has not been registered yet.",
             ),
         }
     }
