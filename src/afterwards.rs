@@ -102,6 +102,7 @@ async fn settle<P: Platform, C: AnswerCopy>(
     copy: Option<C>,
     ask: Option<Question>,
 ) {
+    let was_unknown = intent.subject.is_none();
     if let Some(copy) = copy {
         intent.subject = copy
             .text(MAX_COPY_BYTES)
@@ -143,7 +144,7 @@ async fn settle<P: Platform, C: AnswerCopy>(
     let Some(subject) = &intent.subject else {
         return;
     };
-    if let Some(interaction) = &intent.interaction {
+    if was_unknown && let Some(interaction) = &intent.interaction {
         delayed(platform, "learn", outbox::learn(interaction, subject)).await;
     }
     wake(platform, subject).await;

@@ -1,14 +1,15 @@
-//! How many records of unfinished writes one address may leave behind, in this isolate's
-//! sight.
+//! How many records of writes that came to no good end one address may hold, in this
+//! isolate's sight.
 //!
 //! Who is nobody to Logto is refused, and the record taken back. While Logto fails it
 //! refuses nobody, and each made-up id would be looked at for a quarter of an hour: so
-//! past a number of such records an address must be vouched for to leave more. Its
-//! acknowledged writes are recorded all the same, behind Logto's answer.
+//! past a number of such records, those under way included, an address must be vouched
+//! for to leave more. Its acknowledged writes are recorded all the same, behind Logto's
+//! answer.
 
 use std::collections::HashMap;
 
-/// More than an application leaves that retries by hand, and few enough to be looked at.
+/// More than people behind one address have under way at once, few enough to look at.
 const PER_ADDRESS: u32 = 30;
 /// Ten minutes.
 const WINDOW_MS: i64 = 600_000;
@@ -22,6 +23,7 @@ pub struct LeftBehind {
 }
 
 impl LeftBehind {
+    /// A record is made.
     pub fn add(&mut self, address: &str, now_ms: i64) {
         let is_over = !(0..WINDOW_MS).contains(&(now_ms - self.began_ms));
         if is_over || self.counts.len() >= MAX_ADDRESSES {
@@ -29,6 +31,13 @@ impl LeftBehind {
             self.began_ms = now_ms;
         }
         *self.counts.entry(network(address)).or_default() += 1;
+    }
+
+    /// It has come to a good end.
+    pub fn take_back(&mut self, address: &str) {
+        if let Some(count) = self.counts.get_mut(&network(address)) {
+            *count = count.saturating_sub(1);
+        }
     }
 
     pub fn is_full(&self, address: &str, now_ms: i64) -> bool {
@@ -67,6 +76,14 @@ mod tests {
         let left = full("192.0.2.7");
         assert!(left.is_full("192.0.2.7", 1_000_000));
         assert!(!left.is_full("192.0.2.8", 1_000_000));
+    }
+
+    #[test]
+    fn what_ends_well_is_taken_back() {
+        let mut left = full("192.0.2.7");
+        left.take_back("192.0.2.7");
+        assert!(!left.is_full("192.0.2.7", 1_000_000));
+        left.take_back("192.0.2.9");
     }
 
     #[test]

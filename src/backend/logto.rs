@@ -13,7 +13,7 @@ use crate::introspection::Introspection;
 use crate::mirror::mapping::LogtoUser;
 use crate::mirror::reconcile::LogtoState;
 use crate::ports::{Call, CallAnswer, Platform};
-use crate::request::{Secret, UserId};
+use crate::request::{InteractionUid, Secret, UserId, interaction_uid};
 
 const DEADLINE_MS: u32 = 8_000;
 /// A request may be waiting for the keys.
@@ -27,6 +27,16 @@ pub struct Browser {
     pub cookie: Secret<String>,
     pub app_id: Option<String>,
     pub query: Option<String>,
+}
+
+impl Browser {
+    pub fn uid(&self) -> Option<InteractionUid> {
+        interaction_uid(
+            &self.cookie.0,
+            self.app_id.as_deref(),
+            self.query.as_deref(),
+        )
+    }
 }
 
 /// How far an interaction has come.

@@ -16,9 +16,7 @@ use crate::classify::{Concerns, SubjectSource};
 use crate::context::Context;
 use crate::observe::Event;
 use crate::ports::{Exchange, Platform};
-use crate::request::{
-    InteractionUid, Secret, UserId, bearer, has_interaction, interaction_uid, may_bear,
-};
+use crate::request::{InteractionUid, Secret, UserId, bearer, has_interaction, may_bear};
 use crate::token;
 
 /// Logto has answered the write and the client waits: once more, and not for long.
@@ -163,12 +161,15 @@ impl Request<'_> {
             SubjectSource::AccessToken => {
                 authorization.map(|header| Question::Account(Secret(header)))
             }
-            SubjectSource::Identified | SubjectSource::Identifying => self
-                .browser(exchange, &mut named)
-                .map(Question::Interaction),
-            SubjectSource::Session => self.browser(exchange, &mut named).map(Question::Consent),
+            SubjectSource::Identified | SubjectSource::Identifying => {
+                let browser = self.browser(exchange);
+                named.interaction = browser.as_ref().and_then(Browser::uid);
+                browser.map(Question::Interaction)
+            }
+            SubjectSource::Session => self.browser(exchange).map(Question::Consent),
             SubjectSource::Untold => {
-                if self.browser(exchange, &mut named).is_some() {
+                if let Some(browser) = self.browser(exchange) {
+                    named.interaction = browser.uid();
                     named.expectation = Expectation::Writes;
                 }
                 None
@@ -184,18 +185,12 @@ impl Request<'_> {
     }
 
     /// `None`: no interaction, whatever Logto makes of the rest.
-    fn browser<E: Exchange>(&self, exchange: &E, named: &mut Named) -> Option<Browser> {
+    fn browser<E: Exchange>(&self, exchange: &E) -> Option<Browser> {
         let cookie = exchange.header("cookie").unwrap_or_default();
-        if !has_interaction(&cookie) {
-            return None;
-        }
-        let app_id = exchange.header("logto-app-id");
-        let query = self.target.query;
-        named.interaction = interaction_uid(&cookie, app_id.as_deref(), query);
-        Some(Browser {
+        has_interaction(&cookie).then(|| Browser {
             cookie: Secret(cookie),
-            app_id,
-            query: query.map(str::to_owned),
+            app_id: exchange.header("logto-app-id"),
+            query: self.target.query.map(str::to_owned),
         })
     }
 

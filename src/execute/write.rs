@@ -20,6 +20,9 @@ use crate::ports::{BodyFailure, Exchange, Platform};
 /// Logto's JSON API takes 1 MB and its uploads 20 MB; what is longer passes on unread.
 const MAX_HELD_BYTES: usize = 2 * 1024 * 1024;
 
+/// Whose request it is, in the platform's own word.
+const ADDRESS: &str = "cf-connecting-ip";
+
 impl Request<'_> {
     /// To Logto, with nothing recorded.
     pub(super) async fn unrecorded<E: Exchange>(
@@ -63,6 +66,7 @@ impl Request<'_> {
             .await
         {
             if exchange.hold_body(MAX_HELD_BYTES).await == Err(BodyFailure::Incomplete) {
+                take_back(context, exchange);
                 return self.failed(ProxyError::BodyIncomplete);
             }
             intent.operation = self.refine(exchange).to_owned();
@@ -84,10 +88,9 @@ impl Request<'_> {
         }
         let is_named = intent.subject.is_some();
         let conclusion = conclude(source, recording, is_named, verdict);
-        if recording == Recording::Done
-            && (conclusion.fate == Fate::LeftOpen || verdict == Verdict::Failed)
-        {
-            note_left_behind(platform, context, exchange);
+        let ends_well = conclusion.fate != Fate::LeftOpen && verdict != Verdict::Failed;
+        if recording == Recording::Failed || (recording == Recording::Done && ends_well) {
+            take_back(context, exchange);
         }
         let write = Write {
             intent,
@@ -207,7 +210,7 @@ impl Request<'_> {
         verdict(self.classified.operation, answer.as_ref())
     }
 
-    /// Whether an intent exists before the forward.
+    /// Whether an intent is made before the forward; counted for its address by then.
     async fn is_recorded_before<P: Platform, E: Exchange>(
         &self,
         platform: &P,
@@ -219,14 +222,20 @@ impl Request<'_> {
         if !named.is_recorded_before(source) {
             return false;
         }
-        let leaves_too_much = address(exchange).is_some_and(|address| {
-            let left_behind = context.isolate.left_behind.borrow();
-            left_behind.is_full(&address, platform.now_ms())
-        });
-        !leaves_too_much
+        // What the platform does not state cannot be bounded by.
+        let Some(address) = exchange.header(ADDRESS) else {
+            return true;
+        };
+        let left_behind = &context.isolate.left_behind;
+        let has_room = !left_behind.borrow().is_full(&address, platform.now_ms());
+        let is_made = has_room
             || self
                 .is_vouched_for(platform, context, exchange, named)
-                .await
+                .await;
+        if is_made {
+            left_behind.borrow_mut().add(&address, platform.now_ms());
+        }
+        is_made
     }
 
     /// A suspension and its end are one route; only the body tells them apart.
@@ -274,14 +283,8 @@ fn settling<E: Exchange>(exchange: &mut E, status: u16, write: Write) -> Afterwa
     }
 }
 
-/// As the platform states it; nothing but the edge can be bounded by it.
-fn address<E: Exchange>(exchange: &E) -> Option<String> {
-    exchange.header("cf-connecting-ip")
-}
-
-fn note_left_behind<P: Platform, E: Exchange>(platform: &P, context: &Context<'_>, exchange: &E) {
-    if let Some(address) = address(exchange) {
-        let mut left_behind = context.isolate.left_behind.borrow_mut();
-        left_behind.add(&address, platform.now_ms());
+fn take_back<E: Exchange>(context: &Context<'_>, exchange: &E) {
+    if let Some(address) = exchange.header(ADDRESS) {
+        context.isolate.left_behind.borrow_mut().take_back(&address);
     }
 }

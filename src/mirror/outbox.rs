@@ -190,12 +190,16 @@ impl Intent {
         ]
     }
 
-    /// The last statement answers the subject, which the interaction may have known.
+    /// The last statement answers the subject, which the interaction may have known. Who
+    /// is known names what that interaction did before.
     pub fn open(&self) -> Vec<Statement> {
-        vec![
-            Statement::new(OPEN, self.key()),
-            Statement::new(SUBJECT_OF_INTENT, vec![self.id.as_str().into()]),
-        ]
+        let mut statements = vec![Statement::new(OPEN, self.key())];
+        if let (Some(interaction), Some(subject)) = (&self.interaction, &self.subject) {
+            statements.extend(learn(interaction, subject));
+        }
+        let id = vec![self.id.as_str().into()];
+        statements.push(Statement::new(SUBJECT_OF_INTENT, id));
+        statements
     }
 
     pub fn settle(&self, status: u16) -> Vec<Statement> {

@@ -129,7 +129,7 @@ fn interaction(world: &World, uid: &str, register: Option<&str>, user: &str) -> 
     let interaction = Interaction {
         register: register.map(str::to_owned),
         user: register.is_none().then(|| user.to_owned()),
-        is_identified: false,
+        ..Interaction::default()
     };
     world
         .logto
