@@ -118,6 +118,10 @@ pub fn conclude(
         (Recording::Done, Verdict::Unseen) => only(Fate::Withdrawn),
         // No new user came of it; of a user with a name, a reconcile finds out.
         (Recording::Done, Verdict::Idle | Verdict::Refused) if !is_named => only(Fate::Withdrawn),
+        (Recording::Done, Verdict::Acknowledged) if !is_named => match source.concerns() {
+            Concerns::New => only(Fate::Settled),
+            Concerns::Either | Concerns::Existing => gap_and(Fate::Settled),
+        },
         (Recording::Done, _) => only(Fate::Settled),
         (Recording::Omitted, Verdict::Acknowledged) => match (is_named, source.concerns()) {
             (true, _) | (false, Concerns::New) => only(Fate::RecordedLate),
@@ -189,8 +193,10 @@ mod tests {
         let rows = [
             (&SOURCES[..], Recording::Done, true,
                 [(LeftOpen, no), (Settled, no), (Settled, no), (Withdrawn, no), (Settled, no), (Settled, no)]),
-            (&SOURCES[..], Recording::Done, false,
+            (&[Answer, Identifying], Recording::Done, false,
                 [(LeftOpen, no), (Settled, no), (Withdrawn, no), (Withdrawn, no), (Withdrawn, no), (Settled, no)]),
+            (&[Path, AccessToken, Identified, Session, Untold], Recording::Done, false,
+                [(LeftOpen, no), (Settled, gap), (Withdrawn, no), (Withdrawn, no), (Withdrawn, no), (Settled, no)]),
             (&SOURCES[..], Recording::Omitted, true,
                 [(Nothing, no), (RecordedLate, no), (Nothing, no), (Nothing, no), (Nothing, no), (Nothing, no)]),
             (&[Path, AccessToken, Identified, Session], Recording::Omitted, false,
@@ -227,9 +233,8 @@ mod tests {
                     let is_known = matches!(found.fate, Fate::Settled | Fate::RecordedLate);
                     // A nameless record finds new users only.
                     let finds_all = is_named || source.concerns() == Concerns::New;
-                    let is_recorded = recording == Recording::Done;
                     assert!(
-                        found.is_gap || (is_known && (finds_all || is_recorded)),
+                        found.is_gap || (is_known && finds_all),
                         "{source:?} {recording:?} {is_named}"
                     );
                 }

@@ -134,7 +134,7 @@ impl Named {
     /// users can find; of an existing user it would say nothing.
     pub(super) fn is_recorded_before(&self, source: SubjectSource) -> bool {
         self.expectation == Expectation::Writes
-            && (self.subject.is_some() || source.concerns() == Concerns::New)
+            && (self.subject.is_some() || source.concerns() != Concerns::Existing)
     }
 }
 

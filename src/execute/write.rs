@@ -120,9 +120,10 @@ impl Request<'_> {
         write: Write,
         conclusion: Conclusion,
     ) {
-        let is_omitted = write.recording == Recording::Omitted;
+        // Else there is neither database nor Queue to tell, or nobody to be read from mgPass.
+        let is_told = matches!(write.recording, Recording::Omitted | Recording::Done);
         match (conclusion.fate, conclusion.is_gap) {
-            (Fate::Nothing, true) if is_omitted => {
+            (Fate::Nothing, true) if is_told => {
                 self.tell(platform, context, executed, &write, conclusion)
                     .await;
             }
@@ -132,14 +133,14 @@ impl Request<'_> {
                 let intent = write.intent;
                 executed.afterwards = Some(Afterwards::Withdraw { intent });
             }
-            (Fate::RecordedLate, _) => {
+            (Fate::RecordedLate, _) | (Fate::Settled, true) => {
                 self.tell(platform, context, executed, &write, conclusion)
                     .await;
                 if executed.afterwards.is_none() {
                     executed.afterwards = Some(settling(exchange, executed.status, write));
                 }
             }
-            (Fate::Settled, _) => {
+            (Fate::Settled, false) => {
                 let status = executed.status;
                 if self.classified.operation == Operation::UsersDelete && status == 204 {
                     record::witness(platform, context, &write.intent).await;
@@ -159,7 +160,7 @@ impl Request<'_> {
         write: &Write,
         conclusion: Conclusion,
     ) {
-        let settled = (conclusion.fate == Fate::RecordedLate).then_some(&write.intent);
+        let settled = (conclusion.fate != Fate::Nothing).then_some(&write.intent);
         let told = record::late(
             platform,
             context,
@@ -169,10 +170,12 @@ impl Request<'_> {
         );
         let told = told.await;
         let operation = self.classified.operation;
-        platform.emit(&Event::OutboxLate {
-            operation: operation.name(),
-            outcome: told.name(),
-        });
+        if write.recording == Recording::Omitted {
+            platform.emit(&Event::OutboxLate {
+                operation: operation.name(),
+                outcome: told.name(),
+            });
+        }
         executed.mirror = told;
         match (told, conclusion.is_gap) {
             (MirrorOutcome::Recorded, false) => {}

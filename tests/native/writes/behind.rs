@@ -17,9 +17,7 @@ fn made_up() -> Vec<Request> {
         by_cookie("POST", "/api/experience/submit"),
         by_cookie("POST", "/api/experience/identification"),
         by_cookie("POST", "/api/experience/of-a-later-version"),
-        by_cookie("POST", "/api/interaction/submit"),
         by_cookie("POST", "/api/interaction/consent"),
-        by_cookie("POST", "/api/interaction/single-sign-on/x/registration"),
         account_write().header("x-test", "").token("of-nobody"),
         Request::new("PATCH", "/api/my-account")
             .token("of-nobody")
@@ -40,6 +38,23 @@ fn made_up_cookies_and_tokens_do_not_even_reach_the_database() {
         assert_eq!(world.n_queued(), 0, "{what}");
         assert!(!world.logto.served.borrow().is_empty(), "{what}");
     }
+}
+
+#[test]
+fn made_up_cookies_of_the_older_api_leave_no_row() {
+    let world = world();
+    for path in [
+        "submit",
+        "single-sign-on/x/registration",
+        "of-a-later-version",
+    ] {
+        let request = Request::new("POST", &format!("/api/interaction/{path}"));
+        let answer = world.ask(request.header("cookie", "_interaction=x"));
+        assert!(answer.status >= 400, "{path}");
+    }
+    world.idle();
+    assert_eq!(subjects(&world), json!([]));
+    assert_eq!(world.counter("unrecorded"), 0);
 }
 
 #[test]
