@@ -81,7 +81,7 @@ async fn note_gap<P: Platform>(
         operation: operation.name(),
         code,
     });
-    if !raise_epoch(platform).await {
+    if !raise_epoch(platform).await && platform.send(&Message::Gap, 0).await.is_err() {
         // Told at the next chance that this isolate gets; else the walk finds it.
         isolate.gap_is_pending.set(true);
     }

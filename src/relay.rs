@@ -48,6 +48,8 @@ pub enum Message {
         intent: IntentRecord,
         status: u16,
     },
+    /// A gap that the database was not told of.
+    Gap,
     /// A lane of a job; in a queue of its own, so that a live write never waits for it.
     Job {
         job: i64,
@@ -153,6 +155,7 @@ async fn keep<P: Platform>(
 ) -> Result<Option<UserId>, DatabaseFailure> {
     let (statements, is_settled) = match message {
         Message::Reconcile { .. } | Message::Job { .. } => return Ok(None),
+        Message::Gap => (outbox::raise_epoch(), false),
         Message::Open { intent } => (Intent::from(intent).open(), false),
         Message::Settle { intent, status } => (Intent::from(intent).settle(status), true),
     };

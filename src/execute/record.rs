@@ -96,11 +96,15 @@ pub(super) async fn late<P: Platform>(
         return MirrorOutcome::Recorded;
     };
     platform.emit(&Event::OutboxDelayed { step: "late", code });
-    match intent {
-        Some(intent) if is_queued(platform, &settled(intent, status)).await => {
-            MirrorOutcome::Queued
-        }
-        _ => MirrorOutcome::Gap,
+    let is_gap_told = !is_gap || is_queued(platform, &Message::Gap).await;
+    let is_intent_told = match intent {
+        Some(intent) => is_queued(platform, &settled(intent, status)).await,
+        None => true,
+    };
+    if is_gap_told && is_intent_told {
+        MirrorOutcome::Queued
+    } else {
+        MirrorOutcome::Gap
     }
 }
 

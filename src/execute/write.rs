@@ -177,8 +177,11 @@ impl Request<'_> {
             });
         }
         executed.mirror = told;
+        if told == MirrorOutcome::Queued {
+            context.isolate.begin_doubt();
+        }
         match (told, conclusion.is_gap) {
-            (MirrorOutcome::Recorded, false) => {}
+            (MirrorOutcome::Recorded | MirrorOutcome::Queued, false) => {}
             (MirrorOutcome::Recorded, true) => {
                 platform.emit(&Event::OutboxGap {
                     operation: operation.name(),
@@ -186,10 +189,10 @@ impl Request<'_> {
                 });
                 executed.mirror = MirrorOutcome::Gap;
             }
-            (MirrorOutcome::Queued, false) => context.isolate.begin_doubt(),
             (MirrorOutcome::None | MirrorOutcome::Gap, false) => {
                 self.gap_behind(executed, "not_recorded");
             }
+            // Told once more: the Queue may be late, and twice is harmless.
             (_, true) => self.gap_behind(executed, UNNAMED),
         }
     }

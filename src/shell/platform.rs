@@ -86,9 +86,10 @@ impl Queue for WorkerPlatform {
     async fn send(&self, message: &Message, delay_s: u32) -> Result<(), QueueFailure> {
         let binding = match message {
             Message::Job { .. } => "JOB_QUEUE",
-            Message::Reconcile { .. } | Message::Open { .. } | Message::Settle { .. } => {
-                "MIRROR_QUEUE"
-            }
+            Message::Reconcile { .. }
+            | Message::Open { .. }
+            | Message::Settle { .. }
+            | Message::Gap => "MIRROR_QUEUE",
         };
         let queue = self.env.queue(binding).map_err(|_| QueueFailure)?;
         let message = worker::MessageBuilder::new(message.clone())

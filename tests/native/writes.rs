@@ -259,6 +259,29 @@ fn a_late_record_that_the_database_does_not_take_goes_to_the_queue_and_else_is_a
 }
 
 #[test]
+fn a_gap_that_the_database_does_not_take_is_told_by_the_queue() {
+    let world = world();
+    let epoch = world.counter("epoch");
+    let node = world.node();
+    answers(
+        &world,
+        &[(Port::Logto, "GET /api/my-account", 2, Glitch::Refuse(503))],
+    );
+    world
+        .faults
+        .always(Port::ProxyDatabase, "", Fault::BeforeEffect);
+    assert_eq!(world.ask_at(&node, account_write()).status, 200);
+    assert_eq!(world.n_queued(), 1);
+    world.idle();
+    world.faults.clear();
+    // Without another request of that isolate.
+    drop(node);
+    world.deliver();
+    assert!(world.counter("epoch") > epoch);
+    assert!(world.counter("unrecorded") > 0);
+}
+
+#[test]
 fn consent_by_any_method_and_below_its_page_is_recorded_under_its_user() {
     for (method, path) in [
         ("GET", "/consent?app_id=spa"),
