@@ -17,7 +17,7 @@ use crate::observe::Event;
 use crate::plan::{Plan, Reason};
 use crate::ports::{BodyFailure, Exchange, Platform};
 
-/// Logto's JSON API takes 1 MB and its uploads 20 MB; what is longer passes on unread.
+/// Logto's JSON API takes 1 MB and its uploads 20 MB; what is longer passes on and is not held.
 const MAX_HELD_BYTES: usize = 2 * 1024 * 1024;
 
 /// Whose request it is, in the platform's own word.
@@ -120,7 +120,7 @@ impl Request<'_> {
         write: Write,
         conclusion: Conclusion,
     ) {
-        // Else there is neither database nor Queue to tell, or nobody to be read from mgPass.
+        // Else neither database nor Queue took the record, and a client waits no longer.
         let is_told = matches!(write.recording, Recording::Omitted | Recording::Done);
         match (conclusion.fate, conclusion.is_gap) {
             (Fate::Nothing, true) if is_told => {
