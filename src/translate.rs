@@ -227,6 +227,27 @@ mod tests {
     }
 
     #[test]
+    fn refusals_are_in_logtos_own_words() {
+        // The first two as recorded (contract 4.4, 6), the third as seen on 1.41.0 (13).
+        for (refusal, body) in [
+            (
+                Refusal::EntityNotFound,
+                r#"{"code":"entity.not_found","message":"The resource does not exist."}"#,
+            ),
+            (
+                Refusal::Unauthorized,
+                r#"{"code":"auth.unauthorized","message":"Unauthorized. Please check credentials and its scope."}"#,
+            ),
+            (
+                Refusal::IdentityNotExist,
+                r#"{"code":"user.identity_not_exist","message":"The social account has not been registered yet."}"#,
+            ),
+        ] {
+            assert_eq!(refusal.body(), body);
+        }
+    }
+
+    #[test]
     fn the_etag_is_logtos_own() {
         assert_eq!(etag(BODY), ETAG);
     }
