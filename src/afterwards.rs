@@ -1,17 +1,17 @@
 //! What follows a client's answer. None of it can change the answer, and all of
 //! it may be cut off at any point: what is lost here, the sweep finds.
 
-use crate::backend::logto::{self, InteractionHeaders};
 use crate::classify::Operation;
 use crate::compare::{self, Comparison};
 use crate::context::Context;
+use crate::execute::name::Question;
 use crate::isolate::Isolate;
 use crate::mirror::mapping::LogtoUser;
 use crate::mirror::outbox::{self, Intent};
 use crate::observe::Event;
 use crate::ports::{AnswerCopy, Platform, Statement, Store};
 use crate::relay::Message;
-use crate::request::{InteractionUid, Secret, UserId};
+use crate::request::UserId;
 
 /// The body of a created user; Logto's JSON API takes 1 MB.
 const MAX_COPY_BYTES: usize = 2 * 1024 * 1024;
@@ -23,22 +23,15 @@ pub enum Afterwards<C> {
         status: u16,
         /// The created user, with the id.
         copy: Option<C>,
-        /// How to ask whom the interaction has identified.
-        ask: Option<InteractionHeaders>,
-        /// The caller's own token, when Logto did not say before whose it is.
-        token: Option<Secret<String>>,
+        /// What to ask for the new user, whom Logto knows by now.
+        ask: Option<Question>,
     },
-    /// Logto did not take the caller: nothing was written.
-    Refused { intent: Intent },
-    /// A write that nothing recorded.
+    /// Nobody was changed: the intent is taken back.
+    Withdraw { intent: Intent },
+    /// An acknowledged write that nothing tells of.
     Gap {
         operation: Operation,
         code: &'static str,
-    },
-    /// One interaction went over into another.
-    Link {
-        from: InteractionUid,
-        to: InteractionUid,
     },
     /// A sampled read, to be made of the other backend too.
     Compare(Comparison<C>),
@@ -61,27 +54,15 @@ pub async fn carry_out<P: Platform, C: AnswerCopy>(
         (_, None) => {}
         (
             Afterwards::Settle {
-                mut intent,
+                intent,
                 status,
                 copy,
                 ask,
-                token,
             },
             Some(context),
-        ) => {
-            if let Some(token) = token {
-                intent.subject = logto::token_subject(platform, context, &token)
-                    .await
-                    .ok()
-                    .flatten();
-            }
-            settle(platform, context, intent, status, copy, ask).await;
-        }
-        (Afterwards::Refused { intent }, Some(_)) => {
-            delayed(platform, "refused", intent.refused()).await;
-        }
-        (Afterwards::Link { from, to }, Some(_)) => {
-            delayed(platform, "link", outbox::link(&from, &to)).await;
+        ) => settle(platform, context, intent, status, copy, ask).await,
+        (Afterwards::Withdraw { intent }, Some(_)) => {
+            delayed(platform, "withdraw", intent.withdraw()).await;
         }
         (Afterwards::Compare(comparison), Some(context)) => {
             compare::carry_out(platform, context, comparison).await;
@@ -100,7 +81,7 @@ async fn note_gap<P: Platform>(
         operation: operation.name(),
         code,
     });
-    if !raise_epoch(platform).await {
+    if !raise_epoch(platform).await && platform.send(&Message::Gap, 0).await.is_err() {
         // Told at the next chance that this isolate gets; else the walk finds it.
         isolate.gap_is_pending.set(true);
     }
@@ -119,8 +100,9 @@ async fn settle<P: Platform, C: AnswerCopy>(
     mut intent: Intent,
     status: u16,
     copy: Option<C>,
-    ask: Option<InteractionHeaders>,
+    ask: Option<Question>,
 ) {
+    let was_unknown = intent.subject.is_none();
     if let Some(copy) = copy {
         intent.subject = copy
             .text(MAX_COPY_BYTES)
@@ -154,23 +136,15 @@ async fn settle<P: Platform, C: AnswerCopy>(
         }
     }
     if intent.subject.is_none()
-        && let Some(headers) = ask
+        && let Some(question) = ask
     {
-        match logto::interaction_subject(platform, context, &headers).await {
-            Ok(Some(subject)) => intent.subject = Some(subject),
-            // Settled with a refusal, and the interaction knows nobody: no user came of it.
-            Ok(None) if status >= 400 => delayed(platform, "nobody", intent.came_to_nobody()).await,
-            Ok(None) => {}
-            Err(failure) => platform.emit(&Event::OutboxDelayed {
-                step: "interaction",
-                code: failure.code(),
-            }),
-        }
+        let told = question.ask(platform, context).await;
+        intent.subject = told.ok().flatten().and_then(|told| told.user);
     }
     let Some(subject) = &intent.subject else {
         return;
     };
-    if let Some(interaction) = &intent.interaction {
+    if was_unknown && let Some(interaction) = &intent.interaction {
         delayed(platform, "learn", outbox::learn(interaction, subject)).await;
     }
     wake(platform, subject).await;

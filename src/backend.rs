@@ -49,6 +49,9 @@ pub enum BackendFailure {
     /// The proxy's own credential was not taken.
     #[error("{backend} refuses the proxy's credential", backend = .0.name())]
     Unauthorized(Backend),
+    /// 403: the credential lacks a right, or a gateway keeps the proxy out.
+    #[error("{backend} keeps the proxy out", backend = .0.name())]
+    Forbidden(Backend),
     /// An answer that the contract does not know.
     #[error("{backend} answered out of contract", backend = .0.name())]
     OutOfContract(Backend),
@@ -60,17 +63,19 @@ impl BackendFailure {
             Self::Down(_, code) => code,
             Self::Limited(..) => "rate_limited",
             Self::Unauthorized(_) => "unauthorized",
+            Self::Forbidden(_) => "forbidden",
             Self::OutOfContract(_) => "out_of_contract",
         }
     }
 
-    /// Down, limited and unauthorized say nothing of the subject: they pause the
-    /// relay and use up nobody's attempts.
+    /// Down, limited, unauthorized and forbidden say nothing of the subject: they pause
+    /// the relay and use up nobody's attempts.
     pub fn blames_backend(self) -> Option<Backend> {
         match self {
-            Self::Down(backend, _) | Self::Limited(backend, _) | Self::Unauthorized(backend) => {
-                Some(backend)
-            }
+            Self::Down(backend, _)
+            | Self::Limited(backend, _)
+            | Self::Unauthorized(backend)
+            | Self::Forbidden(backend) => Some(backend),
             Self::OutOfContract(_) => None,
         }
     }
@@ -79,7 +84,7 @@ impl BackendFailure {
     fn of_all_subjects(self) -> Self {
         match self {
             Self::OutOfContract(backend) => Self::Down(backend, self.code()),
-            Self::Down(..) | Self::Limited(..) | Self::Unauthorized(_) => self,
+            Self::Down(..) | Self::Limited(..) | Self::Unauthorized(_) | Self::Forbidden(_) => self,
         }
     }
 
@@ -90,7 +95,8 @@ impl BackendFailure {
     /// The common reading of a status that is not the one hoped for.
     fn of_status(backend: Backend, answer: &CallAnswer) -> Self {
         match answer.status {
-            401 | 403 => Self::Unauthorized(backend),
+            401 => Self::Unauthorized(backend),
+            403 => Self::Forbidden(backend),
             429 => Self::Limited(backend, answer.retry_after_s.unwrap_or(60)),
             500..=599 => Self::Down(backend, "server_error"),
             _ => Self::OutOfContract(backend),
@@ -122,15 +128,12 @@ async fn post_form<P: Platform>(
     platform: &P,
     backend: Backend,
     url: String,
-    authorization: Option<Secret<String>>,
+    mut headers: Vec<(&'static str, Secret<String>)>,
     body: Secret<String>,
     deadline_ms: u32,
 ) -> Result<CallAnswer, BackendFailure> {
     let kind = Secret("application/x-www-form-urlencoded".to_owned());
-    let mut headers = vec![("content-type", kind)];
-    if let Some(authorization) = authorization {
-        headers.push(("authorization", authorization));
-    }
+    headers.push(("content-type", kind));
     let call = Call {
         backend,
         method: "POST",

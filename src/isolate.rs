@@ -9,6 +9,7 @@ use crate::backend::Backend;
 use crate::breaker::Breaker;
 use crate::compare::rules::Volatile;
 use crate::flags::Flags;
+use crate::left_behind::LeftBehind;
 use crate::metrics::Metrics;
 use crate::request::Secret;
 use crate::token::{
@@ -47,6 +48,8 @@ pub struct Isolate {
     pub allowance: RefCell<Allowance>,
     /// Never borrowed across an await.
     pub metrics: RefCell<Metrics>,
+    /// Never borrowed across an await.
+    pub left_behind: RefCell<LeftBehind>,
     /// A gap that the database has not been told of yet.
     pub gap_is_pending: Cell<bool>,
     /// The shape of mgPass's database was looked at and is the one we rely on.

@@ -15,6 +15,7 @@ pub mod request;
 pub mod breaker;
 pub mod classify;
 pub mod flags;
+pub mod left_behind;
 pub mod plan;
 pub mod snapshot;
 

@@ -97,6 +97,12 @@ pub enum Event<'a> {
         operation: &'static str,
         code: &'static str,
     },
+    /// Logto acknowledged what it was thought to refuse, or whose user nobody could name
+    /// before: told before the client had the answer.
+    OutboxLate {
+        operation: &'static str,
+        outcome: &'static str,
+    },
     /// What the proxy does after an answer could not be done now; the sweep will.
     OutboxDelayed {
         step: &'static str,
@@ -232,6 +238,7 @@ impl Event<'_> {
         "keys.stale",
         "outbox.queued",
         "outbox.gap",
+        "outbox.late",
         "outbox.delayed",
         "mirror.reconciled",
         "mirror.paused",
@@ -274,6 +281,7 @@ impl Event<'_> {
                 code: "stage_off", ..
             } => ("outbox.gap", Level::Info),
             Self::OutboxGap { .. } => ("outbox.gap", Level::Error),
+            Self::OutboxLate { .. } => ("outbox.late", Level::Info),
             Self::OutboxDelayed { .. } => ("outbox.delayed", Level::Warn),
             Self::MirrorReconciled { .. } => ("mirror.reconciled", Level::Info),
             Self::MirrorPaused { .. } => ("mirror.paused", Level::Warn),

@@ -240,6 +240,7 @@ pub trait Exchange {
     fn header(&self, name: &str) -> Option<String>;
 
     /// Reads the request's body whole, so that a slow client cannot keep an intent open.
+    /// What is too large is passed on all the same, what was read of it included.
     async fn hold_body(&mut self, max_bytes: usize) -> Result<(), BodyFailure>;
     /// The held body, if it is text.
     fn held_text(&self) -> Option<String>;
@@ -247,8 +248,8 @@ pub trait Exchange {
     /// Sends the request on to Logto as it is, headers tidied; true once an answer
     /// has begun. `deadline_ms` bounds the wait for that.
     async fn forward(&mut self, forward: &Forward<'_>) -> Result<u16, CallFailure>;
-    /// The `Set-Cookie` lines of the answer.
-    fn answer_cookies(&self) -> Vec<String>;
+    /// Of the answer.
+    fn answer_header(&self, name: &str) -> Option<String>;
     /// Sets a copy of the answer's body aside; the client's own is not delayed.
     fn tee_answer(&mut self) -> Option<Self::Copy>;
     type Copy: AnswerCopy;

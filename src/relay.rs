@@ -30,6 +30,7 @@ use crate::mirror::target::{self, Effect};
 use crate::observe::Event;
 use crate::ports::{DatabaseFailure, Platform, Store};
 use crate::request::{InteractionUid, UserId};
+use crate::sql::lease_ms;
 
 /// The Queue's messages. All are wake-ups or late records; none is the state.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,6 +48,8 @@ pub enum Message {
         intent: IntentRecord,
         status: u16,
     },
+    /// A gap that the database was not told of.
+    Gap,
     /// A lane of a job; in a queue of its own, so that a live write never waits for it.
     Job {
         job: i64,
@@ -94,8 +97,8 @@ impl From<IntentRecord> for Intent {
     }
 }
 
-/// The lease is 30 s; the call and its note take no more than the rest.
-const EFFECT_UNTIL_MS: i64 = 18_000;
+/// The call and its note take no more than the rest of the lease.
+const EFFECT_UNTIL_MS: i64 = lease_ms!() - 12_000;
 
 /// What becomes of the message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -152,6 +155,7 @@ async fn keep<P: Platform>(
 ) -> Result<Option<UserId>, DatabaseFailure> {
     let (statements, is_settled) = match message {
         Message::Reconcile { .. } | Message::Job { .. } => return Ok(None),
+        Message::Gap => (outbox::raise_epoch(), false),
         Message::Open { intent } => (Intent::from(intent).open(), false),
         Message::Settle { intent, status } => (Intent::from(intent).settle(status), true),
     };

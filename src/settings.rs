@@ -29,6 +29,8 @@ pub struct Settings {
 #[derive(Clone, Debug)]
 pub struct Migration {
     pub logto_origin: String,
+    /// As in [`Settings`].
+    pub origin_secret: Option<Secret<String>>,
     pub logto_issuer: String,
     pub logto_api_audience: String,
     pub logto_client: Client,
@@ -116,6 +118,7 @@ impl<F: Fn(&str) -> Option<String>> Reader<F> {
     fn migration(&mut self, logto_origin: &str) -> Migration {
         Migration {
             logto_origin: logto_origin.to_owned(),
+            origin_secret: self.optional("ORIGIN_SECRET").map(Secret),
             logto_issuer: self.required("LOGTO_ISSUER"),
             logto_api_audience: self
                 .optional("LOGTO_API_AUDIENCE")

@@ -168,7 +168,9 @@ async fn post_introspection<P: Platform>(
     body: Secret<String>,
 ) -> Result<CallAnswer, BackendFailure> {
     let url = endpoints(platform, context).await?.introspection.clone();
-    super::post_form(platform, BACKEND, url, authorization, body, DEADLINE_MS).await
+    let headers = authorization.map(|text| ("authorization", text));
+    let headers = headers.into_iter().collect();
+    super::post_form(platform, BACKEND, url, headers, body, DEADLINE_MS).await
 }
 
 fn found<T>(

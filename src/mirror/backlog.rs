@@ -3,7 +3,7 @@
 use crate::mirror::target::{integer, text};
 use crate::ports::{Row, Statement};
 use crate::request::UserId;
-use crate::sql::now;
+use crate::sql::{discharged_kept_ms, interaction_kept_ms, late_commit_ms, now};
 
 /// A parked subject too, once for each thing that was not yet known when it was
 /// parked: a settling, an expiry, the second look.
@@ -21,8 +21,11 @@ const DUE: &str = concat!(
     "OR (i.settled IS NULL AND i.passes = 0 AND i.expires_at > coalesce(s.parked_at, 0) ",
     "AND i.expires_at <= ",
     now!(),
-    ") OR (i.settled IS NULL AND i.opened_at + 900000 > coalesce(s.parked_at, 0) ",
-    "AND i.opened_at + 900000 <= ",
+    ") OR (i.settled IS NULL AND i.opened_at + ",
+    late_commit_ms!(),
+    " > coalesce(s.parked_at, 0) AND i.opened_at + ",
+    late_commit_ms!(),
+    " <= ",
     now!(),
     ") ) LIMIT ?1"
 );
@@ -31,13 +34,15 @@ const IN_BACKLOG: &str = "SELECT DISTINCT i.subject AS subject FROM json_each(?1
 const PURGE_INTENTS: &str = concat!(
     "DELETE FROM intents WHERE discharged_at < ",
     now!(),
-    " - 60000"
+    " - ",
+    discharged_kept_ms!()
 );
 const PURGED: &str = "SELECT changes() AS n";
 const PURGE_INTERACTIONS: &str = concat!(
     "DELETE FROM interactions WHERE learned_at < ",
     now!(),
-    " - 7200000"
+    " - ",
+    interaction_kept_ms!()
 );
 const BACKLOG: &str = concat!(
     "SELECT count(*) AS n_open, sum(settled IS NULL) AS n_unsettled, sum(subject IS NULL) AS n_unresolved, ",

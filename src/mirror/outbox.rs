@@ -14,15 +14,7 @@ pub use crate::mirror::backlog::{backlog, due, parse_due, parse_purge, purge};
 use crate::mirror::target::{integer, text};
 use crate::ports::{Row, Statement, Value};
 use crate::request::{InteractionUid, UserId};
-use crate::sql::{now, sequence};
-
-/// An intent that was not settled by then is reconciled on suspicion ...
-pub const EXPIRY_MS: i64 = 60_000;
-/// ... and once more so long after its opening, since Logto may commit late
-/// (180 s were seen); only then is it discharged.
-pub const LATE_COMMIT_MS: i64 = 900_000;
-/// Longer than a reconcile takes with every backend at its deadline.
-pub const LEASE_MS: i64 = 30_000;
+use crate::sql::{clock_margin_ms, expiry_ms, late_commit_ms, lease_ms, now, sequence};
 
 const OPEN: &str = concat!(
     "INSERT INTO intents (id, subject, interaction, operation, opened_at, expires_at) ",
@@ -30,8 +22,9 @@ const OPEN: &str = concat!(
     now!(),
     ", ",
     now!(),
-    " + 60000) ",
-    "ON CONFLICT (id) DO NOTHING"
+    " + ",
+    expiry_ms!(),
+    ") ON CONFLICT (id) DO NOTHING"
 );
 const SUBJECT_OF_INTENT: &str = "SELECT subject FROM intents WHERE id = ?1";
 const NEXT: &str = "UPDATE counters SET value = value + 1 WHERE name = 'sequence'";
@@ -58,38 +51,23 @@ const LEARN: &str = concat!(
 );
 const LEARN_INTENTS: &str =
     "UPDATE intents SET subject = ?2 WHERE interaction = ?1 AND subject IS NULL";
-const LINK: &str = concat!(
-    "INSERT INTO interactions (uid, subject, learned_at) SELECT ?2, subject, ",
-    now!(),
-    " FROM interactions WHERE uid = ?1 ",
-    "ON CONFLICT (uid) DO NOTHING"
-);
-const SUBJECT_OF_INTERACTION: &str = "SELECT subject FROM interactions WHERE uid = ?1";
-/// No user came of it: the interaction, asked after the settling, knows nobody.
-const NOBODY: &str = concat!(
-    "UPDATE intents SET discharged_at = ",
-    now!(),
-    " WHERE id = ?1 AND subject IS NULL AND settled IS NOT NULL"
-);
-/// Logto refused the caller before it looked at the write.
-const REFUSED: &str = concat!(
-    "UPDATE intents SET discharged_at = ",
-    now!(),
-    " WHERE id = ?1"
-);
+/// Nobody was changed: nothing is owed, and nothing is to be fenced.
+const WITHDRAW: &str = "DELETE FROM intents WHERE id = ?1 AND settled IS NULL";
 const RAISE_EPOCH: &str =
     "UPDATE counters SET value = value + 1 WHERE name IN ('epoch', 'unrecorded')";
 const FENCE: &str = concat!(
     "SELECT (SELECT value FROM counters WHERE name = 'epoch') AS epoch, ",
-    "EXISTS (SELECT 1 FROM intents WHERE subject = ?1 AND (discharged_at IS NULL OR discharged_at >= ?2 - 2000)) AS fenced, ",
-    "(SELECT holder FROM authority) AS authority"
+    "EXISTS (SELECT 1 FROM intents WHERE subject = ?1 AND (discharged_at IS NULL OR discharged_at >= ?2 - ",
+    clock_margin_ms!(),
+    ")) AS fenced, (SELECT holder FROM authority) AS authority"
 );
 /// Not while the relay is paused, nor while Logto is not the authority.
 const LEASE: &str = concat!(
     "INSERT INTO subjects (subject, lease_holder, lease_until) SELECT ?1, ?2, ",
     now!(),
-    " + 30000 ",
-    "WHERE (SELECT value FROM counters WHERE name = 'paused_until') <= ",
+    " + ",
+    lease_ms!(),
+    " WHERE (SELECT value FROM counters WHERE name = 'paused_until') <= ",
     now!(),
     " AND (SELECT holder FROM authority) = 'logto' ",
     "ON CONFLICT (subject) DO UPDATE SET lease_holder = excluded.lease_holder, ",
@@ -124,7 +102,9 @@ const DISCHARGE_SETTLED: &str = concat!(
 );
 const PASS_EXPIRED: &str = concat!(
     "UPDATE intents SET passes = passes + 1, ",
-    "discharged_at = CASE WHEN opened_at + 900000 <= ?2 THEN ",
+    "discharged_at = CASE WHEN opened_at + ",
+    late_commit_ms!(),
+    " <= ?2 THEN ",
     now!(),
     " END ",
     "WHERE subject = ?1 AND discharged_at IS NULL AND settled IS NULL AND expires_at <= ?2"
@@ -172,10 +152,7 @@ pub const ALL_SQL: &[&str] = &[
     SETTLE,
     LEARN,
     LEARN_INTENTS,
-    LINK,
-    SUBJECT_OF_INTERACTION,
-    NOBODY,
-    REFUSED,
+    WITHDRAW,
     RAISE_EPOCH,
     FENCE,
     LEASE,
@@ -213,12 +190,16 @@ impl Intent {
         ]
     }
 
-    /// The last statement answers the subject, which the interaction may have known.
+    /// The last statement answers the subject, which the interaction may have known. Who
+    /// is known names what that interaction did before.
     pub fn open(&self) -> Vec<Statement> {
-        vec![
-            Statement::new(OPEN, self.key()),
-            Statement::new(SUBJECT_OF_INTENT, vec![self.id.as_str().into()]),
-        ]
+        let mut statements = vec![Statement::new(OPEN, self.key())];
+        if let (Some(interaction), Some(subject)) = (&self.interaction, &self.subject) {
+            statements.extend(learn(interaction, subject));
+        }
+        let id = vec![self.id.as_str().into()];
+        statements.push(Statement::new(SUBJECT_OF_INTENT, id));
+        statements
     }
 
     pub fn settle(&self, status: u16) -> Vec<Statement> {
@@ -231,12 +212,9 @@ impl Intent {
         ]
     }
 
-    pub fn came_to_nobody(&self) -> Vec<Statement> {
-        vec![Statement::new(NOBODY, vec![self.id.as_str().into()])]
-    }
-
-    pub fn refused(&self) -> Vec<Statement> {
-        vec![Statement::new(REFUSED, vec![self.id.as_str().into()])]
+    /// Unless it is settled already.
+    pub fn withdraw(&self) -> Vec<Statement> {
+        vec![Statement::new(WITHDRAW, vec![self.id.as_str().into()])]
     }
 }
 
@@ -259,21 +237,6 @@ pub fn learn(interaction: &InteractionUid, subject: &UserId) -> Vec<Statement> {
     ]
 }
 
-/// One interaction went over into another; whoever is known stays known.
-pub fn link(from: &InteractionUid, to: &InteractionUid) -> Vec<Statement> {
-    vec![Statement::new(
-        LINK,
-        vec![from.as_str().into(), to.as_str().into()],
-    )]
-}
-
-pub fn subject_of_interaction(interaction: &InteractionUid) -> Vec<Statement> {
-    vec![Statement::new(
-        SUBJECT_OF_INTERACTION,
-        vec![interaction.as_str().into()],
-    )]
-}
-
 /// An acknowledged write was not recorded: nobody is eligible until reconciled anew.
 pub fn raise_epoch() -> Vec<Statement> {
     vec![Statement::new(RAISE_EPOCH, vec![])]
@@ -286,8 +249,8 @@ pub struct Fence {
     pub logto_is_authority: bool,
 }
 
-/// An intent that was not discharged before the request began fences the read. Two
-/// seconds of margin stand for the clocks of isolate and database.
+/// An intent that was not discharged before the request began fences the read, with a
+/// margin for the clocks of isolate and database.
 pub fn fence(subject: &UserId, request_began_ms: i64) -> Vec<Statement> {
     vec![Statement::new(
         FENCE,

@@ -10,13 +10,13 @@ use crate::mirror::outbox::Intent;
 use crate::mirror::target::{integer, text};
 use crate::ports::{Row, Statement};
 use crate::request::{InteractionUid, UserId, id_list};
-use crate::sql::{now, sequence};
+use crate::sql::{late_commit_ms, now, sequence};
 
-/// Operations that bring a new user: a listing of the newest finds whom they made.
-/// What else has no name may concern an old user, and waits for a pass of the walk.
+/// Operations that may bring a new user: a listing of the newest finds whom they made.
+/// An old user whom they may have changed instead was told of by a gap.
 macro_rules! registrations {
     () => {
-        "('users.create', 'experience.identification')"
+        "('users.create', 'experience.identification', 'interaction.submit', 'interaction.other')"
     };
 }
 
@@ -30,7 +30,9 @@ const UNRESOLVED: &str = concat!(
     registrations!(),
     " AND (settled IS NOT NULL OR (passes = 0 AND expires_at <= ",
     now!(),
-    ") OR opened_at + 900000 <= ",
+    ") OR opened_at + ",
+    late_commit_ms!(),
+    " <= ",
     now!(),
     ")"
 );
@@ -51,7 +53,9 @@ const TRIGGER_ALL: &str = concat!(
 const NEXT: &str = "UPDATE counters SET value = value + 1 WHERE name = 'sequence'";
 /// The listing began after these were settled, and reached users older than they are.
 const RESOLVED_BY_LISTING: &str = concat!(
-    "UPDATE intents SET passes = passes + 1, discharged_at = CASE WHEN settled <= ?1 OR (settled IS NULL AND opened_at + 900000 <= ?2) THEN ",
+    "UPDATE intents SET passes = passes + 1, discharged_at = CASE WHEN settled <= ?1 OR (settled IS NULL AND opened_at + ",
+    late_commit_ms!(),
+    " <= ?2) THEN ",
     now!(),
     " END WHERE subject IS NULL AND discharged_at IS NULL AND operation IN ",
     registrations!(),
@@ -68,7 +72,9 @@ const RESOLVED_BY_WALK: &str = concat!(
 const GIVEN_UP: &str = concat!(
     "UPDATE intents SET settled = ",
     sequence!(),
-    " WHERE subject IS NULL AND discharged_at IS NULL AND settled IS NULL AND opened_at + 900000 <= ",
+    " WHERE subject IS NULL AND discharged_at IS NULL AND settled IS NULL AND opened_at + ",
+    late_commit_ms!(),
+    " <= ",
     now!()
 );
 const WALK: &str = "SELECT phase, page, after_id, pass, n_seen, n_repaired, moved_at FROM walk";

@@ -46,9 +46,13 @@ impl Entropy for WorkerPlatform {
     fn random_u64(&self) -> u64 {
         let mut bytes = [0_u8; 8];
         let global = js_sys::global().unchecked_into::<web_sys::WorkerGlobalScope>();
-        if let Ok(crypto) = global.crypto() {
-            // Fails only above 64 KiB.
-            let _ = crypto.get_random_values_with_u8_array(&mut bytes);
+        let drawn = global
+            .crypto()
+            .and_then(|crypto| crypto.get_random_values_with_u8_array(&mut bytes));
+        if drawn.is_err() {
+            // An id that is no draw would make two writes one: this instance ends instead.
+            web_sys::console::error_1(&"the platform gives no random numbers".into());
+            std::process::abort();
         }
         u64::from_le_bytes(bytes)
     }
@@ -82,9 +86,10 @@ impl Queue for WorkerPlatform {
     async fn send(&self, message: &Message, delay_s: u32) -> Result<(), QueueFailure> {
         let binding = match message {
             Message::Job { .. } => "JOB_QUEUE",
-            Message::Reconcile { .. } | Message::Open { .. } | Message::Settle { .. } => {
-                "MIRROR_QUEUE"
-            }
+            Message::Reconcile { .. }
+            | Message::Open { .. }
+            | Message::Settle { .. }
+            | Message::Gap => "MIRROR_QUEUE",
         };
         let queue = self.env.queue(binding).map_err(|_| QueueFailure)?;
         let message = worker::MessageBuilder::new(message.clone())

@@ -98,6 +98,40 @@ describe('a request reaches the origin', () => {
     assert.equal(bodies.filter((hash) => hash === expected).length, 3);
   });
 
+  test('with its body byte for byte when nothing says how long it is', async () => {
+    const hashes = [];
+    origin.answer = (request, response) => {
+      const hash = createHash('sha256');
+      request.on('data', (chunk) => hash.update(chunk)).on('end', () => { hashes.push(hash.digest('hex')); response.end('stored'); });
+    };
+    // Below and above what is held of a write, in pieces.
+    for (const pieces of [1, 9, 80]) {
+      const piece = Buffer.alloc(100_000, `${pieces}é\0`);
+      const answer = await ask({
+        method: 'POST', path: '/api/my-account/user-assets/avatar',
+        headers: { authorization: 'Bearer x', 'transfer-encoding': 'chunked', 'content-type': 'multipart/form-data; boundary=x' },
+        body: async (request) => {
+          for (let i = 0; i < pieces; i += 1) if (!request.write(piece)) await new Promise((resolve) => { request.once('drain', resolve); });
+          request.end();
+        },
+      });
+      assert.deepEqual([answer.status, answer.body.toString()], [200, 'stored'], `${pieces} pieces`);
+      const expected = createHash('sha256');
+      for (let i = 0; i < pieces; i += 1) expected.update(piece);
+      assert.equal(hashes.at(-1), expected.digest('hex'), `${pieces} pieces`);
+    }
+  });
+
+  test('though it is a GET or HEAD with a body, whose body is not passed on', async () => {
+    for (const method of ['GET', 'HEAD']) {
+      for (const path of ['/consent', '/assets/x', '/api/users/u1', '/oidc/jwks']) {
+        const answer = await ask({ method, path, headers: { cookie: '_interaction=x', 'content-type': 'application/json', 'content-length': 2 }, body: '{}' });
+        assert.equal(answer.status, 200, `${method} ${path}`);
+        assert.equal(origin.seen.at(-1).url, path);
+      }
+    }
+  });
+
   test('streamed: the origin has the first chunk before the client sends the last', async () => {
     const chunks = [];
     let firstSeen;

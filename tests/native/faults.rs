@@ -47,6 +47,7 @@ struct Totals {
     n_stuck: u64,
     n_parked: u64,
     n_waiting: u64,
+    n_behind: u64,
     n_imports: u64,
 }
 
@@ -61,12 +62,13 @@ impl Totals {
         self.n_stuck += verdict.stuck.len() as u64;
         self.n_parked += verdict.n_parked;
         self.n_waiting += verdict.n_waiting;
+        self.n_behind += verdict.n_behind;
         self.n_imports += verdict.n_imports;
     }
 
     fn print(&self, name: &str, seconds: f64) {
         println!(
-            "{name}: {} runs, {} writes acknowledged, {seconds:.0} s\n  lost {}  doubled {}  missing effects {}  wrongly deleted or resurrected {}  stuck {}\n  parked with a reason {}  registrations waiting for the catch-up {}  imports {}",
+            "{name}: {} runs, {} writes acknowledged, {seconds:.0} s\n  lost {}  doubled {}  missing effects {}  wrongly deleted or resurrected {}  stuck {}\n  parked with a reason {}  registrations waiting for the catch-up {}  users behind a gap {}  imports {}",
             self.n_runs,
             self.n_acknowledged,
             self.n_lost,
@@ -76,6 +78,7 @@ impl Totals {
             self.n_stuck,
             self.n_parked,
             self.n_waiting,
+            self.n_behind,
             self.n_imports
         );
     }

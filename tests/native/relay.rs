@@ -198,10 +198,11 @@ fn a_registration_whose_follow_up_was_cut_off_is_known_by_its_submit() {
         },
     );
     let request = |path| Request::new("POST", path).header("cookie", "_interaction=uid1");
+    // Asked before the write what it is to be, and after it whose.
     world.faults.once(
         Port::Logto,
         "GET /api/experience/interaction",
-        0,
+        1,
         Fault::CrashBefore,
     );
     world.ask(request("/api/experience/identification"));

@@ -331,7 +331,10 @@ fn the_sweep_uses_its_indexes() {
     let connection = open(&time(), PROXY_MIGRATIONS);
     for (part, index) in [
         ("SELECT DISTINCT i.subject", "intents_undischarged"),
-        ("DELETE FROM intents", "intents_discharged"),
+        (
+            "DELETE FROM intents WHERE discharged_at",
+            "intents_discharged",
+        ),
         ("DELETE FROM interactions", "interactions_by_age"),
         ("EXISTS (SELECT 1 FROM intents", "intents_by_subject"),
         ("UPDATE intents SET subject", "intents_by_interaction"),

@@ -265,12 +265,10 @@ fn a_fresh_user_whom_logto_denies_for_a_moment_is_not_forgotten() {
 }
 
 #[test]
-fn a_write_that_nobody_settled_and_nobody_named_ends_with_a_pass_of_the_walk() {
+fn a_registration_that_nobody_settled_and_nobody_named_ends_with_the_catch_up() {
     let world = world();
-    world.put_user(ALICE, |_| {});
     let interaction = Interaction {
-        user: Some(ALICE.into()),
-        is_identified: true,
+        register: Some("newbie".into()),
         ..Interaction::default()
     };
     let interactions = &world.logto.interactions;
@@ -283,8 +281,8 @@ fn a_write_that_nobody_settled_and_nobody_named_ends_with_a_pass_of_the_walk() {
     world
         .faults
         .always(Port::Forward, "", Fault::HangAfterEffect);
-    let request =
-        Request::new("POST", "/api/experience/submit").header("cookie", "_interaction=uid1");
+    let request = Request::new("POST", "/api/experience/identification")
+        .header("cookie", "_interaction=uid1");
     world.ask(request);
     world.faults.clear();
     assert_eq!(world.n_open(), 1);
@@ -292,11 +290,11 @@ fn a_write_that_nobody_settled_and_nobody_named_ends_with_a_pass_of_the_walk() {
         world.advance(60_000);
         cron(&world);
     }
+    assert_equal_at_mgpass(&world, "register0001");
     assert_eq!(world.n_open(), 1, "Logto may commit late");
-    for _ in 0..4 {
+    for _ in 0..14 {
         world.advance(60_000);
         cron(&world);
     }
     assert_eq!(world.n_open(), 0);
-    assert_equal_at_mgpass(&world, ALICE);
 }

@@ -39,7 +39,10 @@ pub const FAULTS: &[Fault] = &[
     Fault::SlowAnswer(45_000),
 ];
 
+/// 401 and 403 also stand for a gateway that keeps somebody out.
 pub const GLITCHES: &[Glitch] = &[
+    Glitch::Refuse(401),
+    Glitch::Refuse(403),
     Glitch::Refuse(503),
     Glitch::Refuse(500),
     Glitch::CommitThenFail(500),
@@ -102,14 +105,15 @@ impl SimulationTamper {
     }
 }
 
-/// An intent that neither database nor Queue takes is a gap, which the epoch tells;
-/// it is judged in the flow tests. Here every intent is recorded somewhere.
+/// An intent that neither database nor Queue takes is a gap, which the epoch tells; it is
+/// judged in the flow tests, as is a gap that neither takes. Here every intent, and every
+/// gap, is recorded somewhere.
 fn may_happen(port: Port, what: &str, fault: Fault) -> bool {
     match port {
         // An isolate that knows no flag behaves as `off`, which is a gap, too.
         Port::Flags | Port::Keys | Port::MetricsDatabase | Port::RewardsDatabase => false,
         Port::Queue => {
-            !what.starts_with(r#"{"kind":"open""#)
+            !(what.starts_with(r#"{"kind":"open""#) || what.starts_with(r#"{"kind":"gap""#))
                 || matches!(fault, Fault::CrashAfter | Fault::SlowAnswer(_))
         }
         _ => true,

@@ -30,6 +30,8 @@ pub struct Verdict {
     pub n_parked: u64,
     /// Registrations recorded without an id: for the catch-up, which is off.
     pub n_waiting: u64,
+    /// Users whose reads a gap keeps at Logto, and whom only the walk brings up to date.
+    pub n_behind: u64,
     /// Imports that went through.
     pub n_imports: u64,
 }
@@ -59,6 +61,8 @@ impl Verdict {
 const OPEN: &str = "SELECT count(*) FROM intents WHERE discharged_at IS NULL AND subject IS NOT NULL AND subject NOT IN (SELECT subject FROM subjects WHERE parked IS NOT NULL)";
 const UNRESOLVED: &str =
     "SELECT count(*) FROM intents WHERE discharged_at IS NULL AND subject IS NULL";
+/// Whom no reconcile has looked at since the epoch was raised.
+const BEHIND: &str = "SELECT user_id, epoch FROM logto_mirror WHERE tombstone = 0";
 const OWED: &str = "SELECT count(*) FROM logto_mirror_effects";
 
 const JOBS: &str = "SELECT count(*) FROM jobs WHERE state = 'running'";
@@ -66,10 +70,24 @@ const IMPORTS: &str = "SELECT count(*) FROM jobs WHERE state = 'done'";
 
 pub fn is_drained(world: &World, setup: &Setup) -> bool {
     world.next_due_ms().is_none()
-        && (!setup.is_helped || number(world, Store::Proxy, UNRESOLVED) == 0)
+        && (!setup.is_helped || (number(world, Store::Proxy, UNRESOLVED) == 0 && is_walked(world)))
         && number(world, Store::Proxy, OPEN) == 0
         && number(world, Store::Proxy, JOBS) == 0
         && number(world, Store::Mgpass, OWED) == 0
+}
+
+/// The walk has been where a gap was.
+fn is_walked(world: &World) -> bool {
+    let epoch = world.counter("epoch");
+    let parked = parked(world);
+    let is_parked = |row: &Row| {
+        parked
+            .iter()
+            .any(|(subject, _)| row["user_id"] == subject.as_str())
+    };
+    let rows = world.mgpass(BEHIND);
+    rows.iter()
+        .all(|row| row["epoch"].as_i64() >= Some(epoch) || is_parked(row))
 }
 
 fn number(world: &World, store: Store, sql: &str) -> i64 {
@@ -109,7 +127,7 @@ pub fn judge(
         ..Verdict::default()
     };
     let rows = world.mgpass(
-        "SELECT u.*, m.digest, m.tombstone, (SELECT count(*) FROM user_roles r WHERE r.user_id = u.id) AS n_roles, \
+        "SELECT u.*, m.digest, m.tombstone, m.epoch AS mirror_epoch, (SELECT count(*) FROM user_roles r WHERE r.user_id = u.id) AS n_roles, \
          (SELECT count(*) FROM audit_logs a WHERE a.target_id = u.id AND a.event_type = 'user.created') AS n_created, \
          (SELECT count(*) FROM audit_logs a WHERE a.target_id = u.id AND a.event_type = 'user.deleted') AS n_deleted, \
          (SELECT json_group_array(s.provider || ' ' || s.provider_user_id) FROM social_identities s WHERE s.user_id = u.id) AS identities \
@@ -124,6 +142,13 @@ pub fn judge(
     };
     let users = world.logto.users.borrow();
     let mut n_unresolved = number(world, Store::Proxy, UNRESOLVED);
+    // Each says that one user may lag behind; with help, nobody does any more.
+    let mut n_gaps = match setup.is_helped {
+        true => 0,
+        false => world.counter("unrecorded"),
+    };
+    let epoch = world.counter("epoch");
+    let doubtful = journal.doubtful.borrow();
     verdict.n_waiting = n_unresolved as u64;
     verdict.n_imports = number(world, Store::Proxy, IMPORTS) as u64;
     if setup.is_helped && n_unresolved > 0 {
@@ -143,10 +168,15 @@ pub fn judge(
             }
             Some(row) => {
                 let found = differences(user, row);
-                // A write whose user nobody could name waits like a registration.
-                let is_waiting = !found.is_empty() && n_unresolved > 0;
-                n_unresolved -= i64::from(is_waiting);
-                if !is_waiting {
+                if found.is_empty() {
+                    continue;
+                }
+                // Of whom a gap says so, the reads are Logto's.
+                let is_behind = n_gaps > 0 && row["mirror_epoch"].as_i64() < Some(epoch);
+                let is_unacknowledged = !setup.is_helped && doubtful.contains(&user.id);
+                n_gaps -= i64::from(is_behind);
+                verdict.n_behind += u64::from(is_behind);
+                if !is_behind && !is_unacknowledged {
                     verdict.lost.extend(found);
                 }
             }

@@ -2,7 +2,7 @@
 //! that the core itself has no switch for it.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use dual_write_proxy::ports::{Row, Statement, Store, Value};
 use serde_json::json;
@@ -22,6 +22,8 @@ pub enum Variant {
     DeletionOnOneWitness,
     EffectsNotOwed,
     RefusedDischarges,
+    GapNotTold,
+    LateNotRecorded,
 }
 
 pub const VARIANTS: &[Variant] = &[
@@ -36,7 +38,25 @@ pub const VARIANTS: &[Variant] = &[
     Variant::DeletionOnOneWitness,
     Variant::EffectsNotOwed,
     Variant::RefusedDischarges,
+    Variant::GapNotTold,
+    Variant::LateNotRecorded,
 ];
+
+/// Whether the intent was ever to be recorded before its write.
+fn was_opened(statement: &Statement, is_open: bool) -> bool {
+    thread_local! {
+        static OPENED: RefCell<HashSet<String>> = RefCell::default();
+    }
+    let Some(Value::Text(id)) = statement.values.first() else {
+        return false;
+    };
+    OPENED.with_borrow_mut(|opened| {
+        if is_open {
+            opened.insert(id.clone());
+        }
+        opened.contains(id)
+    })
+}
 
 const NOTHING: &str = "SELECT NULL AS subject";
 const FENCE: &str = "WHERE excluded.ticket > logto_mirror.ticket AND logto_mirror.ticket = ?8";
@@ -57,6 +77,8 @@ impl Variant {
             Self::DeletionOnOneWitness => "deletion on one witness",
             Self::EffectsNotOwed => "effects not owed",
             Self::RefusedDischarges => "refused reconcile discharging",
+            Self::GapNotTold => "acknowledged without a name, and no gap",
+            Self::LateNotRecorded => "acknowledged unrecorded, and not recorded late",
         }
     }
 
@@ -124,6 +146,16 @@ impl Variant {
                 "CASE WHEN opened_at + 900000 <= ?2",
                 "CASE WHEN ?2 = ?2",
             ),
+            Self::GapNotTold if sql.starts_with("UPDATE counters") && sql.contains("'epoch'") => {
+                Statement::new(NOTHING, vec![])
+            }
+            Self::LateNotRecorded if is_open => {
+                was_opened(&statement, true);
+                statement
+            }
+            Self::LateNotRecorded if is_settle && !was_opened(&statement, false) => {
+                Statement::new(NOTHING, vec![])
+            }
             Self::EffectsNotOwed if sql.starts_with("INSERT INTO logto_mirror_effects") => {
                 Statement::new("SELECT NULL AS n", vec![])
             }

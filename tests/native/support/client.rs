@@ -70,6 +70,11 @@ impl Request {
         self
     }
 
+    pub fn value_of(&self, name: &str) -> Option<&str> {
+        let found = self.headers.iter().find(|(key, _)| key == name);
+        found.map(|(_, value)| value.as_str())
+    }
+
     pub fn header(mut self, name: &str, value: &str) -> Self {
         self.headers.push((name.to_owned(), value.to_owned()));
         self
@@ -281,10 +286,15 @@ impl Exchange for FakeExchange {
             .unwrap()
             .to_owned();
         let what = format!("{} {path}", self.request.method);
+        let mut headers = self.request.headers.clone();
+        headers.retain(|(name, _)| !name.starts_with("x-proxy-"));
+        if let Some(secret) = forward.origin_secret {
+            headers.push(("x-proxy-secret".to_owned(), secret.0.clone()));
+        }
         let request = LogtoRequest {
             method: self.request.method.to_owned(),
             path,
-            headers: self.request.headers.clone(),
+            headers,
             body: match &self.request.body {
                 Body::Whole(body) => Some(body.clone()),
                 _ => None,
@@ -321,11 +331,13 @@ impl Exchange for FakeExchange {
         Ok(status)
     }
 
-    fn answer_cookies(&self) -> Vec<String> {
-        let answer = self.answer.as_ref();
-        answer
-            .map(|answer| answer.cookies.clone())
-            .unwrap_or_default()
+    fn answer_header(&self, name: &str) -> Option<String> {
+        let answer = self.answer.as_ref()?;
+        match name {
+            "location" => answer.location.clone(),
+            "content-type" => answer.is_json.then(|| "application/json".to_owned()),
+            _ => None,
+        }
     }
 
     fn tee_answer(&mut self) -> Option<FakeCopy> {
