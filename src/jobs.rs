@@ -12,6 +12,7 @@ pub mod book;
 pub mod equality;
 mod meter;
 pub mod orders;
+mod pieces;
 mod points;
 mod users;
 pub mod view;
@@ -21,12 +22,11 @@ use self::meter::{Delay, Meter};
 use self::orders::MAX_LANES;
 use crate::context::Context;
 use crate::flags::Stage;
+use crate::listing::PAGE_SIZE;
 use crate::observe::Event;
 use crate::ports::{DatabaseFailure, Platform, Store};
 use crate::relay::{Disposition, Message};
 
-/// Logto's largest page.
-const PAGE_SIZE: i64 = 100;
 /// A listing that did not add up is walked again, with other boundaries between pages.
 const PASS_SIZES: [i64; 3] = [PAGE_SIZE, 90, 80];
 
@@ -134,10 +134,7 @@ pub async fn step<P: Platform>(
         return give_back(platform, &claim, &standing, "stage_off", 60).await;
     }
     let began_ms = platform.now_ms();
-    let mut meter = Meter {
-        platform,
-        cost: Cost::default(),
-    };
+    let mut meter = Meter::of(platform, &claim);
     let done = match (standing.kind, standing.phase) {
         (Kind::Users, Phase::List) => users::list(&mut meter, context, &standing, page).await,
         (Kind::Users, Phase::Absent) => users::absent(&mut meter, context, &standing, job).await,
@@ -260,7 +257,8 @@ async fn give_back<P: Platform>(
         phase: standing.phase.name(),
         code,
     });
-    let told = (code != Delay::Unsettled.code()).then_some(code);
+    let is_told = code != Delay::Unsettled.code() && code != Delay::ClaimLost.code();
+    let told = is_told.then_some(code);
     // Else the claim runs out by itself.
     let _ = platform.batch(Store::Proxy, claim.give_back(told)).await;
     Disposition::Retry { delay_s: wait_s }

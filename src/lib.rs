@@ -35,6 +35,7 @@ pub mod relay;
 
 pub mod hooks;
 pub mod jobs;
+pub mod listing;
 pub mod walk;
 
 pub mod afterwards;

@@ -1,7 +1,7 @@
 //! What a page is worked on with: counted batches and calls, reasons to come back
 //! later, and the way to the relay for whoever needs more than a page.
 
-use super::book::{Cost, Paged};
+use super::book::{Claim, Cost, Paged};
 use crate::backend::BackendFailure;
 use crate::context::Context;
 use crate::mirror::preflight;
@@ -22,6 +22,8 @@ pub(super) enum Delay {
     NoTiers,
     /// The relay still works on some of them.
     Unsettled,
+    /// Another lane took the page over.
+    ClaimLost,
 }
 
 impl Delay {
@@ -33,6 +35,7 @@ impl Delay {
             Self::NotBound => "not_bound",
             Self::NoTiers => "no_tiers",
             Self::Unsettled => "unsettled",
+            Self::ClaimLost => "claim_lost",
         }
     }
 
@@ -41,26 +44,63 @@ impl Delay {
             Self::Backend(BackendFailure::Limited(_, seconds)) => seconds.clamp(1, 600),
             Self::SchemaRefused | Self::NotBound | Self::NoTiers => 60,
             Self::Unsettled => 2,
-            Self::Backend(_) | Self::Database(..) => 5,
+            Self::Backend(_) | Self::Database(..) | Self::ClaimLost => 5,
         }
     }
 }
 
-/// Counts what a page asks of whom, and how long it waited.
+/// A claim lasts a minute. A single call takes up to half of that, where it fetches a
+/// token anew and is refused and made again.
+const RENEWED_AFTER_MS: i64 = 20_000;
+
+/// Counts what a page asks of whom, and how long it waited; keeps the page's claim,
+/// since a slow Logto may take longer than a claim lasts.
 pub(super) struct Meter<'a, P> {
     pub(super) platform: &'a P,
     pub(super) cost: Cost,
+    claim: &'a Claim,
+    renewed_at_ms: i64,
 }
 
-impl<P: Platform> Meter<'_, P> {
+impl<'a, P: Platform> Meter<'a, P> {
+    /// For a page that was claimed just now.
+    pub(super) fn of(platform: &'a P, claim: &'a Claim) -> Self {
+        Self {
+            platform,
+            cost: Cost::default(),
+            claim,
+            renewed_at_ms: platform.now_ms(),
+        }
+    }
+
+    async fn keep_claim(&mut self) -> Result<(), Delay> {
+        let now_ms = self.platform.now_ms();
+        if now_ms - self.renewed_at_ms < RENEWED_AFTER_MS {
+            return Ok(());
+        }
+        let renewed = self
+            .platform
+            .batch(Store::Proxy, vec![self.claim.renew()])
+            .await
+            .map_err(|failure| Delay::Database(Store::Proxy, failure))?;
+        if renewed.first().is_none_or(Vec::is_empty) {
+            return Err(Delay::ClaimLost);
+        }
+        self.renewed_at_ms = now_ms;
+        Ok(())
+    }
+
     pub(super) async fn batch(
         &mut self,
         store: Store,
         statements: Vec<Statement>,
     ) -> Result<Vec<Vec<Row>>, Delay> {
-        self.try_batch(store, statements)
+        let rows = self
+            .try_batch(store, statements)
             .await
-            .map_err(|failure| Delay::Database(store, failure))
+            .map_err(|failure| Delay::Database(store, failure))?;
+        self.keep_claim().await?;
+        Ok(rows)
     }
 
     pub(super) async fn try_batch(
@@ -84,6 +124,7 @@ impl<P: Platform> Meter<'_, P> {
         let began_ms = self.platform.now_ms();
         let answer = call.await;
         self.cost.logto_ms += self.platform.now_ms() - began_ms;
+        self.keep_claim().await?;
         answer.map_err(Delay::Backend)
     }
 

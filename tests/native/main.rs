@@ -23,3 +23,4 @@ mod support;
 mod tidy;
 mod tokens;
 mod triggers;
+mod walk;
