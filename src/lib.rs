@@ -43,6 +43,7 @@ pub mod execute;
 
 pub mod admin;
 pub mod context;
+pub mod cron;
 pub mod edge;
 pub mod error;
 pub mod guard;

@@ -1,7 +1,7 @@
 //! What a page is worked on with: counted batches and calls, reasons to come back
 //! later, and the way to the relay for whoever needs more than a page.
 
-use super::book::{Claim, Cost, Paged};
+use super::book::{Cost, Paged};
 use crate::backend::BackendFailure;
 use crate::context::Context;
 use crate::mirror::preflight;
@@ -49,58 +49,21 @@ impl Delay {
     }
 }
 
-/// A claim lasts a minute. A single call takes up to half of that, where it fetches a
-/// token anew and is refused and made again.
-const RENEWED_AFTER_MS: i64 = 20_000;
-
-/// Counts what a page asks of whom, and how long it waited; keeps the page's claim,
-/// since a slow Logto may take longer than a claim lasts.
+/// Counts what a page asks of whom, and how long it waited.
 pub(super) struct Meter<'a, P> {
     pub(super) platform: &'a P,
     pub(super) cost: Cost,
-    claim: &'a Claim,
-    renewed_at_ms: i64,
 }
 
-impl<'a, P: Platform> Meter<'a, P> {
-    /// For a page that was claimed just now.
-    pub(super) fn of(platform: &'a P, claim: &'a Claim) -> Self {
-        Self {
-            platform,
-            cost: Cost::default(),
-            claim,
-            renewed_at_ms: platform.now_ms(),
-        }
-    }
-
-    async fn keep_claim(&mut self) -> Result<(), Delay> {
-        let now_ms = self.platform.now_ms();
-        if now_ms - self.renewed_at_ms < RENEWED_AFTER_MS {
-            return Ok(());
-        }
-        let renewed = self
-            .platform
-            .batch(Store::Proxy, vec![self.claim.renew()])
-            .await
-            .map_err(|failure| Delay::Database(Store::Proxy, failure))?;
-        if renewed.first().is_none_or(Vec::is_empty) {
-            return Err(Delay::ClaimLost);
-        }
-        self.renewed_at_ms = now_ms;
-        Ok(())
-    }
-
+impl<P: Platform> Meter<'_, P> {
     pub(super) async fn batch(
         &mut self,
         store: Store,
         statements: Vec<Statement>,
     ) -> Result<Vec<Vec<Row>>, Delay> {
-        let rows = self
-            .try_batch(store, statements)
+        self.try_batch(store, statements)
             .await
-            .map_err(|failure| Delay::Database(store, failure))?;
-        self.keep_claim().await?;
-        Ok(rows)
+            .map_err(|failure| Delay::Database(store, failure))
     }
 
     pub(super) async fn try_batch(
@@ -124,7 +87,6 @@ impl<'a, P: Platform> Meter<'a, P> {
         let began_ms = self.platform.now_ms();
         let answer = call.await;
         self.cost.logto_ms += self.platform.now_ms() - began_ms;
-        self.keep_claim().await?;
         answer.map_err(Delay::Backend)
     }
 
