@@ -1,5 +1,4 @@
-//! By cron: the whole population, for what no trigger told; and the newest users, for
-//! registrations that nobody could name.
+//! By cron: the whole population, for what no trigger told.
 //!
 //! The walk compares both sides whole: what Logto's user maps to, and mgPass's rows as
 //! they stand. It only leaves intents: the relay repairs by the same reconcile as ever,
@@ -12,6 +11,9 @@
 //! the database, so a walk that was cut off goes on; one user who cannot be read is
 //! left to the relay and stops nobody.
 
+mod catch_up;
+
+pub use self::catch_up::catch_up;
 use crate::backend::{BackendFailure, logto};
 use crate::context::Context;
 use crate::flags::Stage;
@@ -23,7 +25,7 @@ use crate::mirror::page::{self, PageStates};
 use crate::mirror::pass::{self, Phase, Position};
 use crate::mirror::reconcile::{LogtoState, Park};
 use crate::mirror::target;
-use crate::mirror::triggers::{self, Trigger};
+use crate::mirror::triggers::Trigger;
 use crate::observe::Event;
 use crate::ports::{DatabaseFailure, Platform, Statement, Store};
 use crate::relay::Message;
@@ -38,10 +40,6 @@ const MGPASS_PER_STEP: i64 = 500;
 const MAX_STEPS: usize = 40;
 /// Where each answer takes seconds: whatever comes after us in cron waits no longer.
 const BUDGET_MS: i64 = 30_000;
-/// New users of a thousand registrations that could not be named.
-const MAX_CATCH_UP: i64 = 2_000;
-/// Logto's clock against the database's.
-const CLOCK_MARGIN_MS: i64 = 120_000;
 
 /// Why the walk does not go on now, as a code. The next tick tries again.
 type Stuck = &'static str;
@@ -98,71 +96,6 @@ enum Went {
     Through,
     /// Another tick moved the walk meanwhile.
     Nowhere,
-}
-
-/// The newest users, until all are older than the oldest registration without a name.
-pub async fn catch_up<P: Platform>(platform: &P, context: &Context<'_>) {
-    let asked = platform.batch(Store::Proxy, triggers::unresolved()).await;
-    let Some(unresolved) = asked
-        .ok()
-        .and_then(|results| triggers::parse_unresolved(&results))
-    else {
-        return;
-    };
-    let since_ms = unresolved.oldest_ms - CLOCK_MARGIN_MS;
-    let (outcome, found) = match newest(platform, context, since_ms).await {
-        Ok(found) => {
-            let resolved = unresolved.resolved(&found);
-            let outcome = match platform.batch(Store::Proxy, resolved).await {
-                Ok(_) => "resolved",
-                Err(failure) => failure.code(),
-            };
-            (outcome, found)
-        }
-        Err(code) => (code, Vec::new()),
-    };
-    platform.emit(&Event::CatchUpDone {
-        outcome,
-        n_users: found.len(),
-    });
-}
-
-/// Everybody who was made since; else why that is not known now.
-async fn newest<P: Platform>(
-    platform: &P,
-    context: &Context<'_>,
-    since_ms: i64,
-) -> Result<Vec<UserId>, Stuck> {
-    let until_ms = platform.now_ms() + BUDGET_MS;
-    let mut found: Vec<UserId> = Vec::new();
-    let mut listed = 0;
-    // Too many for one tick: the walk names them in the end.
-    while listed < MAX_CATCH_UP && platform.now_ms() < until_ms {
-        let piece = listing::piece(platform, context, listed, PAGE_SIZE)
-            .await
-            .map_err(BackendFailure::code)?;
-        let users = piece.users.iter();
-        let is_past = users
-            .clone()
-            .next_back()
-            .is_some_and(|one| one.user.created_at_ms < since_ms);
-        let newer = users.filter(|one| one.user.created_at_ms >= since_ms);
-        let mut new: Vec<_> = newer.map(|one| one.user.id.clone()).collect();
-        for odd in &piece.odd {
-            // Whoever cannot be named may be the one that is looked for.
-            new.push(odd.user.clone().ok_or(odd.reason.code())?);
-        }
-        for user in new {
-            if !found.contains(&user) {
-                found.push(user);
-            }
-        }
-        if piece.is_last || is_past {
-            return Ok(found);
-        }
-        listed = piece.end;
-    }
-    Err("too_many")
 }
 
 async fn step<P: Platform>(
