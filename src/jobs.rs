@@ -17,6 +17,7 @@ mod points;
 mod users;
 pub mod view;
 
+use std::cell::Cell;
 use std::pin::pin;
 
 use futures_util::future::{Either, select};
@@ -140,13 +141,15 @@ pub async fn step<P: Platform>(
         return give_back(platform, &claim, &standing, "stage_off", 60).await;
     }
     let began_ms = platform.now_ms();
+    let n_answers = Cell::new(0);
     let mut meter = Meter {
         platform,
         cost: Cost::default(),
+        n_answers: &n_answers,
     };
     let done = {
         let work = pin!(work(&mut meter, context, &standing, job, page));
-        let kept = pin!(keep(platform, &claim));
+        let kept = pin!(keep(platform, &claim, &n_answers));
         match select(work, kept).await {
             Either::Left((done, _)) => done,
             Either::Right((delay, _)) => Err(delay),
@@ -202,10 +205,16 @@ async fn work<P: Platform>(
 }
 
 /// A claim lasts a minute, and a page with a slow Logto longer: it is renewed as long as
-/// the page is worked on. Comes to an end only when another lane has the page.
-async fn keep<P: Platform>(platform: &P, claim: &Claim) -> Delay {
+/// the page gets on. A call that is never answered lets it run out, as a crash does.
+/// Comes to an end only when another lane has the page.
+async fn keep<P: Platform>(platform: &P, claim: &Claim, n_answers: &Cell<u32>) -> Delay {
+    let mut n_seen = n_answers.get();
     loop {
         platform.sleep(RENEWED_EVERY_MS).await;
+        if n_answers.get() == n_seen {
+            continue;
+        }
+        n_seen = n_answers.get();
         // Not answered: there is another try before the claim runs out.
         if let Ok(results) = platform.batch(Store::Proxy, vec![claim.renew()]).await
             && results.first().is_none_or(Vec::is_empty)

@@ -1,6 +1,8 @@
 //! What a page is worked on with: counted batches and calls, reasons to come back
 //! later, and the way to the relay for whoever needs more than a page.
 
+use std::cell::Cell;
+
 use super::book::{Cost, Paged};
 use crate::backend::BackendFailure;
 use crate::context::Context;
@@ -53,6 +55,8 @@ impl Delay {
 pub(super) struct Meter<'a, P> {
     pub(super) platform: &'a P,
     pub(super) cost: Cost,
+    /// How many answers there were: whether the page gets on.
+    pub(super) n_answers: &'a Cell<u32>,
 }
 
 impl<P: Platform> Meter<'_, P> {
@@ -74,6 +78,7 @@ impl<P: Platform> Meter<'_, P> {
         self.cost.n_statements += statements.len() as i64;
         let began_ms = self.platform.now_ms();
         let answer = self.platform.batch(store, statements).await;
+        self.n_answers.set(self.n_answers.get().wrapping_add(1));
         if store == Store::Mgpass {
             self.cost.mgpass_ms += self.platform.now_ms() - began_ms;
         }
@@ -86,6 +91,7 @@ impl<P: Platform> Meter<'_, P> {
     ) -> Result<T, Delay> {
         let began_ms = self.platform.now_ms();
         let answer = call.await;
+        self.n_answers.set(self.n_answers.get().wrapping_add(1));
         self.cost.logto_ms += self.platform.now_ms() - began_ms;
         answer.map_err(Delay::Backend)
     }

@@ -52,3 +52,21 @@ fn a_lane_whose_claim_was_taken_over_stops_at_once() {
     let view = run(&world, "users");
     assert_eq!(view["outcomes"], json!({ "equal": 100 }));
 }
+
+#[test]
+fn a_page_with_a_call_that_is_never_answered_is_taken_over() {
+    let world = world();
+    populate(&world, 30);
+    world.faults.once(
+        Port::MgpassDatabase,
+        "INSERT INTO logto_mirror",
+        0,
+        Fault::Hang,
+    );
+    operator(&world, "POST", "/_proxy/import?kind=users&lanes=1");
+    world.deliver_for(90_000);
+    cron(&world);
+    world.deliver_for(60_000);
+    let (_, view) = operator(&world, "GET", "/_proxy/import?kind=users");
+    assert_eq!(view["outcomes"], json!({ "equal": 30 }), "{view}");
+}

@@ -351,6 +351,11 @@ fn an_edit_that_lands_before_the_batch_is_not_overwritten_unseen() {
     assert_eq!(world.user(ALICE, "name"), "Edited");
     assert_eq!(world.user(ALICE, "avatar"), "new");
     assert_held(&world, json!(["name"]));
+    // Nothing had been recorded of her; an intent keeps her reads on Logto all the same.
+    assert_eq!(world.n_open(), 1);
+    world.sweep();
+    world.deliver();
+    assert_eq!(world.n_open(), 1);
 }
 
 #[test]
@@ -420,6 +425,20 @@ fn an_address_that_was_moved_at_mgpass_on_purpose_stays_where_it_is() {
         assert_equal_at_mgpass(&world, user);
     }
     assert_eq!(world.n_open(), 0);
+}
+
+#[test]
+fn an_address_that_was_given_to_mgpass_own_user_on_purpose_parks_nothing_else() {
+    let world = world();
+    at_mgpass(
+        &world,
+        "UPDATE users SET email = NULL WHERE id = 'alice0000001';
+         INSERT INTO users (id, email, created_at) VALUES ('usr_own', 'alice@example.test', 1)",
+    );
+    entry(&world, "user.updated", ALICE);
+    patch(&world, r#"{"avatar":"new"}"#);
+    assert_eq!(world.user(ALICE, "avatar"), "new");
+    assert_held(&world, json!(["email"]));
 }
 
 #[test]
