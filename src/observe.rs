@@ -175,6 +175,10 @@ pub enum Event<'a> {
         n_seen: usize,
         n_repaired: usize,
     },
+    /// The walk does not go on now.
+    WalkDelayed {
+        code: &'static str,
+    },
     /// A row of Logto's listing that is no user, and whose user cannot be told.
     ListingRefused {
         code: &'static str,
@@ -260,6 +264,7 @@ impl Event<'_> {
         "hook.refused",
         "catch_up.done",
         "walk.stepped",
+        "walk.delayed",
         "listing.refused",
         "job.paged",
         "job.delayed",
@@ -304,6 +309,7 @@ impl Event<'_> {
             Self::HookRefused { .. } => ("hook.refused", Level::Warn),
             Self::CatchUpDone { .. } => ("catch_up.done", Level::Info),
             Self::WalkStepped { .. } => ("walk.stepped", Level::Info),
+            Self::WalkDelayed { .. } => ("walk.delayed", Level::Warn),
             Self::ListingRefused { .. } => ("listing.refused", Level::Error),
             Self::JobPaged { .. } => ("job.paged", Level::Info),
             Self::JobDelayed { .. } => ("job.delayed", Level::Warn),

@@ -65,11 +65,7 @@ pub async fn tick<P: Platform>(platform: &P, context: &Context<'_>, stage: Stage
             Ok(Went::On) => {}
             Ok(Went::Through | Went::Nowhere) => return,
             Err(code) => {
-                platform.emit(&Event::WalkStepped {
-                    n_seen: 0,
-                    n_repaired: 0,
-                    outcome: code,
-                });
+                platform.emit(&Event::WalkDelayed { code });
                 return;
             }
         }
@@ -326,11 +322,15 @@ fn judge(one: &Listed, states: &PageStates, epoch: i64, settings: &MappingSettin
     };
     let mapped = map(&one.user, settings);
     let found = differences::between(Some((&one.user, &mapped)), &state.target, settings);
+    if found.is_empty() {
+        return match mirror.epoch < epoch {
+            true => Verdict::Stale,
+            false => Verdict::Equal,
+        };
+    }
     let altered = differences::since_base(&state.target);
-    match found.is_empty() {
-        true if mirror.epoch < epoch => Verdict::Stale,
-        true => Verdict::Equal,
-        false if found.iter().all(|one| altered.contains(&one.path)) => Verdict::Altered,
+    match found.iter().all(|one| altered.contains(&one.path)) {
+        true => Verdict::Altered,
         false => Verdict::Differs,
     }
 }

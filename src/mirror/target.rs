@@ -46,9 +46,9 @@ pub const SELECT_OWED: &str =
 const SELECT_USERS_AFTER: &str = "SELECT u.id AS id, m.user_id IS NOT NULL AS mirrored, coalesce(m.walked = ?3, 0) AS walked \
      FROM users u LEFT JOIN logto_mirror m ON m.user_id = u.id \
      WHERE u.id > ?1 AND u.deleted_at IS NULL ORDER BY u.id LIMIT ?2";
-/// A pass of the walk met them in Logto's listing. Not one that is over.
+/// A pass of the walk met them in Logto's listing.
 const MARK_WALKED: &str = "UPDATE logto_mirror SET walked = ?2 \
-     WHERE walked < ?2 AND user_id IN (SELECT value FROM json_each(?1))";
+     WHERE walked <> ?2 AND user_id IN (SELECT value FROM json_each(?1))";
 const PAY: &str =
     "DELETE FROM logto_mirror_effects WHERE user_id = ?1 AND effect = ?2 AND ticket <= ?3";
 

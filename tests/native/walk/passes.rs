@@ -136,21 +136,18 @@ fn a_slow_logto_does_not_hold_cron_up_for_minutes() {
 }
 
 #[test]
-fn a_walk_that_logto_stops_says_so() {
-    let world = world();
-    world
-        .faults
-        .always(Port::Logto, "/api/users?page", Fault::BeforeEffect);
-    tick(&world);
-    assert_eq!(
-        world.events("walk.stepped").last().unwrap()["outcome"],
-        "unreachable"
-    );
-    world.faults.clear();
-    world
-        .faults
-        .always(Port::MgpassDatabase, "", Fault::BeforeEffect);
-    tick(&world);
-    let stepped = world.events("walk.stepped").pop().unwrap();
-    assert_eq!(stepped["outcome"], "database_unavailable");
+fn a_walk_that_cannot_go_on_says_why() {
+    for (port, part, code) in [
+        (Port::Logto, "/api/users?page", "unreachable"),
+        (Port::MgpassDatabase, "", "database_unavailable"),
+        (Port::ProxyDatabase, "UPDATE walk", "not_recorded"),
+    ] {
+        let world = world();
+        world.faults.always(port, part, Fault::BeforeEffect);
+        tick(&world);
+        let delayed = world.events("walk.delayed").pop().unwrap();
+        assert_eq!(delayed["code"], code);
+        world.faults.clear();
+        pass(&world);
+    }
 }
