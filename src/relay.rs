@@ -234,30 +234,19 @@ async fn finish<P: Platform>(
 
 /// Discharged and released; or released and parked, where a person decides on the rest.
 fn ending(lease: &Lease, change: &Change) -> Vec<Statement> {
-    let mut statements = match change.is_held() {
-        false => lease.done(change.outcome.name()),
-        true => lease.parked(Park::EditedAtMgpass.code()),
-    };
-    if change.is_held() && lease.covered.is_empty() {
-        // Read as somebody's holder: an open intent keeps the reads on Logto.
-        statements.extend(Trigger::Walk.all(std::slice::from_ref(&lease.subject)));
+    let mut statements = Vec::new();
+    if change.is_held() {
+        statements.extend(lease.parked(Park::EditedAtMgpass.code()));
+        statements.push(Finding::EditedAtMgpass.note_of(&lease.subject, &change.there.kept));
+        if lease.covered.is_empty() {
+            // Read as somebody's holder: an open intent keeps the reads on Logto.
+            statements.extend(Trigger::Walk.all(std::slice::from_ref(&lease.subject)));
+        }
+    } else {
+        statements.extend(lease.done(change.outcome.name()));
     }
-    let found = found(change).into_iter();
-    statements.extend(found.map(|(finding, paths)| finding.note_of(&lease.subject, paths)));
     statements.push(lease.free_waiting());
     statements
-}
-
-/// What was changed at mgPass itself, by what became of it.
-fn found(change: &Change) -> Vec<(Finding, &[String])> {
-    [
-        (Finding::AlteredAtMgpass, change.there.altered.as_slice()),
-        (Finding::EditedAtMgpass, change.there.kept.as_slice()),
-        (Finding::EditOverruled, change.there.overruled.as_slice()),
-    ]
-    .into_iter()
-    .filter(|(_, paths)| !paths.is_empty())
-    .collect()
 }
 
 fn tell<P: Platform>(
@@ -268,14 +257,12 @@ fn tell<P: Platform>(
     began_ms: i64,
 ) {
     let subject = context.subject_hash(&lease.subject);
-    for (finding, paths) in found(change) {
+    if change.is_held() {
         platform.emit(&Event::MirrorFound {
             subject: subject.as_deref(),
-            code: finding.code(),
-            n_fields: paths.len(),
+            code: Finding::EditedAtMgpass.code(),
+            n_fields: change.there.kept.len(),
         });
-    }
-    if change.is_held() {
         platform.emit(&Event::MirrorParked {
             subject: subject.as_deref(),
             reason: Park::EditedAtMgpass.code(),

@@ -67,6 +67,7 @@ pub enum Rewrites {
     Yes,
 }
 
+/// Without a base nothing is known to have been changed at mgPass: Logto's values are written.
 pub fn merge(wanted: Wanted, target: &TargetState, word: Word, rewrites: Rewrites) -> Merged {
     let Some(held) = &target.user else {
         let user = &wanted.user;

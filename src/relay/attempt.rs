@@ -3,6 +3,7 @@
 use super::take_lease;
 use crate::backend::{BackendFailure, logto, mgpass};
 use crate::context::Context;
+use crate::mirror::findings::Finding;
 use crate::mirror::mapping::{MgpassUser, map};
 use crate::mirror::members::same_json;
 use crate::mirror::outbox::{Lease, LeaseAnswer, Purpose};
@@ -12,6 +13,7 @@ use crate::mirror::reconcile::{
 };
 use crate::mirror::target;
 use crate::mirror::triggers::Trigger;
+use crate::observe::Event;
 use crate::ports::{DatabaseFailure, Platform, Store};
 use crate::request::UserId;
 
@@ -64,6 +66,9 @@ pub(super) async fn attempt<P: Platform>(
         match decide_all(platform, context, group, &states).await? {
             Decided::All(changes) => {
                 apply(platform, group, &changes).await?;
+                for (lease, change) in group.iter().zip(&changes) {
+                    note_undone(platform, context, lease, change).await;
+                }
                 for (index, (lease, change)) in group.iter().zip(&changes).enumerate() {
                     read_back(platform, context, index, lease, change).await?;
                 }
@@ -205,6 +210,31 @@ async fn apply<P: Platform>(
         }
     }
     Ok(())
+}
+
+/// What was changed at mgPass itself is gone with the batch, whatever the read back
+/// says. If this is not recorded, mgPass's audit log tells of it all the same.
+async fn note_undone<P: Platform>(
+    platform: &P,
+    context: &Context<'_>,
+    lease: &Lease,
+    change: &Change,
+) {
+    for (finding, paths) in [
+        (Finding::AlteredAtMgpass, &change.there.altered),
+        (Finding::EditOverruled, &change.there.overruled),
+    ] {
+        if paths.is_empty() {
+            continue;
+        }
+        let note = finding.note_of(&lease.subject, paths);
+        let _ = platform.batch(Store::Proxy, vec![note]).await;
+        platform.emit(&Event::MirrorFound {
+            subject: context.subject_hash(&lease.subject).as_deref(),
+            code: finding.code(),
+            n_fields: paths.len(),
+        });
+    }
 }
 
 /// An intent is discharged only once mgPass's own API shows the state.

@@ -124,6 +124,34 @@ fn what_nobody_did_is_found_within_one_pass_named_and_repaired() {
     assert_eq!(findings(&world, BOB), json!([]));
 }
 
+/// The reconcile that repairs is not the one that ends: mgPass's API shows it later.
+#[test]
+fn what_was_undone_is_named_although_mgpass_api_caches() {
+    let world = world();
+    at_mgpass(
+        &world,
+        "UPDATE users SET name = 'Other' WHERE id = 'alice0000001'",
+    );
+    world.mgpass.cache_ms.set(15_000);
+    let caller = dual_write_proxy::backend::mgpass::Caller::Proxy;
+    let node = world.node();
+    let alice = dual_write_proxy::request::UserId::parse(ALICE).unwrap();
+    world.finish(async move {
+        let context = node.context();
+        dual_write_proxy::backend::mgpass::user(&node, &context, &caller, &alice, 1_000).await
+    });
+    pass(&world);
+    assert_equal_at_mgpass(&world, ALICE);
+    assert!(
+        !world.events("mirror.failed").is_empty(),
+        "the API did cache"
+    );
+    assert_eq!(
+        findings(&world, ALICE),
+        json!([["altered_at_mgpass", "repair", ["name"]]])
+    );
+}
+
 #[test]
 fn what_somebody_did_on_purpose_is_kept_for_a_person_and_named() {
     let world = world();
