@@ -231,3 +231,91 @@ fn with_kept(
         .collect();
     wanted
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mirror::mapping::tests::ALICE;
+    use crate::mirror::mapping::{LogtoUser, MappingSettings, map};
+
+    const SETTINGS: MappingSettings = MappingSettings {
+        providers: Vec::new(),
+        email_verified: true,
+        phone_verified: true,
+    };
+
+    fn wanted(name: &str) -> Wanted {
+        let mut user = map(&LogtoUser::parse(ALICE).unwrap(), &SETTINGS).user;
+        user.name = Some(name.to_owned());
+        Wanted::of(user, None, &SETTINGS)
+    }
+
+    /// The name of one user: as the mirror left it, at mgPass now, at Logto now.
+    fn merged(left: &str, here: &str, logto: &str, n_edits: i64, word: Word) -> Merged {
+        let target = TargetState {
+            user: Some(wanted(here).to_row()),
+            left: Some(Left {
+                base: Some(Base::of(Some(&wanted(left).to_row()), [])),
+                n_edits,
+                ..Left::default()
+            }),
+            ..TargetState::default()
+        };
+        merge(wanted(logto), &target, word, Rewrites::No)
+    }
+
+    #[test]
+    fn who_changed_a_field_since_the_base_decides() {
+        let name = || vec!["name".to_owned()];
+        let nothing = ChangedThere::default;
+        let altered = || ChangedThere {
+            altered: name(),
+            ..nothing()
+        };
+        let kept = || ChangedThere {
+            kept: name(),
+            ..nothing()
+        };
+        let overruled = || ChangedThere {
+            overruled: name(),
+            ..nothing()
+        };
+        for (left, here, logto, n_edits, word, written, there) in [
+            // Nobody, Logto alone, both to the same.
+            ("a", "a", "a", 1, Word::None, "a", nothing()),
+            ("a", "a", "b", 1, Word::None, "b", nothing()),
+            ("a", "b", "b", 1, Word::None, "b", nothing()),
+            // mgPass alone.
+            ("a", "x", "a", 0, Word::None, "a", altered()),
+            ("a", "x", "a", 1, Word::None, "x", kept()),
+            ("a", "x", "a", 1, Word::Overrule, "a", overruled()),
+            // Both.
+            ("a", "x", "b", 0, Word::None, "b", altered()),
+            ("a", "x", "b", 1, Word::None, "b", overruled()),
+        ] {
+            let merged = merged(left, here, logto, n_edits, word);
+            let case = format!("{left} {here} {logto} {n_edits} {word:?}");
+            assert_eq!(merged.there, there, "{case}");
+            assert_eq!(merged.wanted.user.name.as_deref(), Some(written), "{case}");
+            assert_eq!(merged.writes_row, written != here, "{case}");
+            // What is kept stays marked as changed since.
+            let marked = if there.kept.is_empty() { written } else { left };
+            let expected = Base::of(Some(&wanted(marked).to_row()), []);
+            assert_eq!(merged.base, expected, "{case}");
+        }
+    }
+
+    #[test]
+    fn without_a_base_logto_is_followed_and_nothing_is_said() {
+        let target = TargetState {
+            user: Some(wanted("x").to_row()),
+            left: Some(Left {
+                n_edits: 1,
+                ..Left::default()
+            }),
+            ..TargetState::default()
+        };
+        let merged = merge(wanted("a"), &target, Word::None, Rewrites::No);
+        assert!(merged.there.is_nothing() && merged.writes_row);
+    }
+}
