@@ -37,6 +37,7 @@ pub mod relay;
 
 pub mod hooks;
 pub mod jobs;
+pub mod listing;
 pub mod walk;
 
 pub mod afterwards;
@@ -44,6 +45,7 @@ pub mod execute;
 
 pub mod admin;
 pub mod context;
+pub mod cron;
 pub mod edge;
 pub mod error;
 pub mod guard;

@@ -138,6 +138,13 @@ pub enum Event<'a> {
         subject: Option<&'a str>,
         code: &'static str,
     },
+    /// Something was changed at mgPass itself since the last reconcile.
+    MirrorFound {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        subject: Option<&'a str>,
+        code: &'static str,
+        n_fields: usize,
+    },
     MirrorEffect {
         effect: &'static str,
         outcome: &'static str,
@@ -173,6 +180,15 @@ pub enum Event<'a> {
         outcome: &'static str,
         n_seen: usize,
         n_repaired: usize,
+    },
+    /// The walk does not go on now.
+    WalkDelayed {
+        code: &'static str,
+    },
+    /// A row of Logto's listing that is no user, and whose user cannot be told.
+    ListingRefused {
+        code: &'static str,
+        place: i64,
     },
     /// One page of a job is done.
     JobPaged {
@@ -245,6 +261,7 @@ impl Event<'_> {
         "mirror.failed",
         "mirror.parked",
         "mirror.waited",
+        "mirror.found",
         "mirror.effect",
         "schema.refused",
         "sweep.done",
@@ -254,6 +271,8 @@ impl Event<'_> {
         "hook.refused",
         "catch_up.done",
         "walk.stepped",
+        "walk.delayed",
+        "listing.refused",
         "job.paged",
         "job.delayed",
         "job.moved",
@@ -288,6 +307,7 @@ impl Event<'_> {
             Self::MirrorFailed { .. } => ("mirror.failed", Level::Warn),
             Self::MirrorParked { .. } => ("mirror.parked", Level::Error),
             Self::MirrorWaited { .. } => ("mirror.waited", Level::Info),
+            Self::MirrorFound { .. } => ("mirror.found", Level::Warn),
             Self::MirrorEffect { .. } => ("mirror.effect", Level::Info),
             Self::SchemaRefused { .. } => ("schema.refused", Level::Error),
             Self::SweepDone { .. } => ("sweep.done", Level::Info),
@@ -297,6 +317,8 @@ impl Event<'_> {
             Self::HookRefused { .. } => ("hook.refused", Level::Warn),
             Self::CatchUpDone { .. } => ("catch_up.done", Level::Info),
             Self::WalkStepped { .. } => ("walk.stepped", Level::Info),
+            Self::WalkDelayed { .. } => ("walk.delayed", Level::Warn),
+            Self::ListingRefused { .. } => ("listing.refused", Level::Error),
             Self::JobPaged { .. } => ("job.paged", Level::Info),
             Self::JobDelayed { .. } => ("job.delayed", Level::Warn),
             Self::JobMoved { .. } => ("job.moved", Level::Info),

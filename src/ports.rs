@@ -177,28 +177,37 @@ impl CallAnswer {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+/// An answer to a call is held whole, so it has a bound.
+pub const MAX_ANSWER_BYTES: usize = 2 * 1024 * 1024;
+/// What is kept of an answer above it: enough to see whom it is about.
+pub const ANSWER_HEAD_BYTES: usize = 256;
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CallFailure {
     #[error("backend not reached")]
     Unreachable,
     #[error("backend did not answer in time")]
     TimedOut,
-    #[error("answer broken or too large")]
+    #[error("answer broken off, or no text")]
     Unreadable,
+    /// Above [`MAX_ANSWER_BYTES`]; how it begins.
+    #[error("answer too large")]
+    TooLarge { head: String },
 }
 
 impl CallFailure {
-    pub fn code(self) -> &'static str {
+    pub fn code(&self) -> &'static str {
         match self {
             Self::Unreachable => "unreachable",
             Self::TimedOut => "timed_out",
             Self::Unreadable => "unreadable",
+            Self::TooLarge { .. } => "too_large",
         }
     }
 }
 
 pub trait Calls {
-    /// Redirects are not followed; an answer above 2 MiB is unreadable.
+    /// Redirects are not followed.
     async fn call(&self, call: Call) -> Result<CallAnswer, CallFailure>;
 }
 

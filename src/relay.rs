@@ -24,11 +24,13 @@ use crate::backend::mgpass;
 use crate::context::Context;
 use crate::flags::Stage;
 use crate::jobs;
+use crate::mirror::findings::Finding;
 use crate::mirror::outbox::{self, Intent, Lease, LeaseAnswer, Purpose};
-use crate::mirror::reconcile::Change;
+use crate::mirror::reconcile::{Change, Park};
 use crate::mirror::target::{self, Effect};
+use crate::mirror::triggers::Trigger;
 use crate::observe::Event;
-use crate::ports::{DatabaseFailure, Platform, Store};
+use crate::ports::{DatabaseFailure, Platform, Statement, Store};
 use crate::request::{InteractionUid, UserId};
 use crate::sql::lease_ms;
 
@@ -212,7 +214,6 @@ async fn finish<P: Platform>(
 ) -> Disposition {
     let mut disposition = Disposition::Ack;
     for (lease, change) in group.iter().zip(changes) {
-        let outcome = change.outcome.name();
         if change.owes_effect() && platform.now_ms() - began_ms < EFFECT_UNTIL_MS {
             // Under the lease, while it surely holds: the next reconcile, or the sweep,
             // finds what is still owed and makes the call, and two would make it twice.
@@ -225,23 +226,74 @@ async fn finish<P: Platform>(
             )
             .await;
         }
-        if platform
-            .batch(Store::Proxy, lease.done(outcome))
-            .await
-            .is_err()
-        {
+        match platform.batch(Store::Proxy, ending(lease, change)).await {
+            Ok(results) => wake_all(platform, &outbox::parse_freed(&results)).await,
             // Not discharged: the next reconcile finds nothing to do and discharges.
-            disposition = Disposition::Retry { delay_s: 5 };
+            Err(_) => disposition = Disposition::Retry { delay_s: 5 },
         }
-        platform.emit(&Event::MirrorReconciled {
-            subject: context.subject_hash(&lease.subject).as_deref(),
-            outcome,
-            ticket: lease.ticket,
-            n_intents: lease.covered.len(),
-            duration_ms: platform.now_ms() - began_ms,
-        });
+        tell(platform, context, lease, change, began_ms);
     }
     disposition
+}
+
+/// Discharged and released; or released and parked, where a person decides on the rest.
+fn ending(lease: &Lease, change: &Change) -> Vec<Statement> {
+    let mut statements = Vec::new();
+    if change.is_held() {
+        statements.extend(lease.parked(Park::EditedAtMgpass.code()));
+        statements.push(Finding::EditedAtMgpass.note_of(&lease.subject, &change.there.kept));
+        if lease.covered.is_empty() {
+            // Read as somebody's holder: an open intent keeps the reads on Logto.
+            statements.extend(Trigger::Walk.all(std::slice::from_ref(&lease.subject)));
+        }
+    } else {
+        statements.extend(lease.done(change.outcome.name()));
+    }
+    statements.push(lease.free_waiting());
+    statements
+}
+
+fn tell<P: Platform>(
+    platform: &P,
+    context: &Context<'_>,
+    lease: &Lease,
+    change: &Change,
+    began_ms: i64,
+) {
+    let subject = context.subject_hash(&lease.subject);
+    if change.is_held() {
+        platform.emit(&Event::MirrorFound {
+            subject: subject.as_deref(),
+            code: Finding::EditedAtMgpass.code(),
+            n_fields: change.there.kept.len(),
+        });
+        platform.emit(&Event::MirrorParked {
+            subject: subject.as_deref(),
+            reason: Park::EditedAtMgpass.code(),
+        });
+        return;
+    }
+    platform.emit(&Event::MirrorReconciled {
+        subject: subject.as_deref(),
+        outcome: change.outcome.name(),
+        ticket: lease.ticket,
+        n_intents: lease.covered.len(),
+        duration_ms: platform.now_ms() - began_ms,
+    });
+}
+
+async fn wake_all<P: Platform>(platform: &P, subjects: &[UserId]) {
+    for subject in subjects {
+        let message = Message::Reconcile {
+            subject: subject.as_str().to_owned(),
+        };
+        if platform.send(&message, 0).await.is_err() {
+            platform.emit(&Event::OutboxDelayed {
+                step: "wake",
+                code: "queue",
+            });
+        }
+    }
 }
 
 /// An effect that fails stays owed; the sweep comes back to it. False when the

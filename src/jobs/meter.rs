@@ -1,6 +1,8 @@
 //! What a page is worked on with: counted batches and calls, reasons to come back
 //! later, and the way to the relay for whoever needs more than a page.
 
+use std::cell::Cell;
+
 use super::book::{Cost, Paged};
 use crate::backend::BackendFailure;
 use crate::context::Context;
@@ -22,6 +24,8 @@ pub(super) enum Delay {
     NoTiers,
     /// The relay still works on some of them.
     Unsettled,
+    /// Another lane took the page over.
+    ClaimLost,
 }
 
 impl Delay {
@@ -33,6 +37,7 @@ impl Delay {
             Self::NotBound => "not_bound",
             Self::NoTiers => "no_tiers",
             Self::Unsettled => "unsettled",
+            Self::ClaimLost => "claim_lost",
         }
     }
 
@@ -41,7 +46,7 @@ impl Delay {
             Self::Backend(BackendFailure::Limited(_, seconds)) => seconds.clamp(1, 600),
             Self::SchemaRefused | Self::NotBound | Self::NoTiers => 60,
             Self::Unsettled => 2,
-            Self::Backend(_) | Self::Database(..) => 5,
+            Self::Backend(_) | Self::Database(..) | Self::ClaimLost => 5,
         }
     }
 }
@@ -50,6 +55,8 @@ impl Delay {
 pub(super) struct Meter<'a, P> {
     pub(super) platform: &'a P,
     pub(super) cost: Cost,
+    /// How many answers there were: whether the page gets on.
+    pub(super) n_answers: &'a Cell<u32>,
 }
 
 impl<P: Platform> Meter<'_, P> {
@@ -71,6 +78,7 @@ impl<P: Platform> Meter<'_, P> {
         self.cost.n_statements += statements.len() as i64;
         let began_ms = self.platform.now_ms();
         let answer = self.platform.batch(store, statements).await;
+        self.n_answers.set(self.n_answers.get().wrapping_add(1));
         if store == Store::Mgpass {
             self.cost.mgpass_ms += self.platform.now_ms() - began_ms;
         }
@@ -83,6 +91,7 @@ impl<P: Platform> Meter<'_, P> {
     ) -> Result<T, Delay> {
         let began_ms = self.platform.now_ms();
         let answer = call.await;
+        self.n_answers.set(self.n_answers.get().wrapping_add(1));
         self.cost.logto_ms += self.platform.now_ms() - began_ms;
         answer.map_err(Delay::Backend)
     }

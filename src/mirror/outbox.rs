@@ -110,7 +110,7 @@ const PASS_EXPIRED: &str = concat!(
     "WHERE subject = ?1 AND discharged_at IS NULL AND settled IS NULL AND expires_at <= ?2"
 );
 const RELEASE_DONE: &str = concat!(
-    "UPDATE subjects SET lease_until = 0, failures = 0, retry_at = NULL, parked = NULL, parked_at = NULL, ",
+    "UPDATE subjects SET lease_until = 0, failures = 0, retry_at = NULL, parked = NULL, parked_at = NULL, waits_for = NULL, ",
     "last_ticket = ?3, last_outcome = ?4, last_at = ",
     now!(),
     " WHERE subject = ?1 AND lease_holder = ?2"
@@ -131,6 +131,13 @@ const RELEASE_PARKED: &str = concat!(
     now!(),
     " WHERE subject = ?1 AND lease_holder = ?2"
 );
+/// The holder is parked in the same batch, under our lease: it cannot have moved since.
+const WAIT_FOR: &str =
+    "UPDATE subjects SET waits_for = ?3 WHERE subject = ?1 AND lease_holder = ?2";
+/// Whoever waited for this subject has their turn, parked or not; the sweep finds whom
+/// the message does not reach.
+const FREE_WAITING: &str = "UPDATE subjects SET waits_for = NULL, failures = 0, retry_at = NULL, parked = NULL, parked_at = NULL \
+     WHERE waits_for = ?1 RETURNING subject";
 const RELEASE_UNTRIED: &str =
     "UPDATE subjects SET lease_until = 0 WHERE subject = ?1 AND lease_holder = ?2";
 const RELEASE_WAITING: &str = concat!(
@@ -163,6 +170,8 @@ pub const ALL_SQL: &[&str] = &[
     RELEASE_DONE,
     RELEASE_FAILED,
     RELEASE_PARKED,
+    WAIT_FOR,
+    FREE_WAITING,
     RELEASE_UNTRIED,
     RELEASE_WAITING,
     PAUSE,
@@ -402,6 +411,18 @@ impl Lease {
         vec![Statement::new(RELEASE_PARKED, values)]
     }
 
+    /// Beside [`Self::failed`] or [`Self::parked`]: until that subject has moved.
+    pub fn waiting_for(&self, holder: &UserId) -> Statement {
+        let mut values = self.key();
+        values.push(holder.as_str().into());
+        Statement::new(WAIT_FOR, values)
+    }
+
+    /// Answers who waited; last in a batch.
+    pub fn free_waiting(&self) -> Statement {
+        Statement::new(FREE_WAITING, vec![self.subject.as_str().into()])
+    }
+
     /// Not this subject's fault: nothing is counted.
     pub fn untried(&self) -> Vec<Statement> {
         vec![Statement::new(RELEASE_UNTRIED, self.key())]
@@ -425,4 +446,12 @@ pub fn pause(duration_ms: i64) -> Statement {
 /// The target has seen a higher ticket than the sequence gave: go past it.
 pub fn catch_up(ticket: i64) -> Statement {
     Statement::new(CATCH_UP, vec![ticket.into()])
+}
+
+/// The answer of [`Lease::free_waiting`].
+pub fn parse_freed(results: &[Vec<Row>]) -> Vec<UserId> {
+    let rows = results.last().map(Vec::as_slice).unwrap_or_default();
+    rows.iter()
+        .filter_map(|row| UserId::parse(&text(row, "subject")?))
+        .collect()
 }

@@ -3,6 +3,7 @@
 use super::take_lease;
 use crate::backend::{BackendFailure, logto, mgpass};
 use crate::context::Context;
+use crate::mirror::findings::Finding;
 use crate::mirror::mapping::{MgpassUser, map};
 use crate::mirror::members::same_json;
 use crate::mirror::outbox::{Lease, LeaseAnswer, Purpose};
@@ -12,6 +13,7 @@ use crate::mirror::reconcile::{
 };
 use crate::mirror::target;
 use crate::mirror::triggers::Trigger;
+use crate::observe::Event;
 use crate::ports::{DatabaseFailure, Platform, Store};
 use crate::request::UserId;
 
@@ -32,6 +34,20 @@ pub(super) enum Stopped {
     SchemaRefused,
 }
 
+impl Stopped {
+    /// A user whom no answer can hold is parked at once: no retry makes them smaller.
+    fn of_subject(index: usize, failure: BackendFailure) -> Self {
+        match failure {
+            BackendFailure::TooLarge(_) => Self::Parked(index, Park::TooLarge),
+            BackendFailure::Down(..)
+            | BackendFailure::Limited(..)
+            | BackendFailure::Unauthorized(_)
+            | BackendFailure::Forbidden(_)
+            | BackendFailure::OutOfContract(_) => Self::Backend(failure),
+        }
+    }
+}
+
 /// Reads both sides, decides, applies one batch, reads back. `group` grows by the
 /// users who hold a value that the first one needs.
 pub(super) async fn attempt<P: Platform>(
@@ -45,14 +61,17 @@ pub(super) async fn attempt<P: Platform>(
         while let Some(lease) = group.get(states.len()) {
             let state = logto::user(platform, context, &lease.subject)
                 .await
-                .map_err(Stopped::Backend)?;
+                .map_err(|failure| Stopped::of_subject(states.len(), failure))?;
             states.push(state);
         }
         match decide_all(platform, context, group, &states).await? {
             Decided::All(changes) => {
                 apply(platform, group, &changes).await?;
                 for (lease, change) in group.iter().zip(&changes) {
-                    read_back(platform, context, lease, change).await?;
+                    note_undone(platform, context, lease, change).await;
+                }
+                for (index, (lease, change)) in group.iter().zip(&changes).enumerate() {
+                    read_back(platform, context, index, lease, change).await?;
                 }
                 return Ok(changes);
             }
@@ -152,6 +171,7 @@ fn witnesses(lease: &Lease, seen: i64) -> Witnesses {
                     .status
                     .is_some_and(|status| (200..300).contains(&status))
         }),
+        overrule: of(Trigger::Overrule.name()).next().is_some(),
         suspension: of("users.suspension").any(|intent| match (intent.settled, intent.status) {
             (Some(settled), Some(status)) => settled > seen && !(300..500).contains(&status),
             // Without an answer it may have been carried out.
@@ -193,10 +213,36 @@ async fn apply<P: Platform>(
     Ok(())
 }
 
+/// What was changed at mgPass itself is gone with the batch, whatever the read back
+/// says. If this is not recorded, mgPass's audit log tells of it all the same.
+async fn note_undone<P: Platform>(
+    platform: &P,
+    context: &Context<'_>,
+    lease: &Lease,
+    change: &Change,
+) {
+    for (finding, paths) in [
+        (Finding::AlteredAtMgpass, &change.there.altered),
+        (Finding::EditOverruled, &change.there.overruled),
+    ] {
+        if paths.is_empty() {
+            continue;
+        }
+        let note = finding.note_of(&lease.subject, paths);
+        let _ = platform.batch(Store::Proxy, vec![note]).await;
+        platform.emit(&Event::MirrorFound {
+            subject: context.subject_hash(&lease.subject).as_deref(),
+            code: finding.code(),
+            n_fields: paths.len(),
+        });
+    }
+}
+
 /// An intent is discharged only once mgPass's own API shows the state.
 async fn read_back<P: Platform>(
     platform: &P,
     context: &Context<'_>,
+    index: usize,
     lease: &Lease,
     change: &Change,
 ) -> Result<(), Stopped> {
@@ -207,7 +253,7 @@ async fn read_back<P: Platform>(
     let caller = mgpass::Caller::Proxy;
     let shown = mgpass::user(platform, context, &caller, &lease.subject, deadline_ms)
         .await
-        .map_err(Stopped::Backend)?;
+        .map_err(|failure| Stopped::of_subject(index, failure))?;
     let is_equal = match (&change.expected, &shown) {
         (None, mgpass::Found::No) => true,
         (None, mgpass::Found::Yes(user)) => user.is_deleted,
@@ -222,7 +268,7 @@ async fn read_back<P: Platform>(
     };
     let shown = mgpass::identities(platform, context, &caller, &lease.subject, deadline_ms)
         .await
-        .map_err(Stopped::Backend)?;
+        .map_err(|failure| Stopped::of_subject(index, failure))?;
     match shown {
         mgpass::Found::Yes(identities) if shows_identities(expected, &identities) => Ok(()),
         _ => Err(Stopped::NotVisible),

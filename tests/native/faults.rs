@@ -4,7 +4,8 @@
 //! later), every fault at every call of its whole course. Then at random: three
 //! writers on users who share and swap identifiers. In both, nothing but the mirror
 //! itself and cron's sweep is on: that is how a lost write is judged. A second random
-//! series has walk, catch-up, webhooks and an import on, and writes past the proxy.
+//! series has walk, catch-up, webhooks and an import on, writes past the proxy, and
+//! changes in mgPass's own rows.
 //! Then the first against broken variants of the mirror, each of which must be caught.
 //!
 //! `--runs N` random runs (and a quarter more with help), `--seed S` one run alone
@@ -44,6 +45,7 @@ struct Totals {
     n_doubled: u64,
     n_missing: u64,
     n_wrong: u64,
+    n_vanished: u64,
     n_stuck: u64,
     n_parked: u64,
     n_waiting: u64,
@@ -59,6 +61,7 @@ impl Totals {
         self.n_doubled += verdict.doubled.len() as u64;
         self.n_missing += verdict.missing.len() as u64;
         self.n_wrong += verdict.wrong.len() as u64;
+        self.n_vanished += verdict.vanished.len() as u64;
         self.n_stuck += verdict.stuck.len() as u64;
         self.n_parked += verdict.n_parked;
         self.n_waiting += verdict.n_waiting;
@@ -68,13 +71,14 @@ impl Totals {
 
     fn print(&self, name: &str, seconds: f64) {
         println!(
-            "{name}: {} runs, {} writes acknowledged, {seconds:.0} s\n  lost {}  doubled {}  missing effects {}  wrongly deleted or resurrected {}  stuck {}\n  parked with a reason {}  registrations waiting for the catch-up {}  users behind a gap {}  imports {}",
+            "{name}: {} runs, {} writes acknowledged, {seconds:.0} s\n  lost {}  doubled {}  missing effects {}  wrongly deleted or resurrected {}  edits vanished {}  stuck {}\n  parked with a reason {}  registrations waiting for the catch-up {}  users behind a gap {}  imports {}",
             self.n_runs,
             self.n_acknowledged,
             self.n_lost,
             self.n_doubled,
             self.n_missing,
             self.n_wrong,
+            self.n_vanished,
             self.n_stuck,
             self.n_parked,
             self.n_waiting,
@@ -264,7 +268,11 @@ fn catch(variant: simulation::variants::Variant) -> Option<String> {
         ..setup
     };
     let describe = |verdict: &Verdict| verdict.kinds();
-    let (totals, bad) = run_all(VARIANT_RUNS, |seed| broken(Setup::random(seed)), 1);
+    let series = match variant.needs_help() {
+        true => Setup::helped,
+        false => Setup::random,
+    };
+    let (totals, bad) = run_all(VARIANT_RUNS, |seed| broken(series(seed)), 1);
     let (seed, verdict) = bad.first()?;
     Some(format!(
         "caught ({} at seed {seed}, {} runs)",

@@ -25,4 +25,5 @@ mod support;
 mod tidy;
 mod tokens;
 mod triggers;
+mod walk;
 mod writes;

@@ -147,6 +147,7 @@ fn run(cli: Cli, output: Output) -> Result {
         Command::ConfirmDeletion { user } => {
             acted(&api()?, output, "mirror/confirm-deletion", ("user", &user))
         }
+        Command::Overrule { user } => acted(&api()?, output, "mirror/overrule", ("user", &user)),
         Command::Mirror => {
             output.show(&api()?.get("mirror", &[])?)?;
             Ok(Verdict::Clean)

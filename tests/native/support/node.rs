@@ -13,8 +13,9 @@ use dual_write_proxy::isolate::Isolate;
 use dual_write_proxy::metrics::Series;
 use dual_write_proxy::observe::Event;
 use dual_write_proxy::ports::{
-    Call, CallAnswer, CallFailure, Calls, Clock, Database, DatabaseFailure, Entropy, FlagStore,
-    KeyStore, KvFailure, Queue, QueueFailure, Row, Signatures, Sink, Statement, Store,
+    ANSWER_HEAD_BYTES, Call, CallAnswer, CallFailure, Calls, Clock, Database, DatabaseFailure,
+    Entropy, FlagStore, KeyStore, KvFailure, MAX_ANSWER_BYTES, Queue, QueueFailure, Row,
+    Signatures, Sink, Statement, Store,
 };
 use dual_write_proxy::relay::{self, Disposition, Message};
 use dual_write_proxy::token::SignatureCheck;
@@ -279,6 +280,10 @@ impl Calls for Node {
             })
         );
         match select(answered, deadline).await {
+            Either::Left((Ok(answer), _)) if answer.body.len() > MAX_ANSWER_BYTES => {
+                let head = answer.body.chars().take(ANSWER_HEAD_BYTES).collect();
+                Err(CallFailure::TooLarge { head })
+            }
             Either::Left((answer, _)) => answer,
             Either::Right(_) => Err(CallFailure::TimedOut),
         }
