@@ -188,5 +188,8 @@ test('orders about users go where they belong', async () => {
   assert.deepEqual(asked, ['POST /_proxy/mirror/replay?all=true']);
   await dwp(['confirm-deletion', 'u/1&all=true']);
   assert.deepEqual(asked, ['POST /_proxy/mirror/confirm-deletion?user=u%2F1%26all%3Dtrue']);
+  routes.set('POST mirror/overrule', () => [200, { subjects: 1 }]);
+  await dwp(['overrule', 'u1']);
+  assert.deepEqual(asked, ['POST /_proxy/mirror/overrule?user=u1']);
   assert.match((await dwp(['explain', 'u1'])).stdout, /differs_in: email/);
 });
