@@ -89,7 +89,7 @@ impl Exchange for WorkerExchange {
     }
 
     async fn hold_body(&mut self, max_bytes: usize) -> Result<(), BodyFailure> {
-        // The platform makes no request with a body of these; Logto reads none either.
+        // No request of these can be made of held bytes; the stream goes on as it came.
         if matches!(self.method.as_str(), "GET" | "HEAD") {
             return Ok(());
         }
