@@ -6,18 +6,39 @@
 #![allow(async_fn_in_trait)]
 
 use crate::backend::Backend;
+use crate::limits::Usage;
 use crate::metrics::Series;
 use crate::observe::Event;
+use crate::relay::Message;
 use crate::request::{Method, Secret};
 use crate::token::SignatureCheck;
 
 /// Every port in one bound.
 pub trait Platform:
-    Clock + Entropy + Sink + Database + Calls + Queue + FlagStore + KeyStore + Signatures
+    Clock
+    + Entropy
+    + Sink
+    + Invocation
+    + Database
+    + Calls
+    + Queue
+    + FlagStore
+    + KeyStore
+    + Signatures
 {
 }
-impl<T: Clock + Entropy + Sink + Database + Calls + Queue + FlagStore + KeyStore + Signatures>
-    Platform for T
+impl<
+    T: Clock
+        + Entropy
+        + Sink
+        + Invocation
+        + Database
+        + Calls
+        + Queue
+        + FlagStore
+        + KeyStore
+        + Signatures,
+> Platform for T
 {
 }
 
@@ -35,6 +56,14 @@ pub trait Sink {
     fn emit(&self, event: &Event<'_>);
     /// One series' new count to the platform's analytics, where they are bound.
     fn point(&self, series: &Series, count: i64);
+}
+
+/// The request, batch of messages or run of cron that all of this happens in.
+pub trait Invocation {
+    /// The ports count in it what is asked of them.
+    fn usage(&self) -> &Usage;
+    /// What the program's memory has grown to in this isolate; it never shrinks.
+    fn memory_bytes(&self) -> u64;
 }
 
 /// Which of the databases. They share no transaction.
@@ -121,6 +150,9 @@ pub enum DatabaseFailure {
     /// A UNIQUE or CHECK constraint refused the batch as a whole.
     #[error("constraint violated")]
     Constraint,
+    /// A value, a row or a statement larger than the platform takes: no better next time.
+    #[error("value too large")]
+    TooLarge,
     /// A statement or a row was not as the schema says.
     #[error("statement refused")]
     Refused,
@@ -131,6 +163,7 @@ impl DatabaseFailure {
         match self {
             Self::Unavailable => "database_unavailable",
             Self::Constraint => "constraint_violated",
+            Self::TooLarge => "too_large",
             Self::Refused => "statement_refused",
         }
     }
@@ -198,7 +231,8 @@ impl CallFailure {
 }
 
 pub trait Calls {
-    /// Redirects are not followed; an answer above 2 MiB is unreadable.
+    /// Redirects are not followed; an answer above [`crate::limits::MAX_ANSWER_BYTES`]
+    /// is unreadable.
     async fn call(&self, call: Call) -> Result<CallAnswer, CallFailure>;
 }
 
@@ -207,8 +241,10 @@ pub trait Calls {
 pub struct QueueFailure;
 
 pub trait Queue {
-    async fn send(&self, message: &crate::relay::Message, delay_s: u32)
-    -> Result<(), QueueFailure>;
+    async fn send(&self, message: &Message, delay_s: u32) -> Result<(), QueueFailure>;
+
+    /// To one queue, no more than one call takes ([`crate::limits::MAX_SENT_MESSAGES`]).
+    async fn send_batch(&self, messages: &[Message], delay_s: u32) -> Result<(), QueueFailure>;
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

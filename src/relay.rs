@@ -15,6 +15,7 @@ mod attempt;
 mod give_up;
 mod sweep;
 
+use futures_util::stream::{self, StreamExt};
 use serde::{Deserialize, Serialize};
 
 use self::attempt::attempt;
@@ -24,6 +25,7 @@ use crate::backend::mgpass;
 use crate::context::Context;
 use crate::flags::Stage;
 use crate::jobs;
+use crate::limits::MAX_CONNECTIONS;
 use crate::mirror::outbox::{self, Intent, Lease, LeaseAnswer, Purpose};
 use crate::mirror::reconcile::Change;
 use crate::mirror::target::{self, Effect};
@@ -104,9 +106,46 @@ pub enum Disposition {
     Retry { delay_s: u32 },
 }
 
+/// One batch of the Queue's; what becomes of each message, in order.
+pub async fn deliver<P: Platform>(
+    platform: &P,
+    context: &Context<'_>,
+    stage: Stage,
+    messages: Vec<Message>,
+) -> Vec<Disposition> {
+    let each = messages
+        .into_iter()
+        .map(|message| handle(platform, context, stage, message));
+    at_most_connected(each).await
+}
+
+/// The same of the dead-letter queue.
+pub async fn deliver_dead<P: Platform>(platform: &P, messages: Vec<Message>) -> Vec<Disposition> {
+    let each = messages
+        .into_iter()
+        .map(|message| handle_dead(platform, message));
+    at_most_connected(each).await
+}
+
+/// No more at once than can have a connection: else their deadlines run while they wait
+/// for one.
+async fn at_most_connected<F: Future<Output = Disposition>>(
+    each: impl Iterator<Item = F>,
+) -> Vec<Disposition> {
+    let numbered = each
+        .enumerate()
+        .map(|(number, one)| async move { (number, one.await) });
+    let mut done: Vec<_> = stream::iter(numbered)
+        .buffer_unordered(MAX_CONNECTIONS)
+        .collect()
+        .await;
+    done.sort_unstable_by_key(|(number, _)| *number);
+    done.into_iter().map(|(_, done)| done).collect()
+}
+
 /// One delivery. In stage `off` nothing is mirrored: what is in the outbox stays there
 /// until the sweep of a later stage finds it.
-pub async fn handle<P: Platform>(
+async fn handle<P: Platform>(
     platform: &P,
     context: &Context<'_>,
     stage: Stage,
@@ -138,7 +177,7 @@ pub async fn handle<P: Platform>(
 
 /// One delivery of the dead-letter queue. What a wake-up would do lies in the outbox,
 /// where the sweep finds it; a late record is not in it yet, and is tried for a day.
-pub async fn handle_dead<P: Platform>(platform: &P, message: Message) -> Disposition {
+async fn handle_dead<P: Platform>(platform: &P, message: Message) -> Disposition {
     match keep(platform, message).await {
         Ok(_) => Disposition::Ack,
         Err(_) => Disposition::Retry { delay_s: 900 },

@@ -235,7 +235,7 @@ impl Simulation<'_> {
     }
 
     fn cron(&self) {
-        let (node, is_helped) = (self.relay.clone(), self.setup.is_helped);
+        let (node, is_helped) = (self.relay.next_invocation(), self.setup.is_helped);
         self.world.executor.spawn(async move {
             let stage = snapshot::read(&node, &node.isolate).await.stage;
             if is_helped {
@@ -258,10 +258,10 @@ impl Simulation<'_> {
         loop {
             help::send_webhooks(world, &self.relay, &self.random);
             for delivery in world.take_due() {
-                let node = self.relay.clone();
+                let node = self.relay.next_invocation();
                 world.executor.spawn(async move {
                     let stage = snapshot::current(&node, &node.isolate).await.0.stage;
-                    node.handle(stage, delivery).await;
+                    node.deliver(stage, vec![delivery]).await;
                 });
             }
             let next_ms = world
