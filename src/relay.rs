@@ -204,6 +204,10 @@ pub async fn reconcile<P: Platform>(
     subject: &UserId,
 ) -> Disposition {
     let began_ms = platform.now_ms();
+    let Some(mut room) = platform.usage().reserve(queries_of_one(context)) else {
+        // The invocation has used up its share; the message comes with another.
+        return Disposition::Retry { delay_s: 1 };
+    };
     let lease = match take_lease(platform, subject, Purpose::Own).await {
         Ok(LeaseAnswer::Held(lease)) => lease,
         Ok(LeaseAnswer::Busy) => return Disposition::Retry { delay_s: 1 },
@@ -217,13 +221,20 @@ pub async fn reconcile<P: Platform>(
         Err(_) => return Disposition::Retry { delay_s: 5 },
     };
     let mut group = vec![lease];
-    let stopped = match attempt(platform, context, &mut group).await {
+    let stopped = match attempt(platform, context, &mut group, &mut room).await {
         Ok(changes) => {
             return finish(platform, context, &group, &changes, began_ms).await;
         }
         Err(stopped) => stopped,
     };
     give_up(platform, context, &group, stopped).await
+}
+
+/// Queries of a reconcile of one subject, from the lease to its end: preflight 4, lease
+/// 4, read 6, batch 8, effect 1, end 4; and two for each social account, dropped and
+/// made anew.
+fn queries_of_one(context: &Context<'_>) -> usize {
+    27 + 2 * context.settings.mapping.providers.len()
 }
 
 async fn take_lease<P: Platform>(

@@ -6,6 +6,7 @@
 
 use sha2::{Digest, Sha256};
 
+use crate::limits::fits_row;
 use crate::mirror::mapping::{LogtoUser, Mapped, MappingSettings, MgpassUser, Obstacle, map};
 use crate::mirror::members::same_json;
 use crate::mirror::residue::Residue;
@@ -48,6 +49,8 @@ pub enum Park {
     ValueTakenInLogto,
     TooManyFailures,
     NotShownByMgpass,
+    /// More than mgPass's database takes as one row, or than an answer may be.
+    TooLarge,
 }
 
 impl Park {
@@ -61,6 +64,7 @@ impl Park {
             Self::ValueTakenInLogto => "value_taken_in_logto",
             Self::TooManyFailures => "too_many_failures",
             Self::NotShownByMgpass => "not_shown_by_mgpass",
+            Self::TooLarge => "too_large",
         }
     }
 }
@@ -174,11 +178,15 @@ fn decide_present(inputs: &Inputs<'_>, logto: &LogtoUser, json: &str) -> Decisio
         (Some(_), true) => Outcome::Unchanged,
         (Some(_), false) => Outcome::Updated,
     };
+    let residue = Residue::of(logto);
+    if !fits(&user, &residue) {
+        return Decision::Park(Park::TooLarge);
+    }
     let raise = Raise {
         epoch: inputs.epoch,
         is_tombstone: false,
         digest: digest(json),
-        residue: Some(Residue::of(logto)),
+        residue: Some(residue),
         obstacles: obstacle_codes(&obstacles),
         seen: seen(target),
         brake: None,
@@ -188,6 +196,20 @@ fn decide_present(inputs: &Inputs<'_>, logto: &LogtoUser, json: &str) -> Decisio
         drops,
         ..change(&writer, outcome, raise, writes, Some(user))
     }))
+}
+
+/// Whether each row of theirs is one that the database takes.
+fn fits(user: &MgpassUser, residue: &str) -> bool {
+    let length = |text: &Option<String>| text.as_deref().map_or(0, str::len);
+    let texts = [&user.email, &user.phone, &user.name, &user.avatar].map(length);
+    fits_row(texts.into_iter().chain([user.metadata.len()]))
+        && fits_row([residue.len()])
+        && user.identities.iter().all(|identity| {
+            fits_row([
+                identity.provider_user_id.len(),
+                length(&identity.profile_data),
+            ])
+        })
 }
 
 /// The statements, and whether the user's sessions end with them.

@@ -22,6 +22,11 @@ pub(super) async fn give_up<P: Platform>(
     let Some((first, others)) = group.split_first() else {
         return Disposition::Ack;
     };
+    let stopped = match stopped {
+        // No better next time.
+        Stopped::Database(_, DatabaseFailure::TooLarge) => Stopped::Parked(0, Park::TooLarge),
+        stopped => stopped,
+    };
     let parked_holder = match stopped {
         Stopped::Parked(index, park) if index > 0 => group.get(index).map(|lease| (lease, park)),
         _ => None,
@@ -58,6 +63,12 @@ pub(super) async fn give_up<P: Platform>(
             None
         }
         Stopped::NotVisible => Some(NOT_VISIBLE),
+        Stopped::NoRoom => {
+            waited("no_room");
+            wait_ms += (platform.random_u64() % 2_000) as i64;
+            statements.extend(first.untried());
+            None
+        }
         Stopped::HolderBusy => {
             waited("holder_busy");
             // Two that wait for each other must not come back together for ever.

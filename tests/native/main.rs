@@ -12,6 +12,7 @@ mod corpus;
 mod equality;
 mod guard;
 mod jobs;
+mod limits;
 mod points;
 mod proxy;
 mod reads;

@@ -51,8 +51,13 @@ pub const PARKED: &[Advice] = &[
         action: "`dwp explain USER` names the fields. mgPass may normalise them (an email in lower case): change the value at Logto to that form, then replay.",
     },
     Advice {
+        code: "too_large",
+        meaning: "this person's data is more than mgPass's database takes as one row (2,000,000 bytes), or more than the proxy reads of one person (2 MiB)",
+        action: "Make their custom data smaller at Logto; the mirror follows by itself. `dwp parked --reason too_large` names them, or their place in Logto's listing, newest first. Until then they are read from Logto.",
+    },
+    Advice {
         code: "unreadable",
-        meaning: "Logto lists a row that is no user as its API describes one, or that is too large to be read",
+        meaning: "Logto lists a row that is no user as its API describes one",
         action: "Look at that user in Logto's console (`dwp parked --reason unreadable` names them, or their place in the listing) and mend what is odd about them.",
     },
     Advice {
@@ -235,6 +240,7 @@ mod tests {
             Park::ValueTakenInLogto,
             Park::TooManyFailures,
             Park::NotShownByMgpass,
+            Park::TooLarge,
         ] {
             assert_eq!(advice(PARKED, park.code()).code, park.code());
         }
