@@ -171,9 +171,7 @@ impl Reserved<'_> {
 impl Drop for Reserved<'_> {
     fn drop(&mut self) {
         let held = self.usage.reserved.get();
-        self.usage
-            .reserved
-            .set(held.saturating_sub(self.n_queries));
+        self.usage.reserved.set(held.saturating_sub(self.n_queries));
     }
 }
 
@@ -218,7 +216,11 @@ mod tests {
             assert!(list.len() <= PORTION_BYTES + 2);
             all.extend(serde_json::from_str::<Vec<String>>(&list).unwrap());
         }
-        assert_eq!(serde_json::json!(all), serde_json::from_str::<serde_json::Value>(&format!("[{}]", elements.join(","))).unwrap());
+        assert_eq!(
+            serde_json::json!(all),
+            serde_json::from_str::<serde_json::Value>(&format!("[{}]", elements.join(",")))
+                .unwrap()
+        );
     }
 
     #[test]

@@ -15,16 +15,7 @@ use crate::token::SignatureCheck;
 
 /// Every port in one bound.
 pub trait Platform:
-    Clock
-    + Entropy
-    + Sink
-    + Invocation
-    + Database
-    + Calls
-    + Queue
-    + FlagStore
-    + KeyStore
-    + Signatures
+    Clock + Entropy + Sink + Invocation + Database + Calls + Queue + FlagStore + KeyStore + Signatures
 {
 }
 impl<

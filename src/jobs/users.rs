@@ -10,6 +10,7 @@ use super::meter::{Delay, Meter, hand_over, nothing_more};
 use super::page_size;
 use crate::backend::{BackendFailure, logto};
 use crate::context::Context;
+use crate::limits::MAX_CONNECTIONS;
 use crate::mirror::backlog;
 use crate::mirror::mapping::{LogtoUser, map};
 use crate::mirror::page::{self, Candidate, PageState, Verified};
@@ -24,8 +25,8 @@ use crate::request::UserId;
 const MAX_BATCH_BYTES: usize = 700_000;
 /// One batch's share of users whose rows differ, some statements each.
 const MAX_UPDATES: usize = 25;
-/// How many users' second factors are asked for at once.
-const INSPECTED_AT_ONCE: usize = 6;
+/// How many users' second factors are asked for at once; two calls each.
+const INSPECTED_AT_ONCE: usize = MAX_CONNECTIONS / 2;
 const ABSENT_PAGE: i64 = 50;
 
 pub(super) async fn list<P: Platform>(

@@ -76,6 +76,16 @@ pub const PARKED: &[Advice] = &[
         action: "`dwp parked --kind points --reason unknown_user` says which. Not at mgPass: import the user first, then the points again. No record: mend the source. Deleted at Logto: the points end with them.",
     },
     Advice {
+        code: "not_mirrored",
+        meaning: "mgPass has a user of this id whom the mirror did not make",
+        action: "Import the users first, then the points again. Who stays here is parked there as `id_taken_at_mgpass`: decide that first.",
+    },
+    Advice {
+        code: "sum_out_of_range",
+        meaning: "this person's entries add up to more than can be held exactly (2^53)",
+        action: "Find the entry that cannot be right, at the source or in mgPass's ledger, and mend it; then `dwp import points` again.",
+    },
+    Advice {
         code: "user_deleted",
         meaning: "the source has points for somebody who is deleted at mgPass",
         action: "",
@@ -87,7 +97,7 @@ pub const PARKED: &[Advice] = &[
     },
     Advice {
         code: "entry_too_large",
-        meaning: "one entry is larger than mgPass's database takes in one value",
+        meaning: "one entry is larger than mgPass's database takes in one value (2,000,000 bytes)",
         action: "Shorten that entry's metadata at the source, then `dwp import points` again.",
     },
     Advice {

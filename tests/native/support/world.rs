@@ -208,7 +208,11 @@ impl World {
     /// No invocation asked for more than the platform gives.
     pub fn assert_within_limits(&self) {
         assert_eq!(self.n_overruns.get(), 0, "queries beyond the limit");
-        assert!(self.max_connections.get() <= MAX_CONNECTIONS, "{}", self.max_connections.get());
+        assert!(
+            self.max_connections.get() <= MAX_CONNECTIONS,
+            "{}",
+            self.max_connections.get()
+        );
     }
 
     pub fn n_queued(&self) -> usize {
