@@ -157,6 +157,7 @@ pub async fn step<P: Platform>(
     };
     paged.cost = Cost {
         work_ms: duration_ms - meter.cost.logto_ms - meter.cost.mgpass_ms,
+        memory_bytes: i64::try_from(platform.memory_bytes()).unwrap_or(i64::MAX),
         ..meter.cost
     };
     platform.emit(&Event::JobPaged {
@@ -277,17 +278,23 @@ pub async fn revive<P: Platform>(platform: &P) {
 }
 
 async fn wake_all<P: Platform>(platform: &P, job: i64, lanes: i64) {
-    for lane in 0..lanes.clamp(1, MAX_LANES) {
-        wake(platform, job, lane as u8, 0).await;
-    }
+    let lanes = 0..lanes.clamp(1, MAX_LANES);
+    let messages: Vec<_> = lanes
+        .map(|lane| Message::Job {
+            job,
+            lane: lane as u8,
+        })
+        .collect();
+    send(platform, &messages, 0).await;
 }
 
 async fn wake<P: Platform>(platform: &P, job: i64, lane: u8, delay_s: u32) {
-    if platform
-        .send(&Message::Job { job, lane }, delay_s)
-        .await
-        .is_err()
-    {
+    send(platform, &[Message::Job { job, lane }], delay_s).await;
+}
+
+/// The lanes of a job are fewer than one call takes.
+async fn send<P: Platform>(platform: &P, messages: &[Message], delay_s: u32) {
+    if platform.send_batch(messages, delay_s).await.is_err() {
         // Cron comes back to it.
         platform.emit(&Event::OutboxDelayed {
             step: "job",

@@ -25,7 +25,7 @@ use crate::backend::mgpass;
 use crate::context::Context;
 use crate::flags::Stage;
 use crate::jobs;
-use crate::limits::MAX_CONNECTIONS;
+use crate::limits::{MAX_CONNECTIONS, MAX_SENT_MESSAGES};
 use crate::mirror::outbox::{self, Intent, Lease, LeaseAnswer, Purpose};
 use crate::mirror::reconcile::Change;
 use crate::mirror::target::{self, Effect};
@@ -141,6 +141,33 @@ async fn at_most_connected<F: Future<Output = Disposition>>(
         .await;
     done.sort_unstable_by_key(|(number, _)| *number);
     done.into_iter().map(|(_, done)| done).collect()
+}
+
+/// Sends a message to each, as many in a call as it takes. What the Queue does not take
+/// is the sweep's to find; false when there was any.
+pub async fn wake_all<P: Platform>(platform: &P, subjects: &[UserId]) -> bool {
+    let mut is_sent = true;
+    for some in subjects.chunks(MAX_SENT_MESSAGES) {
+        is_sent &= send_wakes(platform, some, 0).await;
+    }
+    if !is_sent {
+        platform.emit(&Event::OutboxDelayed {
+            step: "wake",
+            code: "queue",
+        });
+    }
+    is_sent
+}
+
+/// No more than one call takes: ids are short, so that a hundred are far below its bytes.
+pub async fn send_wakes<P: Platform>(platform: &P, subjects: &[UserId], delay_s: u32) -> bool {
+    let messages: Vec<_> = subjects
+        .iter()
+        .map(|subject| Message::Reconcile {
+            subject: subject.as_str().to_owned(),
+        })
+        .collect();
+    platform.send_batch(&messages, delay_s).await.is_ok()
 }
 
 /// One delivery. In stage `off` nothing is mirrored: what is in the outbox stays there

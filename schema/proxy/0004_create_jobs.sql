@@ -4,6 +4,7 @@
 
 -- phase: what a page is taken from now. `list`: Logto's listing, by page number, any
 -- number of lanes at once; the others go by id, one page after the other.
+-- memory_bytes: the most that the program's memory had grown to in any isolate.
 -- pass: Logto's order is unstable, so a listing that did not add up is walked again.
 CREATE TABLE jobs (
   id           INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -31,6 +32,7 @@ CREATE TABLE jobs (
   logto_ms     INTEGER NOT NULL DEFAULT 0,
   mgpass_ms    INTEGER NOT NULL DEFAULT 0,
   work_ms      INTEGER NOT NULL DEFAULT 0,
+  memory_bytes INTEGER NOT NULL DEFAULT 0,
   started_at   INTEGER NOT NULL,
   moved_at     INTEGER NOT NULL,
   finished_at  INTEGER,

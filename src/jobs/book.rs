@@ -75,7 +75,7 @@ const COUNT: &str = concat!(
     "n_pages = n_pages + 1, n_statements = n_statements + ?5, logto_ms = logto_ms + ?6, mgpass_ms = mgpass_ms + ?7, work_ms = work_ms + ?8, ",
     "total_first = coalesce(total_first, ?9), total_last = coalesce(?9, total_last), ",
     "last_page = CASE WHEN ?10 = 1 THEN min(coalesce(last_page, ?11), ?11) ELSE last_page END, after_id = ?12, ",
-    "n_whole = n_whole + ?13, n_added = n_added + ?14, last_failure = NULL, moved_at = ",
+    "n_whole = n_whole + ?13, n_added = n_added + ?14, memory_bytes = max(memory_bytes, ?15), last_failure = NULL, moved_at = ",
     now!(),
     " WHERE id = ?1 AND EXISTS (SELECT 1 FROM job_pages WHERE job = ?1 AND holder = ?2)"
 );
@@ -353,6 +353,7 @@ pub struct Cost {
     pub mgpass_ms: i64,
     pub work_ms: i64,
     pub n_statements: i64,
+    pub memory_bytes: i64,
 }
 
 impl Claim {
@@ -378,6 +379,7 @@ impl Claim {
             paged.after_id.into(),
             paged.n_whole.into(),
             paged.n_added.into(),
+            paged.cost.memory_bytes.into(),
         ]);
         let mut statements = vec![
             Statement::new(COUNT, count),

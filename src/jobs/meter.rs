@@ -4,10 +4,11 @@
 use super::book::{Cost, Paged};
 use crate::backend::BackendFailure;
 use crate::context::Context;
+use crate::limits::MAX_SENT_MESSAGES;
 use crate::mirror::preflight;
 use crate::mirror::triggers::Trigger;
 use crate::ports::{DatabaseFailure, Platform, Row, Statement, Store};
-use crate::relay::Message;
+use crate::relay;
 use crate::request::UserId;
 
 /// Why a page was not done. Nothing is lost by it: the claim goes back.
@@ -109,12 +110,9 @@ pub(super) async fn hand_over<P: Platform>(
         return;
     }
     paged.statements.extend(trigger.all(users));
-    for user in users {
-        let message = Message::Reconcile {
-            subject: user.as_str().to_owned(),
-        };
+    for some in users.chunks(MAX_SENT_MESSAGES) {
         // A moment later, when the intent is there; the sweep finds who is not woken.
-        let _ = meter.platform.send(&message, 1).await;
+        let _ = relay::send_wakes(meter.platform, some, 1).await;
     }
 }
 

@@ -1,9 +1,10 @@
 //! Cron's sweep: wakes what nobody woke, pays what is owed, removes what is done.
 
-use super::{Message, pay_effect, reconcile, take_lease};
+use super::{pay_effect, queries_of_one, reconcile, send_wakes, take_lease};
 use crate::compare::findings;
 use crate::context::Context;
 use crate::flags::Stage;
+use crate::limits::MAX_SENT_MESSAGES;
 use crate::mirror::outbox::{self, LeaseAnswer, Purpose};
 use crate::mirror::target::{self, Effect};
 use crate::observe::Event;
@@ -13,6 +14,10 @@ use crate::request::UserId;
 const SWEEP_LIMIT: i64 = 200;
 /// mgPass allows five calls of revoke-all a minute.
 const EFFECTS_PER_SWEEP: i64 = 5;
+/// What else a run of cron asks: effects (8 for each user), purge, jobs, metrics, guard.
+const OTHER_QUERIES: usize = 120;
+/// The next cron is not far.
+const INLINE_MS: i64 = 40_000;
 
 /// Cron: wakes what nobody woke, pays what is owed, removes what is done.
 pub async fn sweep<P: Platform>(platform: &P, context: &Context<'_>, stage: Stage) {
@@ -30,13 +35,9 @@ pub async fn sweep<P: Platform>(platform: &P, context: &Context<'_>, stage: Stag
             return;
         }
     };
-    for subject in &due {
-        let message = Message::Reconcile {
-            subject: subject.as_str().to_owned(),
-        };
-        if platform.send(&message, 0).await.is_err() {
-            // Without the Queue the sweep delivers by itself, as far as it gets.
-            reconcile(platform, context, subject).await;
+    for some in due.chunks(MAX_SENT_MESSAGES) {
+        if !send_wakes(platform, some, 0).await {
+            deliver_here(platform, context, some, began_ms).await;
         }
     }
     pay_owed(platform, context).await;
@@ -53,6 +54,24 @@ pub async fn sweep<P: Platform>(platform: &P, context: &Context<'_>, stage: Stag
         n_purged,
         duration_ms: platform.now_ms() - began_ms,
     });
+}
+
+/// Without the Queue the sweep delivers by itself, as far as one run of cron may go;
+/// whom it does not reach is due at the next.
+async fn deliver_here<P: Platform>(
+    platform: &P,
+    context: &Context<'_>,
+    due: &[UserId],
+    began_ms: i64,
+) {
+    for subject in due {
+        let has_time = platform.now_ms() - began_ms < INLINE_MS;
+        let more = queries_of_one(context) + OTHER_QUERIES;
+        if !has_time || !platform.usage().has_room_for(more) {
+            return;
+        }
+        reconcile(platform, context, subject).await;
+    }
 }
 
 async fn pay_owed<P: Platform>(platform: &P, context: &Context<'_>) {
