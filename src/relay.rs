@@ -2,8 +2,9 @@
 //!
 //! Woken by the Queue, by cron's sweep, or by a walk. Why everything that may
 //! happen twice, late or out of order is harmless:
-//! * a message only wakes; all state is in the outbox, so a lost or doubled one
-//!   changes nothing;
+//! * a message only wakes; all state is in the outbox, so a doubled one finds nothing
+//!   to cover and ends after one query, and a lost one is sent again (`mirror::wake`);
+//! * a marker says only how far the Queue has come: of two the newer counts;
 //! * two relays on one subject: the lease lets one in; if a lease expires under a
 //!   slow relay, the tickets in the target order the two;
 //! * a batch that lands late carries an old ticket and changes nothing;
@@ -27,6 +28,7 @@ use crate::jobs;
 use crate::mirror::outbox::{self, Intent, Lease, LeaseAnswer, Purpose};
 use crate::mirror::reconcile::Change;
 use crate::mirror::target::{self, Effect};
+use crate::mirror::wake;
 use crate::observe::Event;
 use crate::ports::{DatabaseFailure, Platform, Store};
 use crate::request::{InteractionUid, UserId};
@@ -37,6 +39,11 @@ use crate::request::{InteractionUid, UserId};
 pub enum Message {
     Reconcile {
         subject: String,
+    },
+    /// Sent by a sweep behind its wake-ups, with the database's time: what was sent well
+    /// before it and has not arrived when it does is lost.
+    Marker {
+        sent_ms: i64,
     },
     /// An intent that the database did not take in time.
     Open {
@@ -113,7 +120,6 @@ pub async fn handle<P: Platform>(
     message: Message,
 ) -> Disposition {
     let subject = match message {
-        Message::Reconcile { .. } if stage == Stage::Off => return Disposition::Ack,
         Message::Reconcile { subject } => {
             let subject = UserId::parse(&subject);
             if subject.is_none() {
@@ -121,16 +127,25 @@ pub async fn handle<P: Platform>(
             }
             subject
         }
+        Message::Marker { sent_ms } => {
+            // Not told, the next one tells more.
+            let _ = platform.batch(Store::Proxy, wake::arrived(sent_ms)).await;
+            None
+        }
         Message::Job { job, lane } => {
             return jobs::step(platform, context, stage, job, lane).await;
         }
         record => match keep(platform, record).await {
-            Ok(subject) => subject.filter(|_| stage != Stage::Off),
+            Ok(subject) => subject,
             // The database is down; the record waits for it, here and then as a dead letter.
             Err(_) => return Disposition::Retry { delay_s: 30 },
         },
     };
     match subject {
+        Some(subject) if stage == Stage::Off => {
+            forget(platform, &[subject]).await;
+            Disposition::Ack
+        }
         Some(subject) => reconcile(platform, context, &subject).await,
         None => Disposition::Ack,
     }
@@ -151,12 +166,40 @@ async fn keep<P: Platform>(
     message: Message,
 ) -> Result<Option<UserId>, DatabaseFailure> {
     let (statements, is_settled) = match message {
-        Message::Reconcile { .. } | Message::Job { .. } => return Ok(None),
+        Message::Reconcile { .. } | Message::Marker { .. } | Message::Job { .. } => {
+            return Ok(None);
+        }
         Message::Open { intent } => (Intent::from(intent).open(), false),
         Message::Settle { intent, status } => (Intent::from(intent).settle(status), true),
     };
     let results = platform.batch(Store::Proxy, statements).await?;
     Ok(outbox::parse_subject(&results).filter(|_| is_settled))
+}
+
+/// Sends a message to each whom a batch has marked. Whose message the Queue does not
+/// take is unmarked, so that the next sweep finds them.
+pub async fn send_wakes<P: Platform>(platform: &P, woken: &[UserId]) {
+    let mut unsent = Vec::new();
+    for subject in woken {
+        let message = Message::Reconcile {
+            subject: subject.as_str().to_owned(),
+        };
+        if platform.send(&message, 0).await.is_err() {
+            unsent.push(subject.clone());
+        }
+    }
+    if !unsent.is_empty() {
+        platform.emit(&Event::OutboxDelayed {
+            step: "wake",
+            code: "queue",
+        });
+        forget(platform, &unsent).await;
+    }
+}
+
+/// If this fails, too, the mark runs out.
+async fn forget<P: Platform>(platform: &P, subjects: &[UserId]) {
+    let _ = platform.batch(Store::Proxy, wake::forget(subjects)).await;
 }
 
 pub async fn reconcile<P: Platform>(
@@ -175,6 +218,13 @@ pub async fn reconcile<P: Platform>(
         }
         // Kept in the outbox; nothing to do until Logto is the authority again.
         Ok(LeaseAnswer::NotAuthority) => return Disposition::Ack,
+        Ok(LeaseAnswer::NothingToCover) => {
+            platform.emit(&Event::MirrorWaited {
+                subject: context.subject_hash(subject).as_deref(),
+                code: "nothing_to_cover",
+            });
+            return Disposition::Ack;
+        }
         Err(_) => return Disposition::Retry { delay_s: 5 },
     };
     let mut group = vec![lease];
@@ -196,7 +246,7 @@ async fn take_lease<P: Platform>(
     let results = platform
         .batch(Store::Proxy, outbox::lease(subject, &holder, purpose))
         .await?;
-    outbox::parse_lease(subject, &holder, &results).ok_or(DatabaseFailure::Refused)
+    outbox::parse_lease(subject, &holder, purpose, &results).ok_or(DatabaseFailure::Refused)
 }
 
 async fn finish<P: Platform>(

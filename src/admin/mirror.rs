@@ -15,11 +15,12 @@ use crate::mirror::outbox;
 use crate::mirror::reconcile::LogtoState;
 use crate::mirror::target;
 use crate::mirror::triggers::{self, Trigger};
+use crate::mirror::wake;
 use crate::observe::Event;
 use crate::plan::{Admission, Facts, Origin, Step, Verdict, plan};
 use crate::ports::{DatabaseFailure, Platform, Row, Store};
 use crate::read;
-use crate::relay::Message;
+use crate::relay;
 use crate::request::UserId;
 
 /// Backlog, what is parked and why, where the walk stands, what it found.
@@ -184,18 +185,12 @@ async fn trigger<P: Platform>(
 ) -> Value {
     for subject in subjects {
         let (intent, status) = trigger.intent(subject, platform.random_u64());
-        if let Err(failure) = platform.batch(Store::Proxy, intent.settle(status)).await {
-            return failed(failure);
-        }
-        let message = Message::Reconcile {
-            subject: subject.as_str().to_owned(),
+        let mut statements = intent.settle(status);
+        statements.push(wake::by_intent(&intent.id));
+        match platform.batch(Store::Proxy, statements).await {
+            Ok(results) => relay::send_wakes(platform, &wake::parse(&results)).await,
+            Err(failure) => return failed(failure),
         };
-        if platform.send(&message, 0).await.is_err() {
-            platform.emit(&Event::OutboxDelayed {
-                step: "wake",
-                code: "queue",
-            });
-        }
     }
     platform.emit(&Event::OperatorActed {
         action,

@@ -82,9 +82,10 @@ impl Queue for WorkerPlatform {
     async fn send(&self, message: &Message, delay_s: u32) -> Result<(), QueueFailure> {
         let binding = match message {
             Message::Job { .. } => "JOB_QUEUE",
-            Message::Reconcile { .. } | Message::Open { .. } | Message::Settle { .. } => {
-                "MIRROR_QUEUE"
-            }
+            Message::Reconcile { .. }
+            | Message::Marker { .. }
+            | Message::Open { .. }
+            | Message::Settle { .. } => "MIRROR_QUEUE",
         };
         let queue = self.env.queue(binding).map_err(|_| QueueFailure)?;
         let message = worker::MessageBuilder::new(message.clone())

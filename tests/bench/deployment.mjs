@@ -11,7 +11,7 @@ import { startLogto } from '../backends/logto/main.mjs';
 import { startMgpassFront } from '../backends/mgpass/main.mjs';
 import { freePorts } from '../sandbox/machine.mjs';
 import { controlOf, SECRETS } from '../sandbox/sandbox.mjs';
-import { until } from '../sandbox/client.mjs';
+import { LEAVE_INTENTS, until } from '../sandbox/client.mjs';
 import { startPlatform } from './platform.mjs';
 import { readBuild, readConfig, startWorkerd } from './workerd.mjs';
 
@@ -93,9 +93,8 @@ export async function startDeployment({ root, build, scratch, name, vars = {}, l
 
 /** So many users at Logto, mirrored; their ids. */
 export async function populate({ logto, platform, proxy }, count) {
-  const before = new Set(logto.users.values().map(({ id }) => id));
-  await controlOf(logto).call('POST', '/users/bulk', { count });
-  const users = [...logto.users.values()].map(({ id }) => id).filter((id) => !before.has(id));
+  const users = await generate(logto, count);
+  await platform.query('DB', LEAVE_INTENTS, [JSON.stringify(users)]);
   for (let at = 0; at < users.length; at += 10) {
     const messages = users.slice(at, at + 10).map((subject) => ({
       id: crypto.randomUUID(), timestamp: Date.now(), attempts: 1, body: { kind: 'reconcile', subject },
@@ -105,6 +104,13 @@ export async function populate({ logto, platform, proxy }, count) {
   const mirrored = async () => (await platform.query('MGPASS_DB', 'SELECT count(*) AS n FROM logto_mirror'))[0].n;
   await until('everybody mirrored', async () => (await mirrored()) >= users.length, { withinMs: 60_000 });
   return users;
+}
+
+/** So many users at Logto alone; their ids. */
+export async function generate(logto, count) {
+  const before = new Set(logto.users.values().map(({ id }) => id));
+  await controlOf(logto).call('POST', '/users/bulk', { count });
+  return [...logto.users.values()].map(({ id }) => id).filter((id) => !before.has(id));
 }
 
 function bundle(entry) {

@@ -6,8 +6,10 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use dual_write_proxy::isolate::Isolate;
+use dual_write_proxy::mirror::triggers::Trigger;
 use dual_write_proxy::ports::{Row, Statement, Store};
 use dual_write_proxy::relay::{self, Message};
+use dual_write_proxy::request::UserId;
 use dual_write_proxy::settings::Settings;
 use dual_write_proxy::snapshot;
 use dual_write_proxy::token::IssuerNames;
@@ -274,6 +276,22 @@ impl World {
         self.advance((until_ms - self.now_ms()).max(0));
     }
 
+    /// The one that is due first, if any is.
+    pub fn deliver_one(self: &Rc<Self>) {
+        let mut due = self.take_due();
+        if due.is_empty() {
+            return;
+        }
+        due.sort_by_key(|delivery| delivery.due_ms);
+        let first = due.remove(0);
+        self.queue.borrow_mut().extend(due);
+        let node = self.node();
+        self.finish(async move {
+            let stage = snapshot::read(&node, &node.isolate).await.stage;
+            node.handle(stage, first).await;
+        });
+    }
+
     /// Two minutes of deliveries.
     pub fn deliver(self: &Rc<Self>) {
         self.idle();
@@ -348,9 +366,22 @@ impl World {
         self.wake(id);
         self.deliver();
         assert_eq!(self.user(id, "id"), id, "{:?}", self.events.borrow());
+        let discharged = "DELETE FROM intents WHERE discharged_at IS NOT NULL";
+        self.databases.execute(Store::Proxy, discharged);
     }
 
+    /// As an operator's replay does: with an intent, and a message.
     pub fn wake(&self, id: &str) {
+        let user = UserId::parse(id).unwrap();
+        let (intent, status) = Trigger::Replay.intent(&user, self.random.next());
+        self.databases
+            .batch(Store::Proxy, &intent.settle(status))
+            .unwrap();
+        self.send_wake(id);
+    }
+
+    /// A message alone.
+    pub fn send_wake(&self, id: &str) {
         self.enqueue(
             Message::Reconcile {
                 subject: id.to_owned(),
