@@ -93,7 +93,9 @@ export async function startDeployment({ root, build, scratch, name, vars = {}, l
 
 /** So many users at Logto, mirrored; their ids. */
 export async function populate({ logto, platform, proxy }, count) {
-  const users = await generate(logto, count);
+  const before = new Set(logto.users.values().map(({ id }) => id));
+  await controlOf(logto).call('POST', '/users/bulk', { count });
+  const users = [...logto.users.values()].map(({ id }) => id).filter((id) => !before.has(id));
   await platform.query('DB', LEAVE_INTENTS, [JSON.stringify(users)]);
   for (let at = 0; at < users.length; at += 10) {
     const messages = users.slice(at, at + 10).map((subject) => ({
@@ -104,13 +106,6 @@ export async function populate({ logto, platform, proxy }, count) {
   const mirrored = async () => (await platform.query('MGPASS_DB', 'SELECT count(*) AS n FROM logto_mirror'))[0].n;
   await until('everybody mirrored', async () => (await mirrored()) >= users.length, { withinMs: 60_000 });
   return users;
-}
-
-/** So many users at Logto alone; their ids. */
-export async function generate(logto, count) {
-  const before = new Set(logto.users.values().map(({ id }) => id));
-  await controlOf(logto).call('POST', '/users/bulk', { count });
-  return [...logto.users.values()].map(({ id }) => id).filter((id) => !before.has(id));
 }
 
 function bundle(entry) {

@@ -18,7 +18,7 @@
 import { median, ratio, table } from './statistics.mjs';
 import { LEAVE_INTENTS, management, managementToken, pause, until } from '../sandbox/client.mjs';
 import { controlOf } from '../sandbox/sandbox.mjs';
-import { generate, populate, startDeployment } from './deployment.mjs';
+import { populate, startDeployment } from './deployment.mjs';
 
 const FULL = {
   users: 200, rounds: 8, writes: 12, pause_ms: 60, writers: 16, load_ms: 8_000, acked: 1_000, every_ms: 25, fault_rounds: 6, requests: 15, warm_up: 3, backlog: 5_000,
@@ -241,7 +241,10 @@ async function backlogs({ platform, logto, tick, turns }, { backlog }, print) {
   const nOpen = async () => (await platform.query('DB', 'SELECT count(*) AS n FROM intents WHERE discharged_at IS NULL'))[0].n;
   const figures = [];
   for (const cron_ms of BACKLOG_CRONS_MS) {
-    const users = await generate(logto, backlog);
+    const users = Array.from({ length: backlog }, (_, index) => {
+      const user = { username: `backlog_${cron_ms}_${index}`, name: `Name ${index}` };
+      return logto.users.create(user).id;
+    });
     await platform.query('DB', LEAVE_INTENTS, [JSON.stringify(users)]);
     const before = { ...turns };
     const began = performance.now();
