@@ -65,6 +65,10 @@ pub trait Tamper {
     fn glitch(&self, _: Port, _what: &str) -> Option<Glitch> {
         None
     }
+    /// How much later than usual each copy of a message arrives; none: it is lost.
+    fn copies(&self, _: &Message) -> Vec<i64> {
+        vec![0]
+    }
 }
 
 pub struct World {
@@ -196,13 +200,19 @@ impl World {
 
     pub fn enqueue(&self, message: Message, delay_s: u32) {
         let due_ms = self.now_ms() + self.queue_delay_ms.get() + i64::from(delay_s) * 1_000;
-        for _ in 0..self.deliveries.get() {
-            self.queue.borrow_mut().push(Delivery {
-                due_ms,
-                message: message.clone(),
-                is_dead: false,
-                n_retries: 0,
-            });
+        let copies = match &*self.tamper.borrow() {
+            Some(tamper) => tamper.copies(&message),
+            None => vec![0],
+        };
+        for late_ms in copies {
+            for _ in 0..self.deliveries.get() {
+                self.queue.borrow_mut().push(Delivery {
+                    due_ms: due_ms + late_ms,
+                    message: message.clone(),
+                    is_dead: false,
+                    n_retries: 0,
+                });
+            }
         }
     }
 
