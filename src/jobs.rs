@@ -21,9 +21,10 @@ use self::meter::{Delay, Meter};
 use self::orders::MAX_LANES;
 use crate::context::Context;
 use crate::flags::Stage;
+use crate::mirror::wake as wakes;
 use crate::observe::Event;
 use crate::ports::{DatabaseFailure, Platform, Store};
-use crate::relay::{Disposition, Message};
+use crate::relay::{self, Disposition, Message};
 
 /// Logto's largest page.
 const PAGE_SIZE: i64 = 100;
@@ -171,6 +172,7 @@ pub async fn step<P: Platform>(
         // The page is done again by whoever takes the claim over.
         return Disposition::Retry { delay_s: 5 };
     };
+    relay::send_wakes(platform, &wakes::parse(&results)).await;
     match book::parse_standing(&results).filter(|standing| standing.is_running) {
         Some(standing) if standing.is_exhausted => idle(platform, job, lane, &standing).await,
         Some(standing) => {

@@ -17,3 +17,4 @@ pub mod reconcile;
 pub mod residue;
 pub mod target;
 pub mod triggers;
+pub mod wake;

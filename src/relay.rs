@@ -2,8 +2,9 @@
 //!
 //! Woken by the Queue, by cron's sweep, or by a walk. Why everything that may
 //! happen twice, late or out of order is harmless:
-//! * a message only wakes; all state is in the outbox, so a lost or doubled one
-//!   changes nothing;
+//! * a message only wakes; all state is in the outbox, so a doubled one finds nothing
+//!   to cover and ends after one query, and a lost one is sent again (`mirror::wake`);
+//! * a marker says only how far the Queue has come: of two the newer counts;
 //! * two relays on one subject: the lease lets one in; if a lease expires under a
 //!   slow relay, the tickets in the target order the two;
 //! * a batch that lands late carries an old ticket and changes nothing;
@@ -29,6 +30,7 @@ use crate::limits::{MAX_CONNECTIONS, MAX_SENT_MESSAGES};
 use crate::mirror::outbox::{self, Intent, Lease, LeaseAnswer, Purpose};
 use crate::mirror::reconcile::Change;
 use crate::mirror::target::{self, Effect};
+use crate::mirror::wake;
 use crate::observe::Event;
 use crate::ports::{DatabaseFailure, Platform, Store};
 use crate::request::{InteractionUid, UserId};
@@ -39,6 +41,11 @@ use crate::request::{InteractionUid, UserId};
 pub enum Message {
     Reconcile {
         subject: String,
+    },
+    /// Sent by a sweep behind its wake-ups, with the database's time: what was sent well
+    /// before it and has not arrived when it does is lost.
+    Marker {
+        sent_ms: i64,
     },
     /// An intent that the database did not take in time.
     Open {
@@ -143,33 +150,6 @@ async fn at_most_connected<F: Future<Output = Disposition>>(
     done.into_iter().map(|(_, done)| done).collect()
 }
 
-/// Sends a message to each, as many in a call as it takes. What the Queue does not take
-/// is the sweep's to find; false when there was any.
-pub async fn wake_all<P: Platform>(platform: &P, subjects: &[UserId]) -> bool {
-    let mut is_sent = true;
-    for some in subjects.chunks(MAX_SENT_MESSAGES) {
-        is_sent &= send_wakes(platform, some, 0).await;
-    }
-    if !is_sent {
-        platform.emit(&Event::OutboxDelayed {
-            step: "wake",
-            code: "queue",
-        });
-    }
-    is_sent
-}
-
-/// No more than one call takes: ids are short, so that a hundred are far below its bytes.
-pub async fn send_wakes<P: Platform>(platform: &P, subjects: &[UserId], delay_s: u32) -> bool {
-    let messages: Vec<_> = subjects
-        .iter()
-        .map(|subject| Message::Reconcile {
-            subject: subject.as_str().to_owned(),
-        })
-        .collect();
-    platform.send_batch(&messages, delay_s).await.is_ok()
-}
-
 /// One delivery. In stage `off` nothing is mirrored: what is in the outbox stays there
 /// until the sweep of a later stage finds it.
 async fn handle<P: Platform>(
@@ -179,7 +159,6 @@ async fn handle<P: Platform>(
     message: Message,
 ) -> Disposition {
     let subject = match message {
-        Message::Reconcile { .. } if stage == Stage::Off => return Disposition::Ack,
         Message::Reconcile { subject } => {
             let subject = UserId::parse(&subject);
             if subject.is_none() {
@@ -187,16 +166,25 @@ async fn handle<P: Platform>(
             }
             subject
         }
+        Message::Marker { sent_ms } => {
+            // Not told, the next one tells more.
+            let _ = platform.batch(Store::Proxy, wake::arrived(sent_ms)).await;
+            None
+        }
         Message::Job { job, lane } => {
             return jobs::step(platform, context, stage, job, lane).await;
         }
         record => match keep(platform, record).await {
-            Ok(subject) => subject.filter(|_| stage != Stage::Off),
+            Ok(subject) => subject,
             // The database is down; the record waits for it, here and then as a dead letter.
             Err(_) => return Disposition::Retry { delay_s: 30 },
         },
     };
     match subject {
+        Some(subject) if stage == Stage::Off => {
+            forget(platform, &[subject]).await;
+            Disposition::Ack
+        }
         Some(subject) => reconcile(platform, context, &subject).await,
         None => Disposition::Ack,
     }
@@ -217,12 +205,50 @@ async fn keep<P: Platform>(
     message: Message,
 ) -> Result<Option<UserId>, DatabaseFailure> {
     let (statements, is_settled) = match message {
-        Message::Reconcile { .. } | Message::Job { .. } => return Ok(None),
+        Message::Reconcile { .. } | Message::Marker { .. } | Message::Job { .. } => {
+            return Ok(None);
+        }
         Message::Open { intent } => (Intent::from(intent).open(), false),
         Message::Settle { intent, status } => (Intent::from(intent).settle(status), true),
     };
     let results = platform.batch(Store::Proxy, statements).await?;
     Ok(outbox::parse_subject(&results).filter(|_| is_settled))
+}
+
+/// Sends a message to each whom a batch has marked. Whose message the Queue does not
+/// take is unmarked, so that the next sweep finds them.
+pub async fn send_wakes<P: Platform>(platform: &P, woken: &[UserId]) {
+    let unsent = send_all(platform, woken).await;
+    if !unsent.is_empty() {
+        platform.emit(&Event::OutboxDelayed {
+            step: "wake",
+            code: "queue",
+        });
+        forget(platform, &unsent).await;
+    }
+}
+
+/// As many in a call as it takes: ids are short, so that a hundred are far below its
+/// bytes. Answers whom the Queue did not take.
+async fn send_all<P: Platform>(platform: &P, woken: &[UserId]) -> Vec<UserId> {
+    let mut unsent = Vec::new();
+    for some in woken.chunks(MAX_SENT_MESSAGES) {
+        let messages: Vec<_> = some
+            .iter()
+            .map(|subject| Message::Reconcile {
+                subject: subject.as_str().to_owned(),
+            })
+            .collect();
+        if platform.send_batch(&messages, 0).await.is_err() {
+            unsent.extend_from_slice(some);
+        }
+    }
+    unsent
+}
+
+/// If this fails, too, the mark runs out.
+async fn forget<P: Platform>(platform: &P, subjects: &[UserId]) {
+    let _ = platform.batch(Store::Proxy, wake::forget(subjects)).await;
 }
 
 pub async fn reconcile<P: Platform>(
@@ -245,6 +271,13 @@ pub async fn reconcile<P: Platform>(
         }
         // Kept in the outbox; nothing to do until Logto is the authority again.
         Ok(LeaseAnswer::NotAuthority) => return Disposition::Ack,
+        Ok(LeaseAnswer::NothingToCover) => {
+            platform.emit(&Event::MirrorWaited {
+                subject: context.subject_hash(subject).as_deref(),
+                code: "nothing_to_cover",
+            });
+            return Disposition::Ack;
+        }
         Err(_) => return Disposition::Retry { delay_s: 5 },
     };
     let mut group = vec![lease];
@@ -273,7 +306,7 @@ async fn take_lease<P: Platform>(
     let results = platform
         .batch(Store::Proxy, outbox::lease(subject, &holder, purpose))
         .await?;
-    outbox::parse_lease(subject, &holder, &results).ok_or(DatabaseFailure::Refused)
+    outbox::parse_lease(subject, &holder, purpose, &results).ok_or(DatabaseFailure::Refused)
 }
 
 async fn finish<P: Platform>(

@@ -14,4 +14,18 @@ macro_rules! sequence {
     };
 }
 
-pub(crate) use {now, sequence};
+/// An intent `i` of which a reconcile that begins now covers something: it is settled,
+/// or it was not settled in time and is due for its first look, or for its last.
+macro_rules! coverable {
+    () => {
+        concat!(
+            "i.discharged_at IS NULL AND (i.settled IS NOT NULL OR (i.passes = 0 AND i.expires_at <= ",
+            now!(),
+            ") OR i.opened_at + 900000 <= ",
+            now!(),
+            ")"
+        )
+    };
+}
+
+pub(crate) use {coverable, now, sequence};

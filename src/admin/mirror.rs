@@ -15,6 +15,7 @@ use crate::mirror::outbox;
 use crate::mirror::reconcile::LogtoState;
 use crate::mirror::target;
 use crate::mirror::triggers::{self, Trigger};
+use crate::mirror::wake;
 use crate::observe::Event;
 use crate::plan::{Admission, Facts, Origin, Step, Verdict, plan};
 use crate::ports::{DatabaseFailure, Platform, Store};
@@ -173,13 +174,12 @@ pub(super) async fn replay<P: Platform>(platform: &P, which: &Which, after: &str
 }
 
 async fn replayed<P: Platform>(platform: &P, subjects: &[UserId], n_later: i64) -> Value {
-    if let Err(failure) = platform
-        .batch(Store::Proxy, triggers::replay(subjects))
-        .await
-    {
-        return failed(failure);
+    let mut statements = triggers::replay(subjects);
+    statements.push(wake::all(subjects));
+    match platform.batch(Store::Proxy, statements).await {
+        Ok(results) => relay::send_wakes(platform, &wake::parse(&results)).await,
+        Err(failure) => return failed(failure),
     }
-    relay::wake_all(platform, subjects).await;
     platform.emit(&Event::OperatorActed {
         action: "replay",
         n_subjects: subjects.len(),
@@ -191,16 +191,17 @@ async fn replayed<P: Platform>(platform: &P, subjects: &[UserId], n_later: i64) 
 /// The second witness, given by a person. It deletes nobody whom Logto still has.
 pub(super) async fn confirm_deletion<P: Platform>(platform: &P, user: &UserId) -> Value {
     let (intent, status) = Trigger::ConfirmedDeletion.intent(user, platform.random_u64());
-    if let Err(failure) = platform.batch(Store::Proxy, intent.settle(status)).await {
-        return failed(failure);
+    let mut statements = intent.settle(status);
+    statements.push(wake::by_intent(&intent.id));
+    match platform.batch(Store::Proxy, statements).await {
+        Ok(results) => relay::send_wakes(platform, &wake::parse(&results)).await,
+        Err(failure) => return failed(failure),
     }
-    let subjects = [user.clone()];
-    relay::wake_all(platform, &subjects).await;
     platform.emit(&Event::OperatorActed {
         action: "confirm_deletion",
-        n_subjects: subjects.len(),
+        n_subjects: 1,
     });
-    json!({ "subjects": subjects.len() })
+    json!({ "subjects": 1 })
 }
 
 fn failed(failure: DatabaseFailure) -> Value {

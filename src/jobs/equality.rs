@@ -294,7 +294,7 @@ async fn record<P: Platform>(
             .map(|compared| compared.user.clone())
             .filter(|user| reason_of(user) == "unexplained")
             .collect();
-        hand_over(meter, Trigger::Walk, paged, &unexplained).await;
+        hand_over(Trigger::Walk, paged, &unexplained);
     }
     Ok(())
 }

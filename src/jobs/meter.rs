@@ -4,11 +4,10 @@
 use super::book::{Cost, Paged};
 use crate::backend::BackendFailure;
 use crate::context::Context;
-use crate::limits::MAX_SENT_MESSAGES;
 use crate::mirror::preflight;
 use crate::mirror::triggers::Trigger;
+use crate::mirror::wake;
 use crate::ports::{DatabaseFailure, Platform, Row, Statement, Store};
-use crate::relay;
 use crate::request::UserId;
 
 /// Why a page was not done. Nothing is lost by it: the claim goes back.
@@ -98,22 +97,14 @@ impl<P: Platform> Meter<'_, P> {
     }
 }
 
-/// Users that need more than a page can do. Their intents go into the page's last
-/// batch; the messages may be lost.
-pub(super) async fn hand_over<P: Platform>(
-    meter: &mut Meter<'_, P>,
-    trigger: Trigger,
-    paged: &mut Paged,
-    users: &[UserId],
-) {
+/// Users that need more than a page can do: their intents and their wake-ups go into
+/// the page's last batch.
+pub(super) fn hand_over(trigger: Trigger, paged: &mut Paged, users: &[UserId]) {
     if users.is_empty() {
         return;
     }
     paged.statements.extend(trigger.all(users));
-    for some in users.chunks(MAX_SENT_MESSAGES) {
-        // A moment later, when the intent is there; the sweep finds who is not woken.
-        let _ = relay::send_wakes(meter.platform, some, 1).await;
-    }
+    paged.statements.push(wake::all(users));
 }
 
 /// A phase that ends where it stands.

@@ -44,7 +44,7 @@ pub(super) async fn list<P: Platform>(
     // What was settled before our ticket was taken would pass for covered by it.
     let ids: Vec<_> = candidates.iter().map(|one| one.id().as_str()).collect();
     let results = meter.batch(Store::Proxy, backlog::in_backlog(&ids)).await?;
-    for user in backlog::parse_due(&results) {
+    for user in backlog::parse_in_backlog(&results) {
         states.entry(user).or_default().is_contended = true;
     }
     let nobody = PageState::default();
@@ -67,7 +67,7 @@ pub(super) async fn list<P: Platform>(
             .filter(|(_, (outcome, _))| *outcome == Outcome::Pending)
             .map(|(candidate, _)| candidate.id().clone())
             .collect();
-        hand_over(meter, Trigger::Import, &mut paged, &pending).await;
+        hand_over(Trigger::Import, &mut paged, &pending);
     }
     for ((candidate, (outcome, reason)), notes) in candidates.iter().zip(outcomes).zip(notes) {
         paged.users.push(Recorded {
@@ -412,7 +412,7 @@ pub(super) async fn absent<P: Platform>(
             notes: Vec::new(),
         });
     }
-    hand_over(meter, Trigger::Import, &mut paged, &handed).await;
+    hand_over(Trigger::Import, &mut paged, &handed);
     Ok(paged)
 }
 

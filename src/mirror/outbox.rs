@@ -9,12 +9,13 @@
 //! Harmless twice: opening (same id), settling (an upsert; a row already gone
 //! comes back settled, a settled one stays as it is), discharging, learning a subject.
 
-pub use crate::mirror::backlog::{backlog, due, parse_due, parse_purge, purge};
+pub use crate::mirror::backlog::{backlog, parse_purge, purge};
 
 use crate::mirror::target::{integer, text};
+use crate::mirror::wake;
 use crate::ports::{Row, Statement, Value};
 use crate::request::{InteractionUid, UserId};
-use crate::sql::{now, sequence};
+use crate::sql::{coverable, now, sequence};
 
 /// An intent that was not settled by then is reconciled on suspicion ...
 pub const EXPIRY_MS: i64 = 60_000;
@@ -84,7 +85,8 @@ const FENCE: &str = concat!(
     "EXISTS (SELECT 1 FROM intents WHERE subject = ?1 AND (discharged_at IS NULL OR discharged_at >= ?2 - 2000)) AS fenced, ",
     "(SELECT holder FROM authority) AS authority"
 );
-/// Not while the relay is paused, nor while Logto is not the authority.
+/// Not while the relay is paused, nor while Logto is not the authority, nor, for a turn
+/// of the subject's own, with nothing to cover.
 const LEASE: &str = concat!(
     "INSERT INTO subjects (subject, lease_holder, lease_until) SELECT ?1, ?2, ",
     now!(),
@@ -92,8 +94,12 @@ const LEASE: &str = concat!(
     "WHERE (SELECT value FROM counters WHERE name = 'paused_until') <= ",
     now!(),
     " AND (SELECT holder FROM authority) = 'logto' ",
+    "AND (?3 = 1 OR EXISTS (SELECT 1 FROM intents i WHERE i.subject = ?1 AND ",
+    coverable!(),
+    ")) ",
     "ON CONFLICT (subject) DO UPDATE SET lease_holder = excluded.lease_holder, ",
-    "lease_until = excluded.lease_until ",
+    "lease_until = excluded.lease_until, ",
+    "woken_at = CASE WHEN ?3 = 1 THEN subjects.woken_at ELSE 0 END ",
     "WHERE subjects.lease_until < ",
     now!(),
     " AND (?3 = 1 OR (subjects.busy_until <= ",
@@ -112,6 +118,9 @@ const STANDING: &str = concat!(
     "(SELECT value FROM counters WHERE name = 'paused_until') AS paused_until, ",
     "coalesce((SELECT lease_holder = ?2 FROM subjects WHERE subject = ?1), 0) AS held, ",
     "coalesce((SELECT retry_at FROM subjects WHERE subject = ?1), 0) AS retry_at, ",
+    "EXISTS (SELECT 1 FROM intents i WHERE i.subject = ?1 AND ",
+    coverable!(),
+    ") AS coverable, ",
     "coalesce((SELECT failures FROM subjects WHERE subject = ?1), 0) AS failures, ",
     "coalesce((SELECT last_outcome = 'not_visible' FROM subjects WHERE subject = ?1), 0) AS unseen"
 );
@@ -242,8 +251,11 @@ impl Intent {
 
 /// The answer of `open` and `settle`.
 pub fn parse_subject(results: &[Vec<Row>]) -> Option<UserId> {
-    let row = results.last()?.first()?;
-    UserId::parse(&text(row, "subject")?)
+    let subject = results
+        .iter()
+        .flatten()
+        .find_map(|row| text(row, "subject"))?;
+    UserId::parse(&subject)
 }
 
 pub fn learn(interaction: &InteractionUid, subject: &UserId) -> Vec<Statement> {
@@ -338,6 +350,8 @@ pub enum LeaseAnswer {
         until_ms: i64,
         now_ms: i64,
     },
+    /// Somebody else's turn has covered it.
+    NothingToCover,
     /// Logto is not the source of truth: the relay must not write.
     NotAuthority,
 }
@@ -355,16 +369,26 @@ pub fn lease(subject: &UserId, holder: &str, purpose: Purpose) -> Vec<Statement>
     let values = || vec![Value::from(subject.as_str()), Value::from(holder)];
     let mut taking = values();
     taking.push((purpose == Purpose::AsHolder).into());
-    vec![
+    let mut statements = vec![
         Statement::new(NEXT, vec![]),
         Statement::new(LEASE, taking),
         Statement::new(STANDING, values()),
         Statement::new(COVERED, vec![subject.as_str().into()]),
-    ]
+    ];
+    match purpose {
+        Purpose::Own => statements.push(wake::heard(subject, holder)),
+        Purpose::AsHolder => {}
+    }
+    statements
 }
 
-pub fn parse_lease(subject: &UserId, holder: &str, results: &[Vec<Row>]) -> Option<LeaseAnswer> {
-    let [_, _, standing, covered] = results else {
+pub fn parse_lease(
+    subject: &UserId,
+    holder: &str,
+    purpose: Purpose,
+    results: &[Vec<Row>],
+) -> Option<LeaseAnswer> {
+    let [_, _, standing, covered, ..] = results else {
         return None;
     };
     let row = standing.first()?;
@@ -373,6 +397,9 @@ pub fn parse_lease(subject: &UserId, holder: &str, results: &[Vec<Row>]) -> Opti
     }
     let is_held = integer(row, "held")? != 0;
     let now_ms = integer(row, "now")?;
+    if !is_held && purpose == Purpose::Own && integer(row, "coverable")? == 0 {
+        return Some(LeaseAnswer::NothingToCover);
+    }
     let mut until_ms = integer(row, "paused_until")?;
     if !is_held {
         until_ms = until_ms.max(integer(row, "retry_at")?);

@@ -7,6 +7,7 @@ use crate::context::Context;
 use crate::mirror::backoff;
 use crate::mirror::outbox::{self, Lease};
 use crate::mirror::reconcile::Park;
+use crate::mirror::wake;
 use crate::observe::Event;
 use crate::ports::{DatabaseFailure, Platform, Statement, Store};
 
@@ -154,19 +155,28 @@ pub(super) async fn give_up<P: Platform>(
             failures,
         });
     }
-    if platform.batch(Store::Proxy, statements).await.is_err() {
-        // The lease runs out by itself.
-        platform.emit(&Event::OutboxDelayed {
-            step: "release",
-            code: "database_unavailable",
-        });
-    }
     if retry {
-        Disposition::Retry {
+        statements.push(wake::comes_again(&first.subject, &first.holder, wait_ms));
+    }
+    match platform.batch(Store::Proxy, statements).await {
+        // Settled meanwhile, and so woken anew: one message is enough.
+        Ok(results) if wake::parse(&results).is_empty() => Disposition::Ack,
+        Ok(_) => Disposition::Retry {
             delay_s: seconds(wait_ms),
+        },
+        Err(failure) => {
+            // The lease runs out by itself.
+            platform.emit(&Event::OutboxDelayed {
+                step: "release",
+                code: failure.code(),
+            });
+            match retry {
+                true => Disposition::Retry {
+                    delay_s: seconds(wait_ms),
+                },
+                false => Disposition::Ack,
+            }
         }
-    } else {
-        Disposition::Ack
     }
 }
 

@@ -41,9 +41,10 @@ impl WorkerPlatform {
     fn queue_of(&self, message: &Message) -> Result<worker::Queue, QueueFailure> {
         let binding = match message {
             Message::Job { .. } => "JOB_QUEUE",
-            Message::Reconcile { .. } | Message::Open { .. } | Message::Settle { .. } => {
-                "MIRROR_QUEUE"
-            }
+            Message::Reconcile { .. }
+            | Message::Marker { .. }
+            | Message::Open { .. }
+            | Message::Settle { .. } => "MIRROR_QUEUE",
         };
         self.env.queue(binding).map_err(|_| QueueFailure)
     }

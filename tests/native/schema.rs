@@ -5,7 +5,9 @@ use std::sync::atomic::AtomicI64;
 
 use dual_write_proxy::compare::findings;
 use dual_write_proxy::jobs::{book, equality, view};
-use dual_write_proxy::mirror::{backlog, outbox, page, preflight, readiness, target, triggers};
+use dual_write_proxy::mirror::{
+    backlog, outbox, page, preflight, readiness, target, triggers, wake,
+};
 use dual_write_proxy::points;
 use dual_write_proxy::ports::Store;
 use dual_write_proxy::{guard, metrics};
@@ -27,6 +29,7 @@ fn every_statement_prepares_against_the_migrations() {
         (Store::Proxy, outbox::ALL_SQL),
         (Store::Proxy, backlog::ALL_SQL),
         (Store::Proxy, triggers::ALL_SQL),
+        (Store::Proxy, wake::ALL_SQL),
         (Store::Proxy, findings::ALL_SQL),
         (Store::Proxy, book::ALL_SQL),
         (Store::Proxy, view::ALL_SQL),
@@ -67,6 +70,7 @@ fn the_lists_of_statements_are_complete() {
             include_str!("../../src/mirror/triggers.rs"),
             triggers::ALL_SQL,
         ),
+        (include_str!("../../src/mirror/wake.rs"), wake::ALL_SQL),
         (include_str!("../../src/mirror/target.rs"), target::ALL_SQL),
         (include_str!("../../src/mirror/page.rs"), page::ALL_SQL),
         (
@@ -297,6 +301,7 @@ fn no_statement_reads_a_growing_table_from_end_to_end() {
         (&proxy, outbox::ALL_SQL),
         (&proxy, backlog::ALL_SQL),
         (&proxy, triggers::ALL_SQL),
+        (&proxy, wake::ALL_SQL),
         (&mgpass, target::ALL_SQL),
         (&mgpass, points::target::ALL_SQL),
         (&rewards, &paged),
@@ -330,7 +335,9 @@ fn no_statement_reads_a_growing_table_from_end_to_end() {
 fn the_sweep_uses_its_indexes() {
     let connection = open(&time(), PROXY_MIGRATIONS);
     for (part, index) in [
-        ("SELECT DISTINCT i.subject", "intents_undischarged"),
+        ("SELECT DISTINCT i.subject, ''", "intents_undischarged"),
+        ("AS waiting", "intents_undischarged"),
+        ("FROM json_each(?1) w WHERE EXISTS", "intents_by_subject"),
         ("DELETE FROM intents", "intents_discharged"),
         ("DELETE FROM interactions", "interactions_by_age"),
         ("EXISTS (SELECT 1 FROM intents", "intents_by_subject"),
@@ -339,6 +346,7 @@ fn the_sweep_uses_its_indexes() {
         let sql = outbox::ALL_SQL
             .iter()
             .chain(backlog::ALL_SQL)
+            .chain(wake::ALL_SQL)
             .find(|sql| sql.contains(part))
             .unwrap();
         let steps = plan_of(&connection, sql).join("\n");

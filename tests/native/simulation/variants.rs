@@ -22,6 +22,10 @@ pub enum Variant {
     DeletionOnOneWitness,
     EffectsNotOwed,
     RefusedDischarges,
+    MarkNeverTakenAway,
+    MarkNeverRunsOut,
+    WokenByEachSettling,
+    TurnForNothing,
 }
 
 pub const VARIANTS: &[Variant] = &[
@@ -36,11 +40,18 @@ pub const VARIANTS: &[Variant] = &[
     Variant::DeletionOnOneWitness,
     Variant::EffectsNotOwed,
     Variant::RefusedDischarges,
+    Variant::MarkNeverTakenAway,
+    Variant::MarkNeverRunsOut,
+    Variant::WokenByEachSettling,
+    Variant::TurnForNothing,
 ];
 
 const NOTHING: &str = "SELECT NULL AS subject";
 const FENCE: &str = "WHERE excluded.ticket > logto_mirror.ticket AND logto_mirror.ticket = ?8";
 const NO_FENCE: &str = "WHERE ?8 = ?8";
+const TAKEN_AWAY: &str = "woken_at = CASE WHEN ?3 = 1 THEN subjects.woken_at ELSE 0 END";
+const RUNS_OUT: &str = "<= max((SELECT value FROM counters WHERE name = 'marker') - 20000, \
+     CAST(unixepoch('subsec') * 1000 AS INTEGER) - 600000)";
 const FREE: &str = "WHERE subjects.lease_until < CAST(unixepoch('subsec') * 1000 AS INTEGER)";
 
 impl Variant {
@@ -57,6 +68,10 @@ impl Variant {
             Self::DeletionOnOneWitness => "deletion on one witness",
             Self::EffectsNotOwed => "effects not owed",
             Self::RefusedDischarges => "refused reconcile discharging",
+            Self::MarkNeverTakenAway => "wake-up mark never taken away by a turn",
+            Self::MarkNeverRunsOut => "wake-up mark without a message never running out",
+            Self::WokenByEachSettling => "woken by each settling, marked or not",
+            Self::TurnForNothing => "turn that reads both sides with nothing to cover",
         }
     }
 
@@ -124,6 +139,23 @@ impl Variant {
                 "CASE WHEN opened_at + 900000 <= ?2",
                 "CASE WHEN ?2 = ?2",
             ),
+            Self::MarkNeverTakenAway => {
+                let kept = "woken_at = subjects.woken_at";
+                let statement = self.replace(statement, TAKEN_AWAY, kept);
+                self.replace(
+                    statement,
+                    "ELSE 0 END WHERE subject",
+                    "ELSE woken_at END WHERE subject",
+                )
+            }
+            Self::MarkNeverRunsOut => self.replace(statement, RUNS_OUT, "<= 0"),
+            Self::WokenByEachSettling => {
+                let statement = self.replace(statement, RUNS_OUT, "<= 9e15");
+                self.replace(statement, "AND coalesce(s.woken_at, 0) <= 9e15", "")
+            }
+            Self::TurnForNothing => {
+                self.replace(statement, "(?3 = 1 OR EXISTS", "(?3 = ?3 OR EXISTS")
+            }
             Self::EffectsNotOwed if sql.starts_with("INSERT INTO logto_mirror_effects") => {
                 Statement::new("SELECT NULL AS n", vec![])
             }
@@ -137,8 +169,8 @@ impl Variant {
         sql: &[&'static str],
         mut results: Vec<Vec<Row>>,
     ) -> Vec<Vec<Row>> {
-        let is_lease = sql.len() == 4
-            && results.len() == 4
+        let is_lease = sql.len() >= 4
+            && results.len() == sql.len()
             && sql[3].starts_with("SELECT operation, status, settled");
         if self == Self::DeletionOnOneWitness && is_lease {
             let row = json!({ "operation": "users.delete", "status": 204, "settled": 1, "opened_at": 0, "expires_at": 0, "passes": 0 });

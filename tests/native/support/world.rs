@@ -7,8 +7,10 @@ use std::rc::Rc;
 
 use dual_write_proxy::isolate::Isolate;
 use dual_write_proxy::limits::{MAX_CONNECTIONS, MAX_QUERIES};
+use dual_write_proxy::mirror::triggers::Trigger;
 use dual_write_proxy::ports::{Row, Statement, Store};
 use dual_write_proxy::relay::{self, Message};
+use dual_write_proxy::request::UserId;
 use dual_write_proxy::settings::Settings;
 use dual_write_proxy::snapshot;
 use dual_write_proxy::token::IssuerNames;
@@ -79,6 +81,10 @@ pub trait Tamper {
     }
     fn glitch(&self, _: Port, _what: &str) -> Option<Glitch> {
         None
+    }
+    /// How much later than usual each copy of a message arrives; none: it is lost.
+    fn copies(&self, _: &Message) -> Vec<i64> {
+        vec![0]
     }
 }
 
@@ -230,13 +236,19 @@ impl World {
 
     pub fn enqueue(&self, message: Message, delay_s: u32) {
         let due_ms = self.now_ms() + self.queue_delay_ms.get() + i64::from(delay_s) * 1_000;
-        for _ in 0..self.deliveries.get() {
-            self.queue.borrow_mut().push(Delivery {
-                due_ms,
-                message: message.clone(),
-                is_dead: false,
-                n_retries: 0,
-            });
+        let copies = match &*self.tamper.borrow() {
+            Some(tamper) => tamper.copies(&message),
+            None => vec![0],
+        };
+        for late_ms in copies {
+            for _ in 0..self.deliveries.get() {
+                self.queue.borrow_mut().push(Delivery {
+                    due_ms: due_ms + late_ms,
+                    message: message.clone(),
+                    is_dead: false,
+                    n_retries: 0,
+                });
+            }
         }
     }
 
@@ -305,6 +317,22 @@ impl World {
                 .run(until_ms, || batches.iter().all(Handle::is_done));
         }
         self.advance((until_ms - self.now_ms()).max(0));
+    }
+
+    /// The one that is due first, if any is.
+    pub fn deliver_one(self: &Rc<Self>) {
+        let mut due = self.take_due();
+        if due.is_empty() {
+            return;
+        }
+        due.sort_by_key(|delivery| delivery.due_ms);
+        let first = due.remove(0);
+        self.queue.borrow_mut().extend(due);
+        let node = self.node();
+        self.finish(async move {
+            let stage = snapshot::read(&node, &node.isolate).await.stage;
+            node.deliver(stage, vec![first]).await;
+        });
     }
 
     /// Two minutes of deliveries.
@@ -381,9 +409,22 @@ impl World {
         self.wake(id);
         self.deliver();
         assert_eq!(self.user(id, "id"), id, "{:?}", self.events.borrow());
+        let discharged = "DELETE FROM intents WHERE discharged_at IS NOT NULL";
+        self.databases.execute(Store::Proxy, discharged);
     }
 
+    /// As an operator's replay does: with an intent, and a message.
     pub fn wake(&self, id: &str) {
+        let user = UserId::parse(id).unwrap();
+        let (intent, status) = Trigger::Replay.intent(&user, self.random.next());
+        self.databases
+            .batch(Store::Proxy, &intent.settle(status))
+            .unwrap();
+        self.send_wake(id);
+    }
+
+    /// A message alone.
+    pub fn send_wake(&self, id: &str) {
         self.enqueue(
             Message::Reconcile {
                 subject: id.to_owned(),
