@@ -103,6 +103,10 @@ pub async fn route<P: Platform, E: Exchange>(
             Some(user) => mirror::confirm_deletion(platform, &user).await.to_string(),
             None => return refused(ProxyError::ParameterMissing),
         },
+        (Method::Post, "mirror/overrule", _) => match user() {
+            Some(user) => mirror::overrule(platform, &user).await.to_string(),
+            None => return refused(ProxyError::ParameterMissing),
+        },
         _ => return refused(ProxyError::NoSuchRoute),
     };
     Some(answered(200, JSON, body))

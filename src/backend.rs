@@ -49,6 +49,9 @@ pub enum BackendFailure {
     /// The proxy's own credential was not taken.
     #[error("{backend} refuses the proxy's credential", backend = .0.name())]
     Unauthorized(Backend),
+    /// An answer about one subject that is too large to be held.
+    #[error("{backend} answered too much", backend = .0.name())]
+    TooLarge(Backend),
     /// An answer that the contract does not know.
     #[error("{backend} answered out of contract", backend = .0.name())]
     OutOfContract(Backend),
@@ -60,6 +63,7 @@ impl BackendFailure {
             Self::Down(_, code) => code,
             Self::Limited(..) => "rate_limited",
             Self::Unauthorized(_) => "unauthorized",
+            Self::TooLarge(_) => "too_large",
             Self::OutOfContract(_) => "out_of_contract",
         }
     }
@@ -71,20 +75,27 @@ impl BackendFailure {
             Self::Down(backend, _) | Self::Limited(backend, _) | Self::Unauthorized(backend) => {
                 Some(backend)
             }
-            Self::OutOfContract(_) => None,
+            Self::TooLarge(_) | Self::OutOfContract(_) => None,
         }
     }
 
     /// Of something all subjects need: out of contract, it is the backend's own fault.
     fn of_all_subjects(self) -> Self {
         match self {
-            Self::OutOfContract(backend) => Self::Down(backend, self.code()),
+            Self::TooLarge(backend) | Self::OutOfContract(backend) => {
+                Self::Down(backend, self.code())
+            }
             Self::Down(..) | Self::Limited(..) | Self::Unauthorized(_) => self,
         }
     }
 
     fn of_call(backend: Backend, failure: CallFailure) -> Self {
-        Self::Down(backend, failure.code())
+        match failure {
+            CallFailure::TooLarge { .. } => Self::TooLarge(backend),
+            CallFailure::Unreachable | CallFailure::TimedOut | CallFailure::Unreadable => {
+                Self::Down(backend, failure.code())
+            }
+        }
     }
 
     /// The common reading of a status that is not the one hoped for.
@@ -164,7 +175,7 @@ async fn fetch_own_token<P: Platform>(
     let answer = platform
         .call(call)
         .await
-        .map_err(|failure| BackendFailure::of_call(backend, failure))?;
+        .map_err(|failure| BackendFailure::of_call(backend, failure).of_all_subjects())?;
     if !answer.is_success() {
         // 400 `invalid_client` and `invalid_grant` are the operator's to mend, too.
         return Err(match answer.status {

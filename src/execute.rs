@@ -184,7 +184,9 @@ fn forwarded<C>(
             };
         }
         Err(CallFailure::TimedOut) => ProxyError::LogtoTimedOut,
-        Err(CallFailure::Unreachable | CallFailure::Unreadable) => ProxyError::LogtoUnreachable,
+        Err(CallFailure::Unreachable | CallFailure::Unreadable | CallFailure::TooLarge { .. }) => {
+            ProxyError::LogtoUnreachable
+        }
     };
     Executed {
         plan,

@@ -12,22 +12,28 @@ pub mod book;
 pub mod equality;
 mod meter;
 pub mod orders;
+mod pieces;
 mod points;
 mod users;
 pub mod view;
 
-use self::book::{Claim, Cost, Standing};
+use std::pin::pin;
+
+use futures_util::future::{Either, select};
+
+use self::book::{Claim, Cost, Paged, Standing};
 use self::meter::{Delay, Meter};
 use self::orders::MAX_LANES;
 use crate::context::Context;
 use crate::flags::Stage;
+use crate::listing::PAGE_SIZE;
 use crate::mirror::wake as wakes;
 use crate::observe::Event;
 use crate::ports::{DatabaseFailure, Platform, Store};
 use crate::relay::{self, Disposition, Message};
 
-/// Logto's largest page.
-const PAGE_SIZE: i64 = 100;
+/// A third of what a claim lasts.
+const RENEWED_EVERY_MS: u32 = 20_000;
 /// A listing that did not add up is walked again, with other boundaries between pages.
 const PASS_SIZES: [i64; 3] = [PAGE_SIZE, 90, 80];
 
@@ -139,15 +145,13 @@ pub async fn step<P: Platform>(
         platform,
         cost: Cost::default(),
     };
-    let done = match (standing.kind, standing.phase) {
-        (Kind::Users, Phase::List) => users::list(&mut meter, context, &standing, page).await,
-        (Kind::Users, Phase::Absent) => users::absent(&mut meter, context, &standing, job).await,
-        (Kind::Users, _) => users::settle(&mut meter, job, &standing).await,
-        (Kind::Points, _) => points::source(&mut meter, context, &standing).await,
-        (Kind::Equality, Phase::List) => {
-            equality::list(&mut meter, context, &standing, job, page).await
+    let done = {
+        let work = pin!(work(&mut meter, context, &standing, job, page));
+        let kept = pin!(keep(platform, &claim));
+        match select(work, kept).await {
+            Either::Left((done, _)) => done,
+            Either::Right((delay, _)) => Err(delay),
         }
-        (Kind::Equality, _) => equality::mgpass(&mut meter, context, &standing, job).await,
     };
     let duration_ms = platform.now_ms() - began_ms;
     let mut paged = match done {
@@ -180,6 +184,37 @@ pub async fn step<P: Platform>(
             Disposition::Ack
         }
         None => Disposition::Ack,
+    }
+}
+
+async fn work<P: Platform>(
+    meter: &mut Meter<'_, P>,
+    context: &Context<'_>,
+    standing: &Standing,
+    job: i64,
+    page: i64,
+) -> Result<Paged, Delay> {
+    match (standing.kind, standing.phase) {
+        (Kind::Users, Phase::List) => users::list(meter, context, standing, page).await,
+        (Kind::Users, Phase::Absent) => users::absent(meter, context, standing, job).await,
+        (Kind::Users, _) => users::settle(meter, job, standing).await,
+        (Kind::Points, _) => points::source(meter, context, standing).await,
+        (Kind::Equality, Phase::List) => equality::list(meter, context, standing, job, page).await,
+        (Kind::Equality, _) => equality::mgpass(meter, context, standing, job).await,
+    }
+}
+
+/// A claim lasts a minute, and a page with a slow Logto longer: it is renewed as long as
+/// the page is worked on. Comes to an end only when another lane has the page.
+async fn keep<P: Platform>(platform: &P, claim: &Claim) -> Delay {
+    loop {
+        platform.sleep(RENEWED_EVERY_MS).await;
+        // Not answered: there is another try before the claim runs out.
+        if let Ok(results) = platform.batch(Store::Proxy, vec![claim.renew()]).await
+            && results.first().is_none_or(Vec::is_empty)
+        {
+            return Delay::ClaimLost;
+        }
     }
 }
 
@@ -263,7 +298,8 @@ async fn give_back<P: Platform>(
         phase: standing.phase.name(),
         code,
     });
-    let told = (code != Delay::Unsettled.code()).then_some(code);
+    let is_told = code != Delay::Unsettled.code() && code != Delay::ClaimLost.code();
+    let told = is_told.then_some(code);
     // Else the claim runs out by itself.
     let _ = platform.batch(Store::Proxy, claim.give_back(told)).await;
     Disposition::Retry { delay_s: wait_s }

@@ -35,6 +35,7 @@ pub mod relay;
 
 pub mod hooks;
 pub mod jobs;
+pub mod listing;
 pub mod walk;
 
 pub mod afterwards;
@@ -42,6 +43,7 @@ pub mod execute;
 
 pub mod admin;
 pub mod context;
+pub mod cron;
 pub mod edge;
 pub mod error;
 pub mod guard;

@@ -6,11 +6,16 @@
 
 pub mod backlog;
 pub mod backoff;
+pub mod base;
 pub mod differences;
+pub mod edits;
+pub mod findings;
 pub mod mapping;
 pub mod members;
+pub mod merge;
 pub mod outbox;
 pub mod page;
+pub mod pass;
 pub mod preflight;
 pub mod readiness;
 pub mod reconcile;
@@ -18,3 +23,4 @@ pub mod residue;
 pub mod target;
 pub mod triggers;
 pub mod wake;
+pub mod writer;

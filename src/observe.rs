@@ -132,6 +132,13 @@ pub enum Event<'a> {
         subject: Option<&'a str>,
         code: &'static str,
     },
+    /// Something was changed at mgPass itself since the last reconcile.
+    MirrorFound {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        subject: Option<&'a str>,
+        code: &'static str,
+        n_fields: usize,
+    },
     MirrorEffect {
         effect: &'static str,
         outcome: &'static str,
@@ -167,6 +174,11 @@ pub enum Event<'a> {
         outcome: &'static str,
         n_seen: usize,
         n_repaired: usize,
+    },
+    /// A row of Logto's listing that is no user, and whose user cannot be told.
+    ListingRefused {
+        code: &'static str,
+        place: i64,
     },
     /// One page of a job is done.
     JobPaged {
@@ -238,6 +250,7 @@ impl Event<'_> {
         "mirror.failed",
         "mirror.parked",
         "mirror.waited",
+        "mirror.found",
         "mirror.effect",
         "schema.refused",
         "sweep.done",
@@ -247,6 +260,7 @@ impl Event<'_> {
         "hook.refused",
         "catch_up.done",
         "walk.stepped",
+        "listing.refused",
         "job.paged",
         "job.delayed",
         "job.moved",
@@ -280,6 +294,7 @@ impl Event<'_> {
             Self::MirrorFailed { .. } => ("mirror.failed", Level::Warn),
             Self::MirrorParked { .. } => ("mirror.parked", Level::Error),
             Self::MirrorWaited { .. } => ("mirror.waited", Level::Info),
+            Self::MirrorFound { .. } => ("mirror.found", Level::Warn),
             Self::MirrorEffect { .. } => ("mirror.effect", Level::Info),
             Self::SchemaRefused { .. } => ("schema.refused", Level::Error),
             Self::SweepDone { .. } => ("sweep.done", Level::Info),
@@ -289,6 +304,7 @@ impl Event<'_> {
             Self::HookRefused { .. } => ("hook.refused", Level::Warn),
             Self::CatchUpDone { .. } => ("catch_up.done", Level::Info),
             Self::WalkStepped { .. } => ("walk.stepped", Level::Info),
+            Self::ListingRefused { .. } => ("listing.refused", Level::Error),
             Self::JobPaged { .. } => ("job.paged", Level::Info),
             Self::JobDelayed { .. } => ("job.delayed", Level::Warn),
             Self::JobMoved { .. } => ("job.moved", Level::Info),

@@ -201,29 +201,35 @@ impl CallAnswer {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+/// What is kept of an answer above [`crate::limits::MAX_ANSWER_BYTES`]: enough to see whom it is about.
+pub const ANSWER_HEAD_BYTES: usize = 256;
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CallFailure {
     #[error("backend not reached")]
     Unreachable,
     #[error("backend did not answer in time")]
     TimedOut,
-    #[error("answer broken or too large")]
+    #[error("answer broken off, or no text")]
     Unreadable,
+    /// Above [`crate::limits::MAX_ANSWER_BYTES`]; how it begins.
+    #[error("answer too large")]
+    TooLarge { head: String },
 }
 
 impl CallFailure {
-    pub fn code(self) -> &'static str {
+    pub fn code(&self) -> &'static str {
         match self {
             Self::Unreachable => "unreachable",
             Self::TimedOut => "timed_out",
             Self::Unreadable => "unreadable",
+            Self::TooLarge { .. } => "too_large",
         }
     }
 }
 
 pub trait Calls {
-    /// Redirects are not followed; an answer above [`crate::limits::MAX_ANSWER_BYTES`]
-    /// is unreadable.
+    /// Redirects are not followed.
     async fn call(&self, call: Call) -> Result<CallAnswer, CallFailure>;
 }
 

@@ -27,12 +27,14 @@ use crate::context::Context;
 use crate::flags::Stage;
 use crate::jobs;
 use crate::limits::{MAX_CONNECTIONS, MAX_SENT_MESSAGES};
+use crate::mirror::findings::Finding;
 use crate::mirror::outbox::{self, Intent, Lease, LeaseAnswer, Purpose};
-use crate::mirror::reconcile::Change;
+use crate::mirror::reconcile::{Change, Park};
 use crate::mirror::target::{self, Effect};
+use crate::mirror::triggers::Trigger;
 use crate::mirror::wake;
 use crate::observe::Event;
-use crate::ports::{DatabaseFailure, Platform, Store};
+use crate::ports::{DatabaseFailure, Platform, Statement, Store};
 use crate::request::{InteractionUid, UserId};
 
 /// The Queue's messages. All are wake-ups or late records; none is the state.
@@ -318,7 +320,6 @@ async fn finish<P: Platform>(
 ) -> Disposition {
     let mut disposition = Disposition::Ack;
     for (lease, change) in group.iter().zip(changes) {
-        let outcome = change.outcome.name();
         if change.owes_effect() && platform.now_ms() - began_ms < EFFECT_UNTIL_MS {
             // Under the lease, while it surely holds: the next reconcile, or the sweep,
             // finds what is still owed and makes the call, and two would make it twice.
@@ -331,23 +332,73 @@ async fn finish<P: Platform>(
             )
             .await;
         }
-        if platform
-            .batch(Store::Proxy, lease.done(outcome))
-            .await
-            .is_err()
-        {
+        match platform.batch(Store::Proxy, ending(lease, change)).await {
+            Ok(results) => send_wakes(platform, &wake::parse(&results)).await,
             // Not discharged: the next reconcile finds nothing to do and discharges.
-            disposition = Disposition::Retry { delay_s: 5 };
+            Err(_) => disposition = Disposition::Retry { delay_s: 5 },
         }
-        platform.emit(&Event::MirrorReconciled {
-            subject: context.subject_hash(&lease.subject).as_deref(),
-            outcome,
-            ticket: lease.ticket,
-            n_intents: lease.covered.len(),
-            duration_ms: platform.now_ms() - began_ms,
-        });
+        tell(platform, context, lease, change, began_ms);
     }
     disposition
+}
+
+/// Discharged and released; or released and parked, where a person decides on the rest.
+fn ending(lease: &Lease, change: &Change) -> Vec<Statement> {
+    let mut statements = match change.is_held() {
+        false => lease.done(change.outcome.name()),
+        true => lease.parked(Park::EditedAtMgpass.code()),
+    };
+    if change.is_held() && lease.covered.is_empty() {
+        // Read as somebody's holder: an open intent keeps the reads on Logto.
+        statements.extend(Trigger::Walk.all(std::slice::from_ref(&lease.subject)));
+    }
+    let found = found(change).into_iter();
+    statements.extend(found.map(|(finding, paths)| finding.note_of(&lease.subject, paths)));
+    statements.push(lease.free_waiting());
+    statements
+}
+
+/// What was changed at mgPass itself, by what became of it.
+fn found(change: &Change) -> Vec<(Finding, &[String])> {
+    [
+        (Finding::AlteredAtMgpass, change.there.altered.as_slice()),
+        (Finding::EditedAtMgpass, change.there.kept.as_slice()),
+        (Finding::EditOverruled, change.there.overruled.as_slice()),
+    ]
+    .into_iter()
+    .filter(|(_, paths)| !paths.is_empty())
+    .collect()
+}
+
+fn tell<P: Platform>(
+    platform: &P,
+    context: &Context<'_>,
+    lease: &Lease,
+    change: &Change,
+    began_ms: i64,
+) {
+    let subject = context.subject_hash(&lease.subject);
+    for (finding, paths) in found(change) {
+        platform.emit(&Event::MirrorFound {
+            subject: subject.as_deref(),
+            code: finding.code(),
+            n_fields: paths.len(),
+        });
+    }
+    if change.is_held() {
+        platform.emit(&Event::MirrorParked {
+            subject: subject.as_deref(),
+            reason: Park::EditedAtMgpass.code(),
+        });
+        return;
+    }
+    platform.emit(&Event::MirrorReconciled {
+        subject: subject.as_deref(),
+        outcome: change.outcome.name(),
+        ticket: lease.ticket,
+        n_intents: lease.covered.len(),
+        duration_ms: platform.now_ms() - began_ms,
+    });
 }
 
 /// An effect that fails stays owed; the sweep comes back to it. False when the

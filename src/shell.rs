@@ -18,7 +18,7 @@ use wasm_bindgen::JsValue;
 use wasm_bindgen::prelude::wasm_bindgen;
 use worker::event;
 
-use crate::{guard, jobs, metrics, relay, walk};
+use crate::{cron, relay};
 
 use self::config::Deployment;
 use self::platform::WorkerPlatform;
@@ -56,10 +56,6 @@ async fn on_cron(_: worker::ScheduledEvent, env: worker::Env, _: worker::Schedul
     let platform = WorkerPlatform::new(env);
     let flags = crate::snapshot::read(&platform, &deployment.isolate).await;
     if let Some(context) = deployment.context() {
-        walk::tick(&platform, &context, flags.stage).await;
-        relay::sweep(&platform, &context, flags.stage).await;
-        jobs::revive(&platform).await;
-        metrics::flush(&platform, &context).await;
-        guard::run(&platform, &context, &flags).await;
+        cron::tick(&platform, &context, &flags).await;
     }
 }

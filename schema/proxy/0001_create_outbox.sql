@@ -55,6 +55,7 @@ CREATE INDEX interactions_by_age ON interactions (learned_at);
 
 -- One reconcile at a time per subject, and how the last one went. `woken_at`: since
 -- when a message for the subject is on its way, or when it comes again; 0: none is.
+-- `waits_for`: the subject who holds a value that this one needs, and is parked.
 CREATE TABLE subjects (
   subject      TEXT PRIMARY KEY,
   lease_holder TEXT NOT NULL,
@@ -66,8 +67,10 @@ CREATE TABLE subjects (
   parked_at    INTEGER,
   last_ticket  INTEGER,
   last_outcome TEXT,
-  last_at      INTEGER
+  last_at      INTEGER,
+  waits_for    TEXT
 ) STRICT;
 
 CREATE INDEX subjects_parked ON subjects (parked) WHERE parked IS NOT NULL;
+CREATE INDEX subjects_waiting ON subjects (waits_for) WHERE waits_for IS NOT NULL;
 CREATE INDEX subjects_to_retry ON subjects (retry_at) WHERE retry_at IS NOT NULL;

@@ -9,13 +9,12 @@ use crate::classify::Operation;
 use crate::context::Context;
 use crate::execute::Surroundings;
 use crate::flags::bucket::Bucket;
-use crate::mirror::differences;
+use crate::mirror::differences::{self, Wanted};
 use crate::mirror::mapping::{LogtoUser, Mapped, map};
-use crate::mirror::outbox;
+use crate::mirror::merge::{Rewrites, Word, merge};
 use crate::mirror::reconcile::LogtoState;
-use crate::mirror::target;
 use crate::mirror::triggers::{self, Trigger};
-use crate::mirror::wake;
+use crate::mirror::{edits, findings, outbox, target, wake};
 use crate::observe::Event;
 use crate::plan::{Admission, Facts, Origin, Step, Verdict, plan};
 use crate::ports::{DatabaseFailure, Platform, Store};
@@ -35,7 +34,8 @@ pub(super) async fn view<P: Platform>(platform: &P) -> Value {
         Ok(results) => {
             let list = |index: usize| results.get(index).cloned().unwrap_or_default();
             let first = |index: usize| list(index).into_iter().next();
-            json!({ "outbox": first(0), "parked": list(1), "walk": first(2), "findings": list(3) })
+            let found: Vec<_> = list(3).into_iter().map(findings::shown).collect();
+            json!({ "outbox": first(0), "parked": list(1), "walk": first(2), "findings": found })
         }
     }
 }
@@ -48,12 +48,15 @@ pub(super) async fn explain<P: Platform>(
     around: &Surroundings<'_>,
     user: &UserId,
 ) -> Value {
-    let ours = platform.batch(Store::Proxy, triggers::explain(user)).await;
-    let (intents, reconcile) = match &ours {
-        Err(failure) => (failed(*failure), Value::Null),
+    let mut asked = triggers::explain(user);
+    asked.push(findings::of_user(user));
+    let ours = platform.batch(Store::Proxy, asked).await;
+    let (intents, reconcile, found) = match &ours {
+        Err(failure) => (failed(*failure), Value::Null, Value::Null),
         Ok(results) => {
             let rows = |index: usize| results.get(index).cloned().unwrap_or_default();
-            (json!(rows(0)), json!(rows(1).first()))
+            let found: Vec<_> = rows(2).into_iter().map(findings::shown).collect();
+            (json!(rows(0)), json!(rows(1).first()), json!(found))
         }
     };
     let logto = logto::user(platform, context, user).await;
@@ -69,6 +72,7 @@ pub(super) async fn explain<P: Platform>(
         "user": user.as_str(),
         "intents": intents,
         "reconcile": reconcile,
+        "findings": found,
         "logto": match &logto {
             Ok(LogtoState::Present { .. }) => "present",
             Ok(LogtoState::Gone) => "gone",
@@ -90,16 +94,25 @@ async fn mgpass<P: Platform>(
     can_compare: bool,
 ) -> Value {
     let wanted = in_logto.map(|(_, mapped)| &mapped.user);
-    let state = match platform
-        .batch(Store::Mgpass, target::read(user, wanted))
-        .await
-    {
+    let (mut asked, edits) = (target::read(user, wanted), edits::of_user(user));
+    let n_rows = asked.len();
+    asked.extend(edits);
+    let results = match platform.batch(Store::Mgpass, asked).await {
         Err(failure) => return failed(failure),
-        Ok(results) => target::parse_read(&results),
+        Ok(results) => results,
     };
-    let Some(state) = state else {
+    let (rows, edits) = results.split_at(n_rows.min(results.len()));
+    let Some(state) = target::parse_read(rows) else {
         return failed(DatabaseFailure::Refused);
     };
+    let (edited_by, undone) = edits::shown(edits);
+    let settings = &context.settings.mapping;
+    let there = in_logto
+        .filter(|_| state.user.is_some())
+        .map(|(_, mapped)| {
+            let wanted = Wanted::of(mapped.user.clone(), state.user.as_ref(), settings);
+            merge(wanted, &state, Word::None, Rewrites::No).there
+        });
     json!({
         "is_there": state.user.is_some(),
         "is_deleted": state.user.as_ref().is_some_and(|user| user.is_deleted),
@@ -116,6 +129,12 @@ async fn mgpass<P: Platform>(
                 .map(|difference| difference.path)
                 .collect::<Vec<_>>()
         }),
+        // Since the last reconcile, and what the next one would make of it.
+        "changed_there": there.map(|there| json!({
+            "altered": there.altered, "kept": there.kept, "overruled": there.overruled,
+        })),
+        "edited_by": edited_by,
+        "undone": undone,
     })
 }
 
@@ -190,7 +209,27 @@ async fn replayed<P: Platform>(platform: &P, subjects: &[UserId], n_later: i64) 
 
 /// The second witness, given by a person. It deletes nobody whom Logto still has.
 pub(super) async fn confirm_deletion<P: Platform>(platform: &P, user: &UserId) -> Value {
-    let (intent, status) = Trigger::ConfirmedDeletion.intent(user, platform.random_u64());
+    decided(
+        platform,
+        Trigger::ConfirmedDeletion,
+        user,
+        "confirm_deletion",
+    )
+    .await
+}
+
+/// Logto's values replace what somebody changed at mgPass on purpose.
+pub(super) async fn overrule<P: Platform>(platform: &P, user: &UserId) -> Value {
+    decided(platform, Trigger::Overrule, user, "overrule").await
+}
+
+async fn decided<P: Platform>(
+    platform: &P,
+    trigger: Trigger,
+    user: &UserId,
+    action: &'static str,
+) -> Value {
+    let (intent, status) = trigger.intent(user, platform.random_u64());
     let mut statements = intent.settle(status);
     statements.push(wake::by_intent(&intent.id));
     match platform.batch(Store::Proxy, statements).await {
@@ -198,7 +237,7 @@ pub(super) async fn confirm_deletion<P: Platform>(platform: &P, user: &UserId) -
         Err(failure) => return failed(failure),
     }
     platform.emit(&Event::OperatorActed {
-        action: "confirm_deletion",
+        action,
         n_subjects: 1,
     });
     json!({ "subjects": 1 })

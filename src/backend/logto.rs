@@ -10,7 +10,7 @@ use crate::context::Context;
 use crate::introspection::Introspection;
 use crate::mirror::mapping::LogtoUser;
 use crate::mirror::reconcile::LogtoState;
-use crate::ports::{Call, CallAnswer, Platform};
+use crate::ports::{Call, CallAnswer, CallFailure, Platform};
 use crate::request::{Secret, UserId};
 
 const DEADLINE_MS: u32 = 8_000;
@@ -51,12 +51,17 @@ pub async fn user<P: Platform>(
     }
 }
 
-/// One page of all users, newest first, each as its own JSON text.
+/// One page of all users, newest first.
 #[derive(Clone, Debug)]
-pub struct UsersPage {
-    pub users: Vec<String>,
-    /// How many there are in all, as the answer says.
-    pub total: Option<i64>,
+pub enum UsersPage {
+    Whole {
+        /// Each as its own JSON text.
+        users: Vec<String>,
+        /// How many there are in all, as the answer says.
+        total: Option<i64>,
+    },
+    /// More than can be held; the page's first user, where the answer's beginning shows it.
+    TooLarge { first: Option<UserId> },
 }
 
 /// # Errors
@@ -68,17 +73,30 @@ pub async fn users_page<P: Platform>(
     page_size: i64,
 ) -> Result<UsersPage, BackendFailure> {
     let path = format!("/api/users?page={page}&page_size={page_size}");
-    let answer = with_credential(platform, context, &path).await?;
+    let answer = match asked(platform, context, &path).await? {
+        Ok(answer) => answer,
+        Err(CallFailure::TooLarge { head }) => {
+            let first = first_id(&head);
+            return Ok(UsersPage::TooLarge { first });
+        }
+        Err(failure) => return Err(BackendFailure::of_call(BACKEND, failure)),
+    };
     if answer.status != 200 {
         return Err(BackendFailure::of_status(BACKEND, &answer));
     }
     let users: Vec<&serde_json::value::RawValue> =
         serde_json::from_str(&answer.body).map_err(|_| BackendFailure::OutOfContract(BACKEND))?;
     let users = users.into_iter().map(|user| user.get().to_owned());
-    Ok(UsersPage {
+    Ok(UsersPage::Whole {
         users: users.collect(),
         total: answer.total,
     })
+}
+
+/// `id` is the first member of a user as Logto writes it (contract 6.1).
+fn first_id(head: &str) -> Option<UserId> {
+    let text = head.strip_prefix(r#"[{"id":""#)?;
+    UserId::parse(text.split_once('"')?.0)
 }
 
 /// What mgPass has no import for: kinds of second factors, and the connectors of SSO
@@ -257,6 +275,18 @@ async fn get_within<P: Platform>(
     headers: Vec<(&'static str, Secret<String>)>,
     deadline_ms: u32,
 ) -> Result<CallAnswer, BackendFailure> {
+    call(platform, context, path, headers, deadline_ms)
+        .await
+        .map_err(|failure| BackendFailure::of_call(BACKEND, failure))
+}
+
+async fn call<P: Platform>(
+    platform: &P,
+    context: &Context<'_>,
+    path: &str,
+    headers: Vec<(&'static str, Secret<String>)>,
+    deadline_ms: u32,
+) -> Result<CallAnswer, CallFailure> {
     let call = Call {
         backend: BACKEND,
         method: "GET",
@@ -265,10 +295,7 @@ async fn get_within<P: Platform>(
         body: None,
         deadline_ms,
     };
-    platform
-        .call(call)
-        .await
-        .map_err(|failure| BackendFailure::of_call(BACKEND, failure))
+    platform.call(call).await
 }
 
 /// With the proxy's own token; a refused one is fetched anew, once.
@@ -277,12 +304,24 @@ async fn with_credential<P: Platform>(
     context: &Context<'_>,
     path: &str,
 ) -> Result<CallAnswer, BackendFailure> {
+    asked(platform, context, path)
+        .await?
+        .map_err(|failure| BackendFailure::of_call(BACKEND, failure))
+}
+
+/// The same, with what became of the call itself.
+async fn asked<P: Platform>(
+    platform: &P,
+    context: &Context<'_>,
+    path: &str,
+) -> Result<Result<CallAnswer, CallFailure>, BackendFailure> {
     for is_last_try in [false, true] {
         let token = credential(platform, context).await?;
         let headers = vec![("authorization", Secret(format!("Bearer {}", token.0)))];
-        let answer = get(platform, context, path, headers).await?;
-        if answer.status != 401 || is_last_try {
-            return Ok(answer);
+        let outcome = call(platform, context, path, headers, DEADLINE_MS).await;
+        let is_refused = outcome.as_ref().is_ok_and(|answer| answer.status == 401);
+        if !is_refused || is_last_try {
+            return Ok(outcome);
         }
         context.isolate.forget_own_token(BACKEND);
     }

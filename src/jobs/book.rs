@@ -85,6 +85,12 @@ const RECORD: &str = "INSERT INTO job_users (kind, user_id, job, pass, outcome, 
      ON CONFLICT (kind, user_id) DO UPDATE SET job = excluded.job, pass = excluded.pass, outcome = excluded.outcome, \
      reason = excluded.reason, notes = excluded.notes WHERE job_users.job <= excluded.job";
 const DROP_CLAIM: &str = "DELETE FROM job_pages WHERE job = ?1 AND holder = ?2";
+/// The list is empty when another lane has it by now.
+const RENEW: &str = concat!(
+    "UPDATE job_pages SET claimed_until = ",
+    now!(),
+    " + 60000 WHERE job = ?1 AND holder = ?2 RETURNING page"
+);
 const GIVE_BACK: &str = "UPDATE job_pages SET claimed_until = 0 WHERE job = ?1 AND holder = ?2";
 const FAILED: &str = "UPDATE jobs SET last_failure = ?2 WHERE id = ?1";
 /// Into the next phase or pass, once: every page of this one is done.
@@ -139,6 +145,7 @@ pub const ALL_SQL: &[&str] = &[
     COUNT,
     RECORD,
     DROP_CLAIM,
+    RENEW,
     GIVE_BACK,
     FAILED,
     MOVE_ON,
@@ -389,6 +396,11 @@ impl Claim {
         statements.push(Statement::new(DROP_CLAIM, self.key()));
         statements.push(Statement::new(STANDING, self.key()));
         statements
+    }
+
+    /// The page takes longer.
+    pub fn renew(&self) -> Statement {
+        Statement::new(RENEW, self.key())
     }
 
     /// For another lane, or for another try.

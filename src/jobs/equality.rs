@@ -12,10 +12,11 @@ use serde_json::{Value as Json, json};
 
 use super::book::{self, Outcome, Paged, Recorded, Standing};
 use super::meter::{Delay, Meter, hand_over};
-use super::users::listing;
+use super::pieces::{Pieces, parked};
 use super::{Kind, page_size, points};
 use crate::backend::logto;
 use crate::context::Context;
+use crate::listing::Oddity;
 use crate::mirror::differences::{Class, Difference, between, target_digest};
 use crate::mirror::mapping::map;
 use crate::mirror::page::{self, Candidate, PageState, PageStates};
@@ -88,8 +89,14 @@ pub(super) async fn list<P: Platform>(
     page: i64,
 ) -> Result<Paged, Delay> {
     meter.check_schema(context).await?;
-    let (candidates, mut paged) = listing(meter, context, page, page_size(standing)).await?;
-    compare_all(meter, context, standing, job, &candidates, &mut paged).await?;
+    let mut paged = Paged::default();
+    let mut pages = Pieces::of(page, page_size(standing));
+    while let Some(piece) = pages.next(meter, context, &mut paged).await? {
+        let too_large = piece.too_large.into_iter();
+        let too_large = too_large.map(|user| parked(user.to_string(), Oddity::TooLarge));
+        paged.users.extend(too_large);
+        compare_all(meter, context, standing, job, &piece.candidates, &mut paged).await?;
+    }
     Ok(paged)
 }
 
@@ -340,25 +347,23 @@ pub(super) async fn mgpass<P: Platform>(
     standing: &Standing,
     job: i64,
 ) -> Result<Paged, Delay> {
-    let asked = vec![target::users_after(&standing.after_id, MGPASS_PAGE)];
+    // No pass of the walk's.
+    let asked = vec![target::users_after(&standing.after_id, MGPASS_PAGE, 0)];
     let results = meter.batch(Store::Mgpass, asked).await?;
     let users = target::parse_users_after(&results);
-    let n_rows = results.first().map_or(0, Vec::len) as i64;
     let mut paged = Paged {
-        is_last: n_rows < MGPASS_PAGE,
-        after_id: users
-            .last()
-            .map_or_else(String::new, |(user, _)| user.as_str().to_owned()),
+        is_last: (users.len() as i64) < MGPASS_PAGE,
+        after_id: users.last().map_or_else(String::new, |row| row.id.clone()),
         ..Paged::default()
     };
-    let mirrored: Vec<_> = users
+    let (mirrored, own): (Vec<_>, Vec<_>) = users.into_iter().partition(|row| row.is_mirrored);
+    let mirrored: Vec<_> = mirrored
         .iter()
-        .filter(|(_, is_mirrored)| *is_mirrored)
-        .map(|(user, _)| user.clone())
+        .filter_map(|row| UserId::parse(&row.id))
         .collect();
-    for (user, _) in users.iter().filter(|(_, is_mirrored)| !is_mirrored) {
+    for row in own {
         paged.users.push(Recorded {
-            user: user.as_str().to_owned(),
+            user: row.id,
             outcome: Outcome::OnlyAtMgpass,
             reason: None,
             notes: Vec::new(),

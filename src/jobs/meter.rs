@@ -22,6 +22,8 @@ pub(super) enum Delay {
     NoTiers,
     /// The relay still works on some of them.
     Unsettled,
+    /// Another lane took the page over.
+    ClaimLost,
 }
 
 impl Delay {
@@ -33,6 +35,7 @@ impl Delay {
             Self::NotBound => "not_bound",
             Self::NoTiers => "no_tiers",
             Self::Unsettled => "unsettled",
+            Self::ClaimLost => "claim_lost",
         }
     }
 
@@ -41,7 +44,7 @@ impl Delay {
             Self::Backend(BackendFailure::Limited(_, seconds)) => seconds.clamp(1, 600),
             Self::SchemaRefused | Self::NotBound | Self::NoTiers => 60,
             Self::Unsettled => 2,
-            Self::Backend(_) | Self::Database(..) => 5,
+            Self::Backend(_) | Self::Database(..) | Self::ClaimLost => 5,
         }
     }
 }

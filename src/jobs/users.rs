@@ -8,15 +8,17 @@ use futures_util::future::join_all;
 use super::book::{self, Outcome, Paged, Recorded, Standing};
 use super::meter::{Delay, Meter, hand_over, nothing_more};
 use super::page_size;
-use crate::backend::{BackendFailure, logto};
+use super::pieces::{Piece, Pieces, parked};
+use crate::backend::logto;
 use crate::context::Context;
 use crate::limits::MAX_CONNECTIONS;
+use crate::listing::Oddity;
 use crate::mirror::backlog;
-use crate::mirror::mapping::{LogtoUser, map};
-use crate::mirror::page::{self, Candidate, PageState, Verified};
+use crate::mirror::page::{self, Candidate, PageState};
 use crate::mirror::reconcile::{
     self, Change, Decision, Inputs, LogtoState, Outcome as Reconciled, Witnesses, digest,
 };
+use crate::mirror::target::TargetState;
 use crate::mirror::triggers::Trigger;
 use crate::ports::{DatabaseFailure, Platform, Statement, Store};
 use crate::request::UserId;
@@ -36,7 +38,25 @@ pub(super) async fn list<P: Platform>(
     page: i64,
 ) -> Result<Paged, Delay> {
     meter.check_schema(context).await?;
-    let (candidates, mut paged) = listing(meter, context, page, page_size(standing)).await?;
+    let mut paged = Paged::default();
+    let mut pages = Pieces::of(page, page_size(standing));
+    while let Some(piece) = pages.next(meter, context, &mut paged).await? {
+        import(meter, context, standing, piece, &mut paged).await?;
+    }
+    Ok(paged)
+}
+
+async fn import<P: Platform>(
+    meter: &mut Meter<'_, P>,
+    context: &Context<'_>,
+    standing: &Standing,
+    piece: Piece,
+    paged: &mut Paged,
+) -> Result<(), Delay> {
+    let Piece {
+        candidates,
+        too_large,
+    } = piece;
     let notes = notes(meter, context, standing, &candidates).await?;
     let results = meter.batch(Store::Mgpass, page::read(&candidates)).await?;
     let mut states = page::parse_read(&results)
@@ -66,9 +86,20 @@ pub(super) async fn list<P: Platform>(
             .zip(&outcomes)
             .filter(|(_, (outcome, _))| *outcome == Outcome::Pending)
             .map(|(candidate, _)| candidate.id().clone())
+            .chain(too_large.iter().cloned())
             .collect();
-        hand_over(Trigger::Import, &mut paged, &pending);
+        hand_over(Trigger::Import, paged, &pending);
     }
+    // The relay reads them alone, and parks who is too large for that as well.
+    paged
+        .users
+        .extend(too_large.into_iter().map(|user| Recorded {
+            outcome: match standing.dry_run {
+                true => Outcome::Parked,
+                false => Outcome::Pending,
+            },
+            ..parked(user.to_string(), Oddity::TooLarge)
+        }));
     for ((candidate, (outcome, reason)), notes) in candidates.iter().zip(outcomes).zip(notes) {
         paged.users.push(Recorded {
             user: candidate.id().as_str().to_owned(),
@@ -77,83 +108,7 @@ pub(super) async fn list<P: Platform>(
             notes,
         });
     }
-    Ok(paged)
-}
-
-/// One page of Logto's users; rows that are no users as the contract has them are in
-/// the outcome already.
-pub(super) async fn listing<P: Platform>(
-    meter: &mut Meter<'_, P>,
-    context: &Context<'_>,
-    page: i64,
-    size: i64,
-) -> Result<(Vec<Candidate>, Paged), Delay> {
-    let mut candidates: Vec<Candidate> = Vec::new();
-    let mut paged = Paged::default();
-    let (whole, mut n_rows) = (size, 0);
-    // A page that is too large to be read is read in smaller ones, in the end one by one.
-    let mut spans = vec![(page, size)];
-    while let Some((page, size)) = spans.pop() {
-        let platform = meter.platform;
-        let asked = meter
-            .logto(logto::users_page(platform, context, page, size))
-            .await;
-        let answer = match asked {
-            Ok(answer) => answer,
-            Err(Delay::Backend(BackendFailure::Down(_, "unreadable"))) if size > 1 => {
-                let smaller = if size > 10 { 10 } else { 1 };
-                let first = (page - 1) * size / smaller + 1;
-                spans.extend(
-                    (first..first + size / smaller)
-                        .rev()
-                        .map(|page| (page, smaller)),
-                );
-                continue;
-            }
-            Err(Delay::Backend(BackendFailure::Down(_, "unreadable"))) => {
-                paged.users.push(unreadable(&format!("position:{page}")));
-                n_rows += 1;
-                continue;
-            }
-            Err(delay) => return Err(delay),
-        };
-        n_rows += answer.users.len();
-        paged.total = answer.total.or(paged.total);
-        for json in answer.users {
-            match LogtoUser::parse(&json) {
-                Ok(logto) => {
-                    let mapped = map(&logto, &context.settings.mapping);
-                    if !candidates.iter().any(|one| *one.id() == logto.id) {
-                        candidates.push(Candidate {
-                            logto,
-                            json,
-                            mapped,
-                        });
-                    }
-                }
-                Err(_) => paged.users.push(unreadable(&id_in(&json, page))),
-            }
-        }
-    }
-    paged.is_last = (n_rows as i64) < whole;
-    Ok((candidates, paged))
-}
-
-fn unreadable(user: &str) -> Recorded {
-    Recorded {
-        user: user.to_owned(),
-        outcome: Outcome::Parked,
-        reason: Some("unreadable".to_owned()),
-        notes: Vec::new(),
-    }
-}
-
-fn id_in(json: &str, page: i64) -> String {
-    let value: serde_json::Value = serde_json::from_str(json).unwrap_or_default();
-    match value.get("id").and_then(serde_json::Value::as_str) {
-        Some(id) => id.chars().take(64).collect(),
-        None => format!("page:{page}"),
-    }
+    Ok(())
 }
 
 /// Codes of what an operator should know of each: what is not carried, what changed
@@ -221,7 +176,7 @@ fn form_notes(candidate: &Candidate) -> Vec<String> {
 #[derive(Default)]
 struct Work<'a> {
     creates: Vec<&'a Candidate>,
-    renewals: Vec<(&'a Candidate, i64)>,
+    renewals: Vec<(&'a Candidate, &'a TargetState)>,
     updates: Vec<(&'a Candidate, Change)>,
 }
 
@@ -231,7 +186,7 @@ impl<'a> Work<'a> {
         context: &Context<'_>,
         standing: &Standing,
         candidate: &'a Candidate,
-        state: &PageState,
+        state: &'a PageState,
     ) -> (Outcome, Option<&'static str>) {
         let logto = LogtoState::Present {
             user: Box::new(candidate.logto.clone()),
@@ -249,7 +204,12 @@ impl<'a> Work<'a> {
             companions: &[],
         });
         let change = match decision {
-            Decision::Apply(change) if !change.owes_effect() && !state.is_contended => change,
+            // What was changed at mgPass itself the relay looks at, and names.
+            Decision::Apply(change)
+                if !change.owes_effect() && !state.is_contended && change.there.is_nothing() =>
+            {
+                change
+            }
             Decision::Park(park) if standing.dry_run => {
                 return (Outcome::Parked, Some(park.code()));
             }
@@ -265,9 +225,10 @@ impl<'a> Work<'a> {
             (Reconciled::Unchanged, Some(mirror)) => {
                 let is_current = mirror.epoch == standing.epoch
                     && !mirror.is_tombstone
-                    && state.digest == digest(&candidate.json);
+                    && state.digest == digest(&candidate.json)
+                    && state.target.base() == Some(&state.target.to_base());
                 if !is_current {
-                    self.renewals.push((candidate, seen));
+                    self.renewals.push((candidate, &state.target));
                 }
                 (Outcome::Equal, None)
             }
@@ -304,14 +265,10 @@ async fn write<P: Platform>(
     work: Work<'_>,
 ) -> Result<Vec<UserId>, Delay> {
     let (ticket, epoch) = (standing.ticket, standing.epoch);
-    let verified = Verified {
-        email: context.settings.mapping.email_verified,
-        phone: context.settings.mapping.phone_verified,
-    };
     let mut handed = Vec::new();
     let mut groups = by_size(work.creates);
     while let Some(group) = groups.pop() {
-        let batch = page::create(&group, ticket, epoch, verified);
+        let batch = page::create(&group, ticket, epoch, &context.settings.mapping);
         match apply(meter, batch).await? {
             Applied::Yes => {}
             // Nothing of it was written: each half again, until one alone is refused.
@@ -355,11 +312,11 @@ fn by_size(users: Vec<&Candidate>) -> Vec<Vec<&Candidate>> {
     let mut groups: Vec<Vec<&Candidate>> = Vec::new();
     let mut n_bytes = 0;
     for user in users {
-        n_bytes += user.json.len() * 2 + 500;
+        n_bytes += user.json.len() * 2 + 1_000;
         match groups.last_mut() {
             Some(group) if n_bytes <= MAX_BATCH_BYTES => group.push(user),
             _ => {
-                n_bytes = user.json.len() * 2 + 500;
+                n_bytes = user.json.len() * 2 + 1_000;
                 groups.push(vec![user]);
             }
         }
@@ -389,9 +346,12 @@ pub(super) async fn absent<P: Platform>(
     let mut handed = Vec::new();
     for user in &users {
         let platform = meter.platform;
-        let is_gone = match meter.logto(logto::user(platform, context, user)).await? {
-            LogtoState::Gone => true,
-            LogtoState::Present { .. } => false,
+        let is_gone = match meter.logto(logto::user(platform, context, user)).await {
+            Ok(LogtoState::Gone) => true,
+            Ok(LogtoState::Present { .. }) => false,
+            // Logto answers so of this user alone: the relay parks them by name.
+            Err(Delay::Backend(failure)) if failure.blames_backend().is_none() => false,
+            Err(delay) => return Err(delay),
         };
         let lives = states.get(user).is_some_and(|state| {
             let target = &state.target;

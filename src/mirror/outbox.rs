@@ -139,7 +139,7 @@ const PASS_EXPIRED: &str = concat!(
     "WHERE subject = ?1 AND discharged_at IS NULL AND settled IS NULL AND expires_at <= ?2"
 );
 const RELEASE_DONE: &str = concat!(
-    "UPDATE subjects SET lease_until = 0, failures = 0, retry_at = NULL, parked = NULL, parked_at = NULL, ",
+    "UPDATE subjects SET lease_until = 0, failures = 0, retry_at = NULL, parked = NULL, parked_at = NULL, waits_for = NULL, ",
     "last_ticket = ?3, last_outcome = ?4, last_at = ",
     now!(),
     " WHERE subject = ?1 AND lease_holder = ?2"
@@ -159,6 +159,16 @@ const RELEASE_PARKED: &str = concat!(
     "last_at = ",
     now!(),
     " WHERE subject = ?1 AND lease_holder = ?2"
+);
+/// The holder is parked in the same batch, under our lease: it cannot have moved since.
+const WAIT_FOR: &str =
+    "UPDATE subjects SET waits_for = ?3 WHERE subject = ?1 AND lease_holder = ?2";
+/// Whoever waited for this subject has their turn, parked or not, and is woken at once,
+/// whether or not a message comes again later.
+const FREE_WAITING: &str = concat!(
+    "UPDATE subjects SET waits_for = NULL, failures = 0, retry_at = NULL, parked = NULL, parked_at = NULL, woken_at = ",
+    now!(),
+    " WHERE waits_for = ?1 RETURNING subject AS woken"
 );
 const RELEASE_UNTRIED: &str =
     "UPDATE subjects SET lease_until = 0 WHERE subject = ?1 AND lease_holder = ?2";
@@ -195,6 +205,8 @@ pub const ALL_SQL: &[&str] = &[
     RELEASE_DONE,
     RELEASE_FAILED,
     RELEASE_PARKED,
+    WAIT_FOR,
+    FREE_WAITING,
     RELEASE_UNTRIED,
     RELEASE_WAITING,
     PAUSE,
@@ -464,6 +476,18 @@ impl Lease {
         let mut values = self.key();
         values.extend([reason.into(), self.ticket.into()]);
         vec![Statement::new(RELEASE_PARKED, values)]
+    }
+
+    /// Beside [`Self::failed`] or [`Self::parked`]: until that subject has moved.
+    pub fn waiting_for(&self, holder: &UserId) -> Statement {
+        let mut values = self.key();
+        values.push(holder.as_str().into());
+        Statement::new(WAIT_FOR, values)
+    }
+
+    /// Answers who waited, as [`crate::mirror::wake::parse`] reads it.
+    pub fn free_waiting(&self) -> Statement {
+        Statement::new(FREE_WAITING, vec![self.subject.as_str().into()])
     }
 
     /// Not this subject's fault: nothing is counted.

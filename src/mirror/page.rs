@@ -13,12 +13,15 @@ use std::collections::HashMap;
 
 use serde_json::{Value as Json, json};
 
-use crate::mirror::mapping::{LogtoUser, Mapped};
+use crate::mirror::base::Base;
+use crate::mirror::differences::Wanted;
+use crate::mirror::edits::edits_since;
+use crate::mirror::mapping::{LogtoUser, Mapped, MappingSettings};
 use crate::mirror::reconcile::{Change, digest, obstacle_codes};
 use crate::mirror::residue::Residue;
 use crate::mirror::target::{
-    Effect, MirrorRow, TargetIdentity, TargetState, TargetUser, integer, parse_identity,
-    parse_mirror, parse_user, text,
+    Effect, Left, MirrorRow, TargetIdentity, TargetState, TargetUser, integer, parse_identity,
+    parse_left, parse_mirror, parse_user, text,
 };
 use crate::ports::{Row, Statement};
 use crate::request::UserId;
@@ -32,6 +35,11 @@ const IDENTITIES: &str = "SELECT s.user_id AS user_id, s.id AS id, s.provider AS
      FROM json_each(?1) w JOIN social_identities s ON s.user_id = w.value";
 const MIRRORS: &str = "SELECT m.user_id AS user_id, m.ticket AS ticket, m.epoch AS epoch, m.tombstone AS tombstone, \
      m.residue AS residue, m.digest AS digest FROM json_each(?1) w JOIN logto_mirror m ON m.user_id = w.value";
+const LEFT: &str = concat!(
+    "SELECT m.user_id AS user_id, m.base AS base, m.seen_at AS seen_at, unixepoch() AS read_at, (SELECT count(*) ",
+    edits_since!("m.user_id", "m.seen_at"),
+    ") AS n_edits FROM json_each(?1) w JOIN logto_mirror m ON m.user_id = w.value"
+);
 const EFFECTS: &str = "SELECT e.user_id AS user_id, e.effect AS effect, e.ticket AS ticket \
      FROM json_each(?1) w JOIN logto_mirror_effects e ON e.user_id = w.value";
 /// Who wants a value that somebody else holds.
@@ -43,9 +51,10 @@ const CONTENDED: &str = "SELECT json_extract(w.value, '$[0]') AS id FROM json_ea
      ON s.provider = json_extract(w.value, '$[1]') AND s.provider_user_id = json_extract(w.value, '$[2]') \
      WHERE s.user_id <> json_extract(w.value, '$[0]')";
 
-const RAISE_NEW: &str = "INSERT INTO logto_mirror (user_id, ticket, epoch, tombstone, digest, residue, obstacles, applied_at) \
+const RAISE_NEW: &str = "INSERT INTO logto_mirror (user_id, ticket, epoch, tombstone, digest, residue, obstacles, applied_at, base, seen_at) \
      SELECT json_extract(w.value, '$.id'), ?2, ?3, 0, json_extract(w.value, '$.digest'), json_extract(w.value, '$.residue'), \
-     json_extract(w.value, '$.obstacles'), CAST(unixepoch('subsec') * 1000 AS INTEGER) FROM json_each(?1) w WHERE true \
+     json_extract(w.value, '$.obstacles'), CAST(unixepoch('subsec') * 1000 AS INTEGER), json_extract(w.value, '$.base'), unixepoch() \
+     FROM json_each(?1) w WHERE true \
      ON CONFLICT (user_id) DO NOTHING";
 const PUT_USERS: &str = "INSERT INTO users (id, email, email_verified, phone, phone_verified, name, avatar, metadata, is_suspended, \
      suspension_reason, created_at, last_sign_in_at) \
@@ -68,6 +77,7 @@ const AUDIT: &str = "INSERT INTO audit_logs (id, event_type, actor_type, actor_i
 /// Nothing of theirs differs: the ticket, the epoch and Logto's own form are renewed.
 const RAISE_EQUAL: &str = "UPDATE logto_mirror SET ticket = ?2, epoch = ?3, tombstone = 0, digest = json_extract(w.value, '$.digest'), \
      residue = json_extract(w.value, '$.residue'), obstacles = json_extract(w.value, '$.obstacles'), \
+     base = json_extract(w.value, '$.base'), seen_at = json_extract(w.value, '$.seen_at'), \
      applied_at = CAST(unixepoch('subsec') * 1000 AS INTEGER) FROM json_each(?1) w \
      WHERE logto_mirror.user_id = json_extract(w.value, '$.id') AND logto_mirror.ticket = json_extract(w.value, '$.seen') \
      AND logto_mirror.ticket < ?2";
@@ -77,6 +87,7 @@ pub const ALL_SQL: &[&str] = &[
     USERS,
     IDENTITIES,
     MIRRORS,
+    LEFT,
     EFFECTS,
     CONTENDED,
     RAISE_NEW,
@@ -140,7 +151,7 @@ pub fn read(candidates: &[Candidate]) -> Vec<Statement> {
 /// Of these, without a look at who holds what.
 pub fn read_ids(ids: &[&str]) -> Vec<Statement> {
     let ids = json!(ids).to_string();
-    [USERS, IDENTITIES, MIRRORS, EFFECTS]
+    [USERS, IDENTITIES, MIRRORS, LEFT, EFFECTS]
         .into_iter()
         .map(|sql| Statement::new(sql, vec![ids.as_str().into()]))
         .collect()
@@ -148,7 +159,7 @@ pub fn read_ids(ids: &[&str]) -> Vec<Statement> {
 
 /// `None`: a row was not as the schema says.
 pub fn parse_read(results: &[Vec<Row>]) -> Option<PageStates> {
-    let [users, identities, mirrors, effects, rest @ ..] = results else {
+    let [users, identities, mirrors, left, effects, rest @ ..] = results else {
         return None;
     };
     let mut states = PageStates::new();
@@ -168,6 +179,11 @@ pub fn parse_read(results: &[Vec<Row>]) -> Option<PageStates> {
         state.target.mirror = Some(mirror);
         state.digest = text(row, "digest")?;
     }
+    for row in left {
+        let left: Left = parse_left(row)?;
+        let state = states.entry(id_of(row, "user_id")?).or_default();
+        state.target.left = Some(left);
+    }
     for row in effects {
         let owed = (
             Effect::from_name(&text(row, "effect")?)?,
@@ -183,8 +199,13 @@ pub fn parse_read(results: &[Vec<Row>]) -> Option<PageStates> {
 }
 
 /// Users whom mgPass does not know, in one batch.
-pub fn create(users: &[&Candidate], ticket: i64, epoch: i64, verified: Verified) -> Vec<Statement> {
-    let rows: Vec<_> = users.iter().map(|one| one.to_json(verified)).collect();
+pub fn create(
+    users: &[&Candidate],
+    ticket: i64,
+    epoch: i64,
+    settings: &MappingSettings,
+) -> Vec<Statement> {
+    let rows: Vec<_> = users.iter().map(|one| one.to_json(settings)).collect();
     let rows = Json::from(rows).to_string();
     let ids = |of: &[&Candidate]| {
         let ids: Vec<_> = of.iter().map(|one| one.id().as_str()).collect();
@@ -220,22 +241,17 @@ pub fn create(users: &[&Candidate], ticket: i64, epoch: i64, verified: Verified)
     statements
 }
 
-/// Whether mirrored addresses count as verified, by setting.
-#[derive(Clone, Copy, Debug)]
-pub struct Verified {
-    pub email: bool,
-    pub phone: bool,
-}
-
 impl Candidate {
-    fn to_json(&self, verified: Verified) -> Json {
-        let user = &self.mapped.user;
+    fn to_json(&self, settings: &MappingSettings) -> Json {
+        let wanted = Wanted::of(self.mapped.user.clone(), None, settings);
+        let base = Base::of(Some(&wanted.to_row()), &wanted.user.identities);
+        let user = &wanted.user;
         json!({
             "id": user.id.as_str(),
             "email": user.email,
-            "email_verified": i64::from(verified.email && user.email.is_some()),
+            "email_verified": i64::from(wanted.email_verified),
             "phone": user.phone,
-            "phone_verified": i64::from(verified.phone && user.phone.is_some()),
+            "phone_verified": i64::from(wanted.phone_verified),
             "name": user.name,
             "avatar": user.avatar,
             "metadata": user.metadata,
@@ -245,16 +261,19 @@ impl Candidate {
             "digest": digest(&self.json),
             "residue": Residue::of(&self.logto),
             "obstacles": obstacle_codes(&self.mapped.obstacles),
+            "base": base.to_text(),
         })
     }
 
-    fn standing_json(&self, seen: i64) -> Json {
+    fn standing_json(&self, target: &TargetState) -> Json {
         json!({
             "id": self.id().as_str(),
-            "seen": seen,
+            "seen": target.mirror.as_ref().map(|mirror| mirror.ticket),
             "digest": digest(&self.json),
             "residue": Residue::of(&self.logto),
             "obstacles": obstacle_codes(&self.mapped.obstacles),
+            "base": target.to_base().to_text(),
+            "seen_at": target.left.as_ref().map(|left| left.read_at),
         })
     }
 }
@@ -277,11 +296,11 @@ fn identities_json<'a>(users: impl IntoIterator<Item = &'a Candidate>) -> String
     Json::from(all).to_string()
 }
 
-/// Nothing to write but that we looked. Each with the ticket that was in force then.
-pub fn renew(users: &[(&Candidate, i64)], ticket: i64, epoch: i64) -> Statement {
+/// Nothing to write but that we looked: with the rows as they were then.
+pub fn renew(users: &[(&Candidate, &TargetState)], ticket: i64, epoch: i64) -> Statement {
     let rows: Vec<_> = users
         .iter()
-        .map(|(one, seen)| one.standing_json(*seen))
+        .map(|(one, target)| one.standing_json(target))
         .collect();
     let rows = Json::from(rows).to_string();
     Statement::new(RAISE_EQUAL, vec![rows.into(), ticket.into(), epoch.into()])

@@ -3,11 +3,11 @@
 //! that from there on all goes the way of a proxied write: reconciled by the relay,
 //! found by the sweep, discharged by an applied reconcile alone.
 //!
-//! Harmless twice: an intent more is a reconcile that finds nothing to do; findings
-//! are counted by user and code.
+//! Harmless twice: an intent more is a reconcile that finds nothing to do.
 
 use crate::mirror::outbox::Intent;
 use crate::mirror::target::{integer, text};
+use crate::mirror::{findings, pass};
 use crate::ports::{Row, Statement};
 use crate::request::{InteractionUid, UserId, id_list};
 use crate::sql::{now, sequence};
@@ -70,45 +70,6 @@ const RESOLVED_BY_LISTING: &str = concat!(
     registrations!(),
     " AND opened_at >= ?3 AND (settled <= ?1 OR (settled IS NULL AND expires_at <= ?2))"
 );
-/// A pass of the walk that began later has compared everybody.
-const RESOLVED_BY_WALK: &str = concat!(
-    "UPDATE intents SET discharged_at = ",
-    now!(),
-    " WHERE subject IS NULL AND discharged_at IS NULL AND settled <= (SELECT began FROM walk)"
-);
-/// Nobody settled them, and Logto commits nothing so late: the pass that begins now
-/// covers whatever they did.
-const GIVEN_UP: &str = concat!(
-    "UPDATE intents SET settled = ",
-    sequence!(),
-    " WHERE subject IS NULL AND discharged_at IS NULL AND settled IS NULL AND opened_at + 900000 <= ",
-    now!()
-);
-const WALK: &str = "SELECT phase, page, after_id, pass, n_seen, n_repaired, moved_at FROM walk";
-const MOVE_WALK: &str = concat!(
-    "UPDATE walk SET phase = ?1, page = ?2, after_id = ?3, n_seen = n_seen + ?4, n_repaired = n_repaired + ?5, moved_at = ",
-    now!(),
-    " WHERE phase = ?6 AND page = ?7 AND after_id = ?8"
-);
-const BEGIN_PASS: &str = concat!(
-    "UPDATE walk SET phase = 'logto', page = 1, after_id = '', pass = pass + 1, n_seen = 0, n_repaired = 0, began = ",
-    sequence!(),
-    ", moved_at = ",
-    now!()
-);
-const FIND: &str = concat!(
-    "INSERT INTO findings (user_id, code, kind, found_at) SELECT w.value, ?2, ?3, ",
-    now!(),
-    " FROM json_each(?1) w WHERE NOT EXISTS (SELECT 1 FROM intents i WHERE i.subject = w.value AND i.discharged_at IS NULL) ",
-    "ON CONFLICT (user_id, code) DO UPDATE SET found_at = excluded.found_at, n_times = findings.n_times + 1"
-);
-const FINDINGS: &str =
-    "SELECT user_id, code, kind, found_at, n_times FROM findings ORDER BY found_at DESC LIMIT 50";
-const FORGET_FINDINGS: &str = concat!(
-    "DELETE FROM findings WHERE found_at < ",
-    now!(),
-    " - 2592000000"
-);
 const PARKED: &str = "SELECT parked AS reason, count(*) AS n, min(parked_at) AS since FROM subjects INDEXED BY subjects_parked WHERE parked IS NOT NULL GROUP BY parked";
 const PARKED_SUBJECTS: &str = "SELECT subject FROM subjects WHERE parked IS NOT NULL AND (?1 IS NULL OR parked = ?1) AND subject > ?2 ORDER BY subject LIMIT ?3";
 const PARKED_AFTER: &str = "SELECT count(*) AS n FROM subjects WHERE parked IS NOT NULL AND (?1 IS NULL OR parked = ?1) AND subject > ?2";
@@ -122,14 +83,6 @@ pub const ALL_SQL: &[&str] = &[
     REPLAY_ALL,
     NEXT,
     RESOLVED_BY_LISTING,
-    RESOLVED_BY_WALK,
-    GIVEN_UP,
-    WALK,
-    MOVE_WALK,
-    BEGIN_PASS,
-    FIND,
-    FINDINGS,
-    FORGET_FINDINGS,
     PARKED,
     PARKED_SUBJECTS,
     PARKED_AFTER,
@@ -149,6 +102,8 @@ pub enum Trigger {
     Replay,
     /// An operator's word: the second witness of a deletion.
     ConfirmedDeletion,
+    /// An operator's word: Logto's values replace what somebody changed at mgPass.
+    Overrule,
 }
 
 impl Trigger {
@@ -161,6 +116,7 @@ impl Trigger {
             Self::Import => "import",
             Self::Replay => "replay",
             Self::ConfirmedDeletion => "confirmed.deletion",
+            Self::Overrule => "overrule",
         }
     }
 
@@ -177,7 +133,12 @@ impl Trigger {
     fn status(self) -> u16 {
         match self {
             Self::WebhookDeletion | Self::ConfirmedDeletion => 204,
-            Self::Webhook | Self::CatchUp | Self::Walk | Self::Import | Self::Replay => 200,
+            Self::Webhook
+            | Self::CatchUp
+            | Self::Walk
+            | Self::Import
+            | Self::Replay
+            | Self::Overrule => 200,
         }
     }
 
@@ -237,117 +198,12 @@ impl Unresolved {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Phase {
-    Logto,
-    Mgpass,
-}
-
-impl Phase {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Logto => "logto",
-            Self::Mgpass => "mgpass",
-        }
-    }
-}
-
-/// Where the walk stands.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Position {
-    pub phase: Phase,
-    pub page: i64,
-    pub after_id: String,
-}
-
-pub fn walk() -> Vec<Statement> {
-    vec![Statement::new(WALK, vec![])]
-}
-
-pub fn parse_walk(results: &[Vec<Row>]) -> Option<Position> {
-    let row = results.first()?.first()?;
-    Some(Position {
-        phase: match text(row, "phase")?.as_str() {
-            "logto" => Phase::Logto,
-            _ => Phase::Mgpass,
-        },
-        page: integer(row, "page")?,
-        after_id: text(row, "after_id")?,
-    })
-}
-
-impl Position {
-    /// Only from where it stood: of two crons at once one moves.
-    pub fn move_to(&self, next: &Self, n_seen: usize, n_repaired: usize) -> Statement {
-        let values = vec![
-            next.phase.name().into(),
-            next.page.into(),
-            next.after_id.as_str().into(),
-            (n_seen as i64).into(),
-            (n_repaired as i64).into(),
-            self.phase.name().into(),
-            self.page.into(),
-            self.after_id.as_str().into(),
-        ];
-        Statement::new(MOVE_WALK, values)
-    }
-}
-
-/// The pass is complete: what nobody could name is covered, and the next one begins.
-pub fn next_pass() -> Vec<Statement> {
-    vec![
-        Statement::new(RESOLVED_BY_WALK, vec![]),
-        Statement::new(FORGET_FINDINGS, vec![]),
-        Statement::new(NEXT, vec![]),
-        Statement::new(GIVEN_UP, vec![]),
-        Statement::new(BEGIN_PASS, vec![]),
-    ]
-}
-
-/// What the walk makes of one user.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Finding {
-    NotMirrored,
-    Differs,
-    GoneAtLogto,
-    /// mgPass's own user: never a repair.
-    OnlyAtMgpass,
-}
-
-impl Finding {
-    pub fn code(self) -> &'static str {
-        match self {
-            Self::NotMirrored => "not_mirrored",
-            Self::Differs => "differs",
-            Self::GoneAtLogto => "gone_at_logto",
-            Self::OnlyAtMgpass => "only_at_mgpass",
-        }
-    }
-
-    fn kind(self) -> &'static str {
-        match self {
-            Self::OnlyAtMgpass => "finding",
-            Self::NotMirrored | Self::Differs | Self::GoneAtLogto => "repair",
-        }
-    }
-
-    /// Not of a user whose intent is open: there the mirror knows already.
-    pub fn note(self, subjects: &[UserId]) -> Statement {
-        let values = vec![
-            id_list(subjects).into(),
-            self.code().into(),
-            self.kind().into(),
-        ];
-        Statement::new(FIND, values)
-    }
-}
-
 /// Parked by reason, the walk, the newest findings.
 pub fn overview() -> Vec<Statement> {
     vec![
         Statement::new(PARKED, vec![]),
-        Statement::new(WALK, vec![]),
-        Statement::new(FINDINGS, vec![]),
+        pass::position(),
+        findings::newest(),
     ]
 }
 

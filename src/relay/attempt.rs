@@ -35,6 +35,19 @@ pub(super) enum Stopped {
     SchemaRefused,
 }
 
+impl Stopped {
+    /// A user whom no answer can hold is parked at once: no retry makes them smaller.
+    fn of_subject(index: usize, failure: BackendFailure) -> Self {
+        match failure {
+            BackendFailure::TooLarge(_) => Self::Parked(index, Park::TooLarge),
+            BackendFailure::Down(..)
+            | BackendFailure::Limited(..)
+            | BackendFailure::Unauthorized(_)
+            | BackendFailure::OutOfContract(_) => Self::Backend(failure),
+        }
+    }
+}
+
 /// Reads both sides, decides, applies one batch, reads back. `group` grows by the
 /// users who hold a value that the first one needs.
 pub(super) async fn attempt<P: Platform>(
@@ -50,7 +63,7 @@ pub(super) async fn attempt<P: Platform>(
         while let Some(lease) = group.get(states.len()) {
             let state = logto::user(platform, context, &lease.subject)
                 .await
-                .map_err(Stopped::Backend)?;
+                .map_err(|failure| Stopped::of_subject(states.len(), failure))?;
             if is_heavy(&state) && heavy.is_none() {
                 let entered = context.isolate.enter_heavy(platform.now_ms());
                 heavy = Some(entered.ok_or(Stopped::NoRoom)?);
@@ -60,8 +73,8 @@ pub(super) async fn attempt<P: Platform>(
         match decide_all(platform, context, group, &states).await? {
             Decided::All(changes) => {
                 apply(platform, group, &changes).await?;
-                for (lease, change) in group.iter().zip(&changes) {
-                    read_back(platform, context, lease, change).await?;
+                for (index, (lease, change)) in group.iter().zip(&changes).enumerate() {
+                    read_back(platform, context, index, lease, change).await?;
                 }
                 return Ok(changes);
             }
@@ -171,6 +184,7 @@ fn witnesses(lease: &Lease, seen: i64) -> Witnesses {
                     .status
                     .is_some_and(|status| (200..300).contains(&status))
         }),
+        overrule: of(Trigger::Overrule.name()).next().is_some(),
         suspension: of("users.suspension").any(|intent| match (intent.settled, intent.status) {
             (Some(settled), Some(status)) => settled > seen && !(300..500).contains(&status),
             // Without an answer it may have been carried out.
@@ -216,6 +230,7 @@ async fn apply<P: Platform>(
 async fn read_back<P: Platform>(
     platform: &P,
     context: &Context<'_>,
+    index: usize,
     lease: &Lease,
     change: &Change,
 ) -> Result<(), Stopped> {
@@ -226,7 +241,7 @@ async fn read_back<P: Platform>(
     let caller = mgpass::Caller::Proxy;
     let shown = mgpass::user(platform, context, &caller, &lease.subject, deadline_ms)
         .await
-        .map_err(Stopped::Backend)?;
+        .map_err(|failure| Stopped::of_subject(index, failure))?;
     let is_equal = match (&change.expected, &shown) {
         (None, mgpass::Found::No) => true,
         (None, mgpass::Found::Yes(user)) => user.is_deleted,
@@ -241,7 +256,7 @@ async fn read_back<P: Platform>(
     };
     let shown = mgpass::identities(platform, context, &caller, &lease.subject, deadline_ms)
         .await
-        .map_err(Stopped::Backend)?;
+        .map_err(|failure| Stopped::of_subject(index, failure))?;
     match shown {
         mgpass::Found::Yes(identities) if shows_identities(expected, &identities) => Ok(()),
         _ => Err(Stopped::NotVisible),

@@ -32,6 +32,10 @@ pub(super) async fn give_up<P: Platform>(
         Stopped::Parked(index, park) if index > 0 => group.get(index).map(|lease| (lease, park)),
         _ => None,
     };
+    let waits_for = |lease: &Lease| {
+        let (holder, _) = parked_holder?;
+        Some(lease.waiting_for(&holder.subject))
+    };
     let mut statements: Vec<_> = others
         .iter()
         .filter(|lease| parked_holder.is_none_or(|(holder, _)| holder != *lease))
@@ -136,6 +140,7 @@ pub(super) async fn give_up<P: Platform>(
                 _ => Park::TooManyFailures,
             };
             statements.extend(first.parked(reason.code()));
+            statements.extend(waits_for(first));
             platform.emit(&Event::MirrorParked {
                 subject: subject.as_deref(),
                 reason: reason.code(),
@@ -148,6 +153,7 @@ pub(super) async fn give_up<P: Platform>(
                 backoff::after_failures(failures, platform.random_u64())
             };
             statements.extend(first.failed(code, failures, wait_ms));
+            statements.extend(waits_for(first));
         }
         platform.emit(&Event::MirrorFailed {
             subject: subject.as_deref(),

@@ -156,7 +156,7 @@ pub(super) struct ResponseCopy(Response);
 
 impl AnswerCopy for ResponseCopy {
     async fn text(self, max_bytes: usize) -> Option<String> {
-        read_text(&self.0, max_bytes).await
+        read_text(&self.0, max_bytes).await.ok()
     }
 }
 

@@ -15,8 +15,9 @@ use crate::limits::{MAX_ANSWER_BYTES, Usage};
 use crate::metrics::Series;
 use crate::observe::Event;
 use crate::ports::{
-    Call, CallAnswer, CallFailure, Calls, Clock, Database, DatabaseFailure, Entropy, FlagStore,
-    Invocation, KeyStore, KvFailure, Queue, QueueFailure, Row, Signatures, Sink, Statement, Store,
+    ANSWER_HEAD_BYTES, Call, CallAnswer, CallFailure, Calls, Clock, Database, DatabaseFailure,
+    Entropy, FlagStore, Invocation, KeyStore, KvFailure, Queue, QueueFailure, Row, Signatures,
+    Sink, Statement, Store,
 };
 use crate::relay::Message;
 use crate::token::SignatureCheck;
@@ -206,7 +207,10 @@ async fn exchange(call: &Call, abort: &AbortController) -> Result<CallAnswer, Ca
         is_json,
         body: read_text(&response, MAX_ANSWER_BYTES)
             .await
-            .ok_or(CallFailure::Unreadable)?,
+            .map_err(|unread| match unread {
+                Unread::Broken => CallFailure::Unreadable,
+                Unread::TooLarge(head) => CallFailure::TooLarge { head },
+            })?,
     })
 }
 
@@ -216,29 +220,41 @@ fn max_age(cache_control: &str) -> Option<u32> {
         .find_map(|part| part.trim().strip_prefix("max-age=")?.parse().ok())
 }
 
-/// The body as text; `None` when it breaks off, is too long or is no UTF-8.
-pub(super) async fn read_text(response: &Response, max_bytes: usize) -> Option<String> {
+/// Why a body is not at hand as text.
+pub(super) enum Unread {
+    /// It broke off, or is no UTF-8.
+    Broken,
+    /// How it begins.
+    TooLarge(String),
+}
+
+/// The body as text.
+pub(super) async fn read_text(response: &Response, max_bytes: usize) -> Result<String, Unread> {
     let Some(body) = response.body() else {
-        return Some(String::new());
+        return Ok(String::new());
     };
     let reader: ReadableStreamDefaultReader = body.get_reader().unchecked_into();
     let mut bytes = Vec::new();
     loop {
-        let step = JsFuture::from(reader.read()).await.ok()?;
-        let is_done = js_sys::Reflect::get(&step, &"done".into())
-            .ok()?
-            .is_truthy();
-        if is_done {
-            return String::from_utf8(bytes).ok();
+        let step = JsFuture::from(reader.read())
+            .await
+            .map_err(|_| Unread::Broken)?;
+        let member = |name: &str| js_sys::Reflect::get(&step, &name.into());
+        if member("done").map_err(|_| Unread::Broken)?.is_truthy() {
+            return String::from_utf8(bytes).map_err(|_| Unread::Broken);
         }
-        let chunk: Uint8Array = js_sys::Reflect::get(&step, &"value".into())
-            .ok()?
-            .dyn_into()
-            .ok()?;
+        let chunk: Uint8Array = member("value")
+            .and_then(JsCast::dyn_into)
+            .map_err(|_| Unread::Broken)?;
         if bytes.len() + chunk.length() as usize > max_bytes {
             // The rest is not wanted; a failure to say so changes nothing.
             let _ = reader.cancel();
-            return None;
+            let rest = chunk.subarray(0, ANSWER_HEAD_BYTES as u32).to_vec();
+            let head = bytes.iter().chain(&rest).take(ANSWER_HEAD_BYTES);
+            let head: Vec<u8> = head.copied().collect();
+            return Err(Unread::TooLarge(
+                String::from_utf8_lossy(&head).into_owned(),
+            ));
         }
         bytes.extend_from_slice(&chunk.to_vec());
     }

@@ -4,9 +4,9 @@
 //! later), every fault at every call of its whole course. Then at random: three
 //! writers on users who share and swap identifiers. In both, nothing but the mirror
 //! itself and cron's sweep is on: that is how a lost write is judged. A second random
-//! series has walk, catch-up, webhooks and an import on, and writes past the proxy. In
-//! a calm series nothing fails: nobody may wait for a sweep, and hardly a turn of the
-//! relay may have nothing to cover.
+//! series has walk, catch-up, webhooks and an import on, writes past the proxy, and
+//! changes in mgPass's own rows. In a calm series nothing fails: nobody may wait for a
+//! sweep, and hardly a turn of the relay may have nothing to cover.
 //! Then the first, and the calm one, against broken variants of the mirror, each of
 //! which must be caught.
 //!
@@ -54,6 +54,7 @@ struct Totals {
     n_doubled: u64,
     n_missing: u64,
     n_wrong: u64,
+    n_vanished: u64,
     n_stuck: u64,
     n_late: u64,
     n_wasted: u64,
@@ -72,6 +73,7 @@ impl Totals {
         self.n_doubled += verdict.doubled.len() as u64;
         self.n_missing += verdict.missing.len() as u64;
         self.n_wrong += verdict.wrong.len() as u64;
+        self.n_vanished += verdict.vanished.len() as u64;
         self.n_stuck += verdict.stuck.len() as u64;
         self.n_late += verdict.late.len() as u64;
         self.n_wasted += verdict.wasted.len() as u64;
@@ -84,13 +86,14 @@ impl Totals {
 
     fn print(&self, name: &str, seconds: f64) {
         println!(
-            "{name}: {} runs, {} writes acknowledged, {seconds:.0} s\n  lost {}  doubled {}  missing effects {}  wrongly deleted or resurrected {}  stuck {}  late {}  wasted {}\n  parked with a reason {}  registrations waiting for the catch-up {}  imports {}  turns {}, with nothing to cover {} ({} %)",
+            "{name}: {} runs, {} writes acknowledged, {seconds:.0} s\n  lost {}  doubled {}  missing effects {}  wrongly deleted or resurrected {}  edits vanished {}  stuck {}  late {}  wasted {}\n  parked with a reason {}  registrations waiting for the catch-up {}  imports {}  turns {}, with nothing to cover {} ({} %)",
             self.n_runs,
             self.n_acknowledged,
             self.n_lost,
             self.n_doubled,
             self.n_missing,
             self.n_wrong,
+            self.n_vanished,
             self.n_stuck,
             self.n_late,
             self.n_wasted,
@@ -318,7 +321,11 @@ fn catch(variant: simulation::variants::Variant) -> Option<String> {
         ..setup
     };
     let describe = |verdict: &Verdict| verdict.kinds();
-    let (totals, bad) = run_all(VARIANT_RUNS, |seed| broken(Setup::random(seed)), 1);
+    let series = match variant.needs_help() {
+        true => Setup::helped,
+        false => Setup::random,
+    };
+    let (totals, bad) = run_all(VARIANT_RUNS, |seed| broken(series(seed)), 1);
     if let Some((seed, verdict)) = bad.first() {
         return Some(format!(
             "caught ({} at seed {seed}, {} runs)",

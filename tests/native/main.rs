@@ -24,3 +24,4 @@ mod support;
 mod tidy;
 mod tokens;
 mod triggers;
+mod walk;

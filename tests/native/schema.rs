@@ -6,7 +6,8 @@ use std::sync::atomic::AtomicI64;
 use dual_write_proxy::compare::findings;
 use dual_write_proxy::jobs::{book, equality, view};
 use dual_write_proxy::mirror::{
-    backlog, outbox, page, preflight, readiness, target, triggers, wake,
+    backlog, edits, findings as mirror_findings, outbox, page, pass, preflight, readiness, target,
+    triggers, wake, writer,
 };
 use dual_write_proxy::points;
 use dual_write_proxy::ports::Store;
@@ -30,11 +31,15 @@ fn every_statement_prepares_against_the_migrations() {
         (Store::Proxy, backlog::ALL_SQL),
         (Store::Proxy, triggers::ALL_SQL),
         (Store::Proxy, wake::ALL_SQL),
+        (Store::Proxy, pass::ALL_SQL),
+        (Store::Proxy, mirror_findings::ALL_SQL),
         (Store::Proxy, findings::ALL_SQL),
         (Store::Proxy, book::ALL_SQL),
         (Store::Proxy, view::ALL_SQL),
         (Store::Proxy, equality::ALL_SQL),
         (Store::Mgpass, target::ALL_SQL),
+        (Store::Mgpass, writer::ALL_SQL),
+        (Store::Mgpass, edits::ALL_SQL),
         (Store::Mgpass, page::ALL_SQL),
         (Store::Mgpass, readiness::ALL_SQL),
         (Store::Metrics, metrics::ALL_SQL),
@@ -73,7 +78,14 @@ fn the_lists_of_statements_are_complete() {
             triggers::ALL_SQL,
         ),
         (include_str!("../../src/mirror/wake.rs"), wake::ALL_SQL),
+        (include_str!("../../src/mirror/pass.rs"), pass::ALL_SQL),
+        (
+            include_str!("../../src/mirror/findings.rs"),
+            mirror_findings::ALL_SQL,
+        ),
         (include_str!("../../src/mirror/target.rs"), target::ALL_SQL),
+        (include_str!("../../src/mirror/writer.rs"), writer::ALL_SQL),
+        (include_str!("../../src/mirror/edits.rs"), edits::ALL_SQL),
         (include_str!("../../src/mirror/page.rs"), page::ALL_SQL),
         (
             include_str!("../../src/mirror/readiness.rs"),
@@ -304,7 +316,11 @@ fn no_statement_reads_a_growing_table_from_end_to_end() {
         (&proxy, backlog::ALL_SQL),
         (&proxy, triggers::ALL_SQL),
         (&proxy, wake::ALL_SQL),
+        (&proxy, pass::ALL_SQL),
+        (&proxy, mirror_findings::ALL_SQL),
         (&mgpass, target::ALL_SQL),
+        (&mgpass, writer::ALL_SQL),
+        (&mgpass, edits::ALL_SQL),
         (&mgpass, points::target::ALL_SQL),
         (&rewards, &paged),
     ] {

@@ -198,7 +198,8 @@ fn live(world: &Rc<World>, setup: &Setup) -> Verdict {
     simulation.drain();
     let n_parked = oracle::parked(world).len() as u64;
     let unmirrored = oracle::unmirrored_deletions(world, &journal);
-    // An operator confirms the deletions that wait for one, and replays the rest.
+    // An operator confirms the deletions that wait for one, overrules what was edited
+    // at mgPass, and replays the rest.
     for _ in 0..3 {
         let parked = oracle::parked(world);
         if parked.is_empty() {
@@ -206,10 +207,14 @@ fn live(world: &Rc<World>, setup: &Setup) -> Verdict {
         }
         for (subject, reason) in parked {
             let is_gone = !world.logto.users.borrow().contains_key(&subject);
-            if reason == "deletion_unconfirmed" && is_gone {
+            let word = match reason.as_str() {
+                "deletion_unconfirmed" if is_gone => Some(Trigger::ConfirmedDeletion),
+                "edited_at_mgpass" => Some(Trigger::Overrule),
+                _ => None,
+            };
+            if let Some(word) = word {
                 let user = UserId::parse(&subject).unwrap();
-                let (intent, status) =
-                    Trigger::ConfirmedDeletion.intent(&user, world.now_ms() as u64);
+                let (intent, status) = word.intent(&user, world.now_ms() as u64);
                 world
                     .databases
                     .batch(Store::Proxy, &intent.settle(status))

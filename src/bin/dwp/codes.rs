@@ -18,7 +18,7 @@ pub const PARKED: &[Advice] = &[
     Advice {
         code: "value_taken_in_logto",
         meaning: "the email, phone or social account still belongs to another user of Logto's at mgPass, who is parked or part of a long exchange of values",
-        action: "Mend the other user first (`dwp explain USER` names them), then `dwp replay --reason value_taken_in_logto`.",
+        action: "Mend the other user (`dwp explain USER` names them): who waits for them follows by itself. After a long exchange `dwp replay --reason value_taken_in_logto`.",
     },
     Advice {
         code: "id_taken_at_mgpass",
@@ -29,6 +29,16 @@ pub const PARKED: &[Advice] = &[
         code: "deleted_at_mgpass",
         meaning: "mgPass deleted this user, Logto still has them",
         action: "Decide whose word counts. Delete the user at Logto through the proxy, or leave them parked: they are read from Logto.",
+    },
+    Advice {
+        code: "edited_at_mgpass",
+        meaning: "somebody changed this user at mgPass on purpose; that is kept, and they are read from Logto",
+        action: "`dwp explain USER` names the fields and who did it. If mgPass is right, make the same change at Logto through the proxy; if Logto is, `dwp overrule USER`.",
+    },
+    Advice {
+        code: "too_large",
+        meaning: "what Logto or mgPass answers about this user is above 2 MiB",
+        action: "Take something out of the user's custom data at Logto, through the proxy; they are read from Logto meanwhile.",
     },
     Advice {
         code: "deletion_unconfirmed",
@@ -245,6 +255,8 @@ mod tests {
             Park::DeletionUnconfirmed,
             Park::DeletionBrake,
             Park::DeletedAtMgpass,
+            Park::EditedAtMgpass,
+            Park::TooLarge,
             Park::IdTakenAtMgpass,
             Park::ValueTakenAtMgpass,
             Park::ValueTakenInLogto,

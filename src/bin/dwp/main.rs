@@ -148,6 +148,7 @@ fn run(cli: Cli, output: Output) -> Result {
             let done = api()?.post("mirror/confirm-deletion", &[("user", &user)])?;
             acted(output, &done)
         }
+        Command::Overrule { user } => acted(&api()?, output, "mirror/overrule", ("user", &user)),
         Command::Mirror => {
             output.show(&api()?.get("mirror", &[])?)?;
             Ok(Verdict::Clean)

@@ -9,7 +9,7 @@ use futures_util::future::{Either, select};
 use serde_json::json;
 
 use super::chaos::Chaos;
-use super::help::bypass;
+use super::help::{bypass, tamper};
 use super::{ADMIN, Course, Setup, USERS};
 use crate::support::Node;
 use crate::support::executor::Random;
@@ -23,6 +23,8 @@ pub struct Journal {
     /// Users whose deletion was answered by 204.
     pub deleted: RefCell<Vec<String>>,
     pub n_undone_suspensions: Cell<u64>,
+    /// Fields that somebody changed at mgPass on purpose.
+    pub edits: RefCell<Vec<(String, &'static str)>>,
     /// Suspensions without a clean answer: they may be looked at twice.
     pub n_doubtful_suspensions: Cell<u64>,
 }
@@ -183,6 +185,9 @@ pub fn start(world: &Rc<World>, setup: &Setup, journal: &Rc<Journal>) -> i64 {
                     for step in 0..3 {
                         if bypasses && random.below(3) == 0 {
                             bypass(&node.world, &random);
+                        }
+                        if bypasses && random.below(4) == 0 {
+                            tamper(&node.world, &journal, &random);
                         }
                         act(&node, &journal, &random, writer, step).await;
                         let pause_ms = [20, 400, 3_000, 33_000, 70_000][random.below(5)];

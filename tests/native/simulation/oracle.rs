@@ -19,6 +19,8 @@ pub struct Verdict {
     pub lost: Vec<String>,
     /// A thing done twice that may be done once.
     pub doubled: Vec<String>,
+    /// A change made at mgPass on purpose of which nothing tells.
+    pub vanished: Vec<String>,
     /// An effect that nobody carried out.
     pub missing: Vec<String>,
     /// Deleted although Logto has the user, or alive although it was deleted.
@@ -50,6 +52,7 @@ impl Verdict {
         let kinds = [
             ("lost", &self.lost),
             ("doubled", &self.doubled),
+            ("vanished", &self.vanished),
             ("missing effect", &self.missing),
             ("wrong", &self.wrong),
             ("stuck", &self.stuck),
@@ -194,8 +197,27 @@ pub fn judge(
     if n_for_nothing > 0 {
         verdict.wasted.push(format!("{n_for_nothing} turns"));
     }
+    verdict.vanished = vanished(world, journal);
     judge_effects(world, journal, tamper, &rows, &mut verdict);
     verdict
+}
+
+/// Found by the relay, or told by mgPass's audit log, which keeps it for ever.
+fn vanished(world: &World, journal: &Journal) -> Vec<String> {
+    let edits = journal.edits.borrow();
+    let untold = edits.iter().filter(|(user, field)| {
+        let found = format!(
+            "SELECT count(*) FROM findings WHERE user_id = '{user}' AND kind = 'finding' AND paths LIKE '%\"{field}\"%'"
+        );
+        let told = format!(
+            "SELECT count(*) FROM audit_logs WHERE target_id = '{user}' AND actor_id = 'logto_mirror' \
+             AND EXISTS (SELECT 1 FROM json_each(metadata, '$.overruled') f WHERE f.value = '{field}')"
+        );
+        number(world, Store::Proxy, &found) == 0 && number(world, Store::Mgpass, &told) == 0
+    });
+    untold
+        .map(|(user, field)| format!("{user}: {field} was edited at mgPass, and nothing tells"))
+        .collect()
 }
 
 fn differences(user: &User, row: &Row) -> Vec<String> {

@@ -26,6 +26,10 @@ pub enum Variant {
     MarkNeverRunsOut,
     WokenByEachSettling,
     TurnForNothing,
+    WalkIsIdle,
+    EditsNotAsked,
+    NoBase,
+    EditsNotGuarded,
 }
 
 pub const VARIANTS: &[Variant] = &[
@@ -44,8 +48,15 @@ pub const VARIANTS: &[Variant] = &[
     Variant::MarkNeverRunsOut,
     Variant::WokenByEachSettling,
     Variant::TurnForNothing,
+    Variant::WalkIsIdle,
+    Variant::EditsNotAsked,
+    Variant::NoBase,
+    Variant::EditsNotGuarded,
 ];
 
+/// How the guard of a batch ends.
+const EDITS: &str = ") = ?12";
+const ANY_EDITS: &str = ") >= 0 * ?12";
 const NOTHING: &str = "SELECT NULL AS subject";
 const FENCE: &str = "WHERE excluded.ticket > logto_mirror.ticket AND logto_mirror.ticket = ?8";
 const NO_FENCE: &str = "WHERE ?8 = ?8";
@@ -72,6 +83,32 @@ impl Variant {
             Self::MarkNeverRunsOut => "wake-up mark without a message never running out",
             Self::WokenByEachSettling => "woken by each settling, marked or not",
             Self::TurnForNothing => "turn that reads both sides with nothing to cover",
+            Self::WalkIsIdle => "walk that leaves no intents",
+            Self::EditsNotAsked => "audit log of mgPass not asked",
+            Self::NoBase => "no base beside the rows",
+            Self::EditsNotGuarded => "edits before the batch overwritten",
+        }
+    }
+
+    /// Shown only by what the second random series has.
+    pub fn needs_help(self) -> bool {
+        match self {
+            Self::WalkIsIdle | Self::EditsNotAsked | Self::NoBase | Self::EditsNotGuarded => true,
+            Self::IntentAfterAnswer
+            | Self::DischargesLaterSettled
+            | Self::SettleIsUpdate
+            | Self::NoTicketInTarget
+            | Self::NoLease
+            | Self::TicketInWrongDatabase
+            | Self::OpenNeverExpires
+            | Self::ExpiredDischargedAtOnce
+            | Self::DeletionOnOneWitness
+            | Self::EffectsNotOwed
+            | Self::RefusedDischarges
+            | Self::MarkNeverTakenAway
+            | Self::MarkNeverRunsOut
+            | Self::WokenByEachSettling
+            | Self::TurnForNothing => false,
         }
     }
 
@@ -156,6 +193,17 @@ impl Variant {
             Self::TurnForNothing => {
                 self.replace(statement, "(?3 = 1 OR EXISTS", "(?3 = ?3 OR EXISTS")
             }
+            Self::WalkIsIdle
+                if statement.values.get(1) == Some(&Value::Text("walk".to_owned())) =>
+            {
+                Statement::new(NOTHING, vec![])
+            }
+            Self::EditsNotAsked | Self::EditsNotGuarded => {
+                self.replace(statement, EDITS, ANY_EDITS)
+            }
+            Self::NoBase => {
+                self.replace(statement, "INTEGER), ?10,", "INTEGER), nullif(?10, ?10),")
+            }
             Self::EffectsNotOwed if sql.starts_with("INSERT INTO logto_mirror_effects") => {
                 Statement::new("SELECT NULL AS n", vec![])
             }
@@ -175,6 +223,13 @@ impl Variant {
         if self == Self::DeletionOnOneWitness && is_lease {
             let row = json!({ "operation": "users.delete", "status": 204, "settled": 1, "opened_at": 0, "expires_at": 0, "passes": 0 });
             results[3].push(row.as_object().unwrap().clone());
+        }
+        if self == Self::EditsNotAsked {
+            for row in results.iter_mut().flatten() {
+                if let Some(n_edits) = row.get_mut("n_edits") {
+                    *n_edits = 0.into();
+                }
+            }
         }
         results
     }

@@ -15,8 +15,9 @@ use dual_write_proxy::limits::{MAX_ANSWER_BYTES, MAX_SENT_MESSAGES, MAX_SUBREQUE
 use dual_write_proxy::metrics::Series;
 use dual_write_proxy::observe::Event;
 use dual_write_proxy::ports::{
-    Call, CallAnswer, CallFailure, Calls, Clock, Database, DatabaseFailure, Entropy, FlagStore,
-    Invocation, KeyStore, KvFailure, Queue, QueueFailure, Row, Signatures, Sink, Statement, Store,
+    ANSWER_HEAD_BYTES, Call, CallAnswer, CallFailure, Calls, Clock, Database, DatabaseFailure,
+    Entropy, FlagStore, Invocation, KeyStore, KvFailure, Queue, QueueFailure, Row, Signatures,
+    Sink, Statement, Store,
 };
 use dual_write_proxy::relay::{self, Disposition, Message};
 use dual_write_proxy::token::SignatureCheck;
@@ -350,7 +351,8 @@ impl Calls for Node {
         );
         match select(answered, deadline).await {
             Either::Left((Ok(answer), _)) if answer.body.len() > MAX_ANSWER_BYTES => {
-                Err(CallFailure::Unreadable)
+                let head = answer.body.chars().take(ANSWER_HEAD_BYTES).collect();
+                Err(CallFailure::TooLarge { head })
             }
             Either::Left((answer, _)) => answer,
             Either::Right(_) => Err(CallFailure::TimedOut),
