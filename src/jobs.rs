@@ -12,6 +12,7 @@ pub mod book;
 pub mod equality;
 mod meter;
 pub mod orders;
+mod paged;
 mod pieces;
 mod points;
 mod users;

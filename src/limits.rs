@@ -32,6 +32,8 @@ pub const MAX_ANSWER_BYTES: usize = 2 * 1024 * 1024;
 /// Our own: what is read or written at once of many users, half a megabyte of JSON as
 /// one value, so that a page takes little of the isolate.
 pub const PORTION_BYTES: usize = 500_000;
+/// Our own: what is read at once of many users' rows, of each table.
+pub const READ_BYTES: usize = 1_000_000;
 /// Our own: of users above this an isolate works on one at a time.
 pub const HEAVY_BYTES: usize = 250_000;
 /// What the table adds to a row's texts: header, numbers, defaults.

@@ -9,6 +9,7 @@ pub mod backoff;
 pub mod base;
 pub mod differences;
 pub mod edits;
+pub mod fence;
 pub mod findings;
 pub mod mapping;
 pub mod members;

@@ -128,6 +128,16 @@ impl Statement {
     pub fn new(sql: &'static str, values: Vec<Value>) -> Self {
         Self { sql, values }
     }
+
+    /// Of its values.
+    pub fn n_bytes(&self) -> usize {
+        let bytes = self.values.iter().map(|value| match value {
+            Value::Null => 0,
+            Value::Integer(_) => 8,
+            Value::Text(text) => text.len(),
+        });
+        bytes.sum()
+    }
 }
 
 /// One result row by column name.
@@ -182,6 +192,8 @@ pub struct Call {
     pub headers: Vec<(&'static str, Secret<String>)>,
     pub body: Option<Secret<String>>,
     pub deadline_ms: u32,
+    /// An answer is held whole, and no longer one than this.
+    pub max_bytes: usize,
 }
 
 #[derive(Clone, Debug)]
@@ -201,7 +213,7 @@ impl CallAnswer {
     }
 }
 
-/// What is kept of an answer above [`crate::limits::MAX_ANSWER_BYTES`]: enough to see whom it is about.
+/// What is kept of an answer that is too long: enough to see whom it is about.
 pub const ANSWER_HEAD_BYTES: usize = 256;
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -212,7 +224,7 @@ pub enum CallFailure {
     TimedOut,
     #[error("answer broken off, or no text")]
     Unreadable,
-    /// Above [`crate::limits::MAX_ANSWER_BYTES`]; how it begins.
+    /// Longer than the call allows; how it begins.
     #[error("answer too large")]
     TooLarge { head: String },
 }

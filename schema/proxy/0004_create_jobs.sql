@@ -43,12 +43,14 @@ CREATE UNIQUE INDEX jobs_active ON jobs (kind) WHERE state IN ('running', 'pause
 CREATE INDEX jobs_by_kind ON jobs (kind, id);
 
 -- Pages that a lane holds now. Gone when the page is done; a claim that ran out is
--- somebody else's.
+-- somebody else's. `n_done`: rows of the page that an invocation has done, which could
+-- not do all.
 CREATE TABLE job_pages (
   job           INTEGER NOT NULL,
   page          INTEGER NOT NULL,
   holder        TEXT NOT NULL,
   claimed_until INTEGER NOT NULL,
+  n_done        INTEGER NOT NULL DEFAULT 0,
   PRIMARY KEY (job, page)
 ) STRICT, WITHOUT ROWID;
 

@@ -22,6 +22,8 @@ pub(super) enum Delay {
     NoTiers,
     /// The relay still works on some of them.
     Unsettled,
+    /// The isolate is at work on another large user.
+    NoRoom,
     /// Another lane took the page over.
     ClaimLost,
 }
@@ -35,6 +37,7 @@ impl Delay {
             Self::NotBound => "not_bound",
             Self::NoTiers => "no_tiers",
             Self::Unsettled => "unsettled",
+            Self::NoRoom => "no_room",
             Self::ClaimLost => "claim_lost",
         }
     }
@@ -43,11 +46,17 @@ impl Delay {
         match self {
             Self::Backend(BackendFailure::Limited(_, seconds)) => seconds.clamp(1, 600),
             Self::SchemaRefused | Self::NotBound | Self::NoTiers => 60,
-            Self::Unsettled => 2,
+            Self::Unsettled | Self::NoRoom => 2,
             Self::Backend(_) | Self::Database(..) | Self::ClaimLost => 5,
         }
     }
 }
+
+/// Of users who are worked on at once: their rows, their intents, their balances, what
+/// is written of them, and a second look at some.
+pub(super) const PART_QUERIES: usize = 200;
+/// The page's own end in the book.
+const END_QUERIES: usize = 20;
 
 /// Counts what a page asks of whom, and how long it waited.
 pub(super) struct Meter<'a, P> {
@@ -56,6 +65,12 @@ pub(super) struct Meter<'a, P> {
 }
 
 impl<P: Platform> Meter<'_, P> {
+    /// Whether the invocation may ask so much more, besides what ends the page.
+    pub(super) fn has_room_for(&self, n_queries: usize, paged: &Paged) -> bool {
+        let end = END_QUERIES + paged.statements.len();
+        self.platform.usage().has_room_for(n_queries + end)
+    }
+
     pub(super) async fn batch(
         &mut self,
         store: Store,

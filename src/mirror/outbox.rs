@@ -10,6 +10,7 @@
 //! comes back settled, a settled one stays as it is), discharging, learning a subject.
 
 pub use crate::mirror::backlog::{backlog, parse_purge, purge};
+pub use crate::mirror::fence::{Fence, fence, parse_fence};
 
 use crate::mirror::target::{integer, text};
 use crate::mirror::wake;
@@ -80,11 +81,6 @@ const REFUSED: &str = concat!(
 );
 const RAISE_EPOCH: &str =
     "UPDATE counters SET value = value + 1 WHERE name IN ('epoch', 'unrecorded')";
-const FENCE: &str = concat!(
-    "SELECT (SELECT value FROM counters WHERE name = 'epoch') AS epoch, ",
-    "EXISTS (SELECT 1 FROM intents WHERE subject = ?1 AND (discharged_at IS NULL OR discharged_at >= ?2 - 2000)) AS fenced, ",
-    "(SELECT holder FROM authority) AS authority"
-);
 /// Not while the relay is paused, nor while Logto is not the authority, nor, for a turn
 /// of the subject's own, with nothing to cover.
 const LEASE: &str = concat!(
@@ -196,7 +192,6 @@ pub const ALL_SQL: &[&str] = &[
     NOBODY,
     REFUSED,
     RAISE_EPOCH,
-    FENCE,
     LEASE,
     STANDING,
     COVERED,
@@ -301,31 +296,6 @@ pub fn subject_of_interaction(interaction: &InteractionUid) -> Vec<Statement> {
 /// An acknowledged write was not recorded: nobody is eligible until reconciled anew.
 pub fn raise_epoch() -> Vec<Statement> {
     vec![Statement::new(RAISE_EPOCH, vec![])]
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Fence {
-    pub epoch: i64,
-    pub is_fenced: bool,
-    pub logto_is_authority: bool,
-}
-
-/// An intent that was not discharged before the request began fences the read. Two
-/// seconds of margin stand for the clocks of isolate and database.
-pub fn fence(subject: &UserId, request_began_ms: i64) -> Vec<Statement> {
-    vec![Statement::new(
-        FENCE,
-        vec![subject.as_str().into(), request_began_ms.into()],
-    )]
-}
-
-pub fn parse_fence(results: &[Vec<Row>]) -> Option<Fence> {
-    let row = results.first()?.first()?;
-    Some(Fence {
-        epoch: integer(row, "epoch")?,
-        is_fenced: integer(row, "fenced")? != 0,
-        logto_is_authority: text(row, "authority")? == "logto",
-    })
 }
 
 /// What a relay holds while it reconciles one subject.

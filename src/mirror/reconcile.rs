@@ -116,6 +116,16 @@ pub struct Change {
 }
 
 impl Change {
+    pub fn n_statements(&self) -> usize {
+        1 + self.drops.len() + self.writes.len()
+    }
+
+    /// Of the values that its statements take.
+    pub fn n_bytes(&self) -> usize {
+        let all = self.drops.iter().chain(&self.writes).chain([&self.raise]);
+        all.map(Statement::n_bytes).sum()
+    }
+
     /// A call to mgPass is owed, by this change or by an earlier one.
     pub fn owes_effect(&self) -> bool {
         self.owes_effect

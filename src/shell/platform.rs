@@ -11,7 +11,7 @@ use futures_util::future::{Either, select};
 use std::pin::pin;
 use std::rc::Rc;
 
-use crate::limits::{MAX_ANSWER_BYTES, Usage};
+use crate::limits::Usage;
 use crate::metrics::Series;
 use crate::observe::Event;
 use crate::ports::{
@@ -205,7 +205,7 @@ async fn exchange(call: &Call, abort: &AbortController) -> Result<CallAnswer, Ca
         max_age_s,
         total,
         is_json,
-        body: read_text(&response, MAX_ANSWER_BYTES)
+        body: read_text(&response, call.max_bytes)
             .await
             .map_err(|unread| match unread {
                 Unread::Broken => CallFailure::Unreadable,

@@ -6,8 +6,8 @@ use std::sync::atomic::AtomicI64;
 use dual_write_proxy::compare::findings;
 use dual_write_proxy::jobs::{book, equality, view};
 use dual_write_proxy::mirror::{
-    backlog, edits, findings as mirror_findings, outbox, page, pass, preflight, readiness, target,
-    triggers, wake, writer,
+    backlog, edits, fence, findings as mirror_findings, outbox, page, pass, preflight, readiness,
+    target, triggers, wake, writer,
 };
 use dual_write_proxy::points;
 use dual_write_proxy::ports::Store;
@@ -28,6 +28,7 @@ fn every_statement_prepares_against_the_migrations() {
     let world = World::new();
     for (store, all) in [
         (Store::Proxy, outbox::ALL_SQL),
+        (Store::Proxy, fence::ALL_SQL),
         (Store::Proxy, backlog::ALL_SQL),
         (Store::Proxy, triggers::ALL_SQL),
         (Store::Proxy, wake::ALL_SQL),
@@ -69,6 +70,7 @@ fn every_statement_prepares_against_the_migrations() {
 fn the_lists_of_statements_are_complete() {
     for (source, all) in [
         (include_str!("../../src/mirror/outbox.rs"), outbox::ALL_SQL),
+        (include_str!("../../src/mirror/fence.rs"), fence::ALL_SQL),
         (
             include_str!("../../src/mirror/backlog.rs"),
             backlog::ALL_SQL,
@@ -313,6 +315,7 @@ fn no_statement_reads_a_growing_table_from_end_to_end() {
     ];
     for (connection, all) in [
         (&proxy, outbox::ALL_SQL),
+        (&proxy, fence::ALL_SQL),
         (&proxy, backlog::ALL_SQL),
         (&proxy, triggers::ALL_SQL),
         (&proxy, wake::ALL_SQL),

@@ -148,7 +148,10 @@ fn run(cli: Cli, output: Output) -> Result {
             let done = api()?.post("mirror/confirm-deletion", &[("user", &user)])?;
             acted(output, &done)
         }
-        Command::Overrule { user } => acted(&api()?, output, "mirror/overrule", ("user", &user)),
+        Command::Overrule { user } => {
+            let done = api()?.post("mirror/overrule", &[("user", &user)])?;
+            acted(output, &done)
+        }
         Command::Mirror => {
             output.show(&api()?.get("mirror", &[])?)?;
             Ok(Verdict::Clean)

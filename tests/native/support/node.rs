@@ -11,7 +11,7 @@ use dual_write_proxy::backend::Backend;
 use dual_write_proxy::context::Context;
 use dual_write_proxy::flags::Stage;
 use dual_write_proxy::isolate::Isolate;
-use dual_write_proxy::limits::{MAX_ANSWER_BYTES, MAX_SENT_MESSAGES, MAX_SUBREQUESTS, Usage};
+use dual_write_proxy::limits::{MAX_SENT_MESSAGES, MAX_SUBREQUESTS, Usage};
 use dual_write_proxy::metrics::Series;
 use dual_write_proxy::observe::Event;
 use dual_write_proxy::ports::{
@@ -350,7 +350,7 @@ impl Calls for Node {
             })
         );
         match select(answered, deadline).await {
-            Either::Left((Ok(answer), _)) if answer.body.len() > MAX_ANSWER_BYTES => {
+            Either::Left((Ok(answer), _)) if answer.body.len() > call.max_bytes => {
                 let head = answer.body.chars().take(ANSWER_HEAD_BYTES).collect();
                 Err(CallFailure::TooLarge { head })
             }
