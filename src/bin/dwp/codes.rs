@@ -36,11 +36,6 @@ pub const PARKED: &[Advice] = &[
         action: "`dwp explain USER` names the fields and who did it. If mgPass is right, make the same change at Logto through the proxy; if Logto is, `dwp overrule USER`.",
     },
     Advice {
-        code: "too_large",
-        meaning: "what Logto or mgPass answers about this user is above 2 MiB",
-        action: "Take something out of the user's custom data at Logto, through the proxy; they are read from Logto meanwhile.",
-    },
-    Advice {
         code: "deletion_unconfirmed",
         meaning: "Logto does not know this user any more, and nothing else says that they were deleted",
         action: "Look at Logto whether it was meant, then `dwp confirm-deletion USER`. Deletion at mgPass is final, so one witness is not enough.",
