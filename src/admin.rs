@@ -105,7 +105,8 @@ pub async fn route<P: Platform, E: Exchange>(
                 (None, None, Some("true")) => mirror::Which::AllParked,
                 _ => return refused(ProxyError::ParameterMissing),
             };
-            mirror::replay(platform, &which).await.to_string()
+            let after = query("after").unwrap_or_default();
+            mirror::replay(platform, &which, &after).await.to_string()
         }
         (Method::Post, "mirror/confirm-deletion", _) => match user() {
             Some(user) => mirror::confirm_deletion(platform, &user).await.to_string(),
@@ -229,6 +230,7 @@ async fn status<P: Platform>(platform: &P, around: &Surroundings<'_>) -> String 
         "setting_faults": faults,
         "jwks_union": flags.jwks_union,
         "keys": keys,
+        "memory_bytes_of_this_isolate": platform.memory_bytes(),
         "outbox": outbox,
         "findings": findings,
         "verdicts": verdicts,

@@ -8,9 +8,10 @@ use crate::execute::name::Question;
 use crate::isolate::Isolate;
 use crate::mirror::mapping::LogtoUser;
 use crate::mirror::outbox::{self, Intent};
+use crate::mirror::wake;
 use crate::observe::Event;
 use crate::ports::{AnswerCopy, Platform, Statement, Store};
-use crate::relay::Message;
+use crate::relay::{self, Message};
 use crate::request::UserId;
 
 /// The body of a created user; Logto's JSON API takes 1 MB.
@@ -109,12 +110,16 @@ async fn settle<P: Platform, C: AnswerCopy>(
             .await
             .and_then(|body| created_id(&body));
     }
-    match platform.batch(Store::Proxy, intent.settle(status)).await {
+    let mut statements = intent.settle(status);
+    statements.push(wake::by_intent(&intent.id));
+    let mut woken = Vec::new();
+    match platform.batch(Store::Proxy, statements).await {
         Ok(results) => {
+            woken = wake::parse(&results);
             intent.subject = intent
                 .subject
                 .take()
-                .or_else(|| outbox::parse_subject(&results))
+                .or_else(|| outbox::parse_subject(&results));
         }
         Err(failure) => {
             context.isolate.begin_doubt();
@@ -122,17 +127,7 @@ async fn settle<P: Platform, C: AnswerCopy>(
                 step: "settle",
                 code: failure.code(),
             });
-            let message = Message::Settle {
-                intent: (&intent).into(),
-                status,
-            };
-            if platform.send(&message, 0).await.is_err() {
-                // The open intent expires and is reconciled on suspicion.
-                platform.emit(&Event::OutboxDelayed {
-                    step: "settle_queue",
-                    code: "queue",
-                });
-            }
+            settle_by_queue(platform, &intent, status).await;
         }
     }
     if intent.subject.is_none()
@@ -141,22 +136,35 @@ async fn settle<P: Platform, C: AnswerCopy>(
         let told = question.ask(platform, context).await;
         intent.subject = told.ok().flatten().and_then(|told| told.user);
     }
-    let Some(subject) = &intent.subject else {
-        return;
-    };
-    if was_unknown && let Some(interaction) = &intent.interaction {
-        delayed(platform, "learn", outbox::learn(interaction, subject)).await;
+    if was_unknown
+        && let (Some(interaction), Some(subject)) = (&intent.interaction, &intent.subject)
+    {
+        let mut statements = outbox::learn(interaction, subject);
+        // What was settled without a name has one now.
+        statements.push(wake::all(std::slice::from_ref(subject)));
+        match platform.batch(Store::Proxy, statements).await {
+            Ok(results) => woken.extend(wake::parse(&results)),
+            Err(failure) => {
+                platform.emit(&Event::OutboxDelayed {
+                    step: "learn",
+                    code: failure.code(),
+                });
+                settle_by_queue(platform, &intent, status).await;
+            }
+        }
     }
-    wake(platform, subject).await;
+    relay::send_wakes(platform, &woken).await;
 }
 
-async fn wake<P: Platform>(platform: &P, subject: &UserId) {
-    let message = Message::Reconcile {
-        subject: subject.as_str().to_owned(),
+async fn settle_by_queue<P: Platform>(platform: &P, intent: &Intent, status: u16) {
+    let message = Message::Settle {
+        intent: intent.into(),
+        status,
     };
     if platform.send(&message, 0).await.is_err() {
+        // The open intent expires and is reconciled on suspicion.
         platform.emit(&Event::OutboxDelayed {
-            step: "wake",
+            step: "settle_queue",
             code: "queue",
         });
     }

@@ -11,6 +11,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 
 use crate::context::Context;
+use crate::limits::MAX_ANSWER_BYTES;
 use crate::ports::{Call, CallAnswer, CallFailure, Platform};
 use crate::request::Secret;
 use crate::settings::Client;
@@ -152,6 +153,7 @@ async fn post_form<P: Platform>(
         headers,
         body: Some(body),
         deadline_ms,
+        max_bytes: MAX_ANSWER_BYTES,
     };
     let answer = platform
         .call(call)

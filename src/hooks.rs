@@ -13,9 +13,10 @@ use sha2::{Digest, Sha256};
 use crate::execute::Surroundings;
 use crate::mirror::outbox;
 use crate::mirror::triggers::Trigger;
+use crate::mirror::wake;
 use crate::observe::Event;
 use crate::ports::{BodyFailure, Exchange, Platform, Store};
-use crate::relay::Message;
+use crate::relay::{self, Message};
 use crate::request::{InteractionUid, Secret, UserId};
 
 pub const PATH: &str = "hooks/logto";
@@ -74,23 +75,25 @@ async fn record<P: Platform>(platform: &P, told: &Told) -> Received {
     if let Some(interaction) = &told.interaction {
         statements.extend(outbox::learn(interaction, &told.subject));
     }
-    let (message, outcome) = match platform.batch(Store::Proxy, statements).await {
-        Ok(_) => {
-            let subject = told.subject.as_str().to_owned();
-            (Message::Reconcile { subject }, "recorded")
+    statements.push(wake::all(std::slice::from_ref(&told.subject)));
+    let outcome = match platform.batch(Store::Proxy, statements).await {
+        Ok(results) => {
+            relay::send_wakes(platform, &wake::parse(&results)).await;
+            "recorded"
         }
         Err(_) => {
             let intent = (&intent).into();
-            (Message::Settle { intent, status }, "queued")
+            match platform.send(&Message::Settle { intent, status }, 0).await {
+                Ok(()) => "queued",
+                Err(_) => "lost",
+            }
         }
     };
-    let is_sent = platform.send(&message, 0).await.is_ok();
-    if !is_sent && outcome == "queued" {
-        platform.emit(&Event::HookReceived { outcome: "lost" });
-        return Received::NotRecorded;
-    }
     platform.emit(&Event::HookReceived { outcome });
-    Received::Taken
+    match outcome {
+        "lost" => Received::NotRecorded,
+        _ => Received::Taken,
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

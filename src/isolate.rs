@@ -28,6 +28,8 @@ const CATCHES_UP_WITHIN_MS: i64 = 45_000;
 /// Imported keys change at an import only.
 const IMPORTED_FRESH_S: i64 = 60;
 const VOLATILE_FRESH_MS: i64 = 60_000;
+/// Longer than a reconcile takes with every backend at its deadline.
+const HEAVY_LEASE_MS: i64 = 60_000;
 
 #[derive(Default)]
 pub struct Isolate {
@@ -59,6 +61,17 @@ pub struct Isolate {
     /// After so long without an answer from the outbox, ask the Queue first.
     pub outbox_down_until_ms: Cell<i64>,
     doubt: Cell<Doubt>,
+    /// Until when a large user is worked on; over at once when that ends.
+    heavy_until_ms: Cell<i64>,
+}
+
+/// Held while a large user is worked on: an isolate's memory is for one of them.
+pub struct Heavy<'a>(&'a Isolate);
+
+impl Drop for Heavy<'_> {
+    fn drop(&mut self) {
+        self.0.heavy_until_ms.set(0);
+    }
 }
 
 /// Whether the outbox may lack writes that were answered: one that it did not settle
@@ -114,6 +127,15 @@ pub enum FlagsState {
 }
 
 impl Isolate {
+    /// `None`: another one is held. Whoever was cut off holds it no longer than this.
+    pub fn enter_heavy(&self, now_ms: i64) -> Option<Heavy<'_>> {
+        let is_free = now_ms >= self.heavy_until_ms.get();
+        is_free.then(|| {
+            self.heavy_until_ms.set(now_ms + HEAVY_LEASE_MS);
+            Heavy(self)
+        })
+    }
+
     pub fn flags(&self, now_ms: i64) -> FlagsState {
         let mut held = self.flags.borrow_mut();
         let Some(snapshot) = held.as_mut() else {

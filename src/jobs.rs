@@ -12,6 +12,7 @@ pub mod book;
 pub mod equality;
 mod meter;
 pub mod orders;
+mod paged;
 mod pieces;
 mod points;
 mod users;
@@ -28,9 +29,10 @@ use self::orders::MAX_LANES;
 use crate::context::Context;
 use crate::flags::Stage;
 use crate::listing::PAGE_SIZE;
+use crate::mirror::wake as wakes;
 use crate::observe::Event;
 use crate::ports::{DatabaseFailure, Platform, Store};
-use crate::relay::{Disposition, Message};
+use crate::relay::{self, Disposition, Message};
 
 /// A third of what a claim lasts.
 const RENEWED_EVERY_MS: u32 = 20_000;
@@ -164,6 +166,7 @@ pub async fn step<P: Platform>(
     };
     paged.cost = Cost {
         work_ms: duration_ms - meter.cost.logto_ms - meter.cost.mgpass_ms,
+        memory_bytes: i64::try_from(platform.memory_bytes()).unwrap_or(i64::MAX),
         ..meter.cost
     };
     platform.emit(&Event::JobPaged {
@@ -177,6 +180,7 @@ pub async fn step<P: Platform>(
         // The page is done again by whoever takes the claim over.
         return Disposition::Retry { delay_s: 5 };
     };
+    relay::send_wakes(platform, &wakes::parse(&results)).await;
     match book::parse_standing(&results).filter(|standing| standing.is_running) {
         Some(standing) if standing.is_exhausted => idle(platform, job, lane, &standing).await,
         Some(standing) => {
@@ -322,17 +326,23 @@ pub async fn revive<P: Platform>(platform: &P) {
 }
 
 async fn wake_all<P: Platform>(platform: &P, job: i64, lanes: i64) {
-    for lane in 0..lanes.clamp(1, MAX_LANES) {
-        wake(platform, job, lane as u8, 0).await;
-    }
+    let lanes = 0..lanes.clamp(1, MAX_LANES);
+    let messages: Vec<_> = lanes
+        .map(|lane| Message::Job {
+            job,
+            lane: lane as u8,
+        })
+        .collect();
+    send(platform, &messages, 0).await;
 }
 
 async fn wake<P: Platform>(platform: &P, job: i64, lane: u8, delay_s: u32) {
-    if platform
-        .send(&Message::Job { job, lane }, delay_s)
-        .await
-        .is_err()
-    {
+    send(platform, &[Message::Job { job, lane }], delay_s).await;
+}
+
+/// The lanes of a job are fewer than one call takes.
+async fn send<P: Platform>(platform: &P, messages: &[Message], delay_s: u32) {
+    if platform.send_batch(messages, delay_s).await.is_err() {
         // Cron comes back to it.
         platform.emit(&Event::OutboxDelayed {
             step: "job",

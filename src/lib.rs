@@ -55,6 +55,7 @@ pub mod observe;
 pub mod settings;
 mod sql;
 
+pub mod limits;
 pub mod ports;
 #[cfg(target_arch = "wasm32")]
 pub mod shell;

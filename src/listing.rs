@@ -1,7 +1,7 @@
 //! Logto's listing of all users, piece by piece, each as large as can be held.
 //!
-//! An answer is held whole and so has a bound: two users with a megabyte of custom
-//! data each go beyond it. Such a page is read in smaller ones, in the end one by one,
+//! An answer is held whole and so has a bound, half a megabyte for many users, two for
+//! one: two users with a megabyte of custom data each go beyond it. Such a page is read in smaller ones, in the end one by one,
 //! and a single user that is still too large is named and passed over: nobody else
 //! waits for one. A piece is worked on before the next one is read, so that a page of
 //! large users is never in memory together.
@@ -24,6 +24,8 @@ pub const PAGE_SIZE: i64 = 100;
 pub struct Listed {
     pub user: LogtoUser,
     pub json: String,
+    /// Counted from 1, over the whole listing; 0 where it was not listed.
+    pub place: i64,
 }
 
 /// A row that is not at hand as a user.
@@ -116,7 +118,7 @@ fn parse(rows: Vec<String>, total: Option<i64>, from: i64, size: i64) -> Piece {
     };
     for (json, place) in rows.into_iter().zip(from + 1..) {
         match LogtoUser::parse(&json) {
-            Ok(user) => piece.users.push(Listed { user, json }),
+            Ok(user) => piece.users.push(Listed { user, json, place }),
             Err(_) => piece.odd.push(Odd {
                 user: id_in(&json),
                 place,

@@ -132,7 +132,7 @@ pub enum Event<'a> {
         subject: Option<&'a str>,
         reason: &'static str,
     },
-    /// Nobody's fault: a newer reconcile, a busy holder, a read that mgPass still caches.
+    /// Nobody's fault: a newer reconcile, a busy holder, nothing to cover any more.
     MirrorWaited {
         #[serde(skip_serializing_if = "Option::is_none")]
         subject: Option<&'a str>,

@@ -6,18 +6,30 @@
 #![allow(async_fn_in_trait)]
 
 use crate::backend::Backend;
+use crate::limits::Usage;
 use crate::metrics::Series;
 use crate::observe::Event;
+use crate::relay::Message;
 use crate::request::{Method, Secret};
 use crate::token::SignatureCheck;
 
 /// Every port in one bound.
 pub trait Platform:
-    Clock + Entropy + Sink + Database + Calls + Queue + FlagStore + KeyStore + Signatures
+    Clock + Entropy + Sink + Invocation + Database + Calls + Queue + FlagStore + KeyStore + Signatures
 {
 }
-impl<T: Clock + Entropy + Sink + Database + Calls + Queue + FlagStore + KeyStore + Signatures>
-    Platform for T
+impl<
+    T: Clock
+        + Entropy
+        + Sink
+        + Invocation
+        + Database
+        + Calls
+        + Queue
+        + FlagStore
+        + KeyStore
+        + Signatures,
+> Platform for T
 {
 }
 
@@ -35,6 +47,14 @@ pub trait Sink {
     fn emit(&self, event: &Event<'_>);
     /// One series' new count to the platform's analytics, where they are bound.
     fn point(&self, series: &Series, count: i64);
+}
+
+/// The request, batch of messages or run of cron that all of this happens in.
+pub trait Invocation {
+    /// The ports count in it what is asked of them.
+    fn usage(&self) -> &Usage;
+    /// What the program's memory has grown to in this isolate; it never shrinks.
+    fn memory_bytes(&self) -> u64;
 }
 
 /// Which of the databases. They share no transaction.
@@ -108,6 +128,16 @@ impl Statement {
     pub fn new(sql: &'static str, values: Vec<Value>) -> Self {
         Self { sql, values }
     }
+
+    /// Of its values.
+    pub fn n_bytes(&self) -> usize {
+        let bytes = self.values.iter().map(|value| match value {
+            Value::Null => 0,
+            Value::Integer(_) => 8,
+            Value::Text(text) => text.len(),
+        });
+        bytes.sum()
+    }
 }
 
 /// One result row by column name.
@@ -121,6 +151,9 @@ pub enum DatabaseFailure {
     /// A UNIQUE or CHECK constraint refused the batch as a whole.
     #[error("constraint violated")]
     Constraint,
+    /// A value, a row or a statement larger than the platform takes: no better next time.
+    #[error("value too large")]
+    TooLarge,
     /// A statement or a row was not as the schema says.
     #[error("statement refused")]
     Refused,
@@ -131,6 +164,7 @@ impl DatabaseFailure {
         match self {
             Self::Unavailable => "database_unavailable",
             Self::Constraint => "constraint_violated",
+            Self::TooLarge => "too_large",
             Self::Refused => "statement_refused",
         }
     }
@@ -158,6 +192,8 @@ pub struct Call {
     pub headers: Vec<(&'static str, Secret<String>)>,
     pub body: Option<Secret<String>>,
     pub deadline_ms: u32,
+    /// An answer is held whole, and no longer one than this.
+    pub max_bytes: usize,
 }
 
 #[derive(Clone, Debug)]
@@ -177,9 +213,7 @@ impl CallAnswer {
     }
 }
 
-/// An answer to a call is held whole, so it has a bound.
-pub const MAX_ANSWER_BYTES: usize = 2 * 1024 * 1024;
-/// What is kept of an answer above it: enough to see whom it is about.
+/// What is kept of an answer that is too long: enough to see whom it is about.
 pub const ANSWER_HEAD_BYTES: usize = 256;
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -190,7 +224,7 @@ pub enum CallFailure {
     TimedOut,
     #[error("answer broken off, or no text")]
     Unreadable,
-    /// Above [`MAX_ANSWER_BYTES`]; how it begins.
+    /// Longer than the call allows; how it begins.
     #[error("answer too large")]
     TooLarge { head: String },
 }
@@ -216,8 +250,10 @@ pub trait Calls {
 pub struct QueueFailure;
 
 pub trait Queue {
-    async fn send(&self, message: &crate::relay::Message, delay_s: u32)
-    -> Result<(), QueueFailure>;
+    async fn send(&self, message: &Message, delay_s: u32) -> Result<(), QueueFailure>;
+
+    /// To one queue, no more than one call takes ([`crate::limits::MAX_SENT_MESSAGES`]).
+    async fn send_batch(&self, messages: &[Message], delay_s: u32) -> Result<(), QueueFailure>;
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -57,7 +57,23 @@ macro_rules! interaction_kept_ms {
     };
 }
 
+/// An intent `i` of which a reconcile that begins now covers something: it is settled,
+/// or it was not settled in time and is due for its first look, or for its last.
+macro_rules! coverable {
+    () => {
+        concat!(
+            "i.discharged_at IS NULL AND (i.settled IS NOT NULL OR (i.passes = 0 AND i.expires_at <= ",
+            now!(),
+            ") OR i.opened_at + ",
+            late_commit_ms!(),
+            " <= ",
+            now!(),
+            ")"
+        )
+    };
+}
+
 pub(crate) use {
-    clock_margin_ms, discharged_kept_ms, expiry_ms, interaction_kept_ms, late_commit_ms, lease_ms,
-    now, sequence,
+    clock_margin_ms, coverable, discharged_kept_ms, expiry_ms, interaction_kept_ms, late_commit_ms,
+    lease_ms, now, sequence,
 };

@@ -17,6 +17,7 @@ pub use self::catch_up::catch_up;
 use crate::backend::{BackendFailure, logto};
 use crate::context::Context;
 use crate::flags::Stage;
+use crate::limits::HEAVY_BYTES;
 use crate::listing::{self, Listed, Odd, PAGE_SIZE};
 use crate::mirror::differences;
 use crate::mirror::findings::Finding;
@@ -40,6 +41,12 @@ const MGPASS_PER_STEP: i64 = 500;
 const MAX_STEPS: usize = 40;
 /// Where each answer takes seconds: whatever comes after us in cron waits no longer.
 const BUDGET_MS: i64 = 30_000;
+
+/// Of users who are compared at once, and of the step's end. A fresh run of cron has room
+/// for a whole page, were each of its users compared alone.
+const PART_QUERIES: usize = 40;
+/// The invocation may ask no more, or its isolate is at work on another large user.
+const NO_ROOM: Stuck = "no_room";
 
 /// Why the walk does not go on now, as a code. The next tick tries again.
 type Stuck = &'static str;
@@ -170,10 +177,19 @@ async fn step_mgpass<P: Platform>(
             share.n_reads -= 1;
             match logto::user(platform, context, &user).await {
                 Ok(LogtoState::Gone) => gone.push(user),
-                Ok(LogtoState::Present { user, json }) => listed.push(Listed { user: *user, json }),
+                Ok(LogtoState::Present { user, json }) => listed.push(Listed {
+                    user: *user,
+                    json,
+                    place: 0,
+                }),
                 Err(failure) if failure.blames_backend().is_none() => step.repairs.push(user),
                 Err(failure) => return Err(failure.code()),
             }
+        }
+        // No more of them is held than of a piece.
+        if listed.iter().map(|one| one.json.len()).sum::<usize>() > HEAVY_BYTES {
+            step.compare(platform, context, &listed).await?;
+            listed.clear();
         }
     }
     step.statements.extend([
@@ -219,16 +235,38 @@ impl Step {
         context: &Context<'_>,
         listed: &[Listed],
     ) -> Result<(), Stuck> {
-        if listed.is_empty() {
-            return Ok(());
+        let mut rest = listed;
+        while !rest.is_empty() {
+            let n_done = self.compare_some(platform, context, rest).await?;
+            rest = rest.get(n_done..).unwrap_or_default();
         }
+        Ok(())
+    }
+
+    /// As many of them, from the first on, as can be read at once; how many that were.
+    async fn compare_some<P: Platform>(
+        &mut self,
+        platform: &P,
+        context: &Context<'_>,
+        listed: &[Listed],
+    ) -> Result<usize, Stuck> {
+        if !platform.usage().has_room_for(PART_QUERIES) {
+            return Err(NO_ROOM);
+        }
+        let is_heavy = listed.iter().any(|one| one.json.len() > HEAVY_BYTES);
+        let entered = is_heavy.then(|| context.isolate.enter_heavy(platform.now_ms()));
+        let _heavy = entered.map(|entered| entered.ok_or(NO_ROOM)).transpose()?;
         let ids: Vec<_> = listed.iter().map(|one| one.user.id.as_str()).collect();
         let results = platform
             .batch(Store::Mgpass, page::read_ids(&ids))
             .await
             .map_err(DatabaseFailure::code)?;
         let states = page::parse_read(&results).ok_or(DatabaseFailure::Refused.code())?;
-        let asked = pass::epoch_and_parked(&ids);
+        drop(results);
+        let n_whole = page::n_whole(&states, listed.iter().map(|one| &one.user.id));
+        let listed = listed.get(..n_whole).unwrap_or_default();
+        let ids = ids.get(..n_whole).unwrap_or_default();
+        let asked = pass::epoch_and_parked(ids);
         let results = platform
             .batch(Store::Proxy, asked)
             .await
@@ -261,7 +299,7 @@ impl Step {
         ]);
         self.repairs.extend(missing);
         self.repairs.extend(differing);
-        Ok(())
+        Ok(listed.len())
     }
 
     /// Intents, findings and the new position in one batch.

@@ -14,13 +14,16 @@ use crate::mirror::mapping::{LogtoUser, Mapped, map};
 use crate::mirror::merge::{Rewrites, Word, merge};
 use crate::mirror::reconcile::LogtoState;
 use crate::mirror::triggers::{self, Trigger};
-use crate::mirror::{edits, findings, outbox, target};
+use crate::mirror::{edits, findings, outbox, target, wake};
 use crate::observe::Event;
 use crate::plan::{Admission, Facts, Origin, Step, Verdict, plan};
-use crate::ports::{DatabaseFailure, Platform, Row, Store};
+use crate::ports::{DatabaseFailure, Platform, Store};
 use crate::read;
-use crate::relay::Message;
+use crate::relay;
 use crate::request::UserId;
+
+/// Parked subjects of one call: two statements and a message for a hundred.
+const REPLAY_PAGE: i64 = 500;
 
 /// Backlog, what is parked and why, where the walk stands, what it found.
 pub(super) async fn view<P: Platform>(platform: &P) -> Value {
@@ -167,74 +170,77 @@ pub(super) enum Which {
     AllParked,
 }
 
-/// The relay looks again at these, whether or not they were parked (one), or at the
-/// parked ones (a reason, all).
-pub(super) async fn replay<P: Platform>(platform: &P, which: &Which) -> Value {
-    let subjects = match which {
-        Which::User(user) => vec![user.clone()],
-        Which::Reason(_) | Which::AllParked => {
-            let reason = match which {
-                Which::Reason(reason) => Some(reason.as_str()),
-                Which::User(_) | Which::AllParked => None,
-            };
-            let asked = platform
-                .batch(Store::Proxy, triggers::parked_subjects(reason, None))
-                .await;
-            match asked {
-                Err(failure) => return failed(failure),
-                Ok(results) => subjects_of(&results),
-            }
-        }
+/// The relay looks again at one user, parked or not; or at a page of those that are
+/// parked (a reason, all) whose ids follow `after`. Says where to go on, and how many
+/// are left then.
+pub(super) async fn replay<P: Platform>(platform: &P, which: &Which, after: &str) -> Value {
+    let reason = match which {
+        Which::User(user) => return replayed(platform, std::slice::from_ref(user), 0).await,
+        Which::Reason(reason) => Some(reason.as_str()),
+        Which::AllParked => None,
     };
-    trigger(platform, Trigger::Replay, &subjects, "replay").await
+    let asked = triggers::parked_subjects(reason, after, REPLAY_PAGE);
+    match platform.batch(Store::Proxy, asked).await {
+        Err(failure) => failed(failure),
+        Ok(results) => match triggers::parse_parked_subjects(&results) {
+            Some((subjects, n_left)) => {
+                let n_later = n_left - subjects.len() as i64;
+                replayed(platform, &subjects, n_later).await
+            }
+            None => failed(DatabaseFailure::Refused),
+        },
+    }
+}
+
+async fn replayed<P: Platform>(platform: &P, subjects: &[UserId], n_later: i64) -> Value {
+    let mut statements = triggers::replay(subjects);
+    statements.push(wake::all(subjects));
+    match platform.batch(Store::Proxy, statements).await {
+        Ok(results) => relay::send_wakes(platform, &wake::parse(&results)).await,
+        Err(failure) => return failed(failure),
+    }
+    platform.emit(&Event::OperatorActed {
+        action: "replay",
+        n_subjects: subjects.len(),
+    });
+    let next = subjects.last().filter(|_| n_later > 0).map(UserId::as_str);
+    json!({ "subjects": subjects.len(), "remaining": n_later, "next": next })
 }
 
 /// The second witness, given by a person. It deletes nobody whom Logto still has.
 pub(super) async fn confirm_deletion<P: Platform>(platform: &P, user: &UserId) -> Value {
-    let subjects = [user.clone()];
-    let witness = Trigger::ConfirmedDeletion;
-    trigger(platform, witness, &subjects, "confirm_deletion").await
+    decided(
+        platform,
+        Trigger::ConfirmedDeletion,
+        user,
+        "confirm_deletion",
+    )
+    .await
 }
 
 /// Logto's values replace what somebody changed at mgPass on purpose.
 pub(super) async fn overrule<P: Platform>(platform: &P, user: &UserId) -> Value {
-    let subjects = [user.clone()];
-    trigger(platform, Trigger::Overrule, &subjects, "overrule").await
+    decided(platform, Trigger::Overrule, user, "overrule").await
 }
 
-async fn trigger<P: Platform>(
+async fn decided<P: Platform>(
     platform: &P,
     trigger: Trigger,
-    subjects: &[UserId],
+    user: &UserId,
     action: &'static str,
 ) -> Value {
-    for subject in subjects {
-        let (intent, status) = trigger.intent(subject, platform.random_u64());
-        if let Err(failure) = platform.batch(Store::Proxy, intent.settle(status)).await {
-            return failed(failure);
-        }
-        let message = Message::Reconcile {
-            subject: subject.as_str().to_owned(),
-        };
-        if platform.send(&message, 0).await.is_err() {
-            platform.emit(&Event::OutboxDelayed {
-                step: "wake",
-                code: "queue",
-            });
-        }
+    let (intent, status) = trigger.intent(user, platform.random_u64());
+    let mut statements = intent.settle(status);
+    statements.push(wake::by_intent(&intent.id));
+    match platform.batch(Store::Proxy, statements).await {
+        Ok(results) => relay::send_wakes(platform, &wake::parse(&results)).await,
+        Err(failure) => return failed(failure),
     }
     platform.emit(&Event::OperatorActed {
         action,
-        n_subjects: subjects.len(),
+        n_subjects: 1,
     });
-    json!({ "subjects": subjects.len() })
-}
-
-fn subjects_of(results: &[Vec<Row>]) -> Vec<UserId> {
-    let rows = results.first().map(Vec::as_slice).unwrap_or_default();
-    rows.iter()
-        .filter_map(|row| UserId::parse(&target::text(row, "subject")?))
-        .collect()
+    json!({ "subjects": 1 })
 }
 
 fn failed(failure: DatabaseFailure) -> Value {

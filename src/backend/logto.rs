@@ -10,6 +10,7 @@ use serde_json::Value;
 use crate::backend::{Backend, BackendFailure};
 use crate::context::Context;
 use crate::introspection::Introspection;
+use crate::limits::{MAX_ANSWER_BYTES, PORTION_BYTES};
 use crate::mirror::mapping::LogtoUser;
 use crate::mirror::reconcile::LogtoState;
 use crate::ports::{Call, CallAnswer, CallFailure, Platform};
@@ -95,7 +96,12 @@ pub async fn users_page<P: Platform>(
     page_size: i64,
 ) -> Result<UsersPage, BackendFailure> {
     let path = format!("/api/users?page={page}&page_size={page_size}");
-    let answer = match asked(platform, context, &path).await? {
+    // Of many no more than a portion is held; of one as much as of any user.
+    let max_bytes = match page_size {
+        1 => MAX_ANSWER_BYTES,
+        _ => PORTION_BYTES,
+    };
+    let answer = match asked(platform, context, &path, max_bytes).await? {
         Ok(answer) => answer,
         Err(CallFailure::TooLarge { head }) => {
             let first = first_id(&head);
@@ -358,7 +364,8 @@ async fn get_within<P: Platform>(
     headers: Vec<(&'static str, Secret<String>)>,
     deadline_ms: u32,
 ) -> Result<CallAnswer, BackendFailure> {
-    call(platform, context, path, headers, deadline_ms)
+    let max_bytes = MAX_ANSWER_BYTES;
+    call(platform, context, path, headers, deadline_ms, max_bytes)
         .await
         .map_err(|failure| BackendFailure::of_call(BACKEND, failure))
 }
@@ -369,6 +376,7 @@ async fn call<P: Platform>(
     path: &str,
     headers: Vec<(&'static str, Secret<String>)>,
     deadline_ms: u32,
+    max_bytes: usize,
 ) -> Result<CallAnswer, CallFailure> {
     let call = Call {
         backend: BACKEND,
@@ -377,6 +385,7 @@ async fn call<P: Platform>(
         headers: with_origin_secret(context, headers),
         body: None,
         deadline_ms,
+        max_bytes,
     };
     platform.call(call).await
 }
@@ -387,7 +396,7 @@ async fn with_credential<P: Platform>(
     context: &Context<'_>,
     path: &str,
 ) -> Result<CallAnswer, BackendFailure> {
-    asked(platform, context, path)
+    asked(platform, context, path, MAX_ANSWER_BYTES)
         .await?
         .map_err(|failure| BackendFailure::of_call(BACKEND, failure))
 }
@@ -397,11 +406,12 @@ async fn asked<P: Platform>(
     platform: &P,
     context: &Context<'_>,
     path: &str,
+    max_bytes: usize,
 ) -> Result<Result<CallAnswer, CallFailure>, BackendFailure> {
     for is_last_try in [false, true] {
         let token = credential(platform, context).await?;
         let headers = vec![("authorization", Secret(format!("Bearer {}", token.0)))];
-        let outcome = call(platform, context, path, headers, DEADLINE_MS).await;
+        let outcome = call(platform, context, path, headers, DEADLINE_MS, max_bytes).await;
         let is_refused = outcome.as_ref().is_ok_and(|answer| answer.status == 401);
         if !is_refused || is_last_try {
             return Ok(outcome);
@@ -438,6 +448,7 @@ async fn credential<P: Platform>(
         headers: with_origin_secret(context, headers),
         body: Some(Secret(body)),
         deadline_ms: DEADLINE_MS,
+        max_bytes: MAX_ANSWER_BYTES,
     };
     super::fetch_own_token(platform, context, call).await
 }

@@ -14,6 +14,7 @@ use crate::backend::{Backend, BackendFailure};
 use crate::context::Context;
 use crate::introspection::Introspection;
 use crate::isolate::MgpassEndpoints;
+use crate::limits::MAX_ANSWER_BYTES;
 use crate::ports::{Call, CallAnswer, Platform};
 use crate::request::{Secret, UserId};
 use crate::settings::MgpassCredential;
@@ -225,6 +226,7 @@ async fn send<P: Platform>(
             headers,
             body: body.map(|body| Secret(body.to_owned())),
             deadline_ms,
+            max_bytes: MAX_ANSWER_BYTES,
         };
         let answer = platform
             .call(call)
@@ -246,6 +248,7 @@ async fn get<P: Platform>(platform: &P, url: String) -> Result<CallAnswer, Backe
         headers: vec![],
         body: None,
         deadline_ms: PUBLIC_DEADLINE_MS,
+        max_bytes: MAX_ANSWER_BYTES,
     };
     let answer = platform
         .call(call)
@@ -286,6 +289,7 @@ async fn credential<P: Platform>(
             ("scope", "mgpass:admin"),
         ]))),
         deadline_ms: DEADLINE_MS,
+        max_bytes: MAX_ANSWER_BYTES,
     };
     super::fetch_own_token(platform, context, call).await
 }

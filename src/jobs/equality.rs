@@ -11,11 +11,12 @@ use std::collections::HashMap;
 use serde_json::{Value as Json, json};
 
 use super::book::{self, Outcome, Paged, Recorded, Standing};
-use super::meter::{Delay, Meter, hand_over};
-use super::pieces::{Pieces, parked};
+use super::meter::{Delay, Meter, PART_QUERIES, hand_over};
+use super::pieces::{Pieces, enter_if_heavy, one_heavy_alone, parked};
 use super::{Kind, page_size, points};
 use crate::backend::logto;
 use crate::context::Context;
+use crate::limits::HEAVY_BYTES;
 use crate::listing::Oddity;
 use crate::mirror::differences::{Class, Difference, between, target_digest};
 use crate::mirror::mapping::map;
@@ -90,29 +91,43 @@ pub(super) async fn list<P: Platform>(
 ) -> Result<Paged, Delay> {
     meter.check_schema(context).await?;
     let mut paged = Paged::default();
-    let mut pages = Pieces::of(page, page_size(standing));
+    let mut pages = Pieces::of(page, page_size(standing), standing.n_done);
     while let Some(piece) = pages.next(meter, context, &mut paged).await? {
         let too_large = piece.too_large.into_iter();
         let too_large = too_large.map(|user| parked(user.to_string(), Oddity::TooLarge));
         paged.users.extend(too_large);
-        compare_all(meter, context, standing, job, &piece.candidates, &mut paged).await?;
+        let mut rest = piece.candidates.as_slice();
+        while let Some(first) = rest.first() {
+            if !meter.has_room_for(PART_QUERIES, &paged) {
+                pages.stop_before(first, &mut paged);
+                break;
+            }
+            let n_done = compare_some(meter, context, standing, job, rest, &mut paged).await?;
+            rest = rest.get(n_done..).unwrap_or_default();
+        }
     }
     Ok(paged)
 }
 
-async fn compare_all<P: Platform>(
+/// As many of them, from the first on, as can be read at once; how many that were.
+async fn compare_some<P: Platform>(
     meter: &mut Meter<'_, P>,
     context: &Context<'_>,
     standing: &Standing,
     job: i64,
     candidates: &[Candidate],
     paged: &mut Paged,
-) -> Result<(), Delay> {
+) -> Result<usize, Delay> {
+    let candidates = one_heavy_alone(candidates);
+    let heavy = enter_if_heavy(meter, context, candidates)?;
     let ids: Vec<_> = candidates.iter().map(|one| one.id().clone()).collect();
     let states = states(meter, &ids).await?;
-    let balances = points::compare(meter, context, &ids).await?;
+    let n_whole = page::n_whole(&states, &ids);
+    let candidates = candidates.get(..n_whole).unwrap_or_default();
+    let ids = ids.get(..n_whole).unwrap_or_default();
+    let balances = points::compare(meter, context, ids).await?;
     paged.n_added += balances.n_compared;
-    let marks = marks(meter, &ids).await?;
+    let marks = marks(meter, ids).await?;
     let fingerprint = format!("{:?}", context.settings.mapping);
     let nobody = PageState::default();
     let (mut equal, mut differing) = (Vec::new(), Vec::new());
@@ -138,10 +153,12 @@ async fn compare_all<P: Platform>(
             false => differing.push(compared),
         }
     }
+    drop((states, heavy));
     if differing.len() <= MAX_LOOKED_AT_TWICE {
         look_again(meter, context, &mut equal, &mut differing).await?;
     }
-    record(meter, standing, job, &equal, &differing, paged).await
+    record(meter, standing, job, &equal, &differing, paged).await?;
+    Ok(candidates.len())
 }
 
 async fn states<P: Platform>(
@@ -196,6 +213,13 @@ async fn look_again<P: Platform>(
                 continue;
             }
             Err(delay) => return Err(delay),
+        };
+        let _heavy = match &logto {
+            LogtoState::Present { json, .. } if json.len() > HEAVY_BYTES => {
+                let entered = context.isolate.enter_heavy(platform.now_ms());
+                Some(entered.ok_or(Delay::NoRoom)?)
+            }
+            LogtoState::Present { .. } | LogtoState::Gone => None,
         };
         let ids = [compared.user.clone()];
         let states = states(meter, &ids).await?;
@@ -301,7 +325,7 @@ async fn record<P: Platform>(
             .map(|compared| compared.user.clone())
             .filter(|user| reason_of(user) == "unexplained")
             .collect();
-        hand_over(meter, Trigger::Walk, paged, &unexplained).await;
+        hand_over(Trigger::Walk, paged, &unexplained);
     }
     Ok(())
 }
@@ -356,22 +380,32 @@ pub(super) async fn mgpass<P: Platform>(
         after_id: users.last().map_or_else(String::new, |row| row.id.clone()),
         ..Paged::default()
     };
-    let (mirrored, own): (Vec<_>, Vec<_>) = users.into_iter().partition(|row| row.is_mirrored);
-    let mirrored: Vec<_> = mirrored
+    let mirrored: Vec<_> = users
         .iter()
+        .filter(|row| row.is_mirrored)
         .filter_map(|row| UserId::parse(&row.id))
         .collect();
-    for row in own {
-        paged.users.push(Recorded {
-            user: row.id,
-            outcome: Outcome::OnlyAtMgpass,
-            reason: None,
-            notes: Vec::new(),
-        });
-    }
     let asked = vec![book::unrecorded(job, Kind::Equality, &mirrored)];
     let results = meter.batch(Store::Proxy, asked).await?;
-    let unlisted = book::parse_ids(results.first());
+    let mut unlisted = book::parse_ids(results.first());
+    if unlisted.len() > MAX_LOOKED_AT_TWICE {
+        // Each is asked for on both sides: the page ends with as many as an invocation takes.
+        unlisted.truncate(MAX_LOOKED_AT_TWICE);
+        paged.is_last = false;
+        paged.after_id = unlisted
+            .last()
+            .map_or_else(String::new, ToString::to_string);
+    }
+    let until = paged.after_id.clone();
+    let own = users
+        .into_iter()
+        .filter(|row| !row.is_mirrored && row.id <= until);
+    paged.users.extend(own.map(|row| Recorded {
+        user: row.id,
+        outcome: Outcome::OnlyAtMgpass,
+        reason: None,
+        notes: Vec::new(),
+    }));
     let (mut equal, mut differing) = (Vec::new(), Vec::new());
     for user in unlisted {
         differing.push(Compared {

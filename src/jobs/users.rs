@@ -6,14 +6,15 @@
 use futures_util::future::join_all;
 
 use super::book::{self, Outcome, Paged, Recorded, Standing};
-use super::meter::{Delay, Meter, hand_over, nothing_more};
+use super::meter::{Delay, Meter, PART_QUERIES, hand_over, nothing_more};
 use super::page_size;
-use super::pieces::{Piece, Pieces, parked};
+use super::pieces::{Pieces, enter_if_heavy, one_heavy_alone, parked};
 use crate::backend::logto;
 use crate::context::Context;
+use crate::limits::{MAX_CONNECTIONS, PORTION_BYTES, portions};
 use crate::listing::Oddity;
 use crate::mirror::backlog;
-use crate::mirror::page::{self, Candidate, PageState};
+use crate::mirror::page::{self, Candidate, Creation, PageState};
 use crate::mirror::reconcile::{
     self, Change, Decision, Inputs, LogtoState, Outcome as Reconciled, Witnesses, digest,
 };
@@ -22,12 +23,12 @@ use crate::mirror::triggers::Trigger;
 use crate::ports::{DatabaseFailure, Platform, Statement, Store};
 use crate::request::UserId;
 
-/// Half of what D1 takes as one value; JSON within JSON is escaped once more.
-const MAX_BATCH_BYTES: usize = 700_000;
 /// One batch's share of users whose rows differ, some statements each.
 const MAX_UPDATES: usize = 25;
-/// How many users' second factors are asked for at once.
-const INSPECTED_AT_ONCE: usize = 6;
+/// Statements of a batch that creates users.
+const CREATE_QUERIES: usize = 6;
+/// How many users' second factors are asked for at once; two calls each.
+const INSPECTED_AT_ONCE: usize = MAX_CONNECTIONS / 2;
 const ABSENT_PAGE: i64 = 50;
 
 pub(super) async fn list<P: Platform>(
@@ -38,43 +39,70 @@ pub(super) async fn list<P: Platform>(
 ) -> Result<Paged, Delay> {
     meter.check_schema(context).await?;
     let mut paged = Paged::default();
-    let mut pages = Pieces::of(page, page_size(standing));
+    let mut pages = Pieces::of(page, page_size(standing), standing.n_done);
     while let Some(piece) = pages.next(meter, context, &mut paged).await? {
-        import(meter, context, standing, piece, &mut paged).await?;
+        leave_to_relay(standing, piece.too_large, &mut paged);
+        let mut rest = piece.candidates.as_slice();
+        while let Some(first) = rest.first() {
+            if !meter.has_room_for(PART_QUERIES, &paged) {
+                pages.stop_before(first, &mut paged);
+                break;
+            }
+            let n_done = import(meter, context, standing, rest, &mut paged).await?;
+            rest = rest.get(n_done..).unwrap_or_default();
+        }
     }
     Ok(paged)
 }
 
+/// Known by id alone: the relay reads them alone, and parks who is too large for that as
+/// well.
+fn leave_to_relay(standing: &Standing, too_large: Vec<UserId>, paged: &mut Paged) {
+    if !standing.dry_run {
+        hand_over(Trigger::Import, paged, &too_large);
+    }
+    let recorded = too_large.into_iter().map(|user| Recorded {
+        outcome: match standing.dry_run {
+            true => Outcome::Parked,
+            false => Outcome::Pending,
+        },
+        ..parked(user.to_string(), Oddity::TooLarge)
+    });
+    paged.users.extend(recorded);
+}
+
+/// As many of them, from the first on, as can be read at once; how many that were.
 async fn import<P: Platform>(
     meter: &mut Meter<'_, P>,
     context: &Context<'_>,
     standing: &Standing,
-    piece: Piece,
+    candidates: &[Candidate],
     paged: &mut Paged,
-) -> Result<(), Delay> {
-    let Piece {
-        candidates,
-        too_large,
-    } = piece;
-    let notes = notes(meter, context, standing, &candidates).await?;
-    let results = meter.batch(Store::Mgpass, page::read(&candidates)).await?;
+) -> Result<usize, Delay> {
+    let candidates = one_heavy_alone(candidates);
+    let _heavy = enter_if_heavy(meter, context, candidates)?;
+    let results = meter.batch(Store::Mgpass, page::read(candidates)).await?;
     let mut states = page::parse_read(&results)
         .ok_or(Delay::Database(Store::Mgpass, DatabaseFailure::Refused))?;
+    drop(results);
+    let n_whole = page::n_whole(&states, candidates.iter().map(Candidate::id));
+    let candidates = candidates.get(..n_whole).unwrap_or_default();
+    let notes = notes(meter, context, standing, candidates).await?;
     // What was settled before our ticket was taken would pass for covered by it.
     let ids: Vec<_> = candidates.iter().map(|one| one.id().as_str()).collect();
     let results = meter.batch(Store::Proxy, backlog::in_backlog(&ids)).await?;
-    for user in backlog::parse_due(&results) {
+    for user in backlog::parse_in_backlog(&results) {
         states.entry(user).or_default().is_contended = true;
     }
     let nobody = PageState::default();
     let mut work = Work::default();
     let mut outcomes = Vec::new();
-    for candidate in &candidates {
+    for candidate in candidates {
         let state = states.get(candidate.id()).unwrap_or(&nobody);
         outcomes.push(work.sort(context, standing, candidate, state));
     }
     if !standing.dry_run {
-        let handed = write(meter, context, standing, work).await?;
+        let handed = write(meter, context, standing, work, paged).await?;
         for (candidate, (outcome, _)) in candidates.iter().zip(&mut outcomes) {
             if handed.contains(candidate.id()) {
                 *outcome = Outcome::Pending;
@@ -85,20 +113,9 @@ async fn import<P: Platform>(
             .zip(&outcomes)
             .filter(|(_, (outcome, _))| *outcome == Outcome::Pending)
             .map(|(candidate, _)| candidate.id().clone())
-            .chain(too_large.iter().cloned())
             .collect();
-        hand_over(meter, Trigger::Import, paged, &pending).await;
+        hand_over(Trigger::Import, paged, &pending);
     }
-    // The relay reads them alone, and parks who is too large for that as well.
-    paged
-        .users
-        .extend(too_large.into_iter().map(|user| Recorded {
-            outcome: match standing.dry_run {
-                true => Outcome::Parked,
-                false => Outcome::Pending,
-            },
-            ..parked(user.to_string(), Oddity::TooLarge)
-        }));
     for ((candidate, (outcome, reason)), notes) in candidates.iter().zip(outcomes).zip(notes) {
         paged.users.push(Recorded {
             user: candidate.id().as_str().to_owned(),
@@ -107,7 +124,7 @@ async fn import<P: Platform>(
             notes,
         });
     }
-    Ok(())
+    Ok(candidates.len())
 }
 
 /// Codes of what an operator should know of each: what is not carried, what changed
@@ -176,6 +193,7 @@ fn form_notes(candidate: &Candidate) -> Vec<String> {
 struct Work<'a> {
     creates: Vec<&'a Candidate>,
     renewals: Vec<(&'a Candidate, &'a TargetState)>,
+    /// In statements of their own, value by value; heavy users always are.
     updates: Vec<(&'a Candidate, Change)>,
 }
 
@@ -226,13 +244,19 @@ impl<'a> Work<'a> {
                     && !mirror.is_tombstone
                     && state.digest == digest(&candidate.json)
                     && state.target.base() == Some(&state.target.to_base());
-                if !is_current {
+                if !is_current && candidate.is_heavy() {
+                    self.updates.push((candidate, *change));
+                } else if !is_current {
                     self.renewals.push((candidate, &state.target));
                 }
                 (Outcome::Equal, None)
             }
             (Reconciled::Created, None) => {
-                self.creates.push(candidate);
+                if candidate.is_heavy() {
+                    self.updates.push((candidate, *change));
+                } else {
+                    self.creates.push(candidate);
+                }
                 (created_as(standing), None)
             }
             (Reconciled::Updated, Some(_)) => {
@@ -255,36 +279,49 @@ fn created_as(standing: &Standing) -> Outcome {
     }
 }
 
-/// Writes what a page can; whom the database refused is handed to the relay, which
-/// looks at each alone.
+/// Writes what a page can; whom the database refused, or whom the invocation cannot write
+/// any more, is handed to the relay, which looks at each alone.
 async fn write<P: Platform>(
     meter: &mut Meter<'_, P>,
     context: &Context<'_>,
     standing: &Standing,
     work: Work<'_>,
+    paged: &Paged,
 ) -> Result<Vec<UserId>, Delay> {
     let (ticket, epoch) = (standing.ticket, standing.epoch);
     let mut handed = Vec::new();
-    let mut groups = by_size(work.creates);
-    while let Some(group) = groups.pop() {
-        let batch = page::create(&group, ticket, epoch, &context.settings.mapping);
-        match apply(meter, batch).await? {
-            Applied::Yes => {}
-            // Nothing of it was written: each half again, until one alone is refused.
-            Applied::Refused => match group.split_at(group.len() / 2) {
-                ([], last) => handed.extend(last.iter().map(|one| one.id().clone())),
-                (one, other) => groups.extend([one.to_vec(), other.to_vec()]),
-            },
+    let creations = work.creates.into_iter();
+    let creations = creations.map(|one| Creation::of(one, &context.settings.mapping));
+    let mut groups = portions(creations, PORTION_BYTES, Creation::n_bytes);
+    while let Some(mut group) = groups.pop() {
+        let has_room = meter.has_room_for(CREATE_QUERIES, paged);
+        if has_room && apply(meter, page::create(&group, ticket, epoch)).await? == Applied::Yes {
+            continue;
+        }
+        // Nothing of it was written: each half again, until one alone is refused.
+        match group.len() {
+            n_users if has_room && n_users > 1 => {
+                let other = group.split_off(n_users / 2);
+                groups.extend([group, other]);
+            }
+            _ => handed.extend(group.iter().map(|one| one.of.id().clone())),
         }
     }
-    for group in work.renewals.chunks(MAX_UPDATES) {
-        let batch = vec![page::renew(group, ticket, epoch)];
-        meter.batch(Store::Mgpass, batch).await?;
+    for statement in page::renew(&work.renewals, ticket, epoch) {
+        meter.batch(Store::Mgpass, vec![statement]).await?;
     }
-    for group in work.updates.chunks(MAX_UPDATES) {
-        let changes: Vec<_> = group.iter().map(|(_, change)| change.clone()).collect();
-        if apply(meter, page::update(&changes)).await? == Applied::Refused {
-            handed.extend(group.iter().map(|(one, _)| one.id().clone()));
+    let updates = portions(work.updates, PORTION_BYTES, |(_, change)| {
+        // No more than so many in a batch, however light they are.
+        change.n_bytes().max(PORTION_BYTES / MAX_UPDATES)
+    });
+    for group in updates {
+        let ids: Vec<_> = group.iter().map(|(one, _)| one.id().clone()).collect();
+        let n_statements = group.iter().map(|(_, change)| change.n_statements()).sum();
+        let changes = group.into_iter().map(|(_, change)| change).collect();
+        if !meter.has_room_for(n_statements, paged)
+            || apply(meter, page::update(changes)).await? == Applied::Refused
+        {
+            handed.extend(ids);
         }
     }
     Ok(handed)
@@ -302,25 +339,9 @@ async fn apply<P: Platform>(
 ) -> Result<Applied, Delay> {
     match meter.try_batch(Store::Mgpass, batch).await {
         Ok(_) => Ok(Applied::Yes),
-        Err(DatabaseFailure::Constraint) => Ok(Applied::Refused),
+        Err(DatabaseFailure::Constraint | DatabaseFailure::TooLarge) => Ok(Applied::Refused),
         Err(failure) => Err(Delay::Database(Store::Mgpass, failure)),
     }
-}
-
-fn by_size(users: Vec<&Candidate>) -> Vec<Vec<&Candidate>> {
-    let mut groups: Vec<Vec<&Candidate>> = Vec::new();
-    let mut n_bytes = 0;
-    for user in users {
-        n_bytes += user.json.len() * 2 + 1_000;
-        match groups.last_mut() {
-            Some(group) if n_bytes <= MAX_BATCH_BYTES => group.push(user),
-            _ => {
-                n_bytes = user.json.len() * 2 + 1_000;
-                groups.push(vec![user]);
-            }
-        }
-    }
-    groups
 }
 
 /// Listed once, and not any more: deleted meanwhile, or hidden by the order's shifting.
@@ -371,7 +392,7 @@ pub(super) async fn absent<P: Platform>(
             notes: Vec::new(),
         });
     }
-    hand_over(meter, Trigger::Import, &mut paged, &handed).await;
+    hand_over(Trigger::Import, &mut paged, &handed);
     Ok(paged)
 }
 

@@ -9,12 +9,14 @@
 //! Harmless twice: opening (same id), settling (an upsert; a row already gone
 //! comes back settled, a settled one stays as it is), discharging, learning a subject.
 
-pub use crate::mirror::backlog::{backlog, due, parse_due, parse_purge, purge};
+pub use crate::mirror::backlog::{backlog, parse_purge, purge};
+pub use crate::mirror::fence::{Fence, fence, parse_fence};
 
 use crate::mirror::target::{integer, text};
+use crate::mirror::wake;
 use crate::ports::{Row, Statement, Value};
 use crate::request::{InteractionUid, UserId};
-use crate::sql::{clock_margin_ms, expiry_ms, late_commit_ms, lease_ms, now, sequence};
+use crate::sql::{coverable, expiry_ms, late_commit_ms, lease_ms, now, sequence};
 
 const OPEN: &str = concat!(
     "INSERT INTO intents (id, subject, interaction, operation, opened_at, expires_at) ",
@@ -55,13 +57,8 @@ const LEARN_INTENTS: &str =
 const WITHDRAW: &str = "DELETE FROM intents WHERE id = ?1 AND settled IS NULL";
 const RAISE_EPOCH: &str =
     "UPDATE counters SET value = value + 1 WHERE name IN ('epoch', 'unrecorded')";
-const FENCE: &str = concat!(
-    "SELECT (SELECT value FROM counters WHERE name = 'epoch') AS epoch, ",
-    "EXISTS (SELECT 1 FROM intents WHERE subject = ?1 AND (discharged_at IS NULL OR discharged_at >= ?2 - ",
-    clock_margin_ms!(),
-    ")) AS fenced, (SELECT holder FROM authority) AS authority"
-);
-/// Not while the relay is paused, nor while Logto is not the authority.
+/// Not while the relay is paused, nor while Logto is not the authority, nor, for a turn
+/// of the subject's own, with nothing to cover.
 const LEASE: &str = concat!(
     "INSERT INTO subjects (subject, lease_holder, lease_until) SELECT ?1, ?2, ",
     now!(),
@@ -70,8 +67,12 @@ const LEASE: &str = concat!(
     " WHERE (SELECT value FROM counters WHERE name = 'paused_until') <= ",
     now!(),
     " AND (SELECT holder FROM authority) = 'logto' ",
+    "AND (?3 = 1 OR EXISTS (SELECT 1 FROM intents i WHERE i.subject = ?1 AND ",
+    coverable!(),
+    ")) ",
     "ON CONFLICT (subject) DO UPDATE SET lease_holder = excluded.lease_holder, ",
-    "lease_until = excluded.lease_until ",
+    "lease_until = excluded.lease_until, ",
+    "woken_at = CASE WHEN ?3 = 1 THEN subjects.woken_at ELSE 0 END ",
     "WHERE subjects.lease_until < ",
     now!(),
     " AND (?3 = 1 OR (subjects.busy_until <= ",
@@ -90,6 +91,9 @@ const STANDING: &str = concat!(
     "(SELECT value FROM counters WHERE name = 'paused_until') AS paused_until, ",
     "coalesce((SELECT lease_holder = ?2 FROM subjects WHERE subject = ?1), 0) AS held, ",
     "coalesce((SELECT retry_at FROM subjects WHERE subject = ?1), 0) AS retry_at, ",
+    "EXISTS (SELECT 1 FROM intents i WHERE i.subject = ?1 AND ",
+    coverable!(),
+    ") AS coverable, ",
     "coalesce((SELECT failures FROM subjects WHERE subject = ?1), 0) AS failures, ",
     "coalesce((SELECT last_outcome = 'not_visible' FROM subjects WHERE subject = ?1), 0) AS unseen"
 );
@@ -134,10 +138,13 @@ const RELEASE_PARKED: &str = concat!(
 /// The holder is parked in the same batch, under our lease: it cannot have moved since.
 const WAIT_FOR: &str =
     "UPDATE subjects SET waits_for = ?3 WHERE subject = ?1 AND lease_holder = ?2";
-/// Whoever waited for this subject has their turn, parked or not; the sweep finds whom
-/// the message does not reach.
-const FREE_WAITING: &str = "UPDATE subjects SET waits_for = NULL, failures = 0, retry_at = NULL, parked = NULL, parked_at = NULL \
-     WHERE waits_for = ?1 RETURNING subject";
+/// Whoever waited for this subject has their turn, parked or not, and is woken at once,
+/// whether or not a message comes again later.
+const FREE_WAITING: &str = concat!(
+    "UPDATE subjects SET waits_for = NULL, failures = 0, retry_at = NULL, parked = NULL, parked_at = NULL, woken_at = ",
+    now!(),
+    " WHERE waits_for = ?1 RETURNING subject AS woken"
+);
 const RELEASE_UNTRIED: &str =
     "UPDATE subjects SET lease_until = 0 WHERE subject = ?1 AND lease_holder = ?2";
 const RELEASE_WAITING: &str = concat!(
@@ -161,7 +168,6 @@ pub const ALL_SQL: &[&str] = &[
     LEARN_INTENTS,
     WITHDRAW,
     RAISE_EPOCH,
-    FENCE,
     LEASE,
     STANDING,
     COVERED,
@@ -229,8 +235,11 @@ impl Intent {
 
 /// The answer of `open` and `settle`.
 pub fn parse_subject(results: &[Vec<Row>]) -> Option<UserId> {
-    let row = results.last()?.first()?;
-    UserId::parse(&text(row, "subject")?)
+    let subject = results
+        .iter()
+        .flatten()
+        .find_map(|row| text(row, "subject"))?;
+    UserId::parse(&subject)
 }
 
 pub fn learn(interaction: &InteractionUid, subject: &UserId) -> Vec<Statement> {
@@ -249,31 +258,6 @@ pub fn learn(interaction: &InteractionUid, subject: &UserId) -> Vec<Statement> {
 /// An acknowledged write was not recorded: nobody is eligible until reconciled anew.
 pub fn raise_epoch() -> Vec<Statement> {
     vec![Statement::new(RAISE_EPOCH, vec![])]
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Fence {
-    pub epoch: i64,
-    pub is_fenced: bool,
-    pub logto_is_authority: bool,
-}
-
-/// An intent that was not discharged before the request began fences the read, with a
-/// margin for the clocks of isolate and database.
-pub fn fence(subject: &UserId, request_began_ms: i64) -> Vec<Statement> {
-    vec![Statement::new(
-        FENCE,
-        vec![subject.as_str().into(), request_began_ms.into()],
-    )]
-}
-
-pub fn parse_fence(results: &[Vec<Row>]) -> Option<Fence> {
-    let row = results.first()?.first()?;
-    Some(Fence {
-        epoch: integer(row, "epoch")?,
-        is_fenced: integer(row, "fenced")? != 0,
-        logto_is_authority: text(row, "authority")? == "logto",
-    })
 }
 
 /// What a relay holds while it reconciles one subject.
@@ -310,6 +294,8 @@ pub enum LeaseAnswer {
         until_ms: i64,
         now_ms: i64,
     },
+    /// Somebody else's turn has covered it.
+    NothingToCover,
     /// Logto is not the source of truth: the relay must not write.
     NotAuthority,
 }
@@ -327,16 +313,26 @@ pub fn lease(subject: &UserId, holder: &str, purpose: Purpose) -> Vec<Statement>
     let values = || vec![Value::from(subject.as_str()), Value::from(holder)];
     let mut taking = values();
     taking.push((purpose == Purpose::AsHolder).into());
-    vec![
+    let mut statements = vec![
         Statement::new(NEXT, vec![]),
         Statement::new(LEASE, taking),
         Statement::new(STANDING, values()),
         Statement::new(COVERED, vec![subject.as_str().into()]),
-    ]
+    ];
+    match purpose {
+        Purpose::Own => statements.push(wake::heard(subject, holder)),
+        Purpose::AsHolder => {}
+    }
+    statements
 }
 
-pub fn parse_lease(subject: &UserId, holder: &str, results: &[Vec<Row>]) -> Option<LeaseAnswer> {
-    let [_, _, standing, covered] = results else {
+pub fn parse_lease(
+    subject: &UserId,
+    holder: &str,
+    purpose: Purpose,
+    results: &[Vec<Row>],
+) -> Option<LeaseAnswer> {
+    let [_, _, standing, covered, ..] = results else {
         return None;
     };
     let row = standing.first()?;
@@ -345,6 +341,9 @@ pub fn parse_lease(subject: &UserId, holder: &str, results: &[Vec<Row>]) -> Opti
     }
     let is_held = integer(row, "held")? != 0;
     let now_ms = integer(row, "now")?;
+    if !is_held && purpose == Purpose::Own && integer(row, "coverable")? == 0 {
+        return Some(LeaseAnswer::NothingToCover);
+    }
     let mut until_ms = integer(row, "paused_until")?;
     if !is_held {
         until_ms = until_ms.max(integer(row, "retry_at")?);
@@ -418,7 +417,7 @@ impl Lease {
         Statement::new(WAIT_FOR, values)
     }
 
-    /// Answers who waited; last in a batch.
+    /// Answers who waited, as [`crate::mirror::wake::parse`] reads it.
     pub fn free_waiting(&self) -> Statement {
         Statement::new(FREE_WAITING, vec![self.subject.as_str().into()])
     }
@@ -446,12 +445,4 @@ pub fn pause(duration_ms: i64) -> Statement {
 /// The target has seen a higher ticket than the sequence gave: go past it.
 pub fn catch_up(ticket: i64) -> Statement {
     Statement::new(CATCH_UP, vec![ticket.into()])
-}
-
-/// The answer of [`Lease::free_waiting`].
-pub fn parse_freed(results: &[Vec<Row>]) -> Vec<UserId> {
-    let rows = results.last().map(Vec::as_slice).unwrap_or_default();
-    rows.iter()
-        .filter_map(|row| UserId::parse(&text(row, "subject")?))
-        .collect()
 }

@@ -13,6 +13,7 @@ use std::collections::HashMap;
 
 use serde_json::{Value as Json, json};
 
+use crate::limits::{HEAVY_BYTES, READ_BYTES, json_lists};
 use crate::mirror::base::Base;
 use crate::mirror::differences::Wanted;
 use crate::mirror::edits::edits_since;
@@ -26,15 +27,37 @@ use crate::mirror::target::{
 use crate::ports::{Row, Statement};
 use crate::request::UserId;
 
-const USERS: &str = "SELECT u.id AS id, u.email AS email, u.email_verified AS email_verified, u.phone AS phone, \
-     u.phone_verified AS phone_verified, u.name AS name, u.avatar AS avatar, u.metadata AS metadata, \
-     u.is_suspended AS is_suspended, u.created_at AS created_at, u.last_sign_in_at AS last_sign_in_at, u.deleted_at AS deleted_at \
-     FROM json_each(?1) w JOIN users u ON u.id = w.value";
-const IDENTITIES: &str = "SELECT s.user_id AS user_id, s.id AS id, s.provider AS provider, \
-     s.provider_user_id AS provider_user_id, s.profile_data AS profile_data \
-     FROM json_each(?1) w JOIN social_identities s ON s.user_id = w.value";
-const MIRRORS: &str = "SELECT m.user_id AS user_id, m.ticket AS ticket, m.epoch AS epoch, m.tombstone AS tombstone, \
-     m.residue AS residue, m.digest AS digest FROM json_each(?1) w JOIN logto_mirror m ON m.user_id = w.value";
+/// What is held of many users may be far more than Logto lists of them. So each of these
+/// adds up what it shows, in the order of the list, and cuts off the long texts of
+/// whoever goes beyond the bound; never of the first user, so that each read gets on.
+macro_rules! cut {
+    () => {
+        "w.key > 0 AND sum(r.n_bytes) OVER (ORDER BY w.key ROWS UNBOUNDED PRECEDING) > ?2"
+    };
+}
+
+const USERS: &str = concat!(
+    "SELECT id, email, email_verified, phone, phone_verified, CASE WHEN is_cut THEN NULL ELSE name END AS name, \
+     CASE WHEN is_cut THEN NULL ELSE avatar END AS avatar, CASE WHEN is_cut THEN '' ELSE metadata END AS metadata, \
+     is_suspended, created_at, last_sign_in_at, deleted_at, is_cut FROM (SELECT r.*, ",
+    cut!(),
+    " AS is_cut FROM json_each(?1) w JOIN (SELECT *, length(CAST(metadata AS BLOB)) + length(CAST(coalesce(name, '') AS BLOB)) \
+     + length(CAST(coalesce(avatar, '') AS BLOB)) AS n_bytes FROM users) r ON r.id = w.value)"
+);
+const IDENTITIES: &str = concat!(
+    "SELECT user_id, id, provider, provider_user_id, CASE WHEN is_cut THEN NULL ELSE profile_data END AS profile_data, is_cut \
+     FROM (SELECT r.*, ",
+    cut!(),
+    " AS is_cut FROM json_each(?1) w JOIN (SELECT *, length(CAST(coalesce(profile_data, '') AS BLOB)) AS n_bytes \
+     FROM social_identities) r ON r.user_id = w.value)"
+);
+const MIRRORS: &str = concat!(
+    "SELECT user_id, ticket, epoch, tombstone, CASE WHEN is_cut THEN NULL ELSE residue END AS residue, digest, is_cut \
+     FROM (SELECT r.*, ",
+    cut!(),
+    " AS is_cut FROM json_each(?1) w JOIN (SELECT *, length(CAST(coalesce(residue, '') AS BLOB)) AS n_bytes \
+     FROM logto_mirror) r ON r.user_id = w.value)"
+);
 const LEFT: &str = concat!(
     "SELECT m.user_id AS user_id, m.base AS base, m.seen_at AS seen_at, unixepoch() AS read_at, (SELECT count(*) ",
     edits_since!("m.user_id", "m.seen_at"),
@@ -104,11 +127,18 @@ pub struct Candidate {
     pub logto: LogtoUser,
     pub json: String,
     pub mapped: Mapped,
+    /// Counted from 1, over the whole listing.
+    pub place: i64,
 }
 
 impl Candidate {
     pub fn id(&self) -> &UserId {
         &self.logto.id
+    }
+
+    /// Held several times over while it is compared and written.
+    pub fn is_heavy(&self) -> bool {
+        self.json.len() > HEAVY_BYTES
     }
 }
 
@@ -121,40 +151,54 @@ pub struct PageState {
     pub digest: String,
     /// Somebody else holds what the user needs, or a live write waits for its reconcile.
     pub is_contended: bool,
+    /// Not all of it is here: read again, with this user first.
+    pub is_cut: bool,
 }
 
 pub type PageStates = HashMap<UserId, PageState>;
 
+/// How many of these, from the first on, were read whole; at least one.
+pub fn n_whole<'a>(states: &PageStates, ids: impl IntoIterator<Item = &'a UserId>) -> usize {
+    let is_whole = |id: &&UserId| !states.get(*id).is_some_and(|state| state.is_cut);
+    ids.into_iter().take_while(is_whole).count()
+}
+
 pub fn read(candidates: &[Candidate]) -> Vec<Statement> {
     let ids: Vec<_> = candidates.iter().map(|one| one.id().as_str()).collect();
     let mut statements = read_ids(&ids);
-    let values: Vec<_> = candidates
+    let addresses: Vec<_> = candidates
         .iter()
         .map(|one| {
-            json!([
-                one.id().as_str(),
-                one.mapped.user.email,
-                one.mapped.user.phone
-            ])
+            let user = &one.mapped.user;
+            json!([one.id().as_str(), user.email, user.phone])
         })
         .collect();
-    statements.push(Statement::new(
-        CONTENDED,
-        vec![
-            Json::from(values).to_string().into(),
-            identities_json(candidates).into(),
-        ],
-    ));
+    let accounts: Vec<_> = candidates
+        .iter()
+        .flat_map(|one| {
+            one.mapped.user.identities.iter().map(move |identity| {
+                json!([
+                    one.id().as_str(),
+                    identity.provider,
+                    identity.provider_user_id
+                ])
+            })
+        })
+        .collect();
+    let values = [addresses, accounts].map(|list| Json::from(list).to_string().into());
+    statements.push(Statement::new(CONTENDED, values.to_vec()));
     statements
 }
 
 /// Of these, without a look at who holds what.
 pub fn read_ids(ids: &[&str]) -> Vec<Statement> {
     let ids = json!(ids).to_string();
-    [USERS, IDENTITIES, MIRRORS, LEFT, EFFECTS]
-        .into_iter()
-        .map(|sql| Statement::new(sql, vec![ids.as_str().into()]))
-        .collect()
+    let cut = [USERS, IDENTITIES, MIRRORS].map(|sql| {
+        let values = vec![ids.as_str().into(), (READ_BYTES as i64).into()];
+        Statement::new(sql, values)
+    });
+    let whole = [LEFT, EFFECTS].map(|sql| Statement::new(sql, vec![ids.as_str().into()]));
+    cut.into_iter().chain(whole).collect()
 }
 
 /// `None`: a row was not as the schema says.
@@ -164,20 +208,25 @@ pub fn parse_read(results: &[Vec<Row>]) -> Option<PageStates> {
     };
     let mut states = PageStates::new();
     let id_of = |row: &Row, column| UserId::parse(&text(row, column)?);
+    let is_cut = |row: &Row| Some(integer(row, "is_cut")? != 0);
     for row in users {
         let user: TargetUser = parse_user(row)?;
-        states.entry(id_of(row, "id")?).or_default().target.user = Some(user);
+        let state = states.entry(id_of(row, "id")?).or_default();
+        state.target.user = Some(user);
+        state.is_cut |= is_cut(row)?;
     }
     for row in identities {
         let identity: TargetIdentity = parse_identity(row)?;
         let state = states.entry(id_of(row, "user_id")?).or_default();
         state.target.identities.push(identity);
+        state.is_cut |= is_cut(row)?;
     }
     for row in mirrors {
         let mirror: MirrorRow = parse_mirror(row)?;
         let state = states.entry(id_of(row, "user_id")?).or_default();
         state.target.mirror = Some(mirror);
         state.digest = text(row, "digest")?;
+        state.is_cut |= is_cut(row)?;
     }
     for row in left {
         let left: Left = parse_left(row)?;
@@ -198,55 +247,28 @@ pub fn parse_read(results: &[Vec<Row>]) -> Option<PageStates> {
     Some(states)
 }
 
-/// Users whom mgPass does not know, in one batch.
-pub fn create(
-    users: &[&Candidate],
-    ticket: i64,
-    epoch: i64,
-    settings: &MappingSettings,
-) -> Vec<Statement> {
-    let rows: Vec<_> = users.iter().map(|one| one.to_json(settings)).collect();
-    let rows = Json::from(rows).to_string();
-    let ids = |of: &[&Candidate]| {
-        let ids: Vec<_> = of.iter().map(|one| one.id().as_str()).collect();
-        json!(ids).to_string()
-    };
-    let suspended: Vec<_> = users
-        .iter()
-        .filter(|one| one.mapped.user.is_suspended)
-        .copied()
-        .collect();
-    let audit = |of: &[&Candidate], event: &str| {
-        Statement::new(AUDIT, vec![ids(of).into(), ticket.into(), event.into()])
-    };
-    let mut statements = vec![
-        Statement::new(
-            RAISE_NEW,
-            vec![rows.as_str().into(), ticket.into(), epoch.into()],
-        ),
-        Statement::new(PUT_USERS, vec![rows.into(), ticket.into()]),
-        Statement::new(GIVE_DEFAULT_ROLES, vec![ids(users).into(), ticket.into()]),
-        audit(users, "user.created"),
-    ];
-    let identities = identities_json(users.iter().copied());
-    if identities != "[]" {
-        statements.push(Statement::new(
-            PUT_IDENTITIES,
-            vec![identities.into(), ticket.into()],
-        ));
-    }
-    if !suspended.is_empty() {
-        statements.push(audit(&suspended, "user.suspended"));
-    }
-    statements
+/// A user whom mgPass does not know, as the JSON that the statements of many take.
+#[derive(Clone, Debug)]
+pub struct Creation<'a> {
+    pub of: &'a Candidate,
+    mirror: String,
+    row: String,
+    identities: Vec<String>,
 }
 
-impl Candidate {
-    fn to_json(&self, settings: &MappingSettings) -> Json {
-        let wanted = Wanted::of(self.mapped.user.clone(), None, settings);
+impl<'a> Creation<'a> {
+    pub fn of(candidate: &'a Candidate, settings: &MappingSettings) -> Self {
+        let wanted = Wanted::of(candidate.mapped.user.clone(), None, settings);
         let base = Base::of(Some(&wanted.to_row()), &wanted.user.identities);
         let user = &wanted.user;
-        json!({
+        let mirror = json!({
+            "id": user.id.as_str(),
+            "digest": digest(&candidate.json),
+            "residue": Residue::of(&candidate.logto),
+            "obstacles": obstacle_codes(&candidate.mapped.obstacles),
+            "base": base.to_text(),
+        });
+        let row = json!({
             "id": user.id.as_str(),
             "email": user.email,
             "email_verified": i64::from(wanted.email_verified),
@@ -258,13 +280,63 @@ impl Candidate {
             "is_suspended": i64::from(user.is_suspended),
             "created_at": user.created_at_s,
             "last_sign_in_at": user.last_sign_in_at_s,
-            "digest": digest(&self.json),
-            "residue": Residue::of(&self.logto),
-            "obstacles": obstacle_codes(&self.mapped.obstacles),
-            "base": base.to_text(),
-        })
+        });
+        let identities = user.identities.iter().map(|identity| {
+            let (provider, account) = (&identity.provider, &identity.provider_user_id);
+            json!([user.id.as_str(), provider, account, identity.profile_data]).to_string()
+        });
+        Self {
+            of: candidate,
+            mirror: mirror.to_string(),
+            row: row.to_string(),
+            identities: identities.collect(),
+        }
     }
 
+    pub fn n_bytes(&self) -> usize {
+        let identities: usize = self.identities.iter().map(String::len).sum();
+        self.mirror.len() + self.row.len() + identities
+    }
+}
+
+/// Users whom mgPass does not know, in one batch.
+pub fn create(users: &[Creation<'_>], ticket: i64, epoch: i64) -> Vec<Statement> {
+    let list = |texts: Vec<&str>| format!("[{}]", texts.join(","));
+    let ids = |is_one: fn(&Candidate) -> bool| {
+        let some = users.iter().filter(|user| is_one(user.of));
+        let ids: Vec<_> = some.map(|user| user.of.id().as_str()).collect();
+        (!ids.is_empty()).then(|| json!(ids).to_string())
+    };
+    let everybody = ids(|_| true).unwrap_or_default();
+    let audit = |ids: &str, event: &str| {
+        Statement::new(AUDIT, vec![ids.into(), ticket.into(), event.into()])
+    };
+    let mirrors = list(users.iter().map(|user| user.mirror.as_str()).collect());
+    let rows = list(users.iter().map(|user| user.row.as_str()).collect());
+    let identities: Vec<_> = users
+        .iter()
+        .flat_map(|user| user.identities.iter().map(String::as_str))
+        .collect();
+    let mut statements = vec![
+        Statement::new(RAISE_NEW, vec![mirrors.into(), ticket.into(), epoch.into()]),
+        Statement::new(PUT_USERS, vec![rows.into(), ticket.into()]),
+        Statement::new(
+            GIVE_DEFAULT_ROLES,
+            vec![everybody.as_str().into(), ticket.into()],
+        ),
+        audit(&everybody, "user.created"),
+    ];
+    if !identities.is_empty() {
+        let values = vec![list(identities).into(), ticket.into()];
+        statements.push(Statement::new(PUT_IDENTITIES, values));
+    }
+    if let Some(suspended) = ids(|one| one.mapped.user.is_suspended) {
+        statements.push(audit(&suspended, "user.suspended"));
+    }
+    statements
+}
+
+impl Candidate {
     fn standing_json(&self, target: &TargetState) -> Json {
         json!({
             "id": self.id().as_str(),
@@ -278,38 +350,26 @@ impl Candidate {
     }
 }
 
-fn identities_json<'a>(users: impl IntoIterator<Item = &'a Candidate>) -> String {
-    let all: Vec<_> = users
-        .into_iter()
-        .flat_map(|one| {
-            let id = one.id().as_str();
-            one.mapped.user.identities.iter().map(move |identity| {
-                json!([
-                    id,
-                    identity.provider,
-                    identity.provider_user_id,
-                    identity.profile_data
-                ])
-            })
-        })
-        .collect();
-    Json::from(all).to_string()
-}
-
-/// Nothing to write but that we looked: with the rows as they were then.
-pub fn renew(users: &[(&Candidate, &TargetState)], ticket: i64, epoch: i64) -> Statement {
-    let rows: Vec<_> = users
+/// Nothing to write but that we looked: with the rows as they were then. As many
+/// statements as their values take.
+pub fn renew(users: &[(&Candidate, &TargetState)], ticket: i64, epoch: i64) -> Vec<Statement> {
+    let texts = users
         .iter()
-        .map(|(one, target)| one.standing_json(target))
-        .collect();
-    let rows = Json::from(rows).to_string();
-    Statement::new(RAISE_EQUAL, vec![rows.into(), ticket.into(), epoch.into()])
+        .map(|(one, target)| one.standing_json(target).to_string());
+    json_lists(texts)
+        .into_iter()
+        .map(|list| Statement::new(RAISE_EQUAL, vec![list.into(), ticket.into(), epoch.into()]))
+        .collect()
 }
 
-/// Users whose rows differ; nobody among them takes what another one holds.
-pub fn update(changes: &[Change]) -> Vec<Statement> {
-    let guards = changes.iter().map(|change| change.raise.clone());
-    let drops = changes.iter().flat_map(|change| change.drops.clone());
-    let writes = changes.iter().flat_map(|change| change.writes.clone());
-    guards.chain(drops).chain(writes).collect()
+/// Users whose rows differ, or who are heavy; nobody among them takes what another one
+/// holds.
+pub fn update(changes: Vec<Change>) -> Vec<Statement> {
+    let (mut guards, mut drops, mut writes) = (Vec::new(), Vec::new(), Vec::new());
+    for change in changes {
+        guards.push(change.raise);
+        drops.extend(change.drops);
+        writes.extend(change.writes);
+    }
+    guards.into_iter().chain(drops).chain(writes).collect()
 }

@@ -6,6 +6,7 @@
 
 use sha2::{Digest, Sha256};
 
+use crate::limits::fits_row;
 use crate::mirror::differences::Wanted;
 use crate::mirror::mapping::{LogtoUser, Mapped, MappingSettings, MgpassUser, Obstacle, map};
 use crate::mirror::merge::{ChangedThere, Merged, Rewrites, Word, changed_there, merge};
@@ -52,7 +53,7 @@ pub enum Park {
     ValueTakenInLogto,
     TooManyFailures,
     NotShownByMgpass,
-    /// A backend's answer about this user cannot be held.
+    /// More than mgPass's database takes as one row, or than an answer may be.
     TooLarge,
 }
 
@@ -115,6 +116,16 @@ pub struct Change {
 }
 
 impl Change {
+    pub fn n_statements(&self) -> usize {
+        1 + self.drops.len() + self.writes.len()
+    }
+
+    /// Of the values that its statements take.
+    pub fn n_bytes(&self) -> usize {
+        let all = self.drops.iter().chain(&self.writes).chain([&self.raise]);
+        all.map(Statement::n_bytes).sum()
+    }
+
     /// A call to mgPass is owed, by this change or by an earlier one.
     pub fn owes_effect(&self) -> bool {
         self.owes_effect
@@ -202,12 +213,16 @@ fn decide_present(inputs: &Inputs<'_>, logto: &LogtoUser, json: &str) -> Decisio
         (Some(_), true) => Outcome::Unchanged,
         (Some(_), false) => Outcome::Updated,
     };
+    let residue = Residue::of(logto);
+    if !fits(&merged, &residue) {
+        return Decision::Park(Park::TooLarge);
+    }
     let left = target.left.as_ref();
     let raise = Raise {
         epoch: inputs.epoch,
         is_tombstone: false,
         digest: digest(json),
-        residue: Some(Residue::of(logto)),
+        residue: Some(residue),
         obstacles: obstacle_codes(&obstacles),
         seen: seen(target),
         brake: None,
@@ -225,6 +240,21 @@ fn decide_present(inputs: &Inputs<'_>, logto: &LogtoUser, json: &str) -> Decisio
         there: merged.there,
         ..change(&writer, outcome, raise, writes, Some(merged.wanted.user))
     }))
+}
+
+/// Whether each row of theirs is one that the database takes.
+fn fits(merged: &Merged, residue: &str) -> bool {
+    let user = &merged.wanted.user;
+    let length = |text: &Option<String>| text.as_deref().map_or(0, str::len);
+    let texts = [&user.email, &user.phone, &user.name, &user.avatar].map(length);
+    fits_row(texts.into_iter().chain([user.metadata.len()]))
+        && fits_row([residue.len(), merged.base.to_text().len()])
+        && user.identities.iter().all(|identity| {
+            fits_row([
+                identity.provider_user_id.len(),
+                length(&identity.profile_data),
+            ])
+        })
 }
 
 /// The row was there, and somebody removed it on purpose.

@@ -6,7 +6,7 @@
 //! Harmless twice: an intent more is a reconcile that finds nothing to do.
 
 use crate::mirror::outbox::Intent;
-use crate::mirror::target::integer;
+use crate::mirror::target::{integer, text};
 use crate::mirror::{findings, pass};
 use crate::ports::{Row, Statement};
 use crate::request::{InteractionUid, UserId, id_list};
@@ -50,6 +50,19 @@ const TRIGGER_ALL: &str = concat!(
     ", 200 FROM json_each(?1) w WHERE NOT EXISTS (SELECT 1 FROM intents i WHERE i.subject = w.value ",
     "AND i.discharged_at IS NULL AND i.settled IS NOT NULL) ON CONFLICT (id) DO NOTHING"
 );
+/// One more for each, whatever is open: who is parked is due once for each new thing.
+const REPLAY_ALL: &str = concat!(
+    "INSERT INTO intents (id, subject, operation, opened_at, expires_at, settled, status) ",
+    "SELECT ?2 || '.' || ",
+    sequence!(),
+    " || '.' || w.value, w.value, ?2, ",
+    now!(),
+    ", ",
+    now!(),
+    ", ",
+    sequence!(),
+    ", 200 FROM json_each(?1) w WHERE true ON CONFLICT (id) DO NOTHING"
+);
 const NEXT: &str = "UPDATE counters SET value = value + 1 WHERE name = 'sequence'";
 /// The listing began after these were settled, and reached users older than they are.
 const RESOLVED_BY_LISTING: &str = concat!(
@@ -62,7 +75,8 @@ const RESOLVED_BY_LISTING: &str = concat!(
     " AND opened_at >= ?3 AND (settled <= ?1 OR (settled IS NULL AND expires_at <= ?2))"
 );
 const PARKED: &str = "SELECT parked AS reason, count(*) AS n, min(parked_at) AS since FROM subjects INDEXED BY subjects_parked WHERE parked IS NOT NULL GROUP BY parked";
-const PARKED_SUBJECTS: &str = "SELECT subject FROM subjects WHERE parked IS NOT NULL AND (?1 IS NULL OR parked = ?1) AND (?2 IS NULL OR subject = ?2) LIMIT 1000";
+const PARKED_SUBJECTS: &str = "SELECT subject FROM subjects WHERE parked IS NOT NULL AND (?1 IS NULL OR parked = ?1) AND subject > ?2 ORDER BY subject LIMIT ?3";
+const PARKED_AFTER: &str = "SELECT count(*) AS n FROM subjects WHERE parked IS NOT NULL AND (?1 IS NULL OR parked = ?1) AND subject > ?2";
 const EXPLAIN_INTENTS: &str = "SELECT operation, opened_at, expires_at, settled, status, passes, discharged_at FROM intents WHERE subject = ?1 ORDER BY opened_at DESC LIMIT 50";
 const EXPLAIN_SUBJECT: &str = "SELECT failures, retry_at, parked, parked_at, last_ticket, last_outcome, last_at, lease_until FROM subjects WHERE subject = ?1";
 
@@ -70,10 +84,12 @@ const EXPLAIN_SUBJECT: &str = "SELECT failures, retry_at, parked, parked_at, las
 pub const ALL_SQL: &[&str] = &[
     UNRESOLVED,
     TRIGGER_ALL,
+    REPLAY_ALL,
     NEXT,
     RESOLVED_BY_LISTING,
     PARKED,
     PARKED_SUBJECTS,
+    PARKED_AFTER,
     EXPLAIN_INTENTS,
     EXPLAIN_SUBJECT,
 ];
@@ -195,9 +211,35 @@ pub fn overview() -> Vec<Statement> {
     ]
 }
 
-pub fn parked_subjects(reason: Option<&str>, subject: Option<&UserId>) -> Vec<Statement> {
-    let values = vec![reason.into(), subject.map(UserId::as_str).into()];
-    vec![Statement::new(PARKED_SUBJECTS, values)]
+/// Subjects parked for this reason, or for any, whose ids follow `after`.
+pub fn parked_subjects(reason: Option<&str>, after: &str, limit: i64) -> Vec<Statement> {
+    let key = || vec![reason.into(), after.into()];
+    let mut page = key();
+    page.push(limit.into());
+    vec![
+        Statement::new(PARKED_SUBJECTS, page),
+        Statement::new(PARKED_AFTER, key()),
+    ]
+}
+
+/// The subjects, and how many there are from `after` on, these included.
+pub fn parse_parked_subjects(results: &[Vec<Row>]) -> Option<(Vec<UserId>, i64)> {
+    let [page, count] = results else {
+        return None;
+    };
+    let subjects = page
+        .iter()
+        .filter_map(|row| UserId::parse(&text(row, "subject")?));
+    Some((subjects.collect(), integer(count.first()?, "n")?))
+}
+
+/// The relay looks again at each, whether or not something is open of theirs.
+pub fn replay(subjects: &[UserId]) -> Vec<Statement> {
+    let values = vec![id_list(subjects).into(), Trigger::Replay.name().into()];
+    vec![
+        Statement::new(NEXT, vec![]),
+        Statement::new(REPLAY_ALL, values),
+    ]
 }
 
 pub fn explain(subject: &UserId) -> Vec<Statement> {

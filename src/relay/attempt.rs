@@ -1,8 +1,9 @@
 //! One attempt at one subject: read both sides, decide, apply one batch, read back.
 
-use super::take_lease;
+use super::{queries_of_one, take_lease};
 use crate::backend::{BackendFailure, logto, mgpass};
 use crate::context::Context;
+use crate::limits::{HEAVY_BYTES, Reserved};
 use crate::mirror::findings::Finding;
 use crate::mirror::mapping::{MgpassUser, map};
 use crate::mirror::members::same_json;
@@ -31,6 +32,8 @@ pub(super) enum Stopped {
     /// mgPass's API does not show the new state: it may cache, or show it in another form.
     NotVisible,
     HolderBusy,
+    /// The invocation may not ask so much more, or its isolate holds another large user.
+    NoRoom,
     SchemaRefused,
 }
 
@@ -54,14 +57,20 @@ pub(super) async fn attempt<P: Platform>(
     platform: &P,
     context: &Context<'_>,
     group: &mut Vec<Lease>,
+    room: &mut Reserved<'_>,
 ) -> Result<Vec<Change>, Stopped> {
     check_schema(platform, context).await?;
     let mut states = Vec::new();
+    let mut heavy = None;
     loop {
         while let Some(lease) = group.get(states.len()) {
             let state = logto::user(platform, context, &lease.subject)
                 .await
                 .map_err(|failure| Stopped::of_subject(states.len(), failure))?;
+            if is_heavy(&state) && heavy.is_none() {
+                let entered = context.isolate.enter_heavy(platform.now_ms());
+                heavy = Some(entered.ok_or(Stopped::NoRoom)?);
+            }
             states.push(state);
         }
         match decide_all(platform, context, group, &states).await? {
@@ -80,6 +89,11 @@ pub(super) async fn attempt<P: Platform>(
                     if group.len() >= MAX_GROUP {
                         return Err(Stopped::Parked(0, Park::ValueTakenInLogto));
                     }
+                    // Its own, and everybody's rows are read once more.
+                    let more = queries_of_one(context) + 6 * (group.len() + 1);
+                    if !room.grow(more) {
+                        return Err(Stopped::NoRoom);
+                    }
                     match take_lease(platform, &holder, Purpose::AsHolder).await {
                         Ok(LeaseAnswer::Held(lease)) => group.push(lease),
                         Ok(_) => return Err(Stopped::HolderBusy),
@@ -89,6 +103,11 @@ pub(super) async fn attempt<P: Platform>(
             }
         }
     }
+}
+
+/// Held several times over while it is compared and written.
+fn is_heavy(state: &LogtoState) -> bool {
+    matches!(state, LogtoState::Present { json, .. } if json.len() > HEAVY_BYTES)
 }
 
 enum Decided {

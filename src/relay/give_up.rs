@@ -7,6 +7,7 @@ use crate::context::Context;
 use crate::mirror::backoff;
 use crate::mirror::outbox::{self, Lease};
 use crate::mirror::reconcile::Park;
+use crate::mirror::wake;
 use crate::observe::Event;
 use crate::ports::{DatabaseFailure, Platform, Statement, Store};
 
@@ -21,6 +22,11 @@ pub(super) async fn give_up<P: Platform>(
 ) -> Disposition {
     let Some((first, others)) = group.split_first() else {
         return Disposition::Ack;
+    };
+    let stopped = match stopped {
+        // No better next time.
+        Stopped::Database(_, DatabaseFailure::TooLarge) => Stopped::Parked(0, Park::TooLarge),
+        stopped => stopped,
     };
     let parked_holder = match stopped {
         Stopped::Parked(index, park) if index > 0 => group.get(index).map(|lease| (lease, park)),
@@ -62,6 +68,12 @@ pub(super) async fn give_up<P: Platform>(
             None
         }
         Stopped::NotVisible => Some(NOT_VISIBLE),
+        Stopped::NoRoom => {
+            waited("no_room");
+            wait_ms += (platform.random_u64() % 2_000) as i64;
+            statements.extend(first.untried());
+            None
+        }
         Stopped::HolderBusy => {
             waited("holder_busy");
             // Two that wait for each other must not come back together for ever.
@@ -149,19 +161,28 @@ pub(super) async fn give_up<P: Platform>(
             failures,
         });
     }
-    if platform.batch(Store::Proxy, statements).await.is_err() {
-        // The lease runs out by itself.
-        platform.emit(&Event::OutboxDelayed {
-            step: "release",
-            code: "database_unavailable",
-        });
-    }
     if retry {
-        Disposition::Retry {
+        statements.push(wake::comes_again(&first.subject, &first.holder, wait_ms));
+    }
+    match platform.batch(Store::Proxy, statements).await {
+        // Settled meanwhile, and so woken anew: one message is enough.
+        Ok(results) if wake::parse(&results).is_empty() => Disposition::Ack,
+        Ok(_) => Disposition::Retry {
             delay_s: seconds(wait_ms),
+        },
+        Err(failure) => {
+            // The lease runs out by itself.
+            platform.emit(&Event::OutboxDelayed {
+                step: "release",
+                code: failure.code(),
+            });
+            match retry {
+                true => Disposition::Retry {
+                    delay_s: seconds(wait_ms),
+                },
+                false => Disposition::Ack,
+            }
         }
-    } else {
-        Disposition::Ack
     }
 }
 

@@ -9,25 +9,56 @@ use web_sys::{
 
 use futures_util::future::{Either, select};
 use std::pin::pin;
+use std::rc::Rc;
 
+use crate::limits::Usage;
 use crate::metrics::Series;
 use crate::observe::Event;
 use crate::ports::{
     ANSWER_HEAD_BYTES, Call, CallAnswer, CallFailure, Calls, Clock, Database, DatabaseFailure,
-    Entropy, FlagStore, KeyStore, KvFailure, MAX_ANSWER_BYTES, Queue, QueueFailure, Row,
-    Signatures, Sink, Statement, Store,
+    Entropy, FlagStore, Invocation, KeyStore, KvFailure, Queue, QueueFailure, Row, Signatures,
+    Sink, Statement, Store,
 };
 use crate::relay::Message;
 use crate::token::SignatureCheck;
 
+/// Of one invocation; clones are of the same.
 #[derive(Clone)]
 pub(super) struct WorkerPlatform {
     env: worker::Env,
+    usage: Rc<Usage>,
 }
 
 impl WorkerPlatform {
     pub(super) fn new(env: worker::Env) -> Self {
-        Self { env }
+        Self {
+            env,
+            usage: Rc::default(),
+        }
+    }
+}
+
+impl WorkerPlatform {
+    fn queue_of(&self, message: &Message) -> Result<worker::Queue, QueueFailure> {
+        let binding = match message {
+            Message::Job { .. } => "JOB_QUEUE",
+            Message::Reconcile { .. }
+            | Message::Marker { .. }
+            | Message::Open { .. }
+            | Message::Settle { .. } => "MIRROR_QUEUE",
+        };
+        self.env.queue(binding).map_err(|_| QueueFailure)
+    }
+}
+
+impl Invocation for WorkerPlatform {
+    fn usage(&self) -> &Usage {
+        &self.usage
+    }
+
+    fn memory_bytes(&self) -> u64 {
+        const PAGE_BYTES: u64 = 65_536;
+        core::arch::wasm32::memory_size::<0>() as u64 * PAGE_BYTES
     }
 }
 
@@ -77,39 +108,50 @@ impl Database for WorkerPlatform {
         store: Store,
         statements: Vec<Statement>,
     ) -> Result<Vec<Vec<Row>>, DatabaseFailure> {
+        self.usage.count_batch(statements.len());
         super::d1::batch(&self.env, store, statements).await
     }
 }
 
 impl Queue for WorkerPlatform {
     async fn send(&self, message: &Message, delay_s: u32) -> Result<(), QueueFailure> {
-        let binding = match message {
-            Message::Job { .. } => "JOB_QUEUE",
-            Message::Reconcile { .. }
-            | Message::Open { .. }
-            | Message::Settle { .. }
-            | Message::Gap => "MIRROR_QUEUE",
-        };
-        let queue = self.env.queue(binding).map_err(|_| QueueFailure)?;
+        let queue = self.queue_of(message)?;
+        self.usage.count_subrequest();
         let message = worker::MessageBuilder::new(message.clone())
             .delay_seconds(delay_s)
             .build();
         queue.send(message).await.map_err(|_| QueueFailure)
     }
+
+    async fn send_batch(&self, messages: &[Message], delay_s: u32) -> Result<(), QueueFailure> {
+        let Some(first) = messages.first() else {
+            return Ok(());
+        };
+        let queue = self.queue_of(first)?;
+        self.usage.count_subrequest();
+        let batch = worker::BatchMessageBuilder::new()
+            .messages(messages.iter().cloned())
+            .delay_seconds(delay_s)
+            .build();
+        queue.send_batch(batch).await.map_err(|_| QueueFailure)
+    }
 }
 
 impl FlagStore for WorkerPlatform {
     async fn flags(&self, keys: &[String]) -> Result<Vec<(String, Option<String>)>, KvFailure> {
+        self.usage.count_subrequest();
         super::kv::read_all(&self.env, "FLAGS", keys).await
     }
 
     async fn put_flag(&self, key: &str, value: &str) -> Result<(), KvFailure> {
+        self.usage.count_subrequest();
         super::kv::write(&self.env, "FLAGS", key, value).await
     }
 }
 
 impl KeyStore for WorkerPlatform {
     async fn imported_keys(&self) -> Result<Option<String>, KvFailure> {
+        self.usage.count_subrequest();
         super::kv::read(&self.env, "KEYS", "logto").await
     }
 }
@@ -122,6 +164,7 @@ impl Signatures for WorkerPlatform {
 
 impl Calls for WorkerPlatform {
     async fn call(&self, call: Call) -> Result<CallAnswer, CallFailure> {
+        self.usage.count_subrequest();
         let abort = AbortController::new().map_err(|_| CallFailure::Unreachable)?;
         let answer = pin!(exchange(&call, &abort));
         let deadline = pin!(self.sleep(call.deadline_ms));
@@ -166,7 +209,7 @@ async fn exchange(call: &Call, abort: &AbortController) -> Result<CallAnswer, Ca
         max_age_s,
         total,
         is_json,
-        body: read_text(&response, MAX_ANSWER_BYTES)
+        body: read_text(&response, call.max_bytes)
             .await
             .map_err(|unread| match unread {
                 Unread::Broken => CallFailure::Unreadable,

@@ -14,6 +14,7 @@ mod equality;
 mod guard;
 mod introspection;
 mod jobs;
+mod limits;
 mod points;
 mod proxy;
 mod reads;

@@ -36,11 +36,6 @@ pub const PARKED: &[Advice] = &[
         action: "`dwp explain USER` names the fields and who did it. If mgPass is right, make the same change at Logto through the proxy; if Logto is, `dwp overrule USER`.",
     },
     Advice {
-        code: "too_large",
-        meaning: "what Logto or mgPass answers about this user is above 2 MiB",
-        action: "Take something out of the user's custom data at Logto, through the proxy; they are read from Logto meanwhile.",
-    },
-    Advice {
         code: "deletion_unconfirmed",
         meaning: "Logto does not know this user any more, and nothing else says that they were deleted",
         action: "Look at Logto whether it was meant, then `dwp confirm-deletion USER`. Deletion at mgPass is final, so one witness is not enough.",
@@ -59,6 +54,11 @@ pub const PARKED: &[Advice] = &[
         code: "not_shown_by_mgpass",
         meaning: "mgPass's API goes on showing another value than its database was given",
         action: "`dwp explain USER` names the fields. mgPass may normalise them (an email in lower case): change the value at Logto to that form, then replay.",
+    },
+    Advice {
+        code: "too_large",
+        meaning: "this person's data is more than mgPass's database takes as one row (2,000,000 bytes), or more than the proxy reads of one person (2 MiB)",
+        action: "Make their custom data smaller at Logto; the mirror follows by itself. `dwp parked --reason too_large` names them, or their place in Logto's listing, newest first. Until then they are read from Logto.",
     },
     Advice {
         code: "unreadable",
@@ -81,6 +81,16 @@ pub const PARKED: &[Advice] = &[
         action: "`dwp parked --kind points --reason unknown_user` says which. Not at mgPass: import the user first, then the points again. No record: mend the source. Deleted at Logto: the points end with them.",
     },
     Advice {
+        code: "not_mirrored",
+        meaning: "mgPass has a user of this id whom the mirror did not make",
+        action: "Import the users first, then the points again. Who stays here is parked there as `id_taken_at_mgpass`: decide that first.",
+    },
+    Advice {
+        code: "sum_out_of_range",
+        meaning: "this person's entries add up to more than can be held exactly (2^53)",
+        action: "Find the entry that cannot be right, at the source or in mgPass's ledger, and mend it; then `dwp import points` again.",
+    },
+    Advice {
         code: "user_deleted",
         meaning: "the source has points for somebody who is deleted at mgPass",
         action: "",
@@ -92,7 +102,7 @@ pub const PARKED: &[Advice] = &[
     },
     Advice {
         code: "entry_too_large",
-        meaning: "one entry is larger than mgPass's database takes in one value",
+        meaning: "one entry is larger than mgPass's database takes in one value (2,000,000 bytes)",
         action: "Shorten that entry's metadata at the source, then `dwp import points` again.",
     },
     Advice {
@@ -247,6 +257,7 @@ mod tests {
             Park::ValueTakenInLogto,
             Park::TooManyFailures,
             Park::NotShownByMgpass,
+            Park::TooLarge,
         ] {
             assert_eq!(advice(PARKED, park.code()).code, park.code());
         }

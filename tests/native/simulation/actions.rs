@@ -9,6 +9,7 @@ use std::rc::Rc;
 use futures_util::future::{Either, select};
 use serde_json::json;
 
+use super::chaos::Chaos;
 use super::help::{bypass, tamper};
 use super::{ADMIN, Course, Setup, USERS};
 use crate::support::Node;
@@ -228,7 +229,9 @@ pub fn start(world: &Rc<World>, setup: &Setup, journal: &Rc<Journal>) -> i64 {
         Course::Writers => {
             let nodes = [world.node(), world.node()];
             let random = Random::new(setup.seed ^ 0xac71);
-            world.deliveries.set(1 + random.below(2) as u32);
+            let deliveries = 1 + random.below(2) as u32;
+            let is_calm = matches!(setup.chaos, Chaos::None);
+            world.deliveries.set(if is_calm { 1 } else { deliveries });
             world
                 .queue_delay_ms
                 .set([0, 0, 700, 5_000][random.below(4)]);

@@ -27,6 +27,13 @@ pub struct Verdict {
     pub wrong: Vec<String>,
     /// Intents, effects or parked subjects that nothing will ever move.
     pub stuck: Vec<String>,
+    /// Without a fault, and yet not before a sweep.
+    pub late: Vec<String>,
+    /// Turns that took a lease, and read both backends, with nothing to cover.
+    pub wasted: Vec<String>,
+    /// Turns with something to cover, and without.
+    pub n_turns: u64,
+    pub n_idle: u64,
     pub n_acknowledged: u64,
     pub n_calls: u64,
     pub n_parked: u64,
@@ -51,6 +58,8 @@ impl Verdict {
             ("missing effect", &self.missing),
             ("wrong", &self.wrong),
             ("stuck", &self.stuck),
+            ("late", &self.late),
+            ("wasted", &self.wasted),
         ];
         let found: Vec<_> = kinds
             .iter()
@@ -210,6 +219,13 @@ pub fn judge(
         if n_left > 0 {
             verdict.stuck.push(format!("{n_left} {what}"));
         }
+    }
+    let turns = &tamper.turns;
+    verdict.n_turns = turns.n_covering.get();
+    verdict.n_idle = turns.n_idle.get();
+    let n_for_nothing = turns.n_for_nothing.get();
+    if n_for_nothing > 0 {
+        verdict.wasted.push(format!("{n_for_nothing} turns"));
     }
     verdict.vanished = vanished(world, journal);
     judge_effects(world, journal, tamper, &rows, &mut verdict);

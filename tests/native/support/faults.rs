@@ -136,6 +136,13 @@ impl Faults {
             .count()
     }
 
+    /// The same, each as often as it contains it: a batch holds many messages.
+    pub fn occurrences(&self, port: Port, part: &str) -> usize {
+        let seen = self.seen.borrow();
+        let calls = seen.iter().filter(|(called, _)| *called == port);
+        calls.map(|(_, what)| what.matches(part).count()).sum()
+    }
+
     pub fn n_calls(&self) -> usize {
         self.seen.borrow().len()
     }
