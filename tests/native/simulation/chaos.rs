@@ -46,6 +46,8 @@ pub const FAULTS: &[Fault] = &[
 pub const GLITCHES: &[Glitch] = &[
     Glitch::Refuse(503),
     Glitch::Refuse(500),
+    Glitch::Refuse(401),
+    Glitch::Refuse(403),
     Glitch::CommitThenFail(500),
     Glitch::NotFound,
 ];
