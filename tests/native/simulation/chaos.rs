@@ -141,6 +141,12 @@ fn repeats_effect(port: Port, what: &str) -> bool {
     }
 }
 
+/// Whose a token is. Refused, the write is forwarded without a name, which is judged in
+/// the flow tests.
+fn names_the_writer(port: Port, what: &str) -> bool {
+    port == Port::Logto && what.starts_with("GET /oidc/me")
+}
+
 impl Tamper for SimulationTamper {
     fn statements(
         &self,
@@ -191,6 +197,9 @@ impl Tamper for SimulationTamper {
             }
             _ => None,
         }?;
+        if glitch.refuses_the_proxy() && names_the_writer(port, what) {
+            return None;
+        }
         if repeats_effect(port, what) {
             self.n_effect_faults.set(self.n_effect_faults.get() + 1);
         }
