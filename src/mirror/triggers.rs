@@ -78,7 +78,7 @@ const PARKED: &str = "SELECT parked AS reason, count(*) AS n, min(parked_at) AS 
 const PARKED_SUBJECTS: &str = "SELECT subject FROM subjects WHERE parked IS NOT NULL AND (?1 IS NULL OR parked = ?1) AND subject > ?2 ORDER BY subject LIMIT ?3";
 const PARKED_AFTER: &str = "SELECT count(*) AS n FROM subjects WHERE parked IS NOT NULL AND (?1 IS NULL OR parked = ?1) AND subject > ?2";
 const EXPLAIN_INTENTS: &str = "SELECT operation, opened_at, expires_at, settled, status, passes, discharged_at FROM intents WHERE subject = ?1 ORDER BY opened_at DESC LIMIT 50";
-const EXPLAIN_SUBJECT: &str = "SELECT failures, retry_at, parked, parked_at, last_ticket, last_outcome, last_at, lease_until FROM subjects WHERE subject = ?1";
+const EXPLAIN_SUBJECT: &str = "SELECT failures, retry_at, parked, parked_at, last_ticket, last_outcome, last_at, lease_until, woken_at FROM subjects WHERE subject = ?1";
 
 /// Every string above, for the test that prepares each one against the schema.
 pub const ALL_SQL: &[&str] = &[

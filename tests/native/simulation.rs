@@ -5,6 +5,7 @@ pub mod actions;
 pub mod chaos;
 mod help;
 pub mod oracle;
+mod values;
 pub mod variants;
 pub mod wakes;
 

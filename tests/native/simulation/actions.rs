@@ -11,6 +11,7 @@ use serde_json::json;
 
 use super::chaos::Chaos;
 use super::help::{bypass, tamper};
+use super::values;
 use super::{ADMIN, Course, Setup, USERS};
 use crate::support::Node;
 use crate::support::executor::Random;
@@ -267,6 +268,9 @@ async fn act(node: &Node, journal: &Journal, random: &Random, writer: usize, ste
     } else {
         users[random.below(users.len())].clone()
     };
+    if random.below(60) == 0 {
+        return send(node, journal, values::request(&user, random)).await;
+    }
     let path = |rest: &str| format!("/api/users/{user}{rest}");
     let mail = |random: &Random| match random.below(4) {
         3 => json!(null),

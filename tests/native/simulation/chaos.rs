@@ -49,6 +49,8 @@ pub const GLITCHES: &[Glitch] = &[
     Glitch::Refuse(403),
     Glitch::Refuse(503),
     Glitch::Refuse(500),
+    Glitch::Refuse(401),
+    Glitch::Refuse(403),
     Glitch::CommitThenFail(500),
     Glitch::NotFound,
 ];
@@ -143,6 +145,12 @@ fn repeats_effect(port: Port, what: &str) -> bool {
     }
 }
 
+/// Whose a token is. Refused, the write is forwarded without a name, which is judged in
+/// the flow tests.
+fn names_the_writer(port: Port, what: &str) -> bool {
+    port == Port::Logto && what.starts_with("GET /oidc/me")
+}
+
 impl Tamper for SimulationTamper {
     fn statements(
         &self,
@@ -193,6 +201,9 @@ impl Tamper for SimulationTamper {
             }
             _ => None,
         }?;
+        if glitch.refuses_the_proxy() && names_the_writer(port, what) {
+            return None;
+        }
         if repeats_effect(port, what) {
             self.n_effect_faults.set(self.n_effect_faults.get() + 1);
         }
