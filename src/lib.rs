@@ -15,9 +15,11 @@ pub mod request;
 pub mod breaker;
 pub mod classify;
 pub mod flags;
+pub mod left_behind;
 pub mod plan;
 pub mod snapshot;
 
+pub mod allowance;
 pub mod authenticate;
 pub mod introspection;
 #[cfg(feature = "cli")]
@@ -35,6 +37,7 @@ pub mod relay;
 
 pub mod hooks;
 pub mod jobs;
+pub mod listing;
 pub mod walk;
 
 pub mod afterwards;
@@ -42,6 +45,7 @@ pub mod execute;
 
 pub mod admin;
 pub mod context;
+pub mod cron;
 pub mod edge;
 pub mod error;
 pub mod guard;
@@ -51,6 +55,7 @@ pub mod observe;
 pub mod settings;
 mod sql;
 
+pub mod limits;
 pub mod ports;
 #[cfg(target_arch = "wasm32")]
 pub mod shell;

@@ -11,19 +11,17 @@ use sha2::{Digest, Sha256};
 
 use crate::auth::authenticate::{imported_keys, now};
 use crate::inbound::classify::Operation;
-use crate::inbound::request::{Method, Target, UserId, bearer};
+use crate::inbound::request::{Method, Own, Target, UserId, bearer};
 use crate::mirror::outbox;
 use crate::mirror::webhook::{self, Received};
 use crate::operate::{findings, guard, metrics, prometheus};
 use crate::runtime::answer::{Answer, own_answer, own_error};
 use crate::runtime::context::{Context, Surroundings};
 use crate::runtime::error::ProxyError;
-use crate::runtime::ports::{DatabaseFailure, Exchange, Platform, Row, Store};
+use crate::runtime::ports::{BodyFailure, DatabaseFailure, Exchange, Platform, Row, Store};
 use crate::serve::execute::Executed;
 use crate::token::{Issuer, KeyId, KeySet};
 
-/// Every route of the proxy's own begins so, those of `edge` too.
-pub const PREFIX: &str = "/_proxy/";
 const JSON: &str = "application/json; charset=utf-8";
 const VERDICTS_SHOWN: i64 = 10;
 
@@ -35,7 +33,18 @@ pub async fn route<P: Platform, E: Exchange>(
 ) -> Option<Executed<E::Copy>> {
     let url = exchange.url().to_owned();
     let target = Target::parse(&url)?;
-    let path = target.path.strip_prefix(PREFIX)?;
+    let path = match target.own() {
+        Own::No => return None,
+        Own::Route(path) => path,
+        Own::Lookalike => {
+            return Some(own_error(
+                Operation::PassThrough,
+                ProxyError::NoSuchRoute,
+                target.path,
+                around,
+            ));
+        }
+    };
     if (exchange.method(), path) == (Method::Post, webhook::PATH) {
         return Some(hook(
             webhook::receive(platform, around, exchange).await,
@@ -94,10 +103,15 @@ pub async fn route<P: Platform, E: Exchange>(
                 (None, None, Some("true")) => mirror::Which::AllParked,
                 _ => return refused(ProxyError::ParameterMissing),
             };
-            mirror::replay(platform, &which).await.to_string()
+            let after = query("after").unwrap_or_default();
+            mirror::replay(platform, &which, &after).await.to_string()
         }
         (Method::Post, "mirror/confirm-deletion", _) => match user() {
             Some(user) => mirror::confirm_deletion(platform, &user).await.to_string(),
+            None => return refused(ProxyError::ParameterMissing),
+        },
+        (Method::Post, "mirror/overrule", _) => match user() {
+            Some(user) => mirror::overrule(platform, &user).await.to_string(),
             None => return refused(ProxyError::ParameterMissing),
         },
         _ => return refused(ProxyError::NoSuchRoute),
@@ -109,7 +123,8 @@ fn hook<C>(received: Received, around: &Surroundings<'_>, path: &str) -> Execute
     let error = match received {
         Received::Taken => return answered(204, "", String::new()),
         Received::Closed => ProxyError::NoSuchRoute,
-        Received::TooLarge => ProxyError::BodyTooLarge,
+        Received::Unread(BodyFailure::TooLarge) => ProxyError::BodyTooLarge,
+        Received::Unread(BodyFailure::Incomplete) => ProxyError::BodyIncomplete,
         Received::BadSignature => ProxyError::SignatureRefused,
         Received::NotRecorded => ProxyError::NotRecorded,
     };
@@ -184,6 +199,11 @@ async fn status<P: Platform>(platform: &P, around: &Surroundings<'_>) -> String 
         ),
         Err(failure) => (failed(failure), failed(failure)),
     };
+    let refused: Vec<_> = flags
+        .refused
+        .iter()
+        .map(|fault| json!({ "key": fault.key, "code": fault.code }))
+        .collect();
     let faults: Vec<_> = around
         .settings
         .faults
@@ -196,6 +216,7 @@ async fn status<P: Platform>(platform: &P, around: &Surroundings<'_>) -> String 
     };
     json!({
         "stage": flags.stage_name(),
+        "refused_flags": refused,
         "refused_stage": flags.refused_stage.map(|stage| stage.name()),
         "read_bps": flags.read_percent.basis_points(),
         "compare_bps": flags.compare_share().basis_points(),
@@ -207,6 +228,7 @@ async fn status<P: Platform>(platform: &P, around: &Surroundings<'_>) -> String 
         "setting_faults": faults,
         "jwks_union": flags.jwks_union,
         "keys": keys,
+        "memory_bytes_of_this_isolate": platform.memory_bytes(),
         "outbox": outbox,
         "findings": findings,
         "verdicts": verdicts,

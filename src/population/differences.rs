@@ -1,11 +1,14 @@
 //! Where mgPass differs from what Logto's user maps to: names of fields, no values.
 
+use std::collections::BTreeSet;
+
 use serde_json::json;
 
-use crate::mirror::mapping::Mapped;
+use crate::mirror::base::{identity_key, path};
+use crate::mirror::mapping::{Mapped, MgpassUser};
 use crate::mirror::reconcile::digest;
 use crate::mirror::residue::Residue;
-use crate::mirror::target::{IDENTITY_PREFIX, TargetState, TargetUser};
+use crate::mirror::target::{TargetIdentity, TargetState, TargetUser};
 use crate::runtime::backend::logto::LogtoUser;
 use crate::runtime::members::same_json;
 use crate::runtime::settings::MappingSettings;
@@ -51,8 +54,109 @@ impl Difference {
     }
 }
 
-/// What mgPass may well have of its own is no difference: a newer sign-in, an address
-/// verified there, identities linked there.
+/// What mgPass should have of a user, beside what it may well have of its own: a newer
+/// sign-in, an address verified there. Identities linked there are left out of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    pub user: MgpassUser,
+    pub email_verified: bool,
+    pub phone_verified: bool,
+}
+
+impl Wanted {
+    pub fn of(mut user: MgpassUser, held: Option<&TargetUser>, settings: &MappingSettings) -> Self {
+        let signed_in = held.and_then(|held| held.last_sign_in_at_s);
+        user.last_sign_in_at_s = user.last_sign_in_at_s.max(signed_in);
+        Self {
+            email_verified: is_verified(
+                user.email.as_deref(),
+                held.map(|held| (held.email.as_deref(), held.email_verified)),
+                settings.email_verified,
+            ),
+            phone_verified: is_verified(
+                user.phone.as_deref(),
+                held.map(|held| (held.phone.as_deref(), held.phone_verified)),
+                settings.phone_verified,
+            ),
+            user,
+        }
+    }
+
+    /// The row as it is once this is written.
+    pub fn to_row(&self) -> TargetUser {
+        let user = &self.user;
+        TargetUser {
+            email: user.email.clone(),
+            email_verified: self.email_verified,
+            phone: user.phone.clone(),
+            phone_verified: self.phone_verified,
+            name: user.name.clone(),
+            avatar: user.avatar.clone(),
+            metadata: user.metadata.clone(),
+            is_suspended: user.is_suspended,
+            created_at_s: user.created_at_s,
+            last_sign_in_at_s: user.last_sign_in_at_s,
+            is_deleted: false,
+        }
+    }
+}
+
+/// By the setting; but an address that its owner verified at mgPass stays verified.
+fn is_verified(value: Option<&str>, held: Option<(Option<&str>, bool)>, setting: bool) -> bool {
+    let kept = held.is_some_and(|(held, verified)| held == value && verified);
+    value.is_some() && (setting || kept)
+}
+
+/// Fields of a live user that differ, by their key in the [`base`](super::base).
+pub fn fields(
+    wanted: &Wanted,
+    held: &TargetUser,
+    identities: &[TargetIdentity],
+) -> Vec<(String, Class)> {
+    let user = &wanted.user;
+    let columns = [
+        ("email", user.email == held.email),
+        (
+            "email_verified",
+            wanted.email_verified == held.email_verified,
+        ),
+        ("phone", user.phone == held.phone),
+        (
+            "phone_verified",
+            wanted.phone_verified == held.phone_verified,
+        ),
+        ("name", user.name == held.name),
+        ("avatar", user.avatar == held.avatar),
+        ("is_suspended", user.is_suspended == held.is_suspended),
+        ("created_at", user.created_at_s == held.created_at_s),
+        (
+            "last_sign_in_at",
+            user.last_sign_in_at_s == held.last_sign_in_at_s,
+        ),
+        ("metadata", same_json(&user.metadata, &held.metadata)),
+    ];
+    let mut found: Vec<_> = columns
+        .into_iter()
+        .filter(|(_, is_equal)| !is_equal)
+        .map(|(name, _)| (name.to_owned(), Class::Value))
+        .collect();
+    for wanted in &user.identities {
+        let row = identities.iter().find(|row| row.is_of(wanted));
+        match row.map(|row| row.identity.profile_data.as_deref()) {
+            None => found.push((identity_key(wanted), Class::Missing)),
+            Some(held) if !same_optional(held, wanted.profile_data.as_deref()) => {
+                found.push((identity_key(wanted), Class::Value));
+            }
+            Some(_) => {}
+        }
+    }
+    let extra = identities
+        .iter()
+        .filter(|row| row.is_ours() && !user.identities.iter().any(|wanted| row.is_of(wanted)));
+    found.extend(extra.map(|row| (identity_key(&row.identity), Class::Extra)));
+    found
+}
+
 pub fn between(
     logto: Option<(&LogtoUser, &Mapped)>,
     target: &TargetState,
@@ -68,72 +172,12 @@ pub fn between(
     if held.is_deleted {
         return vec![Difference::new("deleted_at", Class::Extra)];
     }
-    let mut found = row_differences(mapped, held, settings);
-    found.extend(identity_differences(mapped, target));
+    let wanted = Wanted::of(mapped.user.clone(), Some(held), settings);
+    let mut found: Vec<_> = fields(&wanted, held, &target.identities)
+        .into_iter()
+        .map(|(key, class)| Difference::new(path(&key), class))
+        .collect();
     found.extend(residue_differences(logto, target));
-    found
-}
-
-fn row_differences(
-    mapped: &Mapped,
-    held: &TargetUser,
-    settings: &MappingSettings,
-) -> Vec<Difference> {
-    let wanted = &mapped.user;
-    let is_verified =
-        |value: &Option<String>, setting: bool, held: bool| held || value.is_none() || !setting;
-    let fields = [
-        ("email", wanted.email == held.email),
-        (
-            "email_verified",
-            is_verified(&wanted.email, settings.email_verified, held.email_verified),
-        ),
-        ("phone", wanted.phone == held.phone),
-        (
-            "phone_verified",
-            is_verified(&wanted.phone, settings.phone_verified, held.phone_verified),
-        ),
-        ("name", wanted.name == held.name),
-        ("avatar", wanted.avatar == held.avatar),
-        ("is_suspended", wanted.is_suspended == held.is_suspended),
-        ("created_at", wanted.created_at_s == held.created_at_s),
-        // mgPass's own sign-ins are newer, and stay.
-        (
-            "last_sign_in_at",
-            wanted.last_sign_in_at_s <= held.last_sign_in_at_s,
-        ),
-        ("metadata", same_json(&wanted.metadata, &held.metadata)),
-    ];
-    let differing = fields.iter().filter(|(_, is_equal)| !is_equal);
-    differing
-        .map(|(name, _)| Difference::new(*name, Class::Value))
-        .collect()
-}
-
-fn identity_differences(mapped: &Mapped, target: &TargetState) -> Vec<Difference> {
-    let path = |provider: &str| format!("identities.{provider}");
-    let mut found = Vec::new();
-    for wanted in &mapped.user.identities {
-        let held = target.identities.iter().find(|row| {
-            row.identity.provider == wanted.provider
-                && row.identity.provider_user_id == wanted.provider_user_id
-        });
-        match held.map(|row| &row.identity.profile_data) {
-            None => found.push(Difference::new(path(&wanted.provider), Class::Missing)),
-            Some(held) if !same_optional(held.as_deref(), wanted.profile_data.as_deref()) => {
-                found.push(Difference::new(path(&wanted.provider), Class::Value));
-            }
-            Some(_) => {}
-        }
-    }
-    let extra = target.identities.iter().filter(|row| {
-        row.row_id.starts_with(IDENTITY_PREFIX)
-            && !mapped.user.identities.iter().any(|wanted| {
-                wanted.provider == row.identity.provider
-                    && wanted.provider_user_id == row.identity.provider_user_id
-            })
-    });
-    found.extend(extra.map(|row| Difference::new(path(&row.identity.provider), Class::Extra)));
     found
 }
 
@@ -142,6 +186,17 @@ fn same_optional(one: Option<&str>, other: Option<&str>) -> bool {
         (Some(one), Some(other)) => same_json(one, other),
         (one, other) => one == other,
     }
+}
+
+/// Fields of mgPass's rows that are not as the mirror left them.
+pub fn since_base(target: &TargetState) -> BTreeSet<String> {
+    let Some(base) = target.base() else {
+        return BTreeSet::new();
+    };
+    let now = target.to_base();
+    now.differing(base)
+        .map(|key| path(key).to_owned())
+        .collect()
 }
 
 /// Logto's own form of what mgPass cannot hold, member by member.
@@ -180,40 +235,16 @@ fn residue_differences(logto: &LogtoUser, target: &TargetState) -> Vec<Differenc
 
 /// Of all that is compared of mgPass's side, in one form however the rows were stored.
 pub fn target_digest(target: &TargetState) -> String {
-    let user = target.user.as_ref().map(|user| {
-        json!([
-            user.email,
-            user.email_verified,
-            user.phone,
-            user.phone_verified,
-            user.name,
-            user.avatar,
-            user.metadata,
-            user.is_suspended,
-            user.created_at_s,
-            user.last_sign_in_at_s,
-            user.is_deleted,
-        ])
-    });
-    let mut identities: Vec<_> = target
+    let rows = target.to_base();
+    let ours: Vec<_> = target
         .identities
         .iter()
-        .map(|row| {
-            let identity = &row.identity;
-            let is_ours = row.row_id.starts_with(IDENTITY_PREFIX);
-            json!([
-                identity.provider,
-                identity.provider_user_id,
-                identity.profile_data,
-                is_ours
-            ])
-            .to_string()
-        })
+        .filter(|row| row.is_ours())
+        .map(|row| identity_key(&row.identity))
         .collect();
-    identities.sort_unstable();
     let mirror = target
         .mirror
         .as_ref()
         .map(|mirror| json!([mirror.is_tombstone, mirror.residue]));
-    digest(&json!([user, identities, mirror]).to_string())
+    digest(&json!([rows.to_text(), BTreeSet::from_iter(ours), mirror]).to_string())
 }

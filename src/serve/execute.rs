@@ -5,7 +5,10 @@
 //! nothing else. What follows the answer is returned as a value and carried out
 //! by [`crate::serve::afterwards`], so that a crash between the two is a case like any other.
 
+pub mod conclude;
+pub mod name;
 pub mod pass_through;
+mod record;
 mod serve;
 mod tokens;
 mod write;
@@ -13,7 +16,7 @@ mod write;
 use std::sync::Arc;
 
 use crate::inbound::classify::{Classified, Kind, Operation, classify};
-use crate::inbound::request::{Target, interaction_in_set_cookie};
+use crate::inbound::request::Target;
 use crate::policy::flags::Flags;
 use crate::policy::flags::bucket::Bucket;
 use crate::policy::plan::{Plan, Reason};
@@ -133,12 +136,10 @@ pub async fn execute<P: Platform, E: Exchange>(
         classified: &classified,
     };
     match (classified.operation.kind(), around.context) {
+        (Kind::PassThrough, _) => request.pass(platform, exchange, Reason::NotARead).await,
         // Settings with faults leave a pipe; what is written meanwhile is a gap all the same.
-        (Kind::Write(_), None) => request.unrecorded(platform, exchange, "settings").await,
-        (Kind::PassThrough, _) | (_, None) => {
-            request.pass(platform, exchange, Reason::NotARead).await
-        }
-        (Kind::Session, Some(_)) => request.session(platform, exchange).await,
+        (Kind::Write(source), None) => request.unrecorded(exchange, source, Reason::Settings).await,
+        (_, None) => request.pass(platform, exchange, Reason::Settings).await,
         (Kind::Write(source), Some(context)) => {
             request.write(platform, &context, exchange, source).await
         }
@@ -184,7 +185,9 @@ fn forwarded<C>(
             };
         }
         Err(CallFailure::TimedOut) => ProxyError::LogtoTimedOut,
-        Err(CallFailure::Unreachable | CallFailure::Unreadable) => ProxyError::LogtoUnreachable,
+        Err(CallFailure::Unreachable | CallFailure::Unreadable | CallFailure::TooLarge { .. }) => {
+            ProxyError::LogtoUnreachable
+        }
     };
     Executed {
         plan,
@@ -196,7 +199,7 @@ fn forwarded<C>(
 pub fn own_answer<C>(operation: Operation, answer: Answer) -> Executed<C> {
     Executed {
         operation,
-        plan: Plan::logto(Reason::NotARead),
+        plan: Plan::logto(Reason::Own),
         mirror: MirrorOutcome::None,
         bucket: None,
         backend: "proxy",
@@ -222,12 +225,16 @@ pub fn own_error<C>(
 }
 
 fn error_reply(error: ProxyError, path: &str, request_id: &str) -> Answer {
+    let mut headers = vec![
+        ("content-type", "application/json; charset=utf-8".to_owned()),
+        ("cache-control", "no-store".to_owned()),
+    ];
+    if let Some(seconds) = error.retry_after_s() {
+        headers.push(("retry-after", seconds.to_string()));
+    }
     Answer {
         status: error.status(),
-        headers: vec![
-            ("content-type", "application/json; charset=utf-8".to_owned()),
-            ("cache-control", "no-store".to_owned()),
-        ],
+        headers,
         body: error.body(path, request_id),
     }
 }
@@ -267,30 +274,5 @@ impl<'a> Request<'a> {
             self.target.path,
             self.around,
         )
-    }
-
-    /// One interaction goes over into the next: its cookies tell which.
-    async fn session<P: Platform, E: Exchange>(
-        &self,
-        platform: &P,
-        exchange: &mut E,
-    ) -> Executed<E::Copy> {
-        let mut executed = self.pass(platform, exchange, Reason::NotARead).await;
-        if self.around.flags.records_writes()
-            && executed.status == 303
-            && let Some(from) = &self.classified.interaction
-        {
-            let next = exchange
-                .answer_cookies()
-                .iter()
-                .find_map(|line| interaction_in_set_cookie(line));
-            if let Some(to) = next.filter(|to| to != from) {
-                executed.afterwards = Some(Afterwards::Link {
-                    from: from.clone(),
-                    to,
-                });
-            }
-        }
-        executed
     }
 }

@@ -12,6 +12,7 @@ use self::wire::{parse_identities, parse_user};
 
 use crate::auth::introspection::Introspection;
 use crate::inbound::request::{Secret, UserId};
+use crate::limits::MAX_ANSWER_BYTES;
 use crate::runtime::backend::BackendFailure;
 use crate::runtime::context::Context;
 use crate::runtime::isolate::MgpassEndpoints;
@@ -168,7 +169,9 @@ async fn post_introspection<P: Platform>(
     body: Secret<String>,
 ) -> Result<CallAnswer, BackendFailure> {
     let url = endpoints(platform, context).await?.introspection.clone();
-    super::post_form(platform, BACKEND, url, authorization, body, DEADLINE_MS).await
+    let headers = authorization.map(|text| ("authorization", text));
+    let headers = headers.into_iter().collect();
+    super::post_form(platform, BACKEND, url, headers, body, DEADLINE_MS).await
 }
 
 fn found<T>(
@@ -223,6 +226,7 @@ async fn send<P: Platform>(
             headers,
             body: body.map(|body| Secret(body.to_owned())),
             deadline_ms,
+            max_bytes: MAX_ANSWER_BYTES,
         };
         let answer = platform
             .call(call)
@@ -244,6 +248,7 @@ async fn get<P: Platform>(platform: &P, url: String) -> Result<CallAnswer, Backe
         headers: vec![],
         body: None,
         deadline_ms: PUBLIC_DEADLINE_MS,
+        max_bytes: MAX_ANSWER_BYTES,
     };
     let answer = platform
         .call(call)
@@ -284,6 +289,7 @@ async fn credential<P: Platform>(
             ("scope", "mgpass:admin"),
         ]))),
         deadline_ms: DEADLINE_MS,
+        max_bytes: MAX_ANSWER_BYTES,
     };
     super::fetch_own_token(platform, context, call).await
 }
