@@ -6,14 +6,26 @@
 
 pub mod backlog;
 pub mod backoff;
+pub mod base;
+pub mod differences;
+pub mod edits;
 pub mod eligibility;
+pub mod fence;
+pub mod findings;
+pub mod listing;
 pub mod mapping;
+pub mod merge;
 pub mod outbox;
+pub mod pass;
 pub mod preflight;
 pub mod reconcile;
 pub mod relay;
 pub mod residue;
+pub mod rows;
+pub mod states;
 pub mod target;
 pub mod triggers;
+pub mod wake;
 pub mod walk;
 pub mod webhook;
+pub mod writer;

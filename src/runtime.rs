@@ -3,8 +3,10 @@
 pub mod answer;
 pub mod backend;
 pub mod context;
+pub mod digest;
 pub mod error;
 pub mod isolate;
+pub mod limits;
 pub mod members;
 pub mod message;
 pub mod metrics;

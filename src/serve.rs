@@ -2,7 +2,9 @@
 
 pub mod afterwards;
 pub mod compare;
+pub mod cron;
 pub mod deliver;
 pub mod execute;
+pub mod question;
 pub mod read;
 pub mod translate;

@@ -17,11 +17,9 @@ use wasm_bindgen::JsValue;
 use wasm_bindgen::prelude::wasm_bindgen;
 use worker::event;
 
-use crate::mirror::{relay, walk};
-use crate::operate::{findings, guard, metrics};
-use crate::population::jobs;
 use crate::runtime::message::Message;
 use crate::runtime::snapshot;
+use crate::serve::cron;
 
 use self::config::Deployment;
 use self::platform::WorkerPlatform;
@@ -59,10 +57,6 @@ async fn on_cron(_: worker::ScheduledEvent, env: worker::Env, _: worker::Schedul
     let platform = WorkerPlatform::new(env);
     let flags = snapshot::read(&platform, &deployment.isolate).await;
     if let Some(context) = deployment.context() {
-        walk::tick(&platform, &context, flags.stage).await;
-        relay::sweep(&platform, &context, flags.stage, findings::purge()).await;
-        jobs::revive(&platform).await;
-        metrics::flush(&platform, &context).await;
-        guard::run(&platform, &context, &flags).await;
+        cron::tick(&platform, &context, &flags).await;
     }
 }

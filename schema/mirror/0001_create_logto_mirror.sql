@@ -10,6 +10,13 @@
 --   digest      of Logto's user as last applied, empty for a tombstone
 --   residue     Logto's own form of what mgPass cannot hold. Personal data, as
 --               personal as the users table beside it; NULL for a tombstone
+--   base        what that reconcile left in mgPass's rows: a digest of each field, a
+--               JSON object. Whatever differs from it was changed at mgPass since; a
+--               field that somebody changed on purpose keeps its older digest until
+--               a person has decided. NULL for a tombstone
+--   seen_at     epoch seconds: when mgPass's rows were read for it. Entries of other
+--               actors in mgPass's audit log count from then on
+--   walked      the walk's last pass that met the user in Logto's listing
 --   obstacles   codes of what could not be carried, a JSON array
 --   applied_at  epoch milliseconds; of a tombstone, when it was first set
 -- logto_mirror_effects: calls to mgPass's API that are still owed, by the
@@ -22,6 +29,9 @@ CREATE TABLE logto_mirror (
   tombstone  INTEGER NOT NULL DEFAULT 0 CHECK (tombstone IN (0, 1)),
   digest     TEXT NOT NULL,
   residue    TEXT CHECK (residue IS NULL OR json_valid(residue)),
+  base       TEXT CHECK (base IS NULL OR json_valid(base)),
+  seen_at    INTEGER NOT NULL DEFAULT 0,
+  walked     INTEGER NOT NULL DEFAULT 0,
   obstacles  TEXT NOT NULL DEFAULT '[]' CHECK (json_valid(obstacles)),
   applied_at INTEGER NOT NULL
 ) STRICT;

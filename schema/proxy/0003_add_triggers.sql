@@ -5,13 +5,13 @@
 -- each other do not meet for ever. Taking the subject as a holder does not wait.
 ALTER TABLE subjects ADD COLUMN busy_until INTEGER NOT NULL DEFAULT 0;
 
--- The walk of the whole population: first Logto's pages, newest first, then mgPass's
--- users by id. `began` is the sequence when the pass began: what was settled before
--- is covered by it.
+-- The walk of the whole population: first Logto's listing, newest first, `listed` of it
+-- behind; then mgPass's users by id. `began` is the sequence when the pass began: what
+-- was settled before is covered by it.
 CREATE TABLE walk (
   singleton   INTEGER PRIMARY KEY CHECK (singleton = 1),
   phase       TEXT NOT NULL CHECK (phase IN ('logto', 'mgpass')),
-  page        INTEGER NOT NULL,
+  listed      INTEGER NOT NULL,
   after_id    TEXT NOT NULL,
   pass        INTEGER NOT NULL,
   began       INTEGER NOT NULL,
@@ -20,13 +20,15 @@ CREATE TABLE walk (
   moved_at    INTEGER NOT NULL
 ) STRICT;
 
-INSERT INTO walk (singleton, phase, page, after_id, pass, began, n_seen, n_repaired, moved_at)
-VALUES (1, 'logto', 1, '', 1, 0, 0, 0, 0);
+INSERT INTO walk (singleton, phase, listed, after_id, pass, began, n_seen, n_repaired, moved_at)
+VALUES (1, 'logto', 0, '', 1, 0, 0, 0, 0);
 
+-- `paths`: the fields that it is about, a JSON array of names.
 CREATE TABLE findings (
   user_id  TEXT NOT NULL,
   code     TEXT NOT NULL,
   kind     TEXT NOT NULL CHECK (kind IN ('repair', 'finding')),
+  paths    TEXT NOT NULL DEFAULT '[]' CHECK (json_valid(paths)),
   found_at INTEGER NOT NULL,
   n_times  INTEGER NOT NULL DEFAULT 1,
   PRIMARY KEY (user_id, code)

@@ -3,7 +3,8 @@
 //! Unverified issuer -> that issuer's key set -> signature -> claims. An imported
 //! Logto key stands in only while Logto's own set cannot be had: what a reachable
 //! Logto no longer publishes is withdrawn, and the import does not revive it. No
-//! request waits for another request's fetch: on this platform that hangs.
+//! request awaits another request's fetch, which on this platform hangs: it looks
+//! again until the set is there.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -21,6 +22,9 @@ use crate::token::{
 
 /// Who waits for KV here waits with a client.
 const IMPORTED_DEADLINE_MS: u32 = 1_000;
+/// While another request fetches a set that this one needs: as long as a fetch may take.
+const LOOK_FOR_MS: i64 = 3_000;
+const LOOK_EVERY_MS: u32 = 50;
 
 pub fn now<P: Platform>(platform: &P) -> UnixSeconds {
     UnixSeconds(platform.now_ms().div_euclid(1_000))
@@ -80,6 +84,20 @@ pub async fn authenticate<P: Platform>(
 ) -> Result<Principal, Unauthenticated> {
     let signed = signed(platform, context, token).await?;
     Ok(signed.validate(policy, now(platform))?)
+}
+
+/// False when the token cannot be live, whoever is asked: its signature does not hold, or its time
+/// is over. True leaves it to its issuer, which also sees what ends before its time.
+pub async fn may_be_live<P: Platform>(
+    platform: &P,
+    context: &Context<'_>,
+    token: &AttributedToken<'_>,
+) -> bool {
+    match signed(platform, context, token).await {
+        Ok(signed) => now(platform) < signed.expires_at(),
+        Err(Unauthenticated::Refused(_)) => false,
+        Err(Unauthenticated::KeysUnavailable) => true,
+    }
 }
 
 async fn signed<P: Platform>(
@@ -158,44 +176,50 @@ async fn live_keys<P: Platform>(
     issuer: Issuer,
     key_id: Option<&KeyId>,
 ) -> Option<Arc<KeySet>> {
-    let now = now(platform);
-    match context.isolate.keys(issuer, now) {
-        Use::Fresh(set) => Some(set),
-        Use::Stale(set) => {
-            if context.isolate.keys_are_failing(issuer) {
-                platform.emit(&Event::KeysStale {
-                    issuer: issuer.label(),
-                    source: "stale_set",
-                });
-            }
-            Some(set)
-        }
-        Use::StaleRefreshInBackground(set) => {
-            context.isolate.owe_key_fetch(issuer, now);
-            Some(set)
-        }
-        Use::MustFetch { fallback: None }
-            if context.isolate.keys_are_failing(issuer)
-                && issuer == Issuer::Logto
-                && has_imported(platform, context, key_id).await =>
-        {
-            // There is an answer at hand: nobody waits for a backend that may be gone.
-            context.isolate.owe_key_fetch(issuer, now);
-            None
-        }
-        Use::MustFetch { fallback } => {
-            if let Some(set) = fetch_keys(platform, context, issuer).await {
+    let stale = |set| {
+        platform.emit(&Event::KeysStale {
+            issuer: issuer.label(),
+            source: "stale_set",
+        });
+        set
+    };
+    let look_until_ms = platform.now_ms() + LOOK_FOR_MS;
+    loop {
+        let now = now(platform);
+        let decided = context.isolate.keys(issuer, now);
+        let is_failing = context.isolate.keys_are_failing(issuer);
+        match decided {
+            Use::Fresh(set) => return Some(set),
+            Use::Stale(set) if is_failing => return Some(stale(set)),
+            Use::Stale(set) => return Some(set),
+            Use::StaleRefreshInBackground(set) => {
+                context.isolate.owe_key_fetch(issuer, now);
                 return Some(set);
             }
-            if fallback.is_some() {
-                platform.emit(&Event::KeysStale {
-                    issuer: issuer.label(),
-                    source: "stale_set",
-                });
+            Use::MustFetch {
+                fallback: Some(set),
+            } => {
+                let fetched = fetch_keys(platform, context, issuer).await;
+                return fetched.or_else(|| Some(stale(set)));
             }
-            fallback
+            Use::Unavailable => return None,
+            // There is an answer at hand: nobody waits for a backend that may be gone.
+            Use::MustFetch { fallback: None } | Use::LookAgain
+                if is_failing
+                    && issuer == Issuer::Logto
+                    && has_imported(platform, context, key_id).await =>
+            {
+                if context.isolate.keys(issuer, now) == (Use::MustFetch { fallback: None }) {
+                    context.isolate.owe_key_fetch(issuer, now);
+                }
+                return None;
+            }
+            Use::MustFetch { fallback: None } => {
+                return fetch_keys(platform, context, issuer).await;
+            }
+            Use::LookAgain if platform.now_ms() >= look_until_ms => return None,
+            Use::LookAgain => platform.sleep(LOOK_EVERY_MS).await,
         }
-        Use::Unavailable => None,
     }
 }
 

@@ -5,10 +5,12 @@
 //!
 //! `/_proxy/verify` takes the token from `Authorization` and nothing else, with any
 //! method. Whom the token must be for is said by the setting `VERIFY_AUDIENCES`;
-//! without it the route is closed. On the exact path the gateway may narrow that:
-//! `?audience=...` to one of those, `?scope=...` to tokens that hold each of these.
-//! Below it (`/_proxy/verify/orders/1`, as Envoy asks) path and query are the
-//! client's own, so nothing in them is looked at.
+//! without it the route is closed. On the exact path, with or without a slash at its
+//! end, the gateway may narrow that: `?audience=...` to one of those, `?scope=...` to
+//! tokens that hold each of these. Below it path and query are the client's own, so
+//! nothing in them is looked at; Envoy, which appends the client's path, therefore
+//! asks below a segment of its own (`/_proxy/verify/for/orders/1`), or `/` with a query
+//! of the client's would be read as a demand.
 //!
 //! RFC 6750 3; RFC 7517 5.
 
@@ -58,7 +60,8 @@ pub async fn route<P: Platform, E: Exchange>(
             .ok_or(ProxyError::KeysUnavailable),
         _ if context.settings.verify_audiences.is_empty() => Err(ProxyError::NoSuchRoute),
         _ => {
-            let query = target.query.filter(|_| asked == Some(""));
+            let is_exact = asked.is_some_and(|rest| rest.bytes().all(|byte| byte == b'/'));
+            let query = target.query.filter(|_| is_exact);
             Ok(verify(platform, context, exchange, query, around.request_id).await)
         }
     };

@@ -6,8 +6,10 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use percent_encoding::percent_decode_str;
+use sha2::{Digest, Sha256};
 
 use crate::inbound::request::Secret;
+use crate::policy::allowance::Mark;
 use crate::runtime::backend::form;
 use crate::runtime::ports::Backend;
 use crate::token::{self, Issuer, IssuerNames};
@@ -19,6 +21,9 @@ const NO_TOKEN: &str = "none";
 pub struct Introspection {
     pub client_of: Backend,
     pub token_of: Backend,
+    /// Whether the client shows a secret. Without one it only says who it is, as everybody
+    /// may. An assertion counts for nothing: neither backend documents one.
+    pub shows_secret: bool,
     authorization: Option<Secret<String>>,
     /// All parameters, decoded, in their order.
     parameters: Secret<Vec<(String, String)>>,
@@ -36,18 +41,42 @@ impl Introspection {
                 Some(_) => None,
             }
         };
-        let client_id = match authorization {
+        let (client_id, shows_secret) = match authorization {
             Some(authorization) => basic_client(authorization)?,
-            None => value("client_id")??.to_owned(),
+            None => {
+                let is_secret =
+                    |(name, value): &(String, String)| name == "client_secret" && !value.is_empty();
+                let client_id = value("client_id")??.to_owned();
+                (client_id, parameters.iter().any(is_secret))
+            }
         };
         let client_of = owner(&client_id);
         let token_of = issuer_of(value("token")??, client_of, issuers);
         Some(Self {
             client_of,
             token_of,
+            shows_secret,
             authorization: authorization.map(|text| Secret(text.to_owned())),
             parameters: Secret(parameters),
         })
+    }
+
+    pub fn token(&self) -> &str {
+        let mut parameters = self.parameters.0.iter();
+        let token = parameters.find(|(name, _)| name == "token");
+        token.map_or("", |(_, value)| value)
+    }
+
+    /// By which the client is known again without its secret being kept.
+    pub fn mark(&self) -> Mark {
+        let (authorization, body) = self.client_only();
+        let authorization = authorization.map_or(String::new(), |secret| secret.0);
+        Sha256::new()
+            .chain_update(authorization.len().to_be_bytes())
+            .chain_update(authorization)
+            .chain_update(body.0)
+            .finalize()
+            .into()
     }
 
     /// With the client's own credential, as it came.
@@ -106,13 +135,15 @@ fn issuer_of(token: &str, client_of: Backend, issuers: &IssuerNames) -> Backend 
     }
 }
 
-fn basic_client(authorization: &str) -> Option<String> {
+/// The client, and whether there is a secret beside it.
+fn basic_client(authorization: &str) -> Option<(String, bool)> {
     let (scheme, encoded) = authorization.split_once(' ')?;
     if !scheme.eq_ignore_ascii_case("basic") {
         return None;
     }
     let decoded = String::from_utf8(STANDARD.decode(encoded.trim()).ok()?).ok()?;
-    decode(decoded.split_once(':')?.0)
+    let (id, secret) = decoded.split_once(':')?;
+    Some((decode(id)?, !secret.is_empty()))
 }
 
 fn parse_form(body: &str) -> Option<Vec<(String, String)>> {
@@ -183,6 +214,39 @@ mod tests {
             &format!("client_id=app%5Fnewsroom&client_secret=s&token={mgpass}"),
             Some((Backend::Mgpass, Backend::Mgpass)),
         );
+    }
+
+    #[test]
+    fn a_secret_is_what_only_the_client_has() {
+        let shows = |authorization: Option<&str>, body: &str| {
+            let found = Introspection::parse(authorization, body, &names()).unwrap();
+            found.shows_secret
+        };
+        let basic = |text: &str| format!("Basic {}", STANDARD.encode(text));
+        assert!(shows(Some(&basic("a:s")), "token=t"));
+        assert!(!shows(Some(&basic("a:")), "token=t"));
+        assert!(!shows(Some(&basic("a:")), "token=t&client_secret=s"));
+        assert!(shows(None, "client_id=a&client_secret=s&token=t"));
+        assert!(!shows(None, "client_id=a&token=t"));
+        assert!(!shows(None, "client_id=a&client_secret=&token=t"));
+        assert!(!shows(None, "client_id=a&client_assertion=x&token=t"));
+    }
+
+    #[test]
+    fn a_client_is_known_again_by_its_whole_credential() {
+        let mark = |authorization: Option<&str>, body: &str| {
+            let found = Introspection::parse(authorization, body, &names()).unwrap();
+            found.mark()
+        };
+        let form = "client_id=a&client_secret=s";
+        let one = mark(None, &format!("{form}&token=t1&token_type_hint=x"));
+        assert_eq!(one, mark(None, &format!("{form}&token=t2")));
+        assert_ne!(one, mark(None, "client_id=a&client_secret=z&token=t1"));
+        let basic = format!("Basic {}", STANDARD.encode("a:s"));
+        let other = format!("Basic {}", STANDARD.encode("a:z"));
+        let by_header = mark(Some(&basic), "token=t1");
+        assert_ne!(by_header, one);
+        assert_ne!(by_header, mark(Some(&other), "token=t1"));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What a request means: the route table, matched as Logto's router does.
 //!
-//! Mount prefixes (`/api`, `/oidc`) are case-sensitive, the rest is not; one
+//! Mount prefixes (`/api`, `/oidc`, `/consent`) are case-sensitive, the rest is not; one
 //! trailing slash is optional; parameters are percent-decoded (seen on real
 //! servers: `PATCH /api/Users/ID/` writes, `/API/...` and `//api` are 404).
 //! A route that no row names passes through.
@@ -10,9 +10,11 @@ mod routes;
 
 use percent_encoding::percent_decode_str;
 
-pub use self::operation::{AfterCutover, Kind, OPERATIONS, Operation, OperationRow, SubjectSource};
+pub use self::operation::{
+    AfterCutover, Concerns, Kind, OPERATIONS, Operation, OperationRow, SubjectSource,
+};
 use self::routes::{ROUTES, Route, Tail};
-use crate::inbound::request::{InteractionUid, Method, UserId};
+use crate::inbound::request::{Method, UserId};
 
 /// What the table says of one request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,8 +22,6 @@ pub struct Classified {
     pub operation: Operation,
     /// The `:user` of the path.
     pub user: Option<UserId>,
-    /// The `:uid` of the path.
-    pub interaction: Option<InteractionUid>,
     /// The `:item` of the path: what is asked for below the user.
     pub item: Option<String>,
 }
@@ -30,7 +30,6 @@ impl Classified {
     const PASS_THROUGH: Self = Self {
         operation: Operation::PassThrough,
         user: None,
-        interaction: None,
         item: None,
     };
 }
@@ -45,9 +44,6 @@ pub fn why_unrecorded(method: Method, path: &str) -> Option<&'static str> {
 }
 
 fn find(method: Method, path: &str) -> Option<(&'static Route, Classified)> {
-    if method == Method::Other {
-        return None;
-    }
     ROUTES
         .iter()
         .filter(|route| route.methods.contains(&method))
@@ -56,19 +52,22 @@ fn find(method: Method, path: &str) -> Option<(&'static Route, Classified)> {
 
 impl Route {
     fn matches(&self, path: &str) -> Option<Classified> {
-        let rest = path.strip_prefix(self.mount)?.strip_prefix('/')?;
-        let mut segments = rest.split('/');
+        let rest = path.strip_prefix(self.mount)?;
+        let mut segments = match rest.strip_prefix('/') {
+            Some(rest) => rest.split('/'),
+            // The mount itself, where nothing more is asked for.
+            None if rest.is_empty() && self.pattern.is_empty() => rest.split('/'),
+            None => return None,
+        };
         let mut classified = Classified {
             operation: self.operation,
             user: None,
-            interaction: None,
             item: None,
         };
         for expected in self.pattern {
             let segment = segments.next()?;
             match *expected {
                 ":user" => classified.user = Some(UserId::parse(&decode(segment)?)?),
-                ":uid" => classified.interaction = Some(InteractionUid::parse(segment)?),
                 ":item" => classified.item = Some(decode(segment)?),
                 literal => {
                     if !segment.eq_ignore_ascii_case(literal) {
@@ -145,8 +144,19 @@ mod tests {
             Operation::ExperienceIdentification,
             None,
         );
-        check(Method::Get, "/OIDC/auth/uid", Operation::PassThrough, None);
-        check(Method::Get, "/Consent", Operation::Consent, None);
+        check(Method::Get, "/OIDC/jwks", Operation::PassThrough, None);
+    }
+
+    #[test]
+    fn the_consent_page_is_a_mount_and_knows_no_method() {
+        for method in ["GET", "HEAD", "POST", "OPTIONS", "PROPFIND", "DELETE"] {
+            for path in ["/consent", "/consent/", "/consent/x/y"] {
+                check(Method::parse(method), path, Operation::ConsentPage, None);
+            }
+        }
+        for path in ["/Consent", "/consents", "//consent", "/x/consent"] {
+            check(Method::Get, path, Operation::PassThrough, None);
+        }
     }
 
     #[test]

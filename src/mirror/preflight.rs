@@ -107,6 +107,9 @@ const MIRROR_TABLES: &[Table] = &[
             "tombstone",
             "digest",
             "residue",
+            "base",
+            "seen_at",
+            "walked",
             "obstacles",
             "applied_at"
         ]

@@ -4,16 +4,16 @@
 //! mgPass has, and never undoes a deletion. Order does not matter and repeating
 //! is harmless, because the decision depends on states alone.
 
-use sha2::{Digest, Sha256};
-
 use crate::inbound::request::UserId;
+use crate::mirror::differences::Wanted;
 use crate::mirror::mapping::{Mapped, MgpassUser, Obstacle, map};
+use crate::mirror::merge::{ChangedThere, Merged, Rewrites, Word, changed_there, merge};
 use crate::mirror::residue::Residue;
-use crate::mirror::target::{
-    Effect, Holder, IDENTITY_PREFIX, Raise, TargetIdentity, TargetState, TargetUser, Writer,
-};
+use crate::mirror::target::{Effect, Holder, TargetState};
+use crate::mirror::writer::{Raise, Writer};
 use crate::runtime::backend::logto::{LogtoState, LogtoUser};
-use crate::runtime::members::same_json;
+use crate::runtime::digest::digest;
+use crate::runtime::limits::fits_row;
 use crate::runtime::ports::Statement;
 use crate::runtime::settings::MappingSettings;
 
@@ -26,6 +26,8 @@ pub struct Witnesses {
     pub presence: bool,
     /// A suspension was asked for; a suspend undone at once still ended sessions.
     pub suspension: bool,
+    /// An operator's word: what somebody changed at mgPass on purpose gives way.
+    pub overrule: bool,
 }
 
 /// Reasons for which a subject waits for an operator.
@@ -34,11 +36,15 @@ pub enum Park {
     DeletionUnconfirmed,
     DeletionBrake,
     DeletedAtMgpass,
+    /// What Logto changed is carried over; what somebody changed there on purpose stays.
+    EditedAtMgpass,
     IdTakenAtMgpass,
     ValueTakenAtMgpass,
     ValueTakenInLogto,
     TooManyFailures,
     NotShownByMgpass,
+    /// More than mgPass's database takes as one row, or than an answer may be.
+    TooLarge,
 }
 
 impl Park {
@@ -47,11 +53,13 @@ impl Park {
             Self::DeletionUnconfirmed => "deletion_unconfirmed",
             Self::DeletionBrake => "deletion_brake",
             Self::DeletedAtMgpass => "deleted_at_mgpass",
+            Self::EditedAtMgpass => "edited_at_mgpass",
             Self::IdTakenAtMgpass => "id_taken_at_mgpass",
             Self::ValueTakenAtMgpass => "value_taken_at_mgpass",
             Self::ValueTakenInLogto => "value_taken_in_logto",
             Self::TooManyFailures => "too_many_failures",
             Self::NotShownByMgpass => "not_shown_by_mgpass",
+            Self::TooLarge => "too_large",
         }
     }
 }
@@ -92,13 +100,30 @@ pub struct Change {
     pub confirm: Statement,
     /// What mgPass's API must show before an intent is discharged; `None`: no user.
     pub expected: Option<MgpassUser>,
+    /// Of mgPass's side, what was changed there since the last reconcile.
+    pub there: ChangedThere,
     owes_effect: bool,
 }
 
 impl Change {
+    pub fn n_statements(&self) -> usize {
+        1 + self.drops.len() + self.writes.len()
+    }
+
+    /// Of the values that its statements take.
+    pub fn n_bytes(&self) -> usize {
+        let all = self.drops.iter().chain(&self.writes).chain([&self.raise]);
+        all.map(Statement::n_bytes).sum()
+    }
+
     /// A call to mgPass is owed, by this change or by an earlier one.
     pub fn owes_effect(&self) -> bool {
         self.owes_effect
+    }
+
+    /// Applied, and still not equal: a person decides on the rest.
+    pub fn is_held(&self) -> bool {
+        !self.there.kept.is_empty()
     }
 }
 
@@ -132,95 +157,133 @@ pub fn decide(inputs: &Inputs<'_>) -> Decision {
 
 fn decide_present(inputs: &Inputs<'_>, logto: &LogtoUser, json: &str) -> Decision {
     let target = inputs.target;
-    if target.user.as_ref().is_some_and(|user| user.is_deleted) {
+    if target.user.as_ref().is_some_and(|user| user.is_deleted) || is_removed_there(inputs) {
         return Decision::Park(Park::DeletedAtMgpass);
     }
     if target.user.is_some() && target.mirror.is_none() {
         return Decision::Park(Park::IdTakenAtMgpass);
     }
-    if target.holders.iter().any(|holder| !holder.is_mirrored) {
-        return Decision::Park(Park::ValueTakenAtMgpass);
-    }
-    let others: Vec<&Holder> = target
+    let Mapped { user, obstacles } = map(logto, inputs.mapping);
+    let wanted = Wanted::of(user, target.user.as_ref(), inputs.mapping);
+    let word = match inputs.witnesses.overrule {
+        true => Word::Overrule,
+        false => Word::None,
+    };
+    let rewrites = match inputs.companions.is_empty() {
+        true => Rewrites::No,
+        false => Rewrites::Yes,
+    };
+    let merged = merge(wanted, target, word, rewrites);
+    let holders: Vec<_> = target
         .holders
         .iter()
+        .filter(|holder| is_in_the_way(holder, &merged.there))
+        .collect();
+    if holders.iter().any(|holder| !holder.is_mirrored) {
+        return Decision::Park(Park::ValueTakenAtMgpass);
+    }
+    let others: Vec<_> = holders
+        .into_iter()
         .filter(|holder| !inputs.companions.contains(&holder.user))
+        .map(|holder| holder.user.clone())
         .collect();
     if !others.is_empty() {
-        return Decision::Conflict(
-            others
-                .into_iter()
-                .map(|holder| holder.user.clone())
-                .collect(),
-        );
+        return Decision::Conflict(others);
     }
-    let Mapped { user, obstacles } = map(logto, inputs.mapping);
-    let user = keep_newer_sign_in(user, target.user.as_ref());
     let writer = Writer::new(inputs.user, inputs.ticket);
-    let drops = drop_identities(inputs, &writer, &user);
-    let (writes, sessions_end) = write_user(inputs, &writer, &user, drops.is_empty());
+    let drops: Vec<_> = merged
+        .drops
+        .iter()
+        .map(|row_id| writer.drop_identity(row_id))
+        .collect();
+    let (writes, sessions_end) = write_user(inputs, &writer, &merged);
     let owes_effect = sessions_end || !target.owed.is_empty();
     let outcome = match (&target.user, writes.is_empty() && drops.is_empty()) {
         (None, _) => Outcome::Created,
         (Some(_), true) => Outcome::Unchanged,
         (Some(_), false) => Outcome::Updated,
     };
+    let residue = Residue::of(logto);
+    if !fits(&merged, &residue) {
+        return Decision::Park(Park::TooLarge);
+    }
+    let left = target.left.as_ref();
     let raise = Raise {
         epoch: inputs.epoch,
         is_tombstone: false,
         digest: digest(json),
-        residue: Some(Residue::of(logto)),
+        residue: Some(residue),
         obstacles: obstacle_codes(&obstacles),
         seen: seen(target),
         brake: None,
+        base: Some(merged.base),
+        // While a change is kept, the edits that tell of it go on counting.
+        seen_at: left.map(|left| match merged.there.kept.is_empty() {
+            true => left.read_at,
+            false => left.seen_at,
+        }),
+        n_edits: n_edits(target),
     };
     Decision::Apply(Box::new(Change {
         owes_effect,
         drops,
-        ..change(&writer, outcome, raise, writes, Some(user))
+        there: merged.there,
+        ..change(&writer, outcome, raise, writes, Some(merged.wanted.user))
     }))
 }
 
+/// Whether each row of theirs is one that the database takes.
+fn fits(merged: &Merged, residue: &str) -> bool {
+    let user = &merged.wanted.user;
+    let length = |text: &Option<String>| text.as_deref().map_or(0, str::len);
+    let texts = [&user.email, &user.phone, &user.name, &user.avatar].map(length);
+    fits_row(texts.into_iter().chain([user.metadata.len()]))
+        && fits_row([residue.len(), merged.base.to_text().len()])
+        && user.identities.iter().all(|identity| {
+            fits_row([
+                identity.provider_user_id.len(),
+                length(&identity.profile_data),
+            ])
+        })
+}
+
+/// The row was there, and somebody removed it on purpose.
+fn is_removed_there(inputs: &Inputs<'_>) -> bool {
+    let target = inputs.target;
+    target.user.is_none()
+        && target.base().is_some()
+        && n_edits(target) > 0
+        && !inputs.witnesses.overrule
+}
+
+/// Not where mgPass keeps a value of its own: then Logto's is not taken.
+fn is_in_the_way(holder: &Holder, there: &ChangedThere) -> bool {
+    let keeps = |path: &str| there.kept.iter().any(|kept| kept == path);
+    holder.has_email && !keeps("email")
+        || holder.has_phone && !keeps("phone")
+        || holder.has_identity
+}
+
 /// The statements, and whether the user's sessions end with them.
-fn write_user(
-    inputs: &Inputs<'_>,
-    writer: &Writer<'_>,
-    user: &MgpassUser,
-    keeps_identities: bool,
-) -> (Vec<Statement>, bool) {
+fn write_user(inputs: &Inputs<'_>, writer: &Writer<'_>, merged: &Merged) -> (Vec<Statement>, bool) {
     let before = inputs.target.user.as_ref();
-    let email_verified = is_verified(
-        user.email.as_deref(),
-        before.map(|before| (before.email.as_deref(), before.email_verified)),
-        inputs.mapping.email_verified,
-    );
-    let phone_verified = is_verified(
-        user.phone.as_deref(),
-        before.map(|before| (before.phone.as_deref(), before.phone_verified)),
-        inputs.mapping.phone_verified,
-    );
-    let row_differs = before.is_none_or(|before| {
-        differs(user, before)
-            || before.email_verified != email_verified
-            || before.phone_verified != phone_verified
-    });
+    let user = &merged.wanted.user;
     let mut writes = Vec::new();
-    if row_differs || !inputs.companions.is_empty() {
-        writes.push(writer.put_user(user, email_verified, phone_verified));
+    if merged.writes_row {
+        writes.push(writer.put_user(&merged.wanted));
     }
-    let identity_writes = put_identities(inputs, writer, user);
     let was_suspended = before.is_some_and(|before| before.is_suspended);
     match before {
         None => {
             writes.push(writer.give_default_roles());
             writes.push(writer.audit("user.created"));
         }
-        Some(_) if row_differs || !keeps_identities || !identity_writes.is_empty() => {
-            writes.push(writer.audit("user.updated"))
+        Some(_) if merged.changes_anything() => {
+            writes.push(writer.audit_of("user.updated", &merged.there));
         }
         Some(_) => {}
     }
-    writes.extend(identity_writes);
+    writes.extend(merged.puts.iter().map(|put| writer.put_identity(put)));
     if user.is_suspended != was_suspended {
         writes.push(writer.audit(if user.is_suspended {
             "user.suspended"
@@ -238,79 +301,6 @@ fn write_user(
     (writes, sessions_end)
 }
 
-/// Ours that Logto no longer has.
-fn drop_identities(inputs: &Inputs<'_>, writer: &Writer<'_>, user: &MgpassUser) -> Vec<Statement> {
-    let is_wanted = |row: &TargetIdentity| {
-        user.identities
-            .iter()
-            .any(|wanted| is_same_account(wanted, &row.identity))
-    };
-    inputs
-        .target
-        .identities
-        .iter()
-        .filter(|row| row.row_id.starts_with(IDENTITY_PREFIX) && !is_wanted(row))
-        .map(|row| writer.drop_identity(&row.row_id))
-        .collect()
-}
-
-fn put_identities(inputs: &Inputs<'_>, writer: &Writer<'_>, user: &MgpassUser) -> Vec<Statement> {
-    let mut writes = Vec::new();
-    let held = &inputs.target.identities;
-    for wanted in &user.identities {
-        let is_held = held.iter().any(|row| {
-            is_same_account(wanted, &row.identity)
-                && same_optional_json(
-                    wanted.profile_data.as_deref(),
-                    row.identity.profile_data.as_deref(),
-                )
-        });
-        if !is_held {
-            writes.push(writer.put_identity(wanted));
-        }
-    }
-    writes
-}
-
-fn is_same_account(
-    one: &crate::mirror::mapping::MgpassIdentity,
-    other: &crate::mirror::mapping::MgpassIdentity,
-) -> bool {
-    one.provider == other.provider && one.provider_user_id == other.provider_user_id
-}
-
-fn same_optional_json(one: Option<&str>, other: Option<&str>) -> bool {
-    match (one, other) {
-        (None, None) => true,
-        (Some(one), Some(other)) => same_json(one, other),
-        _ => false,
-    }
-}
-
-fn differs(user: &MgpassUser, before: &TargetUser) -> bool {
-    user.email != before.email
-        || user.phone != before.phone
-        || user.name != before.name
-        || user.avatar != before.avatar
-        || user.is_suspended != before.is_suspended
-        || user.created_at_s != before.created_at_s
-        || user.last_sign_in_at_s != before.last_sign_in_at_s
-        || !same_json(&user.metadata, &before.metadata)
-}
-
-/// A sign-in at mgPass itself is mgPass's own fact; an older one of Logto's does not erase it.
-fn keep_newer_sign_in(mut user: MgpassUser, before: Option<&TargetUser>) -> MgpassUser {
-    let held = before.and_then(|before| before.last_sign_in_at_s);
-    user.last_sign_in_at_s = user.last_sign_in_at_s.max(held);
-    user
-}
-
-/// By the setting; but an address that its owner verified at mgPass stays verified.
-fn is_verified(value: Option<&str>, before: Option<(Option<&str>, bool)>, setting: bool) -> bool {
-    let kept = before.is_some_and(|(held, verified)| held == value && verified);
-    value.is_some() && (setting || kept)
-}
-
 fn decide_gone(inputs: &Inputs<'_>) -> Decision {
     let target = inputs.target;
     let writer = Writer::new(inputs.user, inputs.ticket);
@@ -322,6 +312,9 @@ fn decide_gone(inputs: &Inputs<'_>) -> Decision {
         obstacles: "[]".to_owned(),
         seen: seen(target),
         brake,
+        base: None,
+        seen_at: target.left.as_ref().map(|left| left.read_at),
+        n_edits: n_edits(target),
     };
     let live = match (&target.user, &target.mirror) {
         // A row without a mirror row is mgPass's own user: a finding, never a repair.
@@ -360,15 +353,17 @@ fn decide_gone(inputs: &Inputs<'_>) -> Decision {
     if target.recent_deletions >= inputs.deletions_per_hour {
         return Decision::Park(Park::DeletionBrake);
     }
+    let there = changed_there(target);
     let writes = vec![
         writer.tombstone_user(),
-        writer.audit("user.deleted"),
+        writer.audit_of("user.deleted", &there),
         writer.owe(Effect::RevokeAll),
     ];
     let raise = raise("deleted", Some(inputs.deletions_per_hour));
     Decision::Apply(Box::new(Change {
         owes_effect: true,
         drops: vec![writer.drop_identities()],
+        there,
         ..change(&writer, Outcome::Deleted, raise, writes, None)
     }))
 }
@@ -388,6 +383,7 @@ fn change(
         writes,
         confirm: writer.ticket_in_force(),
         expected,
+        there: ChangedThere::default(),
         owes_effect: false,
     }
 }
@@ -396,15 +392,8 @@ fn seen(target: &TargetState) -> i64 {
     target.mirror.as_ref().map_or(0, |mirror| mirror.ticket)
 }
 
-/// Of Logto's answer as it stands.
-pub fn digest(json: &str) -> String {
-    use std::fmt::Write;
-    let mut text = String::with_capacity(64);
-    for byte in Sha256::digest(json.as_bytes()) {
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{byte:02x}");
-    }
-    text
+fn n_edits(target: &TargetState) -> i64 {
+    target.left.as_ref().map_or(0, |left| left.n_edits)
 }
 
 pub(crate) fn obstacle_codes(obstacles: &[Obstacle]) -> String {

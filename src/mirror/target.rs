@@ -1,19 +1,15 @@
-//! mgPass's D1 as the mirror reads and writes it: every SQL string, in one place.
-//!
-//! The fence is in the target: the first statement of a batch raises the user's
-//! ticket only if ours is newer, and every other statement is conditional on the
-//! row carrying our ticket. So a batch that lands late, twice or out of order
-//! changes nothing. A ticket is used for one batch only.
+//! mgPass's D1 as the mirror reads it: one subject's rows, and who else holds what.
+//! What it writes is in `writer`, and for many at once in `page`.
 //!
 //! Column names are our assumption of mgPass's schema (`schema/mgpass`).
 
 use crate::inbound::request::{UserId, id_list};
+use crate::mirror::base::Base;
+use crate::mirror::edits::edits_since;
 use crate::mirror::mapping::{MgpassIdentity, MgpassUser};
+use crate::mirror::rows::{TargetIdentity, TargetUser, parse_identity, parse_user};
 use crate::runtime::ports::{Row, Statement, Value};
 use crate::runtime::sql::{integer, text};
-
-/// Ids of identity rows that the mirror made start so; it removes no others.
-pub const IDENTITY_PREFIX: &str = "idn_lm_";
 
 const SELECT_USER: &str = "SELECT id, email, email_verified, phone, phone_verified, name, avatar, metadata, is_suspended, \
      created_at, last_sign_in_at, deleted_at FROM users WHERE id = ?1";
@@ -21,6 +17,12 @@ const SELECT_IDENTITIES: &str =
     "SELECT id, provider, provider_user_id, profile_data FROM social_identities WHERE user_id = ?1";
 pub const SELECT_MIRROR: &str =
     "SELECT ticket, epoch, tombstone, residue FROM logto_mirror WHERE user_id = ?1";
+/// What the mirror left of the user, and how many edits others made there since.
+const SELECT_LEFT: &str = concat!(
+    "SELECT m.base AS base, m.seen_at AS seen_at, unixepoch() AS read_at, (SELECT count(*) ",
+    edits_since!("m.user_id", "m.seen_at"),
+    ") AS n_edits FROM logto_mirror m WHERE m.user_id = ?1"
+);
 const SELECT_EFFECTS: &str = "SELECT effect, ticket FROM logto_mirror_effects WHERE user_id = ?1";
 const SELECT_DELETIONS: &str = "SELECT count(*) AS n FROM logto_mirror \
      WHERE tombstone = 1 AND digest <> '' AND applied_at > (unixepoch('subsec') - 3600) * 1000";
@@ -29,68 +31,23 @@ const SELECT_DELETIONS: &str = "SELECT count(*) AS n FROM logto_mirror \
 const SELECT_HOLDERS: &str = "SELECT u.id AS id, EXISTS (SELECT 1 FROM logto_mirror m WHERE m.user_id = u.id) \
      AND NOT EXISTS (SELECT 1 FROM social_identities s JOIN json_each(?4) w \
      ON s.provider = json_extract(w.value, '$[0]') AND s.provider_user_id = json_extract(w.value, '$[1]') \
-     WHERE s.user_id = u.id AND substr(s.id, 1, 7) <> 'idn_lm_') AS mirrored \
+     WHERE s.user_id = u.id AND substr(s.id, 1, 7) <> 'idn_lm_') AS mirrored, \
+     coalesce(u.email = ?2, 0) AS email, coalesce(u.phone = ?3, 0) AS phone, \
+     EXISTS (SELECT 1 FROM social_identities s JOIN json_each(?4) w \
+     ON s.provider = json_extract(w.value, '$[0]') AND s.provider_user_id = json_extract(w.value, '$[1]') \
+     WHERE s.user_id = u.id) AS identity \
      FROM users u WHERE u.id <> ?1 AND ( u.email = ?2 OR u.phone = ?3 \
      OR u.id IN (SELECT s.user_id FROM social_identities s JOIN json_each(?4) w \
      ON s.provider = json_extract(w.value, '$[0]') AND s.provider_user_id = json_extract(w.value, '$[1]')) )";
 pub const SELECT_OWED: &str =
     "SELECT user_id, effect, ticket FROM logto_mirror_effects ORDER BY owed_at LIMIT ?1";
 
-/// For a page of the walk: no row, no mirror.
-const SELECT_STANDINGS: &str = "SELECT m.user_id AS id, m.digest AS digest, m.epoch AS epoch, \
-     m.tombstone = 1 OR u.id IS NULL OR u.deleted_at IS NOT NULL AS gone \
-     FROM json_each(?1) w JOIN logto_mirror m ON m.user_id = w.value LEFT JOIN users u ON u.id = m.user_id";
-const SELECT_USERS_AFTER: &str = "SELECT u.id AS id, m.user_id IS NOT NULL AS mirrored \
+const SELECT_USERS_AFTER: &str = "SELECT u.id AS id, m.user_id IS NOT NULL AS mirrored, coalesce(m.walked = ?3, 0) AS walked \
      FROM users u LEFT JOIN logto_mirror m ON m.user_id = u.id \
      WHERE u.id > ?1 AND u.deleted_at IS NULL ORDER BY u.id LIMIT ?2";
-
-/// Raises the ticket, if ours is newer and nobody raised it since the decision was
-/// made; the guard of all that follows. Without the second condition an older
-/// reconcile could land between our read and our batch, and what it wrote would
-/// stand wherever we saw nothing to change. The brake is judged here once more: of
-/// deletions decided at the same moment, no more go through than it lets.
-const RAISE: &str = "INSERT INTO logto_mirror (user_id, ticket, epoch, tombstone, digest, residue, obstacles, applied_at) \
-     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, CAST(unixepoch('subsec') * 1000 AS INTEGER)) \
-     ON CONFLICT (user_id) DO UPDATE SET ticket = excluded.ticket, epoch = excluded.epoch, tombstone = excluded.tombstone, \
-     digest = excluded.digest, residue = excluded.residue, obstacles = excluded.obstacles, \
-     applied_at = CASE WHEN logto_mirror.tombstone = 1 AND excluded.tombstone = 1 THEN logto_mirror.applied_at ELSE excluded.applied_at END \
-     WHERE excluded.ticket > logto_mirror.ticket AND logto_mirror.ticket = ?8 \
-     AND (?9 IS NULL OR (SELECT count(*) FROM logto_mirror WHERE tombstone = 1 AND digest <> '' \
-     AND applied_at > (unixepoch('subsec') - 3600) * 1000) < ?9)";
-const RELEASE: &str = "UPDATE users SET email = NULL, phone = NULL WHERE id = ?1 \
-     AND EXISTS (SELECT 1 FROM logto_mirror WHERE user_id = ?1 AND ticket = ?2)";
-const PUT_USER: &str = "INSERT INTO users (id, email, email_verified, phone, phone_verified, name, avatar, metadata, is_suspended, \
-     suspension_reason, created_at, last_sign_in_at) \
-     SELECT ?1, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, CASE WHEN ?10 = 1 THEN 'suspended in Logto' END, ?11, ?12 \
-     WHERE EXISTS (SELECT 1 FROM logto_mirror WHERE user_id = ?1 AND ticket = ?2) \
-     ON CONFLICT (id) DO UPDATE SET email = excluded.email, email_verified = excluded.email_verified, \
-     phone = excluded.phone, phone_verified = excluded.phone_verified, name = excluded.name, avatar = excluded.avatar, \
-     metadata = excluded.metadata, is_suspended = excluded.is_suspended, \
-     suspension_reason = CASE WHEN excluded.is_suspended = 0 THEN NULL ELSE coalesce(users.suspension_reason, excluded.suspension_reason) END, \
-     created_at = excluded.created_at, last_sign_in_at = excluded.last_sign_in_at";
-const TOMBSTONE_USER: &str = "UPDATE users SET deleted_at = unixepoch(), email = NULL, phone = NULL WHERE id = ?1 \
-     AND EXISTS (SELECT 1 FROM logto_mirror WHERE user_id = ?1 AND ticket = ?2)";
-const PUT_IDENTITY: &str = "INSERT INTO social_identities (id, user_id, provider, provider_user_id, profile_data, created_at) \
-     SELECT 'idn_lm_' || lower(hex(randomblob(8))), ?1, ?3, ?4, ?5, unixepoch() \
-     WHERE EXISTS (SELECT 1 FROM logto_mirror WHERE user_id = ?1 AND ticket = ?2) \
-     ON CONFLICT (provider, provider_user_id) DO UPDATE SET profile_data = excluded.profile_data \
-     WHERE social_identities.user_id = excluded.user_id";
-const DROP_IDENTITY: &str = "DELETE FROM social_identities WHERE id = ?3 AND user_id = ?1 \
-     AND EXISTS (SELECT 1 FROM logto_mirror WHERE user_id = ?1 AND ticket = ?2)";
-const DROP_IDENTITIES: &str = "DELETE FROM social_identities WHERE user_id = ?1 \
-     AND EXISTS (SELECT 1 FROM logto_mirror WHERE user_id = ?1 AND ticket = ?2)";
-/// What mgPass gives every created user.
-const GIVE_DEFAULT_ROLES: &str = "INSERT INTO user_roles (user_id, role_id, created_at) \
-     SELECT ?1, r.id, unixepoch() FROM roles r WHERE r.is_default = 1 AND r.type = 'user' \
-     AND EXISTS (SELECT 1 FROM logto_mirror WHERE user_id = ?1 AND ticket = ?2) ON CONFLICT DO NOTHING";
-/// The id is made of user, ticket and event: once per batch, however often it runs.
-const AUDIT: &str = "INSERT INTO audit_logs (id, event_type, actor_type, actor_id, target_type, target_id, metadata, created_at) \
-     SELECT 'aud_lm_' || ?1 || '_' || ?2 || '_' || ?3, ?3, 'system', 'logto_mirror', 'user', ?1, NULL, unixepoch() \
-     WHERE EXISTS (SELECT 1 FROM logto_mirror WHERE user_id = ?1 AND ticket = ?2) ON CONFLICT DO NOTHING";
-const OWE: &str = "INSERT INTO logto_mirror_effects (user_id, effect, ticket, owed_at) \
-     SELECT ?1, ?3, ?2, CAST(unixepoch('subsec') * 1000 AS INTEGER) \
-     WHERE EXISTS (SELECT 1 FROM logto_mirror WHERE user_id = ?1 AND ticket = ?2) \
-     ON CONFLICT (user_id, effect) DO UPDATE SET ticket = excluded.ticket";
+/// A pass of the walk met them in Logto's listing.
+const MARK_WALKED: &str = "UPDATE logto_mirror SET walked = ?2 \
+     WHERE walked <> ?2 AND user_id IN (SELECT value FROM json_each(?1))";
 const PAY: &str =
     "DELETE FROM logto_mirror_effects WHERE user_id = ?1 AND effect = ?2 AND ticket <= ?3";
 
@@ -99,22 +56,13 @@ pub const ALL_SQL: &[&str] = &[
     SELECT_USER,
     SELECT_IDENTITIES,
     SELECT_MIRROR,
+    SELECT_LEFT,
     SELECT_EFFECTS,
     SELECT_DELETIONS,
     SELECT_HOLDERS,
     SELECT_OWED,
-    SELECT_STANDINGS,
     SELECT_USERS_AFTER,
-    RAISE,
-    RELEASE,
-    PUT_USER,
-    TOMBSTONE_USER,
-    PUT_IDENTITY,
-    DROP_IDENTITY,
-    DROP_IDENTITIES,
-    GIVE_DEFAULT_ROLES,
-    AUDIT,
-    OWE,
+    MARK_WALKED,
     PAY,
 ];
 
@@ -143,31 +91,40 @@ pub struct TargetState {
     pub user: Option<TargetUser>,
     pub identities: Vec<TargetIdentity>,
     pub mirror: Option<MirrorRow>,
+    /// With a mirror row.
+    pub left: Option<Left>,
     pub owed: Vec<(Effect, i64)>,
     pub holders: Vec<Holder>,
     /// Mirrored deletions within the last hour, over all users.
     pub recent_deletions: i64,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TargetUser {
-    pub email: Option<String>,
-    pub email_verified: bool,
-    pub phone: Option<String>,
-    pub phone_verified: bool,
-    pub name: Option<String>,
-    pub avatar: Option<String>,
-    pub metadata: String,
-    pub is_suspended: bool,
-    pub created_at_s: i64,
-    pub last_sign_in_at_s: Option<i64>,
-    pub is_deleted: bool,
+impl TargetState {
+    pub fn base(&self) -> Option<&Base> {
+        self.left.as_ref()?.base.as_ref()
+    }
+
+    /// What a batch that writes nothing leaves.
+    pub fn to_base(&self) -> Base {
+        Base::of(self.user.as_ref(), self.held_identities())
+    }
+
+    pub fn held_identities(&self) -> impl Iterator<Item = &MgpassIdentity> {
+        self.identities.iter().map(|row| &row.identity)
+    }
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TargetIdentity {
-    pub row_id: String,
-    pub identity: MgpassIdentity,
+/// What the newest reconcile left in mgPass's rows, and what others did there since.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Left {
+    /// `None`: nothing is known, as of a row that was adopted.
+    pub base: Option<Base>,
+    /// Epoch seconds: since when edits count.
+    pub seen_at: i64,
+    /// When all this was read, by the same clock.
+    pub read_at: i64,
+    /// Changes that somebody made on purpose, by mgPass's audit log.
+    pub n_edits: i64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -183,6 +140,9 @@ pub struct Holder {
     pub user: UserId,
     /// False: mgPass's own user or own link, which the mirror never touches.
     pub is_mirrored: bool,
+    pub has_email: bool,
+    pub has_phone: bool,
+    pub has_identity: bool,
 }
 
 /// Everything a decision needs, in one batch. `wanted` is what Logto's user maps to.
@@ -204,6 +164,7 @@ pub fn read(user: &UserId, wanted: Option<&MgpassUser>) -> Vec<Statement> {
         Statement::new(SELECT_USER, id()),
         Statement::new(SELECT_IDENTITIES, id()),
         Statement::new(SELECT_MIRROR, id()),
+        Statement::new(SELECT_LEFT, id()),
         Statement::new(SELECT_EFFECTS, id()),
         Statement::new(SELECT_HOLDERS, holders),
         Statement::new(SELECT_DELETIONS, vec![]),
@@ -212,7 +173,7 @@ pub fn read(user: &UserId, wanted: Option<&MgpassUser>) -> Vec<Statement> {
 
 /// `None`: a row was not as the schema says.
 pub fn parse_read(results: &[Vec<Row>]) -> Option<TargetState> {
-    let [users, identities, mirror, owed, holders, deletions] = results else {
+    let [users, identities, mirror, left, owed, holders, deletions] = results else {
         return None;
     };
     Some(TargetState {
@@ -227,6 +188,10 @@ pub fn parse_read(results: &[Vec<Row>]) -> Option<TargetState> {
         mirror: match mirror.first() {
             None => None,
             Some(row) => Some(parse_mirror(row)?),
+        },
+        left: match left.first() {
+            None => None,
+            Some(row) => Some(parse_left(row)?),
         },
         owed: owed
             .iter()
@@ -243,6 +208,9 @@ pub fn parse_read(results: &[Vec<Row>]) -> Option<TargetState> {
                 Some(Holder {
                     user: UserId::parse(&text(row, "id")?)?,
                     is_mirrored: integer(row, "mirrored")? == 1,
+                    has_email: integer(row, "email")? == 1,
+                    has_phone: integer(row, "phone")? == 1,
+                    has_identity: integer(row, "identity")? == 1,
                 })
             })
             .collect::<Option<_>>()?,
@@ -259,193 +227,45 @@ pub fn parse_mirror(row: &Row) -> Option<MirrorRow> {
     })
 }
 
-pub(crate) fn parse_user(row: &Row) -> Option<TargetUser> {
-    Some(TargetUser {
-        email: text(row, "email"),
-        email_verified: integer(row, "email_verified")? == 1,
-        phone: text(row, "phone"),
-        phone_verified: integer(row, "phone_verified")? == 1,
-        name: text(row, "name"),
-        avatar: text(row, "avatar"),
-        metadata: text(row, "metadata")?,
-        is_suspended: integer(row, "is_suspended")? == 1,
-        created_at_s: integer(row, "created_at")?,
-        last_sign_in_at_s: integer(row, "last_sign_in_at"),
-        is_deleted: integer(row, "deleted_at").is_some(),
+pub(crate) fn parse_left(row: &Row) -> Option<Left> {
+    Some(Left {
+        base: text(row, "base").as_deref().and_then(Base::parse),
+        seen_at: integer(row, "seen_at")?,
+        read_at: integer(row, "read_at")?,
+        n_edits: integer(row, "n_edits")?,
     })
 }
 
-pub(crate) fn parse_identity(row: &Row) -> Option<TargetIdentity> {
-    Some(TargetIdentity {
-        row_id: text(row, "id")?,
-        identity: MgpassIdentity {
-            provider: text(row, "provider")?,
-            provider_user_id: text(row, "provider_user_id")?,
-            profile_data: text(row, "profile_data"),
-        },
-    })
-}
-
-/// The statements of one subject's change, all under one ticket.
-#[derive(Clone, Debug)]
-pub struct Writer<'a> {
-    user: &'a UserId,
-    ticket: i64,
-}
-
-/// What the mirror row says from this ticket on.
-#[derive(Clone, Debug)]
-pub struct Raise {
-    pub epoch: i64,
-    pub is_tombstone: bool,
-    /// Empty where there is nothing to compare with.
-    pub digest: String,
-    pub residue: Option<String>,
-    /// Codes of what could not be carried, as a JSON array.
-    pub obstacles: String,
-    /// The ticket in force when the decision was made; 0 without a mirror row.
-    pub seen: i64,
-    /// Of a deletion: how many the last hour may have held before it.
-    pub brake: Option<i64>,
-}
-
-impl<'a> Writer<'a> {
-    pub fn new(user: &'a UserId, ticket: i64) -> Self {
-        Self { user, ticket }
-    }
-
-    pub fn raise(&self, raise: Raise) -> Statement {
-        self.statement(
-            RAISE,
-            vec![
-                raise.epoch.into(),
-                raise.is_tombstone.into(),
-                raise.digest.into(),
-                raise.residue.into(),
-                raise.obstacles.into(),
-                raise.seen.into(),
-                raise.brake.into(),
-            ],
-        )
-    }
-
-    pub fn release(&self) -> Statement {
-        self.statement(RELEASE, vec![])
-    }
-
-    pub fn put_user(
-        &self,
-        user: &MgpassUser,
-        email_verified: bool,
-        phone_verified: bool,
-    ) -> Statement {
-        self.statement(
-            PUT_USER,
-            vec![
-                user.email.clone().into(),
-                email_verified.into(),
-                user.phone.clone().into(),
-                phone_verified.into(),
-                user.name.clone().into(),
-                user.avatar.clone().into(),
-                user.metadata.clone().into(),
-                user.is_suspended.into(),
-                user.created_at_s.into(),
-                user.last_sign_in_at_s.into(),
-            ],
-        )
-    }
-
-    pub fn tombstone_user(&self) -> Statement {
-        self.statement(TOMBSTONE_USER, vec![])
-    }
-
-    pub fn put_identity(&self, identity: &MgpassIdentity) -> Statement {
-        self.statement(
-            PUT_IDENTITY,
-            vec![
-                identity.provider.clone().into(),
-                identity.provider_user_id.clone().into(),
-                identity.profile_data.clone().into(),
-            ],
-        )
-    }
-
-    pub fn drop_identity(&self, row_id: &str) -> Statement {
-        self.statement(DROP_IDENTITY, vec![row_id.into()])
-    }
-
-    pub fn drop_identities(&self) -> Statement {
-        self.statement(DROP_IDENTITIES, vec![])
-    }
-
-    pub fn give_default_roles(&self) -> Statement {
-        self.statement(GIVE_DEFAULT_ROLES, vec![])
-    }
-
-    pub fn audit(&self, event_type: &'static str) -> Statement {
-        self.statement(AUDIT, vec![event_type.into()])
-    }
-
-    pub fn owe(&self, effect: Effect) -> Statement {
-        self.statement(OWE, vec![effect.name().into()])
-    }
-
-    /// Asked last: whether this ticket is the one in force.
-    pub fn ticket_in_force(&self) -> Statement {
-        Statement::new(SELECT_MIRROR, vec![self.user.as_str().into()])
-    }
-
-    fn statement(&self, sql: &'static str, more: Vec<Value>) -> Statement {
-        let mut values = vec![Value::from(self.user.as_str()), self.ticket.into()];
-        values.extend(more);
-        Statement::new(sql, values)
-    }
-}
-
-/// How mgPass stands with one user, as far as the mirror row tells.
+/// One of mgPass's users, by id.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Standing {
-    pub user: UserId,
-    pub digest: String,
-    pub epoch: i64,
-    pub is_gone: bool,
+pub struct UserAfter {
+    pub id: String,
+    /// The mirror knows them.
+    pub is_mirrored: bool,
+    /// That pass of the walk met them in Logto's listing.
+    pub is_walked: bool,
 }
 
-pub fn standings(users: &[UserId]) -> Statement {
-    let ids = id_list(users);
-    Statement::new(SELECT_STANDINGS, vec![ids.into()])
+pub fn users_after(after_id: &str, limit: i64, pass: i64) -> Statement {
+    let values = vec![after_id.into(), limit.into(), pass.into()];
+    Statement::new(SELECT_USERS_AFTER, values)
 }
 
-pub fn parse_standings(results: &[Vec<Row>]) -> Vec<Standing> {
+pub fn parse_users_after(results: &[Vec<Row>]) -> Vec<UserAfter> {
     let rows = results.first().map(Vec::as_slice).unwrap_or_default();
     rows.iter()
         .filter_map(|row| {
-            Some(Standing {
-                user: UserId::parse(&text(row, "id")?)?,
-                digest: text(row, "digest")?,
-                epoch: integer(row, "epoch")?,
-                is_gone: integer(row, "gone")? != 0,
+            Some(UserAfter {
+                id: text(row, "id")?,
+                is_mirrored: integer(row, "mirrored")? != 0,
+                is_walked: integer(row, "walked")? != 0,
             })
         })
         .collect()
 }
 
-pub fn users_after(after_id: &str, limit: i64) -> Statement {
-    Statement::new(SELECT_USERS_AFTER, vec![after_id.into(), limit.into()])
-}
-
-/// Each with whether the mirror knows it.
-pub fn parse_users_after(results: &[Vec<Row>]) -> Vec<(UserId, bool)> {
-    let rows = results.first().map(Vec::as_slice).unwrap_or_default();
-    rows.iter()
-        .filter_map(|row| {
-            Some((
-                UserId::parse(&text(row, "id")?)?,
-                integer(row, "mirrored")? != 0,
-            ))
-        })
-        .collect()
+pub fn mark_walked(users: &[UserId], pass: i64) -> Statement {
+    Statement::new(MARK_WALKED, vec![id_list(users).into(), pass.into()])
 }
 
 /// What is owed to one user.

@@ -11,12 +11,12 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::inbound::request::{InteractionUid, Secret, UserId};
-use crate::mirror::outbox;
 use crate::mirror::triggers::Trigger;
+use crate::mirror::{outbox, relay, wake};
 use crate::runtime::context::Surroundings;
 use crate::runtime::message::Message;
 use crate::runtime::observe::Event;
-use crate::runtime::ports::{Exchange, Platform, Store};
+use crate::runtime::ports::{BodyFailure, Exchange, Platform, Store};
 
 pub const PATH: &str = "hooks/logto";
 const SIGNATURE: &str = "logto-signature-sha-256";
@@ -28,7 +28,8 @@ pub enum Received {
     Taken,
     /// No secret is set: there is no such route.
     Closed,
-    TooLarge,
+    /// The body was not had whole.
+    Unread(BodyFailure),
     BadSignature,
     /// Neither database nor Queue took it.
     NotRecorded,
@@ -42,8 +43,8 @@ pub async fn receive<P: Platform, E: Exchange>(
     let Some(secret) = &around.settings.webhook_secret else {
         return Received::Closed;
     };
-    if exchange.hold_body(MAX_BYTES).await.is_err() {
-        return Received::TooLarge;
+    if let Err(failure) = exchange.hold_body(MAX_BYTES).await {
+        return Received::Unread(failure);
     }
     // Valid UTF-8 is the same bytes again; anything else is not Logto's.
     let body = exchange.held_text().unwrap_or_default();
@@ -73,23 +74,25 @@ async fn record<P: Platform>(platform: &P, told: &Told) -> Received {
     if let Some(interaction) = &told.interaction {
         statements.extend(outbox::learn(interaction, &told.subject));
     }
-    let (message, outcome) = match platform.batch(Store::Proxy, statements).await {
-        Ok(_) => {
-            let subject = told.subject.as_str().to_owned();
-            (Message::Reconcile { subject }, "recorded")
+    statements.push(wake::all(std::slice::from_ref(&told.subject)));
+    let outcome = match platform.batch(Store::Proxy, statements).await {
+        Ok(results) => {
+            relay::send_wakes(platform, &wake::parse(&results)).await;
+            "recorded"
         }
         Err(_) => {
             let intent = (&intent).into();
-            (Message::Settle { intent, status }, "queued")
+            match platform.send(&Message::Settle { intent, status }, 0).await {
+                Ok(()) => "queued",
+                Err(_) => "lost",
+            }
         }
     };
-    let is_sent = platform.send(&message, 0).await.is_ok();
-    if !is_sent && outcome == "queued" {
-        platform.emit(&Event::HookReceived { outcome: "lost" });
-        return Received::NotRecorded;
-    }
     platform.emit(&Event::HookReceived { outcome });
-    Received::Taken
+    match outcome {
+        "lost" => Received::NotRecorded,
+        _ => Received::Taken,
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

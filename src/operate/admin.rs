@@ -11,14 +11,14 @@ use sha2::{Digest, Sha256};
 
 use crate::auth::authenticate::{imported_keys, now};
 use crate::inbound::classify::Operation;
-use crate::inbound::request::{Method, PROXY_PREFIX, Target, UserId, bearer};
+use crate::inbound::request::{Method, Own, Target, UserId, bearer};
 use crate::mirror::outbox;
 use crate::mirror::webhook::{self, Received};
 use crate::operate::{findings, guard, metrics, prometheus};
 use crate::runtime::answer::{Answer, OwnAnswer, own_answer, own_error};
 use crate::runtime::context::{Context, Surroundings};
 use crate::runtime::error::ProxyError;
-use crate::runtime::ports::{DatabaseFailure, Exchange, Platform, Row, Store};
+use crate::runtime::ports::{BodyFailure, DatabaseFailure, Exchange, Platform, Row, Store};
 use crate::token::{Issuer, KeyId, KeySet};
 
 const JSON: &str = "application/json; charset=utf-8";
@@ -32,7 +32,18 @@ pub async fn route<P: Platform, E: Exchange>(
 ) -> Option<OwnAnswer> {
     let url = exchange.url().to_owned();
     let target = Target::parse(&url)?;
-    let path = target.path.strip_prefix(PROXY_PREFIX)?;
+    let path = match target.own() {
+        Own::No => return None,
+        Own::Route(path) => path,
+        Own::Lookalike => {
+            return Some(own_error(
+                Operation::PassThrough,
+                ProxyError::NoSuchRoute,
+                target.path,
+                around,
+            ));
+        }
+    };
     if (exchange.method(), path) == (Method::Post, webhook::PATH) {
         return Some(hook(
             webhook::receive(platform, around, exchange).await,
@@ -91,10 +102,15 @@ pub async fn route<P: Platform, E: Exchange>(
                 (None, None, Some("true")) => mirror::Which::AllParked,
                 _ => return refused(ProxyError::ParameterMissing),
             };
-            mirror::replay(platform, &which).await.to_string()
+            let after = query("after").unwrap_or_default();
+            mirror::replay(platform, &which, &after).await.to_string()
         }
         (Method::Post, "mirror/confirm-deletion", _) => match user() {
             Some(user) => mirror::confirm_deletion(platform, &user).await.to_string(),
+            None => return refused(ProxyError::ParameterMissing),
+        },
+        (Method::Post, "mirror/overrule", _) => match user() {
+            Some(user) => mirror::overrule(platform, &user).await.to_string(),
             None => return refused(ProxyError::ParameterMissing),
         },
         _ => return refused(ProxyError::NoSuchRoute),
@@ -106,7 +122,8 @@ fn hook(received: Received, around: &Surroundings<'_>, path: &str) -> OwnAnswer 
     let error = match received {
         Received::Taken => return answered(204, "", String::new()),
         Received::Closed => ProxyError::NoSuchRoute,
-        Received::TooLarge => ProxyError::BodyTooLarge,
+        Received::Unread(BodyFailure::TooLarge) => ProxyError::BodyTooLarge,
+        Received::Unread(BodyFailure::Incomplete) => ProxyError::BodyIncomplete,
         Received::BadSignature => ProxyError::SignatureRefused,
         Received::NotRecorded => ProxyError::NotRecorded,
     };
@@ -181,6 +198,11 @@ async fn status<P: Platform>(platform: &P, around: &Surroundings<'_>) -> String 
         ),
         Err(failure) => (failed(failure), failed(failure)),
     };
+    let refused: Vec<_> = flags
+        .refused
+        .iter()
+        .map(|fault| json!({ "key": fault.key, "code": fault.code }))
+        .collect();
     let faults: Vec<_> = around
         .settings
         .faults
@@ -193,6 +215,7 @@ async fn status<P: Platform>(platform: &P, around: &Surroundings<'_>) -> String 
     };
     json!({
         "stage": flags.stage_name(),
+        "refused_flags": refused,
         "refused_stage": flags.refused_stage.map(|stage| stage.name()),
         "read_bps": flags.read_percent.basis_points(),
         "compare_bps": flags.compare_share().basis_points(),
@@ -204,6 +227,7 @@ async fn status<P: Platform>(platform: &P, around: &Surroundings<'_>) -> String 
         "setting_faults": faults,
         "jwks_union": flags.jwks_union,
         "keys": keys,
+        "memory_bytes_of_this_isolate": platform.memory_bytes(),
         "outbox": outbox,
         "findings": findings,
         "verdicts": verdicts,

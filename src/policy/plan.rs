@@ -5,6 +5,9 @@
 //! so a request pays only for the facts its own path needs, and no order of
 //! answers can reach mgPass without all of them.
 
+mod reason;
+
+pub use self::reason::Reason;
 use crate::inbound::classify::{Kind, Operation};
 use crate::policy::flags::bucket::Bucket;
 use crate::policy::flags::{Flags, Share, Stage};
@@ -25,68 +28,6 @@ impl Primary {
             Self::Logto => "logto",
             Self::Mgpass => "mgpass",
             Self::MgpassAsCaller => "mgpass_as_caller",
-        }
-    }
-}
-
-/// Stable codes: log lines, metric labels, test assertions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reason {
-    NotARead,
-    StageOff,
-    StageShadow,
-    NoBearerJwt,
-    ForeignIssuer,
-    MgpassToken,
-    TokenRefused,
-    KillSwitch,
-    OutsideShare,
-    Guard,
-    StandingUnknown,
-    Fence,
-    NotReconciled,
-    /// mgPass fails in this isolate's eyes: Logto answers in its stead.
-    Breaker,
-    InShare,
-}
-
-impl Reason {
-    /// Served by Logto for a reason that says nothing against mgPass's answer being
-    /// the same: such a read may be compared.
-    pub fn is_comparable(self) -> bool {
-        match self {
-            Self::StageShadow | Self::KillSwitch | Self::OutsideShare | Self::Guard => true,
-            Self::NotARead
-            | Self::StageOff
-            | Self::NoBearerJwt
-            | Self::ForeignIssuer
-            | Self::MgpassToken
-            | Self::TokenRefused
-            | Self::StandingUnknown
-            | Self::Fence
-            | Self::NotReconciled
-            | Self::Breaker
-            | Self::InShare => false,
-        }
-    }
-
-    pub fn code(self) -> &'static str {
-        match self {
-            Self::NotARead => "not_a_read",
-            Self::StageOff => "stage_off",
-            Self::StageShadow => "stage_shadow",
-            Self::NoBearerJwt => "no_bearer_jwt",
-            Self::ForeignIssuer => "foreign_issuer",
-            Self::MgpassToken => "mgpass_token",
-            Self::TokenRefused => "token_refused",
-            Self::KillSwitch => "kill_switch",
-            Self::OutsideShare => "outside_share",
-            Self::Guard => "guard",
-            Self::StandingUnknown => "standing_unknown",
-            Self::Fence => "fence",
-            Self::NotReconciled => "not_reconciled",
-            Self::Breaker => "breaker",
-            Self::InShare => "in_share",
         }
     }
 }

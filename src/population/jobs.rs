@@ -12,22 +12,31 @@ pub mod book;
 pub mod equality;
 mod meter;
 pub mod orders;
+mod paged;
+mod pieces;
 mod points;
 mod users;
 pub mod view;
 
-use self::book::{Claim, Cost, Standing};
+use std::cell::Cell;
+use std::pin::pin;
+
+use futures_util::future::{Either, select};
+
+use self::book::{Claim, Cost, Paged, Standing};
 use self::meter::{Delay, Meter};
 use self::orders::MAX_LANES;
-use crate::mirror::relay::Disposition;
+use crate::mirror::listing::PAGE_SIZE;
+use crate::mirror::relay::{self, Disposition};
+use crate::mirror::wake as wakes;
 use crate::policy::flags::Stage;
 use crate::runtime::context::Context;
 use crate::runtime::message::Message;
 use crate::runtime::observe::Event;
 use crate::runtime::ports::{DatabaseFailure, Platform, Store};
 
-/// Logto's largest page.
-const PAGE_SIZE: i64 = 100;
+/// A third of what a claim lasts.
+const RENEWED_EVERY_MS: u32 = 20_000;
 /// A listing that did not add up is walked again, with other boundaries between pages.
 const PASS_SIZES: [i64; 3] = [PAGE_SIZE, 90, 80];
 
@@ -135,19 +144,19 @@ pub async fn step<P: Platform>(
         return give_back(platform, &claim, &standing, "stage_off", 60).await;
     }
     let began_ms = platform.now_ms();
+    let n_answers = Cell::new(0);
     let mut meter = Meter {
         platform,
         cost: Cost::default(),
+        n_answers: &n_answers,
     };
-    let done = match (standing.kind, standing.phase) {
-        (Kind::Users, Phase::List) => users::list(&mut meter, context, &standing, page).await,
-        (Kind::Users, Phase::Absent) => users::absent(&mut meter, context, &standing, job).await,
-        (Kind::Users, _) => users::settle(&mut meter, job, &standing).await,
-        (Kind::Points, _) => points::source(&mut meter, context, &standing).await,
-        (Kind::Equality, Phase::List) => {
-            equality::list(&mut meter, context, &standing, job, page).await
+    let done = {
+        let work = pin!(work(&mut meter, context, &standing, job, page));
+        let kept = pin!(keep(platform, &claim, &n_answers));
+        match select(work, kept).await {
+            Either::Left((done, _)) => done,
+            Either::Right((delay, _)) => Err(delay),
         }
-        (Kind::Equality, _) => equality::mgpass(&mut meter, context, &standing, job).await,
     };
     let duration_ms = platform.now_ms() - began_ms;
     let mut paged = match done {
@@ -158,6 +167,7 @@ pub async fn step<P: Platform>(
     };
     paged.cost = Cost {
         work_ms: duration_ms - meter.cost.logto_ms - meter.cost.mgpass_ms,
+        memory_bytes: i64::try_from(platform.memory_bytes()).unwrap_or(i64::MAX),
         ..meter.cost
     };
     platform.emit(&Event::JobPaged {
@@ -171,6 +181,7 @@ pub async fn step<P: Platform>(
         // The page is done again by whoever takes the claim over.
         return Disposition::Retry { delay_s: 5 };
     };
+    relay::send_wakes(platform, &wakes::parse(&results)).await;
     match book::parse_standing(&results).filter(|standing| standing.is_running) {
         Some(standing) if standing.is_exhausted => idle(platform, job, lane, &standing).await,
         Some(standing) => {
@@ -178,6 +189,43 @@ pub async fn step<P: Platform>(
             Disposition::Ack
         }
         None => Disposition::Ack,
+    }
+}
+
+async fn work<P: Platform>(
+    meter: &mut Meter<'_, P>,
+    context: &Context<'_>,
+    standing: &Standing,
+    job: i64,
+    page: i64,
+) -> Result<Paged, Delay> {
+    match (standing.kind, standing.phase) {
+        (Kind::Users, Phase::List) => users::list(meter, context, standing, page).await,
+        (Kind::Users, Phase::Absent) => users::absent(meter, context, standing, job).await,
+        (Kind::Users, _) => users::settle(meter, job, standing).await,
+        (Kind::Points, _) => points::source(meter, context, standing).await,
+        (Kind::Equality, Phase::List) => equality::list(meter, context, standing, job, page).await,
+        (Kind::Equality, _) => equality::mgpass(meter, context, standing, job).await,
+    }
+}
+
+/// A claim lasts a minute, and a page with a slow Logto longer: it is renewed as long as
+/// the page gets on. A call that is never answered lets it run out, as a crash does.
+/// Comes to an end only when another lane has the page.
+async fn keep<P: Platform>(platform: &P, claim: &Claim, n_answers: &Cell<u32>) -> Delay {
+    let mut n_seen = n_answers.get();
+    loop {
+        platform.sleep(RENEWED_EVERY_MS).await;
+        if n_answers.get() == n_seen {
+            continue;
+        }
+        n_seen = n_answers.get();
+        // Not answered: there is another try before the claim runs out.
+        if let Ok(results) = platform.batch(Store::Proxy, vec![claim.renew()]).await
+            && results.first().is_none_or(Vec::is_empty)
+        {
+            return Delay::ClaimLost;
+        }
     }
 }
 
@@ -261,7 +309,8 @@ async fn give_back<P: Platform>(
         phase: standing.phase.name(),
         code,
     });
-    let told = (code != Delay::Unsettled.code()).then_some(code);
+    let is_told = code != Delay::Unsettled.code() && code != Delay::ClaimLost.code();
+    let told = is_told.then_some(code);
     // Else the claim runs out by itself.
     let _ = platform.batch(Store::Proxy, claim.give_back(told)).await;
     Disposition::Retry { delay_s: wait_s }
@@ -278,17 +327,23 @@ pub async fn revive<P: Platform>(platform: &P) {
 }
 
 async fn wake_all<P: Platform>(platform: &P, job: i64, lanes: i64) {
-    for lane in 0..lanes.clamp(1, MAX_LANES) {
-        wake(platform, job, lane as u8, 0).await;
-    }
+    let lanes = 0..lanes.clamp(1, MAX_LANES);
+    let messages: Vec<_> = lanes
+        .map(|lane| Message::Job {
+            job,
+            lane: lane as u8,
+        })
+        .collect();
+    send(platform, &messages, 0).await;
 }
 
 async fn wake<P: Platform>(platform: &P, job: i64, lane: u8, delay_s: u32) {
-    if platform
-        .send(&Message::Job { job, lane }, delay_s)
-        .await
-        .is_err()
-    {
+    send(platform, &[Message::Job { job, lane }], delay_s).await;
+}
+
+/// The lanes of a job are fewer than one call takes.
+async fn send<P: Platform>(platform: &P, messages: &[Message], delay_s: u32) {
+    if platform.send_batch(messages, delay_s).await.is_err() {
         // Cron comes back to it.
         platform.emit(&Event::OutboxDelayed {
             step: "job",

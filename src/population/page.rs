@@ -9,33 +9,23 @@
 //! about that user do nothing. A batch that lands late or twice changes nothing: its
 //! INSERT of the mirror row conflicts, and all that follows is conditional on it.
 
-use std::collections::HashMap;
-
 use serde_json::{Value as Json, json};
 
 use crate::inbound::request::UserId;
+use crate::mirror::base::Base;
+use crate::mirror::differences::Wanted;
 use crate::mirror::mapping::Mapped;
-use crate::mirror::reconcile::{Change, digest, obstacle_codes};
+use crate::mirror::reconcile::{Change, obstacle_codes};
 use crate::mirror::residue::Residue;
-use crate::mirror::target::{
-    Effect, MirrorRow, TargetIdentity, TargetState, TargetUser, parse_identity, parse_mirror,
-    parse_user,
-};
+use crate::mirror::states::{self, PageStates};
+use crate::mirror::target::TargetState;
 use crate::runtime::backend::logto::LogtoUser;
+use crate::runtime::digest::digest;
+use crate::runtime::limits::{HEAVY_BYTES, json_lists};
 use crate::runtime::ports::{Row, Statement};
-use crate::runtime::sql::{integer, text};
+use crate::runtime::settings::MappingSettings;
+use crate::runtime::sql::text;
 
-const USERS: &str = "SELECT u.id AS id, u.email AS email, u.email_verified AS email_verified, u.phone AS phone, \
-     u.phone_verified AS phone_verified, u.name AS name, u.avatar AS avatar, u.metadata AS metadata, \
-     u.is_suspended AS is_suspended, u.created_at AS created_at, u.last_sign_in_at AS last_sign_in_at, u.deleted_at AS deleted_at \
-     FROM json_each(?1) w JOIN users u ON u.id = w.value";
-const IDENTITIES: &str = "SELECT s.user_id AS user_id, s.id AS id, s.provider AS provider, \
-     s.provider_user_id AS provider_user_id, s.profile_data AS profile_data \
-     FROM json_each(?1) w JOIN social_identities s ON s.user_id = w.value";
-const MIRRORS: &str = "SELECT m.user_id AS user_id, m.ticket AS ticket, m.epoch AS epoch, m.tombstone AS tombstone, \
-     m.residue AS residue, m.digest AS digest FROM json_each(?1) w JOIN logto_mirror m ON m.user_id = w.value";
-const EFFECTS: &str = "SELECT e.user_id AS user_id, e.effect AS effect, e.ticket AS ticket \
-     FROM json_each(?1) w JOIN logto_mirror_effects e ON e.user_id = w.value";
 /// Who wants a value that somebody else holds.
 const CONTENDED: &str = "SELECT json_extract(w.value, '$[0]') AS id FROM json_each(?1) w JOIN users u \
      ON u.email = json_extract(w.value, '$[1]') WHERE u.id <> json_extract(w.value, '$[0]') \
@@ -45,9 +35,10 @@ const CONTENDED: &str = "SELECT json_extract(w.value, '$[0]') AS id FROM json_ea
      ON s.provider = json_extract(w.value, '$[1]') AND s.provider_user_id = json_extract(w.value, '$[2]') \
      WHERE s.user_id <> json_extract(w.value, '$[0]')";
 
-const RAISE_NEW: &str = "INSERT INTO logto_mirror (user_id, ticket, epoch, tombstone, digest, residue, obstacles, applied_at) \
+const RAISE_NEW: &str = "INSERT INTO logto_mirror (user_id, ticket, epoch, tombstone, digest, residue, obstacles, applied_at, base, seen_at) \
      SELECT json_extract(w.value, '$.id'), ?2, ?3, 0, json_extract(w.value, '$.digest'), json_extract(w.value, '$.residue'), \
-     json_extract(w.value, '$.obstacles'), CAST(unixepoch('subsec') * 1000 AS INTEGER) FROM json_each(?1) w WHERE true \
+     json_extract(w.value, '$.obstacles'), CAST(unixepoch('subsec') * 1000 AS INTEGER), json_extract(w.value, '$.base'), unixepoch() \
+     FROM json_each(?1) w WHERE true \
      ON CONFLICT (user_id) DO NOTHING";
 const PUT_USERS: &str = "INSERT INTO users (id, email, email_verified, phone, phone_verified, name, avatar, metadata, is_suspended, \
      suspension_reason, created_at, last_sign_in_at) \
@@ -70,16 +61,13 @@ const AUDIT: &str = "INSERT INTO audit_logs (id, event_type, actor_type, actor_i
 /// Nothing of theirs differs: the ticket, the epoch and Logto's own form are renewed.
 const RAISE_EQUAL: &str = "UPDATE logto_mirror SET ticket = ?2, epoch = ?3, tombstone = 0, digest = json_extract(w.value, '$.digest'), \
      residue = json_extract(w.value, '$.residue'), obstacles = json_extract(w.value, '$.obstacles'), \
+     base = json_extract(w.value, '$.base'), seen_at = json_extract(w.value, '$.seen_at'), \
      applied_at = CAST(unixepoch('subsec') * 1000 AS INTEGER) FROM json_each(?1) w \
      WHERE logto_mirror.user_id = json_extract(w.value, '$.id') AND logto_mirror.ticket = json_extract(w.value, '$.seen') \
      AND logto_mirror.ticket < ?2";
 
 /// Every string above, for the test that prepares each one against the schema.
 pub const ALL_SQL: &[&str] = &[
-    USERS,
-    IDENTITIES,
-    MIRRORS,
-    EFFECTS,
     CONTENDED,
     RAISE_NEW,
     PUT_USERS,
@@ -95,204 +83,182 @@ pub struct Candidate {
     pub logto: LogtoUser,
     pub json: String,
     pub mapped: Mapped,
+    /// Counted from 1, over the whole listing.
+    pub place: i64,
 }
 
 impl Candidate {
     pub fn id(&self) -> &UserId {
         &self.logto.id
     }
-}
 
-/// mgPass's side of one user of a page.
-#[derive(Clone, Debug, Default)]
-pub struct PageState {
-    /// Without holders: who is contended is the relay's.
-    pub target: TargetState,
-    /// Of Logto's user as last applied; empty without a mirror row.
-    pub digest: String,
-    /// Somebody else holds what the user needs, or a live write waits for its reconcile.
-    pub is_contended: bool,
+    /// Held several times over while it is compared and written.
+    pub fn is_heavy(&self) -> bool {
+        self.json.len() > HEAVY_BYTES
+    }
 }
-
-pub type PageStates = HashMap<UserId, PageState>;
 
 pub fn read(candidates: &[Candidate]) -> Vec<Statement> {
     let ids: Vec<_> = candidates.iter().map(|one| one.id().as_str()).collect();
-    let mut statements = read_ids(&ids);
-    let values: Vec<_> = candidates
+    let mut statements = states::read(&ids);
+    let addresses: Vec<_> = candidates
         .iter()
         .map(|one| {
-            json!([
-                one.id().as_str(),
-                one.mapped.user.email,
-                one.mapped.user.phone
-            ])
+            let user = &one.mapped.user;
+            json!([one.id().as_str(), user.email, user.phone])
         })
         .collect();
-    statements.push(Statement::new(
-        CONTENDED,
-        vec![
-            Json::from(values).to_string().into(),
-            identities_json(candidates).into(),
-        ],
-    ));
+    let accounts: Vec<_> = candidates
+        .iter()
+        .flat_map(|one| {
+            one.mapped.user.identities.iter().map(move |identity| {
+                json!([
+                    one.id().as_str(),
+                    identity.provider,
+                    identity.provider_user_id
+                ])
+            })
+        })
+        .collect();
+    let values = [addresses, accounts].map(|list| Json::from(list).to_string().into());
+    statements.push(Statement::new(CONTENDED, values.to_vec()));
     statements
-}
-
-/// Of these, without a look at who holds what.
-pub fn read_ids(ids: &[&str]) -> Vec<Statement> {
-    let ids = json!(ids).to_string();
-    [USERS, IDENTITIES, MIRRORS, EFFECTS]
-        .into_iter()
-        .map(|sql| Statement::new(sql, vec![ids.as_str().into()]))
-        .collect()
 }
 
 /// `None`: a row was not as the schema says.
 pub fn parse_read(results: &[Vec<Row>]) -> Option<PageStates> {
-    let [users, identities, mirrors, effects, rest @ ..] = results else {
-        return None;
-    };
-    let mut states = PageStates::new();
-    let id_of = |row: &Row, column| UserId::parse(&text(row, column)?);
-    for row in users {
-        let user: TargetUser = parse_user(row)?;
-        states.entry(id_of(row, "id")?).or_default().target.user = Some(user);
-    }
-    for row in identities {
-        let identity: TargetIdentity = parse_identity(row)?;
-        let state = states.entry(id_of(row, "user_id")?).or_default();
-        state.target.identities.push(identity);
-    }
-    for row in mirrors {
-        let mirror: MirrorRow = parse_mirror(row)?;
-        let state = states.entry(id_of(row, "user_id")?).or_default();
-        state.target.mirror = Some(mirror);
-        state.digest = text(row, "digest")?;
-    }
-    for row in effects {
-        let owed = (
-            Effect::from_name(&text(row, "effect")?)?,
-            integer(row, "ticket")?,
-        );
-        let state = states.entry(id_of(row, "user_id")?).or_default();
-        state.target.owed.push(owed);
-    }
-    for row in rest.first().map(Vec::as_slice).unwrap_or_default() {
-        states.entry(id_of(row, "id")?).or_default().is_contended = true;
+    let (contended, results) = results.split_last()?;
+    let mut states = states::parse(results)?;
+    for row in contended {
+        let id = UserId::parse(&text(row, "id")?)?;
+        states.entry(id).or_default().is_contended = true;
     }
     Some(states)
 }
 
-/// Users whom mgPass does not know, in one batch.
-pub fn create(users: &[&Candidate], ticket: i64, epoch: i64, verified: Verified) -> Vec<Statement> {
-    let rows: Vec<_> = users.iter().map(|one| one.to_json(verified)).collect();
-    let rows = Json::from(rows).to_string();
-    let ids = |of: &[&Candidate]| {
-        let ids: Vec<_> = of.iter().map(|one| one.id().as_str()).collect();
-        json!(ids).to_string()
-    };
-    let suspended: Vec<_> = users
-        .iter()
-        .filter(|one| one.mapped.user.is_suspended)
-        .copied()
-        .collect();
-    let audit = |of: &[&Candidate], event: &str| {
-        Statement::new(AUDIT, vec![ids(of).into(), ticket.into(), event.into()])
-    };
-    let mut statements = vec![
-        Statement::new(
-            RAISE_NEW,
-            vec![rows.as_str().into(), ticket.into(), epoch.into()],
-        ),
-        Statement::new(PUT_USERS, vec![rows.into(), ticket.into()]),
-        Statement::new(GIVE_DEFAULT_ROLES, vec![ids(users).into(), ticket.into()]),
-        audit(users, "user.created"),
-    ];
-    let identities = identities_json(users.iter().copied());
-    if identities != "[]" {
-        statements.push(Statement::new(
-            PUT_IDENTITIES,
-            vec![identities.into(), ticket.into()],
-        ));
-    }
-    if !suspended.is_empty() {
-        statements.push(audit(&suspended, "user.suspended"));
-    }
-    statements
+/// A user whom mgPass does not know, as the JSON that the statements of many take.
+#[derive(Clone, Debug)]
+pub struct Creation<'a> {
+    pub of: &'a Candidate,
+    mirror: String,
+    row: String,
+    identities: Vec<String>,
 }
 
-/// Whether mirrored addresses count as verified, by setting.
-#[derive(Clone, Copy, Debug)]
-pub struct Verified {
-    pub email: bool,
-    pub phone: bool,
-}
-
-impl Candidate {
-    fn to_json(&self, verified: Verified) -> Json {
-        let user = &self.mapped.user;
-        json!({
+impl<'a> Creation<'a> {
+    pub fn of(candidate: &'a Candidate, settings: &MappingSettings) -> Self {
+        let wanted = Wanted::of(candidate.mapped.user.clone(), None, settings);
+        let base = Base::of(Some(&wanted.to_row()), &wanted.user.identities);
+        let user = &wanted.user;
+        let mirror = json!({
+            "id": user.id.as_str(),
+            "digest": digest(&candidate.json),
+            "residue": Residue::of(&candidate.logto),
+            "obstacles": obstacle_codes(&candidate.mapped.obstacles),
+            "base": base.to_text(),
+        });
+        let row = json!({
             "id": user.id.as_str(),
             "email": user.email,
-            "email_verified": i64::from(verified.email && user.email.is_some()),
+            "email_verified": i64::from(wanted.email_verified),
             "phone": user.phone,
-            "phone_verified": i64::from(verified.phone && user.phone.is_some()),
+            "phone_verified": i64::from(wanted.phone_verified),
             "name": user.name,
             "avatar": user.avatar,
             "metadata": user.metadata,
             "is_suspended": i64::from(user.is_suspended),
             "created_at": user.created_at_s,
             "last_sign_in_at": user.last_sign_in_at_s,
-            "digest": digest(&self.json),
-            "residue": Residue::of(&self.logto),
-            "obstacles": obstacle_codes(&self.mapped.obstacles),
-        })
+        });
+        let identities = user.identities.iter().map(|identity| {
+            let (provider, account) = (&identity.provider, &identity.provider_user_id);
+            json!([user.id.as_str(), provider, account, identity.profile_data]).to_string()
+        });
+        Self {
+            of: candidate,
+            mirror: mirror.to_string(),
+            row: row.to_string(),
+            identities: identities.collect(),
+        }
     }
 
-    fn standing_json(&self, seen: i64) -> Json {
+    pub fn n_bytes(&self) -> usize {
+        let identities: usize = self.identities.iter().map(String::len).sum();
+        self.mirror.len() + self.row.len() + identities
+    }
+}
+
+/// Users whom mgPass does not know, in one batch.
+pub fn create(users: &[Creation<'_>], ticket: i64, epoch: i64) -> Vec<Statement> {
+    let list = |texts: Vec<&str>| format!("[{}]", texts.join(","));
+    let ids = |is_one: fn(&Candidate) -> bool| {
+        let some = users.iter().filter(|user| is_one(user.of));
+        let ids: Vec<_> = some.map(|user| user.of.id().as_str()).collect();
+        (!ids.is_empty()).then(|| json!(ids).to_string())
+    };
+    let everybody = ids(|_| true).unwrap_or_default();
+    let audit = |ids: &str, event: &str| {
+        Statement::new(AUDIT, vec![ids.into(), ticket.into(), event.into()])
+    };
+    let mirrors = list(users.iter().map(|user| user.mirror.as_str()).collect());
+    let rows = list(users.iter().map(|user| user.row.as_str()).collect());
+    let identities: Vec<_> = users
+        .iter()
+        .flat_map(|user| user.identities.iter().map(String::as_str))
+        .collect();
+    let mut statements = vec![
+        Statement::new(RAISE_NEW, vec![mirrors.into(), ticket.into(), epoch.into()]),
+        Statement::new(PUT_USERS, vec![rows.into(), ticket.into()]),
+        Statement::new(
+            GIVE_DEFAULT_ROLES,
+            vec![everybody.as_str().into(), ticket.into()],
+        ),
+        audit(&everybody, "user.created"),
+    ];
+    if !identities.is_empty() {
+        let values = vec![list(identities).into(), ticket.into()];
+        statements.push(Statement::new(PUT_IDENTITIES, values));
+    }
+    if let Some(suspended) = ids(|one| one.mapped.user.is_suspended) {
+        statements.push(audit(&suspended, "user.suspended"));
+    }
+    statements
+}
+
+impl Candidate {
+    fn standing_json(&self, target: &TargetState) -> Json {
         json!({
             "id": self.id().as_str(),
-            "seen": seen,
+            "seen": target.mirror.as_ref().map(|mirror| mirror.ticket),
             "digest": digest(&self.json),
             "residue": Residue::of(&self.logto),
             "obstacles": obstacle_codes(&self.mapped.obstacles),
+            "base": target.to_base().to_text(),
+            "seen_at": target.left.as_ref().map(|left| left.read_at),
         })
     }
 }
 
-fn identities_json<'a>(users: impl IntoIterator<Item = &'a Candidate>) -> String {
-    let all: Vec<_> = users
-        .into_iter()
-        .flat_map(|one| {
-            let id = one.id().as_str();
-            one.mapped.user.identities.iter().map(move |identity| {
-                json!([
-                    id,
-                    identity.provider,
-                    identity.provider_user_id,
-                    identity.profile_data
-                ])
-            })
-        })
-        .collect();
-    Json::from(all).to_string()
-}
-
-/// Nothing to write but that we looked. Each with the ticket that was in force then.
-pub fn renew(users: &[(&Candidate, i64)], ticket: i64, epoch: i64) -> Statement {
-    let rows: Vec<_> = users
+/// Nothing to write but that we looked: with the rows as they were then. As many
+/// statements as their values take.
+pub fn renew(users: &[(&Candidate, &TargetState)], ticket: i64, epoch: i64) -> Vec<Statement> {
+    let texts = users
         .iter()
-        .map(|(one, seen)| one.standing_json(*seen))
-        .collect();
-    let rows = Json::from(rows).to_string();
-    Statement::new(RAISE_EQUAL, vec![rows.into(), ticket.into(), epoch.into()])
+        .map(|(one, target)| one.standing_json(target).to_string());
+    json_lists(texts)
+        .into_iter()
+        .map(|list| Statement::new(RAISE_EQUAL, vec![list.into(), ticket.into(), epoch.into()]))
+        .collect()
 }
 
-/// Users whose rows differ; nobody among them takes what another one holds.
-pub fn update(changes: &[Change]) -> Vec<Statement> {
-    let guards = changes.iter().map(|change| change.raise.clone());
-    let drops = changes.iter().flat_map(|change| change.drops.clone());
-    let writes = changes.iter().flat_map(|change| change.writes.clone());
-    guards.chain(drops).chain(writes).collect()
+/// Users whose rows differ, or who are heavy; nobody among them takes what another one
+/// holds.
+pub fn update(changes: Vec<Change>) -> Vec<Statement> {
+    let (mut guards, mut drops, mut writes) = (Vec::new(), Vec::new(), Vec::new());
+    for change in changes {
+        guards.push(change.raise);
+        drops.extend(change.drops);
+        writes.extend(change.writes);
+    }
+    guards.into_iter().chain(drops).chain(writes).collect()
 }

@@ -5,20 +5,23 @@
 //! balance the sum of its ledger, so each batch also makes that sum equal the
 //! stored total, by one labelled adjustment entry where it must. A batch is one
 //! transaction and leaves its users whole: a crash between two batches is made up
-//! for by the next import. Every statement that writes holds the condition that the
+//! for by the next import, and a page ends wherever its invocation has asked enough, if
+//! need be within one user's ledger. Every statement that writes holds the condition that the
 //! user lives and has earned nothing at mgPass; what mgPass wrote is never touched.
 
 pub mod balance;
+mod carry;
 pub mod entry;
+pub mod place;
 pub mod source;
 pub mod target;
 pub mod tier;
 
 use std::cell::Cell;
-use std::collections::BTreeMap;
 
-use self::entry::Carried;
-use self::source::{Cursor, Record};
+use self::carry::{Stopped, carry};
+use self::place::{Place, Within};
+use self::source::Record;
 use self::target::{Settlement, Standing};
 use self::tier::Tiers;
 use crate::inbound::request::UserId;
@@ -30,7 +33,7 @@ use crate::runtime::ports::{DatabaseFailure, Platform, Row, Statement, Store};
 pub struct PointsPage {
     pub users: Vec<PointsOutcome>,
     /// `None`: this was the last page.
-    pub next_after: Option<String>,
+    pub next: Option<Place>,
     /// Users of the source, those of whom only entries are known among them. On the
     /// first page only, as it counts them all.
     pub n_source: Option<i64>,
@@ -116,14 +119,15 @@ impl<P: Platform> Desk<'_, P> {
     }
 }
 
-/// Imports up to `limit` users whose ids follow `after`, in order of id.
+/// Imports up to `limit` users from a place on, in order of id; fewer, where the
+/// invocation may not ask so much.
 ///
 /// # Errors
 /// When the page must be asked for again; what was written by then stays and is whole.
 pub async fn page<P: Platform>(
     platform: &P,
     context: &Context<'_>,
-    after: &str,
+    from: &Place,
     limit: i64,
     dry_run: bool,
 ) -> Result<PointsPage, PointsFailure> {
@@ -134,8 +138,8 @@ pub async fn page<P: Platform>(
         mgpass_ms: Cell::new(0),
     };
     let limit = limit.max(1);
-    let mut asked = vec![source::page(after, limit)];
-    if after.is_empty() {
+    let mut asked = vec![source::page(&from.user_id, limit, from.within.is_some())];
+    if from.is_beginning() {
         asked.push(source::count());
     }
     let results = desk.ask(Store::Rewards, asked).await?;
@@ -146,22 +150,29 @@ pub async fn page<P: Platform>(
         Some(rows) => Some(source::parse_count(rows).ok_or(refused(Store::Rewards))?),
     };
     let is_full = records.len() as i64 == limit;
-    let next_after = records
-        .last()
-        .filter(|_| is_full)
-        .map(|record| record.user_id.clone());
+    let last = records.last().filter(|_| is_full);
+    let mut next = last.map(|record| Place::behind(&record.user_id));
 
     let mut users = judge(desk, records).await?;
-    let n_entries_added = carry(desk, &mut users, dry_run).await?;
+    if let (Some(user), Some(within)) = (users.first_mut(), &from.within)
+        && user.record.user_id == from.user_id
+    {
+        user.resume(within);
+    }
+    let carried = carry(desk, &mut users, from.cursor(), dry_run).await?;
+    if let Some(Stopped { n_done, place }) = carried.stopped {
+        users.truncate(n_done);
+        next = Some(place);
+    }
     let mut outcomes: Vec<_> = users.into_iter().map(User::outcome).collect();
     if count.is_some_and(|count| count.n_nameless > 0) {
         outcomes.insert(0, nameless());
     }
     Ok(PointsPage {
         users: outcomes,
-        next_after,
+        next,
         n_source: count.map(|count| count.n_users),
-        n_entries_added,
+        n_entries_added: carried.n_added,
         n_statements: desk.n_statements.get(),
         mgpass_ms: desk.mgpass_ms.get(),
     })
@@ -183,6 +194,9 @@ struct User {
     parked: Option<&'static str>,
     notes: Vec<String>,
     n_read: i64,
+    /// Of their entries that can be read.
+    sum: i64,
+    /// Entries that were at mgPass, or went there, before this page.
     n_before: i64,
     after: Option<Standing>,
 }
@@ -196,6 +210,16 @@ impl User {
         let code = code.into();
         if !self.notes.contains(&code) {
             self.notes.push(code);
+        }
+    }
+
+    /// Their ledger was begun by an earlier page.
+    fn resume(&mut self, within: &Within) {
+        self.n_read = within.n_read;
+        self.sum = within.sum;
+        self.n_before = self.n_before.max(within.n_read);
+        for note in &within.notes {
+            self.note(note);
         }
     }
 
@@ -216,7 +240,7 @@ impl User {
         };
         let is_copied = standing.total_points == Some(stored.total_points)
             && standing.lifetime_earned == Some(stored.lifetime_earned)
-            && standing.ledger_sum == stored.total_points;
+            && standing.ledger_sum == Some(stored.total_points);
         if let Some(reason) = standing.reason() {
             self.park(reason);
         } else if standing.n_entries < self.n_read {
@@ -276,6 +300,7 @@ fn judge_user(record: Record, standing: Option<&Standing>, tiers: &Tiers, lowest
         parked: None,
         notes: Vec::new(),
         n_read: 0,
+        sum: 0,
         n_before: standing.map_or(0, |standing| standing.n_entries),
         after: None,
     };
@@ -309,139 +334,6 @@ fn judge_user(record: Record, standing: Option<&Standing>, tiers: &Tiers, lowest
 /// Whether anybody at mgPass could have this id: nobody is asked for others.
 fn possible(record: &Record) -> Option<&str> {
     UserId::parse(&record.user_id).map(|_| record.user_id.as_str())
-}
-
-/// Reads the page's entries in bounded portions and writes each with the balances of
-/// the users it ends or begins. Returns how many entries were added.
-async fn carry<P: Platform>(
-    desk: &Desk<'_, P>,
-    users: &mut [User],
-    dry_run: bool,
-) -> Result<i64, PointsFailure> {
-    let ids: Vec<_> = users
-        .iter()
-        .filter(|user| user.parked.is_none())
-        .map(|user| user.record.user_id.clone())
-        .collect();
-    let n_expected: i64 = users
-        .iter()
-        .filter(|user| user.parked.is_none())
-        .map(|user| user.record.n_entries)
-        .sum();
-    let mut n_read = 0;
-    let mut cursor = Cursor::default();
-    // Users before it are done.
-    let mut from = 0;
-    while !ids.is_empty() {
-        let rows = if n_read < n_expected {
-            let asked = vec![source::entries(&ids, &cursor)];
-            let mut results = desk.ask(Store::Rewards, asked).await?;
-            results.pop().ok_or(refused(Store::Rewards))?
-        } else {
-            Vec::new()
-        };
-        n_read += rows.len() as i64;
-        let last = rows.last().map(source::cursor_at);
-        let is_last = last.is_none() || n_read >= n_expected;
-        let carried = take_entries(users, &rows);
-        let upto = match &last {
-            Some(last) if !is_last => users
-                .iter()
-                .position(|user| user.record.user_id > last.user_id)
-                .unwrap_or(users.len()),
-            _ => users.len(),
-        };
-        if !dry_run {
-            let portion = users.get_mut(from..upto).unwrap_or_default();
-            write(desk, portion, &carried).await?;
-        }
-        if is_last {
-            break;
-        }
-        // The last user of the portion may have more.
-        from = upto.saturating_sub(1);
-        cursor = last.unwrap_or_default();
-    }
-    let is_unseen = |user: &User| user.parked.is_none() && user.after.is_none();
-    if !dry_run && users.iter().any(is_unseen) {
-        return Err(refused(Store::Mgpass));
-    }
-    let added = users
-        .iter()
-        .filter(|user| user.parked.is_none())
-        .map(|user| {
-            let now = user.after.as_ref().map(|standing| standing.n_entries);
-            (now.unwrap_or(user.n_read) - user.n_before).max(0)
-        });
-    Ok(added.sum())
-}
-
-/// Entries in the form they are written in; one that cannot be read parks its user.
-fn take_entries(users: &mut [User], rows: &[Row]) -> Vec<Carried> {
-    let places: BTreeMap<_, _> = users
-        .iter()
-        .enumerate()
-        .map(|(place, user)| (user.record.user_id.clone(), place))
-        .collect();
-    let mut carried = Vec::new();
-    for row in rows {
-        let place = places.get(&source::cursor_at(row).user_id);
-        let Some(user) = place.and_then(|place| users.get_mut(*place)) else {
-            continue;
-        };
-        match entry::carry(row) {
-            Ok(entry) => {
-                user.n_read += 1;
-                for note in entry.notes() {
-                    user.note(note);
-                }
-                carried.push(entry);
-            }
-            Err(refusal) => user.park(refusal.code()),
-        }
-    }
-    carried
-}
-
-/// One batch; if a constraint refuses it, halves of it, until whoever it is stands alone.
-async fn write<P: Platform>(
-    desk: &Desk<'_, P>,
-    users: &mut [User],
-    carried: &[Carried],
-) -> Result<(), PointsFailure> {
-    let mut ranges = vec![(0, users.len())];
-    while let Some((start, end)) = ranges.pop() {
-        let part = users.get(start..end).unwrap_or_default();
-        let settlements: Vec<_> = part.iter().filter_map(User::settlement).collect();
-        if settlements.is_empty() {
-            continue;
-        }
-        let batch = target::put(&settlements, carried);
-        match desk.try_batch(Store::Mgpass, batch).await {
-            Ok(results) => {
-                let standings = results
-                    .last()
-                    .and_then(|rows| target::parse_standings(rows));
-                let mut standings = standings.ok_or(refused(Store::Mgpass))?;
-                for user in users.get_mut(start..end).unwrap_or_default() {
-                    if let Some(standing) = standings.remove(&user.record.user_id) {
-                        user.after = Some(standing);
-                    }
-                }
-            }
-            Err(DatabaseFailure::Constraint) if settlements.len() > 1 => {
-                let middle = start + (end - start) / 2;
-                ranges.extend([(middle, end), (start, middle)]);
-            }
-            Err(DatabaseFailure::Constraint) => {
-                for user in users.get_mut(start..end).unwrap_or_default() {
-                    user.park("refused_by_mgpass");
-                }
-            }
-            Err(failure) => return Err(PointsFailure::Database(Store::Mgpass, failure)),
-        }
-    }
-    Ok(())
 }
 
 /// Both sides' rewards tables are there and as relied on; asked once an isolate.

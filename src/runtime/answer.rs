@@ -44,12 +44,16 @@ pub fn own_error(
 }
 
 fn error_reply(error: ProxyError, path: &str, request_id: &str) -> Answer {
+    let mut headers = vec![
+        ("content-type", "application/json; charset=utf-8".to_owned()),
+        ("cache-control", "no-store".to_owned()),
+    ];
+    if let Some(seconds) = error.retry_after_s() {
+        headers.push(("retry-after", seconds.to_string()));
+    }
     Answer {
         status: error.status(),
-        headers: vec![
-            ("content-type", "application/json; charset=utf-8".to_owned()),
-            ("cache-control", "no-store".to_owned()),
-        ],
+        headers,
         body: error.body(path, request_id),
     }
 }

@@ -12,6 +12,7 @@ use serde::Deserialize;
 
 use crate::inbound::request::Secret;
 use crate::runtime::context::Context;
+use crate::runtime::limits::MAX_ANSWER_BYTES;
 use crate::runtime::ports::{Backend, Call, CallAnswer, CallFailure, Platform};
 use crate::runtime::settings::Client;
 
@@ -34,6 +35,12 @@ pub enum BackendFailure {
     /// The proxy's own credential was not taken.
     #[error("{backend} refuses the proxy's credential", backend = .0.name())]
     Unauthorized(Backend),
+    /// 403: the credential lacks a right, or a gateway keeps the proxy out.
+    #[error("{backend} keeps the proxy out", backend = .0.name())]
+    Forbidden(Backend),
+    /// An answer about one subject that is too large to be held.
+    #[error("{backend} answered too much", backend = .0.name())]
+    TooLarge(Backend),
     /// An answer that the contract does not know.
     #[error("{backend} answered out of contract", backend = .0.name())]
     OutOfContract(Backend),
@@ -45,37 +52,48 @@ impl BackendFailure {
             Self::Down(_, code) => code,
             Self::Limited(..) => "rate_limited",
             Self::Unauthorized(_) => "unauthorized",
+            Self::Forbidden(_) => "forbidden",
+            Self::TooLarge(_) => "too_large",
             Self::OutOfContract(_) => "out_of_contract",
         }
     }
 
-    /// Down, limited and unauthorized say nothing of the subject: they pause the
-    /// relay and use up nobody's attempts.
+    /// Down, limited, unauthorized and forbidden say nothing of the subject: they pause
+    /// the relay and use up nobody's attempts.
     pub fn blames_backend(self) -> Option<Backend> {
         match self {
-            Self::Down(backend, _) | Self::Limited(backend, _) | Self::Unauthorized(backend) => {
-                Some(backend)
-            }
-            Self::OutOfContract(_) => None,
+            Self::Down(backend, _)
+            | Self::Limited(backend, _)
+            | Self::Unauthorized(backend)
+            | Self::Forbidden(backend) => Some(backend),
+            Self::TooLarge(_) | Self::OutOfContract(_) => None,
         }
     }
 
     /// Of something all subjects need: out of contract, it is the backend's own fault.
     fn of_all_subjects(self) -> Self {
         match self {
-            Self::OutOfContract(backend) => Self::Down(backend, self.code()),
-            Self::Down(..) | Self::Limited(..) | Self::Unauthorized(_) => self,
+            Self::TooLarge(backend) | Self::OutOfContract(backend) => {
+                Self::Down(backend, self.code())
+            }
+            Self::Down(..) | Self::Limited(..) | Self::Unauthorized(_) | Self::Forbidden(_) => self,
         }
     }
 
     fn of_call(backend: Backend, failure: CallFailure) -> Self {
-        Self::Down(backend, failure.code())
+        match failure {
+            CallFailure::TooLarge { .. } => Self::TooLarge(backend),
+            CallFailure::Unreachable | CallFailure::TimedOut | CallFailure::Unreadable => {
+                Self::Down(backend, failure.code())
+            }
+        }
     }
 
     /// The common reading of a status that is not the one hoped for.
     fn of_status(backend: Backend, answer: &CallAnswer) -> Self {
         match answer.status {
-            401 | 403 => Self::Unauthorized(backend),
+            401 => Self::Unauthorized(backend),
+            403 => Self::Forbidden(backend),
             429 => Self::Limited(backend, answer.retry_after_s.unwrap_or(60)),
             500..=599 => Self::Down(backend, "server_error"),
             _ => Self::OutOfContract(backend),
@@ -110,15 +128,12 @@ async fn post_form<P: Platform>(
     platform: &P,
     backend: Backend,
     url: String,
-    authorization: Option<Secret<String>>,
+    mut headers: Vec<(&'static str, Secret<String>)>,
     body: Secret<String>,
     deadline_ms: u32,
 ) -> Result<CallAnswer, BackendFailure> {
     let kind = Secret("application/x-www-form-urlencoded".to_owned());
-    let mut headers = vec![("content-type", kind)];
-    if let Some(authorization) = authorization {
-        headers.push(("authorization", authorization));
-    }
+    headers.push(("content-type", kind));
     let call = Call {
         backend,
         method: "POST",
@@ -126,6 +141,7 @@ async fn post_form<P: Platform>(
         headers,
         body: Some(body),
         deadline_ms,
+        max_bytes: MAX_ANSWER_BYTES,
     };
     let answer = platform
         .call(call)
@@ -152,7 +168,7 @@ async fn fetch_own_token<P: Platform>(
     let answer = platform
         .call(call)
         .await
-        .map_err(|failure| BackendFailure::of_call(backend, failure))?;
+        .map_err(|failure| BackendFailure::of_call(backend, failure).of_all_subjects())?;
     if !answer.is_success() {
         // 400 `invalid_client` and `invalid_grant` are the operator's to mend, too.
         return Err(match answer.status {

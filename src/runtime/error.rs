@@ -27,7 +27,10 @@ pub enum ProxyError {
     /// Not one usable key of an issuer is known now.
     #[error("the keys of an issuer cannot be had")]
     KeysUnavailable,
-    #[error("no such operator route")]
+    /// The client's own credential was refused too often, or others' from the same place.
+    #[error("too many attempts by clients that are not known; try again within a minute")]
+    TooManyAttempts,
+    #[error("the proxy has no such route")]
     NoSuchRoute,
     #[error("a parameter is missing or malformed")]
     ParameterMissing,
@@ -67,6 +70,7 @@ impl ProxyError {
             Self::LogtoTimedOut => "proxy.logto_timed_out",
             Self::MgpassUnavailable => "proxy.mgpass_unavailable",
             Self::KeysUnavailable => "proxy.keys_unavailable",
+            Self::TooManyAttempts => "proxy.too_many_attempts",
             Self::NoSuchRoute => "proxy.no_such_route",
             Self::AdminTokenNeeded => "proxy.admin_token_needed",
             Self::ParameterMissing => "proxy.parameter_missing",
@@ -89,6 +93,7 @@ impl ProxyError {
             Self::NoSuchRoute | Self::NoSuchJob => 404,
             Self::JobActive | Self::JobNotActive | Self::StageOff | Self::RewardsNotBound => 409,
             Self::BodyTooLarge => 413,
+            Self::TooManyAttempts => 429,
             Self::Misconfigured | Self::Defect => 500,
             Self::LogtoUnreachable | Self::MgpassUnavailable => 502,
             Self::NotRecorded | Self::KeysUnavailable | Self::DatabaseUnavailable => 503,
@@ -96,13 +101,17 @@ impl ProxyError {
         }
     }
 
+    /// After how many seconds the same may go better, where that is known.
+    pub fn retry_after_s(self) -> Option<u32> {
+        (self == Self::TooManyAttempts).then_some(60)
+    }
+
     /// The JSON body for a request to `path`.
     pub fn body(self, path: &str, request_id: &str) -> String {
         let message = self.to_string();
-        let oauth = if self.status() < 500 {
-            "invalid_request"
-        } else {
-            "temporarily_unavailable"
+        let oauth = match self.status() {
+            429 | 500.. => "temporarily_unavailable",
+            _ => "invalid_request",
         };
         let body = if path.starts_with("/oidc/") {
             json!({ "error": oauth, "error_description": message, "code": self.code(), "request_id": request_id })

@@ -5,8 +5,10 @@ use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 
 use crate::inbound::request::Secret;
+use crate::policy::allowance::Allowance;
 use crate::policy::breaker::Breaker;
 use crate::policy::flags::Flags;
+use crate::policy::left_behind::LeftBehind;
 use crate::runtime::metrics::Metrics;
 use crate::runtime::ports::Backend;
 use crate::token::{
@@ -16,12 +18,17 @@ use crate::token::{
 
 /// Flags are read again after so long.
 pub const FLAGS_FRESH_MS: i64 = 5_000;
+/// A refresh that has not come by then is begun anew: twice what a reading may take. The
+/// platform may drop one with the request it ran behind.
+const REFRESH_LEASE_MS: i64 = 2_000;
 /// After an outage of the outbox the Queue has told it all within so long: a record is
 /// tried again after 30 s.
 const CATCHES_UP_WITHIN_MS: i64 = 45_000;
 /// Imported keys change at an import only.
 const IMPORTED_FRESH_S: i64 = 60;
 const VOLATILE_FRESH_MS: i64 = 60_000;
+/// Longer than a reconcile takes with every backend at its deadline.
+const HEAVY_LEASE_MS: i64 = 60_000;
 
 #[derive(Default)]
 pub struct Isolate {
@@ -39,7 +46,11 @@ pub struct Isolate {
     last_comparison_ms: Cell<i64>,
     pub breaker: Cell<Breaker>,
     /// Never borrowed across an await.
+    pub allowance: RefCell<Allowance>,
+    /// Never borrowed across an await.
     pub metrics: RefCell<Metrics>,
+    /// Never borrowed across an await.
+    pub left_behind: RefCell<LeftBehind>,
     /// A gap that the database has not been told of yet.
     pub gap_is_pending: Cell<bool>,
     /// The shape of mgPass's database was looked at and is the one we rely on.
@@ -49,6 +60,17 @@ pub struct Isolate {
     /// After so long without an answer from the outbox, ask the Queue first.
     pub outbox_down_until_ms: Cell<i64>,
     doubt: Cell<Doubt>,
+    /// Until when a large user is worked on; over at once when that ends.
+    heavy_until_ms: Cell<i64>,
+}
+
+/// Held while a large user is worked on: an isolate's memory is for one of them.
+pub struct Heavy<'a>(&'a Isolate);
+
+impl Drop for Heavy<'_> {
+    fn drop(&mut self) {
+        self.0.heavy_until_ms.set(0);
+    }
 }
 
 /// Whether the outbox may lack writes that were answered: one that it did not settle
@@ -65,13 +87,20 @@ enum Doubt {
 #[derive(Clone)]
 struct Snapshot {
     flags: Arc<Flags>,
+    /// When KV was asked for them.
+    asked_at_ms: i64,
     read_at_ms: i64,
-    is_refreshing: bool,
+    refreshing_since_ms: Option<i64>,
 }
 
 impl Snapshot {
     fn is_due(&self, now_ms: i64) -> bool {
-        !self.is_refreshing && now_ms - self.read_at_ms >= FLAGS_FRESH_MS
+        // A clock set back must not freeze the flags.
+        let within = |since_ms: i64, length_ms| (0..length_ms).contains(&(now_ms - since_ms));
+        let is_refreshing = self
+            .refreshing_since_ms
+            .is_some_and(|since_ms| within(since_ms, REFRESH_LEASE_MS));
+        !is_refreshing && !within(self.read_at_ms, FLAGS_FRESH_MS)
     }
 }
 
@@ -106,6 +135,15 @@ pub enum FlagsState {
 }
 
 impl Isolate {
+    /// `None`: another one is held. Whoever was cut off holds it no longer than this.
+    pub fn enter_heavy(&self, now_ms: i64) -> Option<Heavy<'_>> {
+        let is_free = now_ms >= self.heavy_until_ms.get();
+        is_free.then(|| {
+            self.heavy_until_ms.set(now_ms + HEAVY_LEASE_MS);
+            Heavy(self)
+        })
+    }
+
     pub fn flags(&self, now_ms: i64) -> FlagsState {
         let mut held = self.flags.borrow_mut();
         let Some(snapshot) = held.as_mut() else {
@@ -114,7 +152,7 @@ impl Isolate {
         if !snapshot.is_due(now_ms) {
             return FlagsState::Fresh(Arc::clone(&snapshot.flags));
         }
-        snapshot.is_refreshing = true;
+        snapshot.refreshing_since_ms = Some(now_ms);
         FlagsState::Stale(Arc::clone(&snapshot.flags))
     }
 
@@ -132,12 +170,32 @@ impl Isolate {
         )
     }
 
-    /// With the old flags too, when they could not be read: not asked again at once.
-    pub fn set_flags(&self, flags: Arc<Flags>, now_ms: i64) {
-        *self.flags.borrow_mut() = Some(Snapshot {
+    /// A reading that began before the one at hand is older, whenever it comes.
+    pub fn set_flags(&self, flags: Arc<Flags>, asked_at_ms: i64, now_ms: i64) {
+        let mut held = self.flags.borrow_mut();
+        let is_outrun = held
+            .as_ref()
+            .is_some_and(|held| (asked_at_ms + 1..=now_ms).contains(&held.asked_at_ms));
+        if !is_outrun {
+            *held = Some(Snapshot {
+                flags,
+                asked_at_ms,
+                read_at_ms: now_ms,
+                refreshing_since_ms: None,
+            });
+        }
+    }
+
+    /// They could not be read: what is known stays, and KV is not asked again at once.
+    pub fn keep_flags(&self, now_ms: i64) {
+        let flags = self.last_flags();
+        let mut held = self.flags.borrow_mut();
+        let asked_at_ms = held.as_ref().map_or(i64::MIN, |held| held.asked_at_ms);
+        *held = Some(Snapshot {
             flags,
+            asked_at_ms,
             read_at_ms: now_ms,
-            is_refreshing: false,
+            refreshing_since_ms: None,
         });
     }
 

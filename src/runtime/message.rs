@@ -9,6 +9,11 @@ pub enum Message {
     Reconcile {
         subject: String,
     },
+    /// Sent by a sweep behind its wake-ups, with the database's time: what was sent well
+    /// before it and has not arrived when it does is lost.
+    Marker {
+        sent_ms: i64,
+    },
     /// An intent that the database did not take in time.
     Open {
         intent: IntentRecord,
@@ -18,6 +23,8 @@ pub enum Message {
         intent: IntentRecord,
         status: u16,
     },
+    /// A gap that the database was not told of.
+    Gap,
     /// A lane of a job; in a queue of its own, so that a live write never waits for it.
     Job {
         job: i64,

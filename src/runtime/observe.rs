@@ -97,6 +97,12 @@ pub enum Event<'a> {
         operation: &'static str,
         code: &'static str,
     },
+    /// Logto acknowledged what it was thought to refuse, or whose user nobody could name
+    /// before: told before the client had the answer.
+    OutboxLate {
+        operation: &'static str,
+        outcome: &'static str,
+    },
     /// What the proxy does after an answer could not be done now; the sweep will.
     OutboxDelayed {
         step: &'static str,
@@ -126,11 +132,18 @@ pub enum Event<'a> {
         subject: Option<&'a str>,
         reason: &'static str,
     },
-    /// Nobody's fault: a newer reconcile, a busy holder, a read that mgPass still caches.
+    /// Nobody's fault: a newer reconcile, a busy holder, nothing to cover any more.
     MirrorWaited {
         #[serde(skip_serializing_if = "Option::is_none")]
         subject: Option<&'a str>,
         code: &'static str,
+    },
+    /// Something was changed at mgPass itself since the last reconcile.
+    MirrorFound {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        subject: Option<&'a str>,
+        code: &'static str,
+        n_fields: usize,
     },
     MirrorEffect {
         effect: &'static str,
@@ -167,6 +180,15 @@ pub enum Event<'a> {
         outcome: &'static str,
         n_seen: usize,
         n_repaired: usize,
+    },
+    /// The walk does not go on now.
+    WalkDelayed {
+        code: &'static str,
+    },
+    /// A row of Logto's listing that is no user, and whose user cannot be told.
+    ListingRefused {
+        code: &'static str,
+        place: i64,
     },
     /// One page of a job is done.
     JobPaged {
@@ -232,12 +254,14 @@ impl Event<'_> {
         "keys.stale",
         "outbox.queued",
         "outbox.gap",
+        "outbox.late",
         "outbox.delayed",
         "mirror.reconciled",
         "mirror.paused",
         "mirror.failed",
         "mirror.parked",
         "mirror.waited",
+        "mirror.found",
         "mirror.effect",
         "schema.refused",
         "sweep.done",
@@ -247,6 +271,8 @@ impl Event<'_> {
         "hook.refused",
         "catch_up.done",
         "walk.stepped",
+        "walk.delayed",
+        "listing.refused",
         "job.paged",
         "job.delayed",
         "job.moved",
@@ -274,12 +300,14 @@ impl Event<'_> {
                 code: "stage_off", ..
             } => ("outbox.gap", Level::Info),
             Self::OutboxGap { .. } => ("outbox.gap", Level::Error),
+            Self::OutboxLate { .. } => ("outbox.late", Level::Info),
             Self::OutboxDelayed { .. } => ("outbox.delayed", Level::Warn),
             Self::MirrorReconciled { .. } => ("mirror.reconciled", Level::Info),
             Self::MirrorPaused { .. } => ("mirror.paused", Level::Warn),
             Self::MirrorFailed { .. } => ("mirror.failed", Level::Warn),
             Self::MirrorParked { .. } => ("mirror.parked", Level::Error),
             Self::MirrorWaited { .. } => ("mirror.waited", Level::Info),
+            Self::MirrorFound { .. } => ("mirror.found", Level::Warn),
             Self::MirrorEffect { .. } => ("mirror.effect", Level::Info),
             Self::SchemaRefused { .. } => ("schema.refused", Level::Error),
             Self::SweepDone { .. } => ("sweep.done", Level::Info),
@@ -289,6 +317,8 @@ impl Event<'_> {
             Self::HookRefused { .. } => ("hook.refused", Level::Warn),
             Self::CatchUpDone { .. } => ("catch_up.done", Level::Info),
             Self::WalkStepped { .. } => ("walk.stepped", Level::Info),
+            Self::WalkDelayed { .. } => ("walk.delayed", Level::Warn),
+            Self::ListingRefused { .. } => ("listing.refused", Level::Error),
             Self::JobPaged { .. } => ("job.paged", Level::Info),
             Self::JobDelayed { .. } => ("job.delayed", Level::Warn),
             Self::JobMoved { .. } => ("job.moved", Level::Info),

@@ -6,17 +6,29 @@
 #![allow(async_fn_in_trait)]
 
 use crate::inbound::request::{Method, Secret};
+use crate::runtime::limits::Usage;
+use crate::runtime::message::Message;
 use crate::runtime::metrics::Series;
 use crate::runtime::observe::Event;
 use crate::token::SignatureCheck;
 
 /// Every port in one bound.
 pub trait Platform:
-    Clock + Entropy + Sink + Database + Calls + Queue + FlagStore + KeyStore + Signatures
+    Clock + Entropy + Sink + Invocation + Database + Calls + Queue + FlagStore + KeyStore + Signatures
 {
 }
-impl<T: Clock + Entropy + Sink + Database + Calls + Queue + FlagStore + KeyStore + Signatures>
-    Platform for T
+impl<
+    T: Clock
+        + Entropy
+        + Sink
+        + Invocation
+        + Database
+        + Calls
+        + Queue
+        + FlagStore
+        + KeyStore
+        + Signatures,
+> Platform for T
 {
 }
 
@@ -50,6 +62,14 @@ impl Backend {
             Self::Mgpass => "mgpass",
         }
     }
+}
+
+/// The request, batch of messages or run of cron that all of this happens in.
+pub trait Invocation {
+    /// The ports count in it what is asked of them.
+    fn usage(&self) -> &Usage;
+    /// What the program's memory has grown to in this isolate; it never shrinks.
+    fn memory_bytes(&self) -> u64;
 }
 
 /// Which of the databases. They share no transaction.
@@ -123,6 +143,16 @@ impl Statement {
     pub fn new(sql: &'static str, values: Vec<Value>) -> Self {
         Self { sql, values }
     }
+
+    /// Of its values.
+    pub fn n_bytes(&self) -> usize {
+        let bytes = self.values.iter().map(|value| match value {
+            Value::Null => 0,
+            Value::Integer(_) => 8,
+            Value::Text(text) => text.len(),
+        });
+        bytes.sum()
+    }
 }
 
 /// One result row by column name.
@@ -136,6 +166,9 @@ pub enum DatabaseFailure {
     /// A UNIQUE or CHECK constraint refused the batch as a whole.
     #[error("constraint violated")]
     Constraint,
+    /// A value, a row or a statement larger than the platform takes: no better next time.
+    #[error("value too large")]
+    TooLarge,
     /// A statement or a row was not as the schema says.
     #[error("statement refused")]
     Refused,
@@ -146,6 +179,7 @@ impl DatabaseFailure {
         match self {
             Self::Unavailable => "database_unavailable",
             Self::Constraint => "constraint_violated",
+            Self::TooLarge => "too_large",
             Self::Refused => "statement_refused",
         }
     }
@@ -173,6 +207,8 @@ pub struct Call {
     pub headers: Vec<(&'static str, Secret<String>)>,
     pub body: Option<Secret<String>>,
     pub deadline_ms: u32,
+    /// An answer is held whole, and no longer one than this.
+    pub max_bytes: usize,
 }
 
 #[derive(Clone, Debug)]
@@ -192,28 +228,35 @@ impl CallAnswer {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+/// What is kept of an answer that is too long: enough to see whom it is about.
+pub const ANSWER_HEAD_BYTES: usize = 256;
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CallFailure {
     #[error("backend not reached")]
     Unreachable,
     #[error("backend did not answer in time")]
     TimedOut,
-    #[error("answer broken or too large")]
+    #[error("answer broken off, or no text")]
     Unreadable,
+    /// Longer than the call allows; how it begins.
+    #[error("answer too large")]
+    TooLarge { head: String },
 }
 
 impl CallFailure {
-    pub fn code(self) -> &'static str {
+    pub fn code(&self) -> &'static str {
         match self {
             Self::Unreachable => "unreachable",
             Self::TimedOut => "timed_out",
             Self::Unreadable => "unreadable",
+            Self::TooLarge { .. } => "too_large",
         }
     }
 }
 
 pub trait Calls {
-    /// Redirects are not followed; an answer above 2 MiB is unreadable.
+    /// Redirects are not followed.
     async fn call(&self, call: Call) -> Result<CallAnswer, CallFailure>;
 }
 
@@ -222,11 +265,10 @@ pub trait Calls {
 pub struct QueueFailure;
 
 pub trait Queue {
-    async fn send(
-        &self,
-        message: &crate::runtime::message::Message,
-        delay_s: u32,
-    ) -> Result<(), QueueFailure>;
+    async fn send(&self, message: &Message, delay_s: u32) -> Result<(), QueueFailure>;
+
+    /// To one queue, no more than one call takes ([`crate::runtime::limits::MAX_SENT_MESSAGES`]).
+    async fn send_batch(&self, messages: &[Message], delay_s: u32) -> Result<(), QueueFailure>;
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -253,11 +295,12 @@ pub trait Signatures {
 /// what a rule needs is read, and within bounds.
 pub trait Exchange {
     fn method(&self) -> Method;
-    /// Absolute, as the runtime normalised it.
+    /// Absolute, with dot segments resolved: as it is sent on.
     fn url(&self) -> &str;
     fn header(&self, name: &str) -> Option<String>;
 
     /// Reads the request's body whole, so that a slow client cannot keep an intent open.
+    /// What is too large is passed on all the same, what was read of it included.
     async fn hold_body(&mut self, max_bytes: usize) -> Result<(), BodyFailure>;
     /// The held body, if it is text.
     fn held_text(&self) -> Option<String>;
@@ -265,8 +308,8 @@ pub trait Exchange {
     /// Sends the request on to Logto as it is, headers tidied; true once an answer
     /// has begun. `deadline_ms` bounds the wait for that.
     async fn forward(&mut self, forward: &Forward<'_>) -> Result<u16, CallFailure>;
-    /// The `Set-Cookie` lines of the answer.
-    fn answer_cookies(&self) -> Vec<String>;
+    /// Of the answer.
+    fn answer_header(&self, name: &str) -> Option<String>;
     /// Sets a copy of the answer's body aside; the client's own is not delayed.
     fn tee_answer(&mut self) -> Option<Self::Copy>;
     type Copy: AnswerCopy;

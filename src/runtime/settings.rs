@@ -28,6 +28,8 @@ pub struct Settings {
 #[derive(Clone, Debug)]
 pub struct Migration {
     pub logto_origin: String,
+    /// As in [`Settings`].
+    pub origin_secret: Option<Secret<String>>,
     pub logto_issuer: String,
     pub logto_api_audience: String,
     pub logto_client: Client,
@@ -44,7 +46,7 @@ pub struct Migration {
     pub verify_audiences: Vec<String>,
     /// The longest `exp - iat` believed of any token; `None` believes whatever an issuer grants.
     pub max_token_lifetime_s: Option<i64>,
-    /// How far the clocks of issuers and edge may lie apart.
+    /// How far issuers' clocks may be ahead of the edge's; it lengthens no token's life.
     pub clock_skew: Skew,
     /// How long mgPass may take to answer a read.
     pub mgpass_deadline_ms: u32,
@@ -142,6 +144,7 @@ impl<F: Fn(&str) -> Option<String>> Reader<F> {
     fn migration(&mut self, logto_origin: &str) -> Migration {
         Migration {
             logto_origin: logto_origin.to_owned(),
+            origin_secret: self.optional("ORIGIN_SECRET").map(Secret),
             logto_issuer: self.required("LOGTO_ISSUER"),
             logto_api_audience: self
                 .optional("LOGTO_API_AUDIENCE")
@@ -237,10 +240,10 @@ impl<F: Fn(&str) -> Option<String>> Reader<F> {
     }
 
     fn skew(&mut self, name: &'static str) -> Skew {
-        let seconds = self.number(name, Skew::MAX_SECONDS);
+        let seconds = self.number(name, Skew::DEFAULT_SECONDS);
         Skew::from_seconds(seconds).unwrap_or_else(|| {
             self.fault(name, "above_a_minute");
-            Skew::MAX
+            Skew::default()
         })
     }
 

@@ -32,28 +32,28 @@ pub async fn current<P: Platform>(platform: &P, isolate: &Isolate) -> (Arc<Flags
 
 /// Reads KV now. When it does not answer, what was known stays.
 pub async fn read<P: Platform>(platform: &P, isolate: &Isolate) -> Arc<Flags> {
+    let asked_at_ms = platform.now_ms();
     let previous = isolate.last_flags();
     let keys = flags::keys();
     let asked = pin!(platform.flags(&keys));
     let deadline = pin!(platform.sleep(DEADLINE_MS));
-    let next = match select(asked, deadline).await {
+    match select(asked, deadline).await {
         Either::Left((Ok(raw), _)) => {
-            let (flags, faults) = flags::parse(&previous, &raw);
-            for fault in &faults {
+            let flags = flags::parse(&previous, &raw);
+            for fault in &flags.refused {
                 platform.emit(&Event::FlagsRefused {
                     key: &fault.key,
                     code: fault.code,
                 });
             }
-            Arc::new(flags)
+            isolate.set_flags(Arc::new(flags), asked_at_ms, platform.now_ms());
         }
         Either::Left((Err(_), _)) | Either::Right(_) => {
+            isolate.keep_flags(platform.now_ms());
             platform.emit(&Event::FlagsUnreachable {
-                stage: previous.stage_name(),
+                stage: isolate.last_flags().stage_name(),
             });
-            previous
         }
-    };
-    isolate.set_flags(Arc::clone(&next), platform.now_ms());
-    next
+    }
+    isolate.last_flags()
 }

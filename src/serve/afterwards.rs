@@ -2,15 +2,17 @@
 //! it may be cut off at any point: what is lost here, the sweep finds.
 
 use crate::inbound::classify::Operation;
-use crate::inbound::request::{InteractionUid, Secret, UserId};
+use crate::inbound::request::UserId;
 use crate::mirror::outbox::{self, Intent};
-use crate::runtime::backend::logto::{self, InteractionHeaders, LogtoUser};
+use crate::mirror::{relay, wake};
+use crate::runtime::backend::logto::LogtoUser;
 use crate::runtime::context::Context;
 use crate::runtime::isolate::Isolate;
 use crate::runtime::message::Message;
 use crate::runtime::observe::Event;
 use crate::runtime::ports::{AnswerCopy, Platform, Statement, Store};
 use crate::serve::compare::{self, Comparison};
+use crate::serve::question::Question;
 
 /// The body of a created user; Logto's JSON API takes 1 MB.
 const MAX_COPY_BYTES: usize = 2 * 1024 * 1024;
@@ -22,22 +24,15 @@ pub enum Afterwards<C> {
         status: u16,
         /// The created user, with the id.
         copy: Option<C>,
-        /// How to ask whom the interaction has identified.
-        ask: Option<InteractionHeaders>,
-        /// The caller's own token, when Logto did not say before whose it is.
-        token: Option<Secret<String>>,
+        /// What to ask for the new user, whom Logto knows by now.
+        ask: Option<Question>,
     },
-    /// Logto did not take the caller: nothing was written.
-    Refused { intent: Intent },
-    /// A write that nothing recorded.
+    /// Nobody was changed: the intent is taken back.
+    Withdraw { intent: Intent },
+    /// An acknowledged write that nothing tells of.
     Gap {
         operation: Operation,
         code: &'static str,
-    },
-    /// One interaction went over into another.
-    Link {
-        from: InteractionUid,
-        to: InteractionUid,
     },
     /// A sampled read, to be made of the other backend too.
     Compare(Comparison<C>),
@@ -60,27 +55,15 @@ pub async fn carry_out<P: Platform, C: AnswerCopy>(
         (_, None) => {}
         (
             Afterwards::Settle {
-                mut intent,
+                intent,
                 status,
                 copy,
                 ask,
-                token,
             },
             Some(context),
-        ) => {
-            if let Some(token) = token {
-                intent.subject = logto::token_subject(platform, context, &token)
-                    .await
-                    .ok()
-                    .flatten();
-            }
-            settle(platform, context, intent, status, copy, ask).await;
-        }
-        (Afterwards::Refused { intent }, Some(_)) => {
-            delayed(platform, "refused", intent.refused()).await;
-        }
-        (Afterwards::Link { from, to }, Some(_)) => {
-            delayed(platform, "link", outbox::link(&from, &to)).await;
+        ) => settle(platform, context, intent, status, copy, ask).await,
+        (Afterwards::Withdraw { intent }, Some(_)) => {
+            delayed(platform, "withdraw", intent.withdraw()).await;
         }
         (Afterwards::Compare(comparison), Some(context)) => {
             compare::carry_out(platform, context, comparison).await;
@@ -99,7 +82,7 @@ async fn note_gap<P: Platform>(
         operation: operation.name(),
         code,
     });
-    if !raise_epoch(platform).await {
+    if !raise_epoch(platform).await && platform.send(&Message::Gap, 0).await.is_err() {
         // Told at the next chance that this isolate gets; else the walk finds it.
         isolate.gap_is_pending.set(true);
     }
@@ -118,20 +101,25 @@ async fn settle<P: Platform, C: AnswerCopy>(
     mut intent: Intent,
     status: u16,
     copy: Option<C>,
-    ask: Option<InteractionHeaders>,
+    ask: Option<Question>,
 ) {
+    let was_unknown = intent.subject.is_none();
     if let Some(copy) = copy {
         intent.subject = copy
             .text(MAX_COPY_BYTES)
             .await
             .and_then(|body| created_id(&body));
     }
-    match platform.batch(Store::Proxy, intent.settle(status)).await {
+    let mut statements = intent.settle(status);
+    statements.push(wake::by_intent(&intent.id));
+    let mut woken = Vec::new();
+    match platform.batch(Store::Proxy, statements).await {
         Ok(results) => {
+            woken = wake::parse(&results);
             intent.subject = intent
                 .subject
                 .take()
-                .or_else(|| outbox::parse_subject(&results))
+                .or_else(|| outbox::parse_subject(&results));
         }
         Err(failure) => {
             context.isolate.begin_doubt();
@@ -139,49 +127,44 @@ async fn settle<P: Platform, C: AnswerCopy>(
                 step: "settle",
                 code: failure.code(),
             });
-            let message = Message::Settle {
-                intent: (&intent).into(),
-                status,
-            };
-            if platform.send(&message, 0).await.is_err() {
-                // The open intent expires and is reconciled on suspicion.
-                platform.emit(&Event::OutboxDelayed {
-                    step: "settle_queue",
-                    code: "queue",
-                });
-            }
+            settle_by_queue(platform, &intent, status).await;
         }
     }
     if intent.subject.is_none()
-        && let Some(headers) = ask
+        && let Some(question) = ask
     {
-        match logto::interaction_subject(platform, context, &headers).await {
-            Ok(Some(subject)) => intent.subject = Some(subject),
-            // Settled with a refusal, and the interaction knows nobody: no user came of it.
-            Ok(None) if status >= 400 => delayed(platform, "nobody", intent.came_to_nobody()).await,
-            Ok(None) => {}
-            Err(failure) => platform.emit(&Event::OutboxDelayed {
-                step: "interaction",
-                code: failure.code(),
-            }),
+        let told = question.ask(platform, context).await;
+        intent.subject = told.ok().flatten().and_then(|told| told.user);
+    }
+    if was_unknown
+        && let (Some(interaction), Some(subject)) = (&intent.interaction, &intent.subject)
+    {
+        let mut statements = outbox::learn(interaction, subject);
+        // What was settled without a name has one now.
+        statements.push(wake::all(std::slice::from_ref(subject)));
+        match platform.batch(Store::Proxy, statements).await {
+            Ok(results) => woken.extend(wake::parse(&results)),
+            Err(failure) => {
+                platform.emit(&Event::OutboxDelayed {
+                    step: "learn",
+                    code: failure.code(),
+                });
+                settle_by_queue(platform, &intent, status).await;
+            }
         }
     }
-    let Some(subject) = &intent.subject else {
-        return;
-    };
-    if let Some(interaction) = &intent.interaction {
-        delayed(platform, "learn", outbox::learn(interaction, subject)).await;
-    }
-    wake(platform, subject).await;
+    relay::send_wakes(platform, &woken).await;
 }
 
-async fn wake<P: Platform>(platform: &P, subject: &UserId) {
-    let message = Message::Reconcile {
-        subject: subject.as_str().to_owned(),
+async fn settle_by_queue<P: Platform>(platform: &P, intent: &Intent, status: u16) {
+    let message = Message::Settle {
+        intent: intent.into(),
+        status,
     };
     if platform.send(&message, 0).await.is_err() {
+        // The open intent expires and is reconciled on suspicion.
         platform.emit(&Event::OutboxDelayed {
-            step: "wake",
+            step: "settle_queue",
             code: "queue",
         });
     }

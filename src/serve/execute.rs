@@ -5,13 +5,16 @@
 //! nothing else. What follows the answer is returned as a value and carried out
 //! by [`crate::serve::afterwards`], so that a crash between the two is a case like any other.
 
+mod conclude;
+mod name;
 pub mod pass_through;
+mod record;
 mod serve;
 mod tokens;
 mod write;
 
 use crate::inbound::classify::{Classified, Kind, Operation, classify};
-use crate::inbound::request::{Target, interaction_in_set_cookie};
+use crate::inbound::request::Target;
 use crate::policy::flags::bucket::Bucket;
 use crate::policy::plan::{Plan, Reason};
 use crate::runtime::answer::{Answer, OwnAnswer, own_error};
@@ -61,7 +64,7 @@ impl<C> From<OwnAnswer> for Executed<C> {
     fn from(own: OwnAnswer) -> Self {
         Self {
             operation: own.operation,
-            plan: Plan::logto(Reason::NotARead),
+            plan: Plan::logto(Reason::Own),
             mirror: MirrorOutcome::None,
             bucket: None,
             backend: "proxy",
@@ -138,12 +141,10 @@ pub async fn execute<P: Platform, E: Exchange>(
         classified: &classified,
     };
     match (classified.operation.kind(), around.context) {
+        (Kind::PassThrough, _) => request.pass(platform, exchange, Reason::NotARead).await,
         // Settings with faults leave a pipe; what is written meanwhile is a gap all the same.
-        (Kind::Write(_), None) => request.unrecorded(platform, exchange, "settings").await,
-        (Kind::PassThrough, _) | (_, None) => {
-            request.pass(platform, exchange, Reason::NotARead).await
-        }
-        (Kind::Session, Some(_)) => request.session(platform, exchange).await,
+        (Kind::Write(source), None) => request.unrecorded(exchange, source, Reason::Settings).await,
+        (_, None) => request.pass(platform, exchange, Reason::Settings).await,
         (Kind::Write(source), Some(context)) => {
             request.write(platform, &context, exchange, source).await
         }
@@ -189,7 +190,9 @@ fn forwarded<C>(
             };
         }
         Err(CallFailure::TimedOut) => ProxyError::LogtoTimedOut,
-        Err(CallFailure::Unreachable | CallFailure::Unreadable) => ProxyError::LogtoUnreachable,
+        Err(CallFailure::Unreachable | CallFailure::Unreadable | CallFailure::TooLarge { .. }) => {
+            ProxyError::LogtoUnreachable
+        }
     };
     Executed {
         plan,
@@ -233,30 +236,5 @@ impl<'a> Request<'a> {
             self.around,
         )
         .into()
-    }
-
-    /// One interaction goes over into the next: its cookies tell which.
-    async fn session<P: Platform, E: Exchange>(
-        &self,
-        platform: &P,
-        exchange: &mut E,
-    ) -> Executed<E::Copy> {
-        let mut executed = self.pass(platform, exchange, Reason::NotARead).await;
-        if self.around.flags.records_writes()
-            && executed.status == 303
-            && let Some(from) = &self.classified.interaction
-        {
-            let next = exchange
-                .answer_cookies()
-                .iter()
-                .find_map(|line| interaction_in_set_cookie(line));
-            if let Some(to) = next.filter(|to| to != from) {
-                executed.afterwards = Some(Afterwards::Link {
-                    from: from.clone(),
-                    to,
-                });
-            }
-        }
-        executed
     }
 }

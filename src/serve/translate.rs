@@ -49,8 +49,8 @@ pub fn translation(operation: Operation) -> Option<Translation> {
         | Operation::InteractionSubmit
         | Operation::InteractionOther
         | Operation::Consent
+        | Operation::ConsentPage
         | Operation::AccountWrite
-        | Operation::OidcResume
         | Operation::OidcJwks
         | Operation::OidcIntrospection
         | Operation::ProxyJwks
@@ -123,7 +123,7 @@ impl Refusal {
             Self::IdentityNotExist => (
                 404,
                 "user.identity_not_exist",
-                "The specified identity does not exist.",
+                "The social account has not been registered yet.",
             ),
         }
     }
@@ -216,6 +216,27 @@ mod tests {
         }
         for list in [Some("de"), Some("fr-CH, en;q=0.9"), Some("eng")] {
             assert!(!takes_english(list), "{list:?}");
+        }
+    }
+
+    #[test]
+    fn refusals_are_in_logtos_own_words() {
+        // The first two as recorded (contract 4.4, 6), the third as seen on 1.41.0 (13).
+        for (refusal, body) in [
+            (
+                Refusal::EntityNotFound,
+                r#"{"code":"entity.not_found","message":"The resource does not exist."}"#,
+            ),
+            (
+                Refusal::Unauthorized,
+                r#"{"code":"auth.unauthorized","message":"Unauthorized. Please check credentials and its scope."}"#,
+            ),
+            (
+                Refusal::IdentityNotExist,
+                r#"{"code":"user.identity_not_exist","message":"The social account has not been registered yet."}"#,
+            ),
+        ] {
+            assert_eq!(refusal.body(), body);
         }
     }
 

@@ -27,6 +27,7 @@ const DRILLS = [
   ['import', ['import']],
   ['import-crash', ['import', '--', '--crash']],
   ['import-obstacles', ['import', '--', '--obstacles']],
+  ['limits', ['limits']],
   ['ramp', ['ramp']],
   ['bench', ['bench']],
 ];

@@ -33,7 +33,7 @@ function listen(port = 0) {
     const { pathname } = new URL(request.url, 'http://proxy');
     const answer = routes.get(`${request.method} ${pathname.replace('/_proxy/', '')}`);
     const [status, body, headers] = request.headers.authorization !== `Bearer ${TOKEN}` ? [401, { code: 'proxy.admin_token_needed', message: 'an admin token is needed' }]
-      : answer === undefined ? [404, { code: 'proxy.no_such_route', message: 'no such operator route' }] : answer(request.url);
+      : answer === undefined ? [404, { code: 'proxy.no_such_route', message: 'the proxy has no such route' }] : answer(request.url);
     response.writeHead(status, { 'content-type': 'application/json', ...headers });
     response.end(JSON.stringify(body));
   });
@@ -164,15 +164,17 @@ test('a report is a document, a page for people, and a status', async () => {
   assert.equal((await dwp(['report'])).status, 1);
 });
 
-test('the status needs a person where somebody is parked or a setting is wrong', async () => {
+test('the status needs a person where somebody is parked or a setting or flag is wrong', async () => {
   routes.delete('GET import');
-  const status = (more) => [200, { stage: 'dual_write', setting_faults: [], guard: null, outbox: { n_parked: 0 }, ...more }];
+  const status = (more) => [200, { stage: 'dual_write', setting_faults: [], refused_flags: [], guard: null, outbox: { n_parked: 0 }, ...more }];
   routes.set('GET status', () => status());
   const well = await dwp(['status', '--json']);
   assert.deepEqual([well.status, well.json().jobs], [0, { users: null, points: null, equality: null }]);
   routes.set('GET status', () => status({ outbox: { n_parked: 2 } }));
   assert.equal((await dwp(['status'])).status, 1);
   routes.set('GET status', () => status({ outbox: { failure: 'unreachable' } }));
+  assert.equal((await dwp(['status'])).status, 1);
+  routes.set('GET status', () => status({ refused_flags: [{ key: 'read_percent', code: 'unreadable' }] }));
   assert.equal((await dwp(['status'])).status, 1);
 });
 
@@ -186,5 +188,8 @@ test('orders about users go where they belong', async () => {
   assert.deepEqual(asked, ['POST /_proxy/mirror/replay?all=true']);
   await dwp(['confirm-deletion', 'u/1&all=true']);
   assert.deepEqual(asked, ['POST /_proxy/mirror/confirm-deletion?user=u%2F1%26all%3Dtrue']);
+  routes.set('POST mirror/overrule', () => [200, { subjects: 1 }]);
+  await dwp(['overrule', 'u1']);
+  assert.deepEqual(asked, ['POST /_proxy/mirror/overrule?user=u1']);
   assert.match((await dwp(['explain', 'u1'])).stdout, /differs_in: email/);
 });

@@ -177,3 +177,27 @@ fn without_figures_nothing_passes_and_nothing_stops() {
     world.faults.clear();
     check_stopped(&world, &node, "mismatches");
 }
+
+/// A Logto that takes seconds for an answer is when a ramp must be stopped in time.
+#[test]
+fn cron_judges_before_it_waits_for_anybody() {
+    let (world, node) = world();
+    let answers = &world.mgpass.answers;
+    answers.borrow_mut().insert("api/users".to_owned(), 500);
+    read(&world, &node, ENOUGH);
+    world
+        .faults
+        .always(Port::Logto, "", Fault::SlowAnswer(7_500));
+    let began_ms = world.now_ms();
+    world.finish({
+        let node = node.clone();
+        async move {
+            let flags = snapshot::read(&node, &node.isolate).await;
+            dual_write_proxy::serve::cron::tick(&node, &node.context(), &flags).await;
+        }
+    });
+    assert!(world.now_ms() - began_ms > 7_000, "the walk did wait");
+    let sql = "SELECT at FROM verdicts WHERE verdict = 'stop'";
+    let judged_ms = world.value(Store::Metrics, sql).as_i64().unwrap();
+    assert!(judged_ms - began_ms < 100, "{}", judged_ms - began_ms);
+}

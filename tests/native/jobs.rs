@@ -8,6 +8,8 @@ use serde_json::{Value, json};
 
 use super::support::{Fault, Port, Request, World};
 
+mod claims;
+
 const ADMIN: &str = "operator-s3cret";
 
 pub fn world() -> Rc<World> {

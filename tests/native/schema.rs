@@ -3,7 +3,10 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
 
-use dual_write_proxy::mirror::{backlog, outbox, preflight, target, triggers};
+use dual_write_proxy::mirror::{
+    backlog, edits, fence, findings as mirror_findings, outbox, pass, preflight, states, target,
+    triggers, wake, writer,
+};
 use dual_write_proxy::operate::{findings, guard, metrics};
 use dual_write_proxy::population::jobs::{book, equality, view};
 use dual_write_proxy::population::{page, points, readiness};
@@ -24,13 +27,20 @@ fn every_statement_prepares_against_the_migrations() {
     let world = World::new();
     for (store, all) in [
         (Store::Proxy, outbox::ALL_SQL),
+        (Store::Proxy, fence::ALL_SQL),
         (Store::Proxy, backlog::ALL_SQL),
         (Store::Proxy, triggers::ALL_SQL),
+        (Store::Proxy, wake::ALL_SQL),
+        (Store::Proxy, pass::ALL_SQL),
+        (Store::Proxy, mirror_findings::ALL_SQL),
         (Store::Proxy, findings::ALL_SQL),
         (Store::Proxy, book::ALL_SQL),
         (Store::Proxy, view::ALL_SQL),
         (Store::Proxy, equality::ALL_SQL),
         (Store::Mgpass, target::ALL_SQL),
+        (Store::Mgpass, writer::ALL_SQL),
+        (Store::Mgpass, edits::ALL_SQL),
+        (Store::Mgpass, states::ALL_SQL),
         (Store::Mgpass, page::ALL_SQL),
         (Store::Mgpass, readiness::ALL_SQL),
         (Store::Metrics, metrics::ALL_SQL),
@@ -40,6 +50,8 @@ fn every_statement_prepares_against_the_migrations() {
     ] {
         for sql in all {
             assert_eq!(world.databases.prepares(store, sql), Ok(()), "{sql}");
+            // As docs/limits.md says; D1 takes 100,000.
+            assert!(sql.len() < 5_000, "{sql}");
         }
     }
     for (store, shape) in [
@@ -58,6 +70,7 @@ fn every_statement_prepares_against_the_migrations() {
 fn the_lists_of_statements_are_complete() {
     for (source, all) in [
         (include_str!("../../src/mirror/outbox.rs"), outbox::ALL_SQL),
+        (include_str!("../../src/mirror/fence.rs"), fence::ALL_SQL),
         (
             include_str!("../../src/mirror/backlog.rs"),
             backlog::ALL_SQL,
@@ -66,7 +79,16 @@ fn the_lists_of_statements_are_complete() {
             include_str!("../../src/mirror/triggers.rs"),
             triggers::ALL_SQL,
         ),
+        (include_str!("../../src/mirror/wake.rs"), wake::ALL_SQL),
+        (include_str!("../../src/mirror/pass.rs"), pass::ALL_SQL),
+        (
+            include_str!("../../src/mirror/findings.rs"),
+            mirror_findings::ALL_SQL,
+        ),
         (include_str!("../../src/mirror/target.rs"), target::ALL_SQL),
+        (include_str!("../../src/mirror/writer.rs"), writer::ALL_SQL),
+        (include_str!("../../src/mirror/edits.rs"), edits::ALL_SQL),
+        (include_str!("../../src/mirror/states.rs"), states::ALL_SQL),
         (include_str!("../../src/population/page.rs"), page::ALL_SQL),
         (
             include_str!("../../src/population/readiness.rs"),
@@ -303,9 +325,15 @@ fn no_statement_reads_a_growing_table_from_end_to_end() {
     ];
     for (connection, all) in [
         (&proxy, outbox::ALL_SQL),
+        (&proxy, fence::ALL_SQL),
         (&proxy, backlog::ALL_SQL),
         (&proxy, triggers::ALL_SQL),
+        (&proxy, wake::ALL_SQL),
+        (&proxy, pass::ALL_SQL),
+        (&proxy, mirror_findings::ALL_SQL),
         (&mgpass, target::ALL_SQL),
+        (&mgpass, writer::ALL_SQL),
+        (&mgpass, edits::ALL_SQL),
         (&mgpass, points::target::ALL_SQL),
         (&rewards, &paged),
     ] {
@@ -338,8 +366,13 @@ fn no_statement_reads_a_growing_table_from_end_to_end() {
 fn the_sweep_uses_its_indexes() {
     let connection = open(&time(), PROXY_MIGRATIONS);
     for (part, index) in [
-        ("SELECT DISTINCT i.subject", "intents_undischarged"),
-        ("DELETE FROM intents", "intents_discharged"),
+        ("SELECT DISTINCT i.subject, ''", "intents_undischarged"),
+        ("AS waiting", "intents_undischarged"),
+        ("FROM json_each(?1) w WHERE EXISTS", "intents_by_subject"),
+        (
+            "DELETE FROM intents WHERE discharged_at",
+            "intents_discharged",
+        ),
         ("DELETE FROM interactions", "interactions_by_age"),
         ("EXISTS (SELECT 1 FROM intents", "intents_by_subject"),
         ("UPDATE intents SET subject", "intents_by_interaction"),
@@ -347,6 +380,7 @@ fn the_sweep_uses_its_indexes() {
         let sql = outbox::ALL_SQL
             .iter()
             .chain(backlog::ALL_SQL)
+            .chain(wake::ALL_SQL)
             .find(|sql| sql.contains(part))
             .unwrap();
         let steps = plan_of(&connection, sql).join("\n");

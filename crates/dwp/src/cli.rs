@@ -61,7 +61,7 @@ pub enum Command {
     },
     /// Looks again at users whom the mirror parked
     Replay(Replay),
-    /// Everything about one user but their values: intents, differences, where reads go
+    /// Everything about one user but their values: intents, differences, who changed what at mgPass, where reads go
     Explain { user: String },
     /// Whether both sides are equal; what differs and what to do
     Report(Report),
@@ -75,6 +75,8 @@ pub enum Command {
     },
     /// The second witness of a deletion; deletes nobody whom Logto still has
     ConfirmDeletion { user: String },
+    /// Logto's values replace what somebody changed at mgPass on purpose (`explain` says who)
+    Overrule { user: String },
     /// The mirror's backlog, parked subjects, walk and findings
     Mirror,
     /// Logto's signing keys
@@ -174,6 +176,7 @@ mod tests {
             "differences",
             "readiness --csv campaign.csv",
             "confirm-deletion u1",
+            "overrule u1",
             "mirror",
             "keys check --token - --introspection https://a.example/i --client-id app_1",
         ] {

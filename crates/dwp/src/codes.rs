@@ -18,7 +18,7 @@ pub const PARKED: &[Advice] = &[
     Advice {
         code: "value_taken_in_logto",
         meaning: "the email, phone or social account still belongs to another user of Logto's at mgPass, who is parked or part of a long exchange of values",
-        action: "Mend the other user first (`dwp explain USER` names them), then `dwp replay --reason value_taken_in_logto`.",
+        action: "Mend the other user (`dwp explain USER` names them): who waits for them follows by itself. After a long exchange `dwp replay --reason value_taken_in_logto`.",
     },
     Advice {
         code: "id_taken_at_mgpass",
@@ -29,6 +29,11 @@ pub const PARKED: &[Advice] = &[
         code: "deleted_at_mgpass",
         meaning: "mgPass deleted this user, Logto still has them",
         action: "Decide whose word counts. Delete the user at Logto through the proxy, or leave them parked: they are read from Logto.",
+    },
+    Advice {
+        code: "edited_at_mgpass",
+        meaning: "somebody changed this user at mgPass on purpose; that is kept, and they are read from Logto",
+        action: "`dwp explain USER` names the fields and who did it. If mgPass is right, make the same change at Logto through the proxy; if Logto is, `dwp overrule USER`.",
     },
     Advice {
         code: "deletion_unconfirmed",
@@ -51,8 +56,13 @@ pub const PARKED: &[Advice] = &[
         action: "`dwp explain USER` names the fields. mgPass may normalise them (an email in lower case): change the value at Logto to that form, then replay.",
     },
     Advice {
+        code: "too_large",
+        meaning: "this person's data is more than mgPass's database takes as one row (2,000,000 bytes), or more than the proxy reads of one person (2 MiB)",
+        action: "Make their custom data smaller at Logto; the mirror follows by itself. `dwp parked --reason too_large` names them, or their place in Logto's listing, newest first. Until then they are read from Logto.",
+    },
+    Advice {
         code: "unreadable",
-        meaning: "Logto lists a row that is no user as its API describes one, or that is too large to be read",
+        meaning: "Logto lists a row that is no user as its API describes one",
         action: "Look at that user in Logto's console (`dwp parked --reason unreadable` names them, or their place in the listing) and mend what is odd about them.",
     },
     Advice {
@@ -71,6 +81,16 @@ pub const PARKED: &[Advice] = &[
         action: "`dwp parked --kind points --reason unknown_user` says which. Not at mgPass: import the user first, then the points again. No record: mend the source. Deleted at Logto: the points end with them.",
     },
     Advice {
+        code: "not_mirrored",
+        meaning: "mgPass has a user of this id whom the mirror did not make",
+        action: "Import the users first, then the points again. Who stays here is parked there as `id_taken_at_mgpass`: decide that first.",
+    },
+    Advice {
+        code: "sum_out_of_range",
+        meaning: "this person's entries add up to more than can be held exactly (2^53)",
+        action: "Find the entry that cannot be right, at the source or in mgPass's ledger, and mend it; then `dwp import points` again.",
+    },
+    Advice {
         code: "user_deleted",
         meaning: "the source has points for somebody who is deleted at mgPass",
         action: "",
@@ -82,7 +102,7 @@ pub const PARKED: &[Advice] = &[
     },
     Advice {
         code: "entry_too_large",
-        meaning: "one entry is larger than mgPass's database takes in one value",
+        meaning: "one entry is larger than mgPass's database takes in one value (2,000,000 bytes)",
         action: "Shorten that entry's metadata at the source, then `dwp import points` again.",
     },
     Advice {
@@ -230,11 +250,14 @@ mod tests {
             Park::DeletionUnconfirmed,
             Park::DeletionBrake,
             Park::DeletedAtMgpass,
+            Park::EditedAtMgpass,
+            Park::TooLarge,
             Park::IdTakenAtMgpass,
             Park::ValueTakenAtMgpass,
             Park::ValueTakenInLogto,
             Park::TooManyFailures,
             Park::NotShownByMgpass,
+            Park::TooLarge,
         ] {
             assert_eq!(advice(PARKED, park.code()).code, park.code());
         }

@@ -131,12 +131,12 @@ fn run(cli: Cli, output: Output) -> Result {
             people::list(&api()?, output, kind.into(), &[("note", &note)])
         }
         Command::Replay(replay) => {
-            let query = match (&replay.user, &replay.reason) {
+            let which = match (&replay.user, &replay.reason) {
                 (Some(user), _) => ("user", user.as_str()),
                 (_, Some(reason)) => ("reason", reason.as_str()),
                 (None, None) => ("all", "true"),
             };
-            acted(&api()?, output, "mirror/replay", query)
+            replay_all(&api()?, output, which)
         }
         Command::Explain { user } => {
             output.show(&api()?.get("explain", &[("user", &user)])?)?;
@@ -146,7 +146,12 @@ fn run(cli: Cli, output: Output) -> Result {
         Command::Differences => people::differences(&api()?, output),
         Command::Readiness { csv } => people::readiness(&api()?, output, csv.as_deref()),
         Command::ConfirmDeletion { user } => {
-            acted(&api()?, output, "mirror/confirm-deletion", ("user", &user))
+            let done = api()?.post("mirror/confirm-deletion", &[("user", &user)])?;
+            acted(output, &done)
+        }
+        Command::Overrule { user } => {
+            let done = api()?.post("mirror/overrule", &[("user", &user)])?;
+            acted(output, &done)
         }
         Command::Mirror => {
             output.show(&api()?.get("mirror", &[])?)?;
@@ -199,10 +204,33 @@ fn steer(api: &Api, output: Output, what: &str, kind: Kind, rate: Option<u32>) -
     Ok(Verdict::Clean)
 }
 
+/// Page after page, until nobody remains. Each may be asked again: a user is looked at
+/// once more.
+fn replay_all(api: &Api, output: Output, which: (&str, &str)) -> Result {
+    let (mut n_subjects, mut after) = (0, None::<String>);
+    loop {
+        let mut query = vec![which];
+        query.extend(after.as_deref().map(|after| ("after", after)));
+        let page = patiently(10, || api.post("mirror/replay", &query))?;
+        let count = |name: &'static str| {
+            let count = page.get(name).and_then(Value::as_u64);
+            count.ok_or(Failure::Unreadable(name))
+        };
+        n_subjects += count("subjects")?;
+        match page.get("next").and_then(Value::as_str) {
+            Some(next) if after.as_deref() != Some(next) => {
+                eprintln!("{n_subjects} so far, {} remain", count("remaining")?);
+                after = Some(next.to_owned());
+            }
+            Some(_) => return Err(Failure::Unreadable("next")),
+            None => return acted(output, &json!({ "subjects": n_subjects, "remaining": 0 })),
+        }
+    }
+}
+
 /// How many subjects an order reached.
-fn acted(api: &Api, output: Output, route: &str, query: (&str, &str)) -> Result {
-    let done = api.post(route, &[query])?;
-    output.show_as(&done, || {
+fn acted(output: Output, done: &Value) -> Result {
+    output.show_as(done, || {
         let count = done.get("subjects").and_then(Value::as_u64).unwrap_or(0);
         format!(
             "{}; the mirror looks again within a minute\n",
@@ -212,7 +240,7 @@ fn acted(api: &Api, output: Output, route: &str, query: (&str, &str)) -> Result 
     Ok(Verdict::Clean)
 }
 
-/// A person is needed where settings are wrong or somebody is parked.
+/// A person is needed where settings or flags are wrong, somebody is parked, or the guard has stopped.
 fn status(api: &Api, output: Output) -> Result {
     let status = api.get("status", &[])?;
     let mut jobs = serde_json::Map::new();
@@ -225,10 +253,10 @@ fn status(api: &Api, output: Output) -> Result {
         jobs.insert(kind.name().to_owned(), view.unwrap_or(Value::Null));
     }
     let at = |pointer: &str| status.pointer(pointer).cloned().unwrap_or(Value::Null);
+    let has_any = |pointer: &str| (at(pointer).as_array()).is_none_or(|faults| !faults.is_empty());
     let needs_a_person = at("/outbox/n_parked").as_u64() != Some(0)
-        || at("/setting_faults")
-            .as_array()
-            .is_none_or(|faults| !faults.is_empty())
+        || has_any("/setting_faults")
+        || has_any("/refused_flags")
         || !at("/guard").is_null();
     let document = json!({ "status": &status, "jobs": jobs });
     output.show_as(&document, || {

@@ -24,8 +24,8 @@ pub enum Operation {
     InteractionSubmit,
     InteractionOther,
     Consent,
+    ConsentPage,
     AccountWrite,
-    OidcResume,
     OidcJwks,
     OidcIntrospection,
     ProxyJwks,
@@ -43,20 +43,46 @@ pub enum Kind {
     Write(SubjectSource),
     /// About tokens and keys of either issuer; changes nobody.
     Token,
-    /// Hands one interaction on to the next; read for its cookies only.
-    Session,
 }
 
+/// How the proxy learns who is about to change. Where the request itself does not say,
+/// Logto is asked with the client's own headers, before the forward if it knows by then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SubjectSource {
     /// The id in the path.
     Path,
-    /// The id in the answer's body.
+    /// A new user: the id is in the answer's body.
     Answer,
-    /// The interaction in the cookies; the id is learned later.
-    Interaction,
-    /// The caller's own access token, asked of `/oidc/me` before the forward.
+    /// Whose access token it is, says the Account API.
     AccessToken,
+    /// Whom the interaction has identified, says the Experience API.
+    Identified,
+    /// A new user, whom the interaction knows once Logto has answered.
+    Identifying,
+    /// Whose session the interaction is in, says the consent API.
+    Session,
+    /// The older interaction API keeps its progress where nobody can ask for it.
+    Untold,
+}
+
+/// Whom a write without a name may have changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Concerns {
+    /// Somebody who may be read: then it is a gap.
+    Existing,
+    /// Somebody whom nobody has read yet: the listing of the newest finds who.
+    New,
+    Either,
+}
+
+impl SubjectSource {
+    pub fn concerns(self) -> Concerns {
+        match self {
+            Self::Path | Self::AccessToken | Self::Identified | Self::Session => Concerns::Existing,
+            Self::Answer | Self::Identifying => Concerns::New,
+            Self::Untold => Concerns::Either,
+        }
+    }
 }
 
 /// What becomes of the operation once mgPass is the source of truth.
@@ -80,7 +106,7 @@ pub struct OperationRow {
 }
 
 use AfterCutover::{Redirect, Refuse, Translate};
-use SubjectSource::{AccessToken, Answer, Interaction, Path};
+use SubjectSource::{AccessToken, Answer, Identified, Identifying, Path, Session, Untold};
 
 const PASS_THROUGH: OperationRow = row(
     Operation::PassThrough,
@@ -106,15 +132,15 @@ pub const OPERATIONS: &[OperationRow] = &[
     row(Operation::UsersDelete, "users.delete", Kind::Write(Path), Translate),
     row(Operation::UsersIdentities, "users.identities", Kind::Write(Path), Refuse),
     row(Operation::UsersOther, "users.other", Kind::Write(Path), Refuse),
-    row(Operation::ExperienceIdentification, "experience.identification", Kind::Write(Interaction), Redirect),
-    row(Operation::ExperienceSubmit, "experience.submit", Kind::Write(Interaction), Redirect),
-    row(Operation::ExperienceOther, "experience.other", Kind::Write(Interaction), Redirect),
-    row(Operation::InteractionSubmit, "interaction.submit", Kind::Write(Interaction), Redirect),
-    row(Operation::InteractionOther, "interaction.other", Kind::Write(Interaction), Redirect),
-    // Writes `applicationId` on a user's first consent.
-    row(Operation::Consent, "consent", Kind::Write(Interaction), Redirect),
+    row(Operation::ExperienceIdentification, "experience.identification", Kind::Write(Identifying), Redirect),
+    row(Operation::ExperienceSubmit, "experience.submit", Kind::Write(Identified), Redirect),
+    row(Operation::ExperienceOther, "experience.other", Kind::Write(Identified), Redirect),
+    row(Operation::InteractionSubmit, "interaction.submit", Kind::Write(Untold), Redirect),
+    row(Operation::InteractionOther, "interaction.other", Kind::Write(Untold), Redirect),
+    // Both write `applicationId` on a user's first consent; the page by redirecting onwards.
+    row(Operation::Consent, "consent", Kind::Write(Session), Redirect),
+    row(Operation::ConsentPage, "consent.page", Kind::Write(Session), Redirect),
     row(Operation::AccountWrite, "account.write", Kind::Write(AccessToken), Refuse),
-    row(Operation::OidcResume, "oidc.resume", Kind::Session, Redirect),
     row(Operation::OidcJwks, "oidc.jwks", Kind::Token, Translate),
     row(Operation::OidcIntrospection, "oidc.introspection", Kind::Token, Translate),
     // The proxy's own, below /_proxy/ and with any method: `edge` finds them, not the table.

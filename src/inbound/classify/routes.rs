@@ -20,7 +20,7 @@ pub(super) enum Tail {
 pub(super) struct Route {
     pub(super) methods: &'static [Method],
     pub(super) mount: &'static str,
-    /// Literals in lower case; `:user`, `:uid` and `:item` are captured.
+    /// Literals in lower case; `:user` and `:item` are captured.
     pub(super) pattern: &'static [&'static str],
     pub(super) tail: Tail,
     pub(super) operation: Operation,
@@ -29,6 +29,15 @@ pub(super) struct Route {
 }
 
 const MUTATING: &[Method] = &[Method::Post, Method::Put, Method::Patch, Method::Delete];
+/// Middleware of Logto's looks at no method.
+const ANY: &[Method] = &[
+    Method::Get,
+    Method::Post,
+    Method::Put,
+    Method::Patch,
+    Method::Delete,
+    Method::Other,
+];
 
 const fn exact(
     methods: &'static [Method],
@@ -113,7 +122,8 @@ pub(super) const ROUTES: &[Route] = &[
     unrecorded(&["interaction", "bind-mfa"], Tail::End, STAGED),
     unrecorded(&["interaction", "mfa"], Tail::End, STAGED),
     unrecorded(&["interaction", "mfa-skipped"], Tail::End, STAGED),
-    // `single-sign-on` signs in or registers in these very calls, before any submit.
+    unrecorded(&["interaction", "single-sign-on", ":item", "authorization-url"], Tail::End, STAGED),
+    // `single-sign-on` signs in or registers in its other calls, before any submit.
     below(MUTATING, "/api", &["interaction"], Operation::InteractionOther),
 
     below(MUTATING, "/api", &["my-account"], Operation::AccountWrite),
@@ -125,8 +135,7 @@ pub(super) const ROUTES: &[Route] = &[
     unrecorded(&["subject-tokens"], Tail::Anything, "a token; changes nobody"),
     unrecorded(&["verification-codes"], Tail::Anything, "a message and its check; changes nobody"),
 
-    exact(&[Method::Get], "", &["consent"], Operation::Consent),
-    exact(&[Method::Get], "/oidc", &["auth", ":uid"], Operation::OidcResume),
+    below(ANY, "/consent", &[], Operation::ConsentPage),
     exact(&[Method::Get], "/oidc", &["jwks"], Operation::OidcJwks),
     exact(&[Method::Post], "/oidc", &["token", "introspection"], Operation::OidcIntrospection),
 ];

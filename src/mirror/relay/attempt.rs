@@ -1,7 +1,8 @@
 //! One attempt at one subject: read both sides, decide, apply one batch, read back.
 
-use super::take_lease;
+use super::{queries_of_one, take_lease};
 use crate::inbound::request::UserId;
+use crate::mirror::findings::Finding;
 use crate::mirror::mapping::{MgpassUser, map};
 use crate::mirror::outbox::{Lease, LeaseAnswer, Purpose};
 use crate::mirror::reconcile::{self, Change, Decision, Inputs, Outcome, Park, Witnesses};
@@ -10,7 +11,9 @@ use crate::mirror::{preflight, target};
 use crate::runtime::backend::logto::{self, LogtoState};
 use crate::runtime::backend::{BackendFailure, mgpass};
 use crate::runtime::context::Context;
+use crate::runtime::limits::{HEAVY_BYTES, Reserved};
 use crate::runtime::members::same_json;
+use crate::runtime::observe::Event;
 use crate::runtime::ports::{DatabaseFailure, Platform, Store};
 
 /// Users that exchange values move in one batch; longer chains wait for each other.
@@ -27,7 +30,23 @@ pub(super) enum Stopped {
     /// mgPass's API does not show the new state: it may cache, or show it in another form.
     NotVisible,
     HolderBusy,
+    /// The invocation may not ask so much more, or its isolate holds another large user.
+    NoRoom,
     SchemaRefused,
+}
+
+impl Stopped {
+    /// A user whom no answer can hold is parked at once: no retry makes them smaller.
+    fn of_subject(index: usize, failure: BackendFailure) -> Self {
+        match failure {
+            BackendFailure::TooLarge(_) => Self::Parked(index, Park::TooLarge),
+            BackendFailure::Down(..)
+            | BackendFailure::Limited(..)
+            | BackendFailure::Unauthorized(_)
+            | BackendFailure::Forbidden(_)
+            | BackendFailure::OutOfContract(_) => Self::Backend(failure),
+        }
+    }
 }
 
 /// Reads both sides, decides, applies one batch, reads back. `group` grows by the
@@ -36,21 +55,30 @@ pub(super) async fn attempt<P: Platform>(
     platform: &P,
     context: &Context<'_>,
     group: &mut Vec<Lease>,
+    room: &mut Reserved<'_>,
 ) -> Result<Vec<Change>, Stopped> {
     check_schema(platform, context).await?;
     let mut states = Vec::new();
+    let mut heavy = None;
     loop {
         while let Some(lease) = group.get(states.len()) {
             let state = logto::user(platform, context, &lease.subject)
                 .await
-                .map_err(Stopped::Backend)?;
+                .map_err(|failure| Stopped::of_subject(states.len(), failure))?;
+            if is_heavy(&state) && heavy.is_none() {
+                let entered = context.isolate.enter_heavy(platform.now_ms());
+                heavy = Some(entered.ok_or(Stopped::NoRoom)?);
+            }
             states.push(state);
         }
         match decide_all(platform, context, group, &states).await? {
             Decided::All(changes) => {
                 apply(platform, group, &changes).await?;
                 for (lease, change) in group.iter().zip(&changes) {
-                    read_back(platform, context, lease, change).await?;
+                    note_undone(platform, context, lease, change).await;
+                }
+                for (index, (lease, change)) in group.iter().zip(&changes).enumerate() {
+                    read_back(platform, context, index, lease, change).await?;
                 }
                 return Ok(changes);
             }
@@ -58,6 +86,11 @@ pub(super) async fn attempt<P: Platform>(
                 for holder in holders {
                     if group.len() >= MAX_GROUP {
                         return Err(Stopped::Parked(0, Park::ValueTakenInLogto));
+                    }
+                    // Its own, and everybody's rows are read once more.
+                    let more = queries_of_one(context) + 6 * (group.len() + 1);
+                    if !room.grow(more) {
+                        return Err(Stopped::NoRoom);
                     }
                     match take_lease(platform, &holder, Purpose::AsHolder).await {
                         Ok(LeaseAnswer::Held(lease)) => group.push(lease),
@@ -68,6 +101,11 @@ pub(super) async fn attempt<P: Platform>(
             }
         }
     }
+}
+
+/// Held several times over while it is compared and written.
+fn is_heavy(state: &LogtoState) -> bool {
+    matches!(state, LogtoState::Present { json, .. } if json.len() > HEAVY_BYTES)
 }
 
 enum Decided {
@@ -150,6 +188,7 @@ fn witnesses(lease: &Lease, seen: i64) -> Witnesses {
                     .status
                     .is_some_and(|status| (200..300).contains(&status))
         }),
+        overrule: of(Trigger::Overrule.name()).next().is_some(),
         suspension: of("users.suspension").any(|intent| match (intent.settled, intent.status) {
             (Some(settled), Some(status)) => settled > seen && !(300..500).contains(&status),
             // Without an answer it may have been carried out.
@@ -191,10 +230,36 @@ async fn apply<P: Platform>(
     Ok(())
 }
 
+/// What was changed at mgPass itself is gone with the batch, whatever the read back
+/// says. If this is not recorded, mgPass's audit log tells of it all the same.
+async fn note_undone<P: Platform>(
+    platform: &P,
+    context: &Context<'_>,
+    lease: &Lease,
+    change: &Change,
+) {
+    for (finding, paths) in [
+        (Finding::AlteredAtMgpass, &change.there.altered),
+        (Finding::EditOverruled, &change.there.overruled),
+    ] {
+        if paths.is_empty() {
+            continue;
+        }
+        let note = finding.note_of(&lease.subject, paths);
+        let _ = platform.batch(Store::Proxy, vec![note]).await;
+        platform.emit(&Event::MirrorFound {
+            subject: context.subject_hash(&lease.subject).as_deref(),
+            code: finding.code(),
+            n_fields: paths.len(),
+        });
+    }
+}
+
 /// An intent is discharged only once mgPass's own API shows the state.
 async fn read_back<P: Platform>(
     platform: &P,
     context: &Context<'_>,
+    index: usize,
     lease: &Lease,
     change: &Change,
 ) -> Result<(), Stopped> {
@@ -205,7 +270,7 @@ async fn read_back<P: Platform>(
     let caller = mgpass::Caller::Proxy;
     let shown = mgpass::user(platform, context, &caller, &lease.subject, deadline_ms)
         .await
-        .map_err(Stopped::Backend)?;
+        .map_err(|failure| Stopped::of_subject(index, failure))?;
     let is_equal = match (&change.expected, &shown) {
         (None, mgpass::Found::No) => true,
         (None, mgpass::Found::Yes(user)) => user.is_deleted,
@@ -220,7 +285,7 @@ async fn read_back<P: Platform>(
     };
     let shown = mgpass::identities(platform, context, &caller, &lease.subject, deadline_ms)
         .await
-        .map_err(Stopped::Backend)?;
+        .map_err(|failure| Stopped::of_subject(index, failure))?;
     match shown {
         mgpass::Found::Yes(identities) if shows_identities(expected, &identities) => Ok(()),
         _ => Err(Stopped::NotVisible),

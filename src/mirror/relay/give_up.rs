@@ -2,9 +2,9 @@
 
 use super::attempt::Stopped;
 use super::{Disposition, seconds};
-use crate::mirror::backoff;
 use crate::mirror::outbox::{self, Lease};
 use crate::mirror::reconcile::Park;
+use crate::mirror::{backoff, wake};
 use crate::runtime::backend::BackendFailure;
 use crate::runtime::context::Context;
 use crate::runtime::observe::Event;
@@ -22,9 +22,18 @@ pub(super) async fn give_up<P: Platform>(
     let Some((first, others)) = group.split_first() else {
         return Disposition::Ack;
     };
+    let stopped = match stopped {
+        // No better next time.
+        Stopped::Database(_, DatabaseFailure::TooLarge) => Stopped::Parked(0, Park::TooLarge),
+        stopped => stopped,
+    };
     let parked_holder = match stopped {
         Stopped::Parked(index, park) if index > 0 => group.get(index).map(|lease| (lease, park)),
         _ => None,
+    };
+    let waits_for = |lease: &Lease| {
+        let (holder, _) = parked_holder?;
+        Some(lease.waiting_for(&holder.subject))
     };
     let mut statements: Vec<_> = others
         .iter()
@@ -58,6 +67,12 @@ pub(super) async fn give_up<P: Platform>(
             None
         }
         Stopped::NotVisible => Some(NOT_VISIBLE),
+        Stopped::NoRoom => {
+            waited("no_room");
+            wait_ms += (platform.random_u64() % 2_000) as i64;
+            statements.extend(first.untried());
+            None
+        }
         Stopped::HolderBusy => {
             waited("holder_busy");
             // Two that wait for each other must not come back together for ever.
@@ -124,6 +139,7 @@ pub(super) async fn give_up<P: Platform>(
                 _ => Park::TooManyFailures,
             };
             statements.extend(first.parked(reason.code()));
+            statements.extend(waits_for(first));
             platform.emit(&Event::MirrorParked {
                 subject: subject.as_deref(),
                 reason: reason.code(),
@@ -136,6 +152,7 @@ pub(super) async fn give_up<P: Platform>(
                 backoff::after_failures(failures, platform.random_u64())
             };
             statements.extend(first.failed(code, failures, wait_ms));
+            statements.extend(waits_for(first));
         }
         platform.emit(&Event::MirrorFailed {
             subject: subject.as_deref(),
@@ -143,19 +160,28 @@ pub(super) async fn give_up<P: Platform>(
             failures,
         });
     }
-    if platform.batch(Store::Proxy, statements).await.is_err() {
-        // The lease runs out by itself.
-        platform.emit(&Event::OutboxDelayed {
-            step: "release",
-            code: "database_unavailable",
-        });
-    }
     if retry {
-        Disposition::Retry {
+        statements.push(wake::comes_again(&first.subject, &first.holder, wait_ms));
+    }
+    match platform.batch(Store::Proxy, statements).await {
+        // Settled meanwhile, and so woken anew: one message is enough.
+        Ok(results) if wake::parse(&results).is_empty() => Disposition::Ack,
+        Ok(_) => Disposition::Retry {
             delay_s: seconds(wait_ms),
+        },
+        Err(failure) => {
+            // The lease runs out by itself.
+            platform.emit(&Event::OutboxDelayed {
+                step: "release",
+                code: failure.code(),
+            });
+            match retry {
+                true => Disposition::Retry {
+                    delay_s: seconds(wait_ms),
+                },
+                false => Disposition::Ack,
+            }
         }
-    } else {
-        Disposition::Ack
     }
 }
 

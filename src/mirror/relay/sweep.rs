@@ -1,9 +1,10 @@
 //! Cron's sweep: wakes what nobody woke, pays what is owed, removes what is done.
 
-use super::{pay_effect, reconcile, take_lease};
+use super::{Disposition, forget, pay_effect, queries_of_one, reconcile, send_all, take_lease};
 use crate::inbound::request::UserId;
 use crate::mirror::outbox::{self, LeaseAnswer, Purpose};
 use crate::mirror::target::{self, Effect};
+use crate::mirror::wake;
 use crate::policy::flags::Stage;
 use crate::runtime::context::Context;
 use crate::runtime::message::Message;
@@ -11,9 +12,16 @@ use crate::runtime::observe::Event;
 use crate::runtime::ports::{Platform, Statement, Store};
 use crate::runtime::sql::{integer, text};
 
-const SWEEP_LIMIT: i64 = 200;
+/// Subjects marked by one query; one message each.
+const ROUND_SIZE: i64 = 200;
+/// 1,000 a minute; what is left is not marked, and the next sweep's.
+const MAX_ROUNDS: usize = 5;
 /// mgPass allows five calls of revoke-all a minute.
 const EFFECTS_PER_SWEEP: i64 = 5;
+/// What else a run of cron asks: effects (8 for each user), purge, jobs, metrics, guard.
+const OTHER_QUERIES: usize = 120;
+/// The next cron is not far.
+const INLINE_MS: i64 = 40_000;
 
 /// Cron: wakes what nobody woke, pays what is owed, removes what is done. `also_old`
 /// removes what others keep in the same database, in the same batch.
@@ -27,25 +35,7 @@ pub async fn sweep<P: Platform>(
         return;
     }
     let began_ms = platform.now_ms();
-    let due = match platform.batch(Store::Proxy, outbox::due(SWEEP_LIMIT)).await {
-        Ok(results) => outbox::parse_due(&results),
-        Err(failure) => {
-            platform.emit(&Event::OutboxDelayed {
-                step: "sweep",
-                code: failure.code(),
-            });
-            return;
-        }
-    };
-    for subject in &due {
-        let message = Message::Reconcile {
-            subject: subject.as_str().to_owned(),
-        };
-        if platform.send(&message, 0).await.is_err() {
-            // Without the Queue the sweep delivers by itself, as far as it gets.
-            reconcile(platform, context, subject).await;
-        }
-    }
+    let n_woken = wake_due(platform, context, began_ms).await;
     pay_owed(platform, context).await;
     let mut purge = outbox::purge();
     purge.extend(also_old);
@@ -56,10 +46,67 @@ pub async fn sweep<P: Platform>(
         .and_then(|results| outbox::parse_purge(&results))
         .unwrap_or(-1);
     platform.emit(&Event::SweepDone {
-        n_woken: due.len(),
+        n_woken,
         n_purged,
         duration_ms: platform.now_ms() - began_ms,
     });
+}
+
+/// Round by round, while there are more and the Queue takes them.
+async fn wake_due<P: Platform>(platform: &P, context: &Context<'_>, began_ms: i64) -> usize {
+    let mut n_woken = 0;
+    let mut marker = None;
+    for _ in 0..MAX_ROUNDS {
+        let asked = platform.batch(Store::Proxy, wake::due(ROUND_SIZE)).await;
+        let results = match asked {
+            Ok(results) => results,
+            Err(failure) => {
+                platform.emit(&Event::OutboxDelayed {
+                    step: "sweep",
+                    code: failure.code(),
+                });
+                break;
+            }
+        };
+        marker = wake::parse_marker(&results);
+        let due = wake::parse(&results);
+        n_woken += due.len();
+        let unsent = send_all(platform, &due).await;
+        deliver_here(platform, context, &unsent, began_ms).await;
+        if !unsent.is_empty() || (due.len() as i64) < ROUND_SIZE {
+            break;
+        }
+    }
+    if let Some(sent_ms) = marker {
+        // Behind the wake-ups. Not sent, the next sweep's says more.
+        let _ = platform.send(&Message::Marker { sent_ms }, 0).await;
+    }
+    n_woken
+}
+
+/// Without the Queue the sweep delivers by itself, as far as one run of cron may go. For
+/// whom it does not reach, or who is to be tried again, there is no message: the next
+/// sweep finds them.
+async fn deliver_here<P: Platform>(
+    platform: &P,
+    context: &Context<'_>,
+    unsent: &[UserId],
+    began_ms: i64,
+) {
+    let mut left = Vec::new();
+    for subject in unsent {
+        let has_time = platform.now_ms() - began_ms < INLINE_MS;
+        let more = queries_of_one(context) + OTHER_QUERIES;
+        let is_done = has_time
+            && platform.usage().has_room_for(more)
+            && reconcile(platform, context, subject).await == Disposition::Ack;
+        if !is_done {
+            left.push(subject.clone());
+        }
+    }
+    if !left.is_empty() {
+        forget(platform, &left).await;
+    }
 }
 
 async fn pay_owed<P: Platform>(platform: &P, context: &Context<'_>) {

@@ -181,6 +181,7 @@ fn shown(row: &Row, counts: &[Vec<Row>]) -> Value {
         "outcomes": outcomes, "parked": parked,
         "pages": get("n_pages"), "statements": get("n_statements"), "added": get("n_added"),
         "logto_ms": get("logto_ms"), "mgpass_ms": get("mgpass_ms"), "work_ms": get("work_ms"),
+        "memory_bytes": get("memory_bytes"),
     });
     if let (Some(rows), Some(view)) = (counts.get(1), view.as_object_mut()) {
         view.insert("notes".to_owned(), by_name(rows, "note", "n"));

@@ -6,18 +6,20 @@ use serde_json::{Value, json};
 
 use crate::inbound::classify::Operation;
 use crate::inbound::request::UserId;
+use crate::mirror::differences::{self, Wanted};
 use crate::mirror::mapping::{Mapped, map};
+use crate::mirror::merge::{Rewrites, Word, merge};
 use crate::mirror::triggers::{self, Trigger};
-use crate::mirror::{eligibility, outbox, target};
+use crate::mirror::{edits, eligibility, findings, outbox, relay, target, wake};
 use crate::policy::flags::bucket::Bucket;
 use crate::policy::plan::{Admission, Facts, Origin, Step, Verdict, plan};
-use crate::population::differences;
 use crate::runtime::backend::logto::{self, LogtoState, LogtoUser};
 use crate::runtime::context::{Context, Surroundings};
-use crate::runtime::message::Message;
 use crate::runtime::observe::Event;
-use crate::runtime::ports::{DatabaseFailure, Platform, Row, Store};
-use crate::runtime::sql::text;
+use crate::runtime::ports::{DatabaseFailure, Platform, Store};
+
+/// Parked subjects of one call: two statements and a message for a hundred.
+const REPLAY_PAGE: i64 = 500;
 
 /// Backlog, what is parked and why, where the walk stands, what it found.
 pub(super) async fn view<P: Platform>(platform: &P) -> Value {
@@ -28,7 +30,8 @@ pub(super) async fn view<P: Platform>(platform: &P) -> Value {
         Ok(results) => {
             let list = |index: usize| results.get(index).cloned().unwrap_or_default();
             let first = |index: usize| list(index).into_iter().next();
-            json!({ "outbox": first(0), "parked": list(1), "walk": first(2), "findings": list(3) })
+            let found: Vec<_> = list(3).into_iter().map(findings::shown).collect();
+            json!({ "outbox": first(0), "parked": list(1), "walk": first(2), "findings": found })
         }
     }
 }
@@ -41,12 +44,15 @@ pub(super) async fn explain<P: Platform>(
     around: &Surroundings<'_>,
     user: &UserId,
 ) -> Value {
-    let ours = platform.batch(Store::Proxy, triggers::explain(user)).await;
-    let (intents, reconcile) = match &ours {
-        Err(failure) => (failed(*failure), Value::Null),
+    let mut asked = triggers::explain(user);
+    asked.push(findings::of_user(user));
+    let ours = platform.batch(Store::Proxy, asked).await;
+    let (intents, reconcile, found) = match &ours {
+        Err(failure) => (failed(*failure), Value::Null, Value::Null),
         Ok(results) => {
             let rows = |index: usize| results.get(index).cloned().unwrap_or_default();
-            (json!(rows(0)), json!(rows(1).first()))
+            let found: Vec<_> = rows(2).into_iter().map(findings::shown).collect();
+            (json!(rows(0)), json!(rows(1).first()), json!(found))
         }
     };
     let logto = logto::user(platform, context, user).await;
@@ -62,6 +68,7 @@ pub(super) async fn explain<P: Platform>(
         "user": user.as_str(),
         "intents": intents,
         "reconcile": reconcile,
+        "findings": found,
         "logto": match &logto {
             Ok(LogtoState::Present { .. }) => "present",
             Ok(LogtoState::Gone) => "gone",
@@ -83,16 +90,25 @@ async fn mgpass<P: Platform>(
     can_compare: bool,
 ) -> Value {
     let wanted = in_logto.map(|(_, mapped)| &mapped.user);
-    let state = match platform
-        .batch(Store::Mgpass, target::read(user, wanted))
-        .await
-    {
+    let (mut asked, edits) = (target::read(user, wanted), edits::of_user(user));
+    let n_rows = asked.len();
+    asked.extend(edits);
+    let results = match platform.batch(Store::Mgpass, asked).await {
         Err(failure) => return failed(failure),
-        Ok(results) => target::parse_read(&results),
+        Ok(results) => results,
     };
-    let Some(state) = state else {
+    let (rows, edits) = results.split_at(n_rows.min(results.len()));
+    let Some(state) = target::parse_read(rows) else {
         return failed(DatabaseFailure::Refused);
     };
+    let (edited_by, undone) = edits::shown(edits);
+    let settings = &context.settings.mapping;
+    let there = in_logto
+        .filter(|_| state.user.is_some())
+        .map(|(_, mapped)| {
+            let wanted = Wanted::of(mapped.user.clone(), state.user.as_ref(), settings);
+            merge(wanted, &state, Word::None, Rewrites::No).there
+        });
     json!({
         "is_there": state.user.is_some(),
         "is_deleted": state.user.as_ref().is_some_and(|user| user.is_deleted),
@@ -109,6 +125,12 @@ async fn mgpass<P: Platform>(
                 .map(|difference| difference.path)
                 .collect::<Vec<_>>()
         }),
+        // Since the last reconcile, and what the next one would make of it.
+        "changed_there": there.map(|there| json!({
+            "altered": there.altered, "kept": there.kept, "overruled": there.overruled,
+        })),
+        "edited_by": edited_by,
+        "undone": undone,
     })
 }
 
@@ -144,68 +166,77 @@ pub(super) enum Which {
     AllParked,
 }
 
-/// The relay looks again at these, whether or not they were parked (one), or at the
-/// parked ones (a reason, all).
-pub(super) async fn replay<P: Platform>(platform: &P, which: &Which) -> Value {
-    let subjects = match which {
-        Which::User(user) => vec![user.clone()],
-        Which::Reason(_) | Which::AllParked => {
-            let reason = match which {
-                Which::Reason(reason) => Some(reason.as_str()),
-                Which::User(_) | Which::AllParked => None,
-            };
-            let asked = platform
-                .batch(Store::Proxy, triggers::parked_subjects(reason, None))
-                .await;
-            match asked {
-                Err(failure) => return failed(failure),
-                Ok(results) => subjects_of(&results),
-            }
-        }
+/// The relay looks again at one user, parked or not; or at a page of those that are
+/// parked (a reason, all) whose ids follow `after`. Says where to go on, and how many
+/// are left then.
+pub(super) async fn replay<P: Platform>(platform: &P, which: &Which, after: &str) -> Value {
+    let reason = match which {
+        Which::User(user) => return replayed(platform, std::slice::from_ref(user), 0).await,
+        Which::Reason(reason) => Some(reason.as_str()),
+        Which::AllParked => None,
     };
-    trigger(platform, Trigger::Replay, &subjects, "replay").await
+    let asked = triggers::parked_subjects(reason, after, REPLAY_PAGE);
+    match platform.batch(Store::Proxy, asked).await {
+        Err(failure) => failed(failure),
+        Ok(results) => match triggers::parse_parked_subjects(&results) {
+            Some((subjects, n_left)) => {
+                let n_later = n_left - subjects.len() as i64;
+                replayed(platform, &subjects, n_later).await
+            }
+            None => failed(DatabaseFailure::Refused),
+        },
+    }
+}
+
+async fn replayed<P: Platform>(platform: &P, subjects: &[UserId], n_later: i64) -> Value {
+    let mut statements = triggers::replay(subjects);
+    statements.push(wake::all(subjects));
+    match platform.batch(Store::Proxy, statements).await {
+        Ok(results) => relay::send_wakes(platform, &wake::parse(&results)).await,
+        Err(failure) => return failed(failure),
+    }
+    platform.emit(&Event::OperatorActed {
+        action: "replay",
+        n_subjects: subjects.len(),
+    });
+    let next = subjects.last().filter(|_| n_later > 0).map(UserId::as_str);
+    json!({ "subjects": subjects.len(), "remaining": n_later, "next": next })
 }
 
 /// The second witness, given by a person. It deletes nobody whom Logto still has.
 pub(super) async fn confirm_deletion<P: Platform>(platform: &P, user: &UserId) -> Value {
-    let subjects = [user.clone()];
-    let witness = Trigger::ConfirmedDeletion;
-    trigger(platform, witness, &subjects, "confirm_deletion").await
+    decided(
+        platform,
+        Trigger::ConfirmedDeletion,
+        user,
+        "confirm_deletion",
+    )
+    .await
 }
 
-async fn trigger<P: Platform>(
+/// Logto's values replace what somebody changed at mgPass on purpose.
+pub(super) async fn overrule<P: Platform>(platform: &P, user: &UserId) -> Value {
+    decided(platform, Trigger::Overrule, user, "overrule").await
+}
+
+async fn decided<P: Platform>(
     platform: &P,
     trigger: Trigger,
-    subjects: &[UserId],
+    user: &UserId,
     action: &'static str,
 ) -> Value {
-    for subject in subjects {
-        let (intent, status) = trigger.intent(subject, platform.random_u64());
-        if let Err(failure) = platform.batch(Store::Proxy, intent.settle(status)).await {
-            return failed(failure);
-        }
-        let message = Message::Reconcile {
-            subject: subject.as_str().to_owned(),
-        };
-        if platform.send(&message, 0).await.is_err() {
-            platform.emit(&Event::OutboxDelayed {
-                step: "wake",
-                code: "queue",
-            });
-        }
+    let (intent, status) = trigger.intent(user, platform.random_u64());
+    let mut statements = intent.settle(status);
+    statements.push(wake::by_intent(&intent.id));
+    match platform.batch(Store::Proxy, statements).await {
+        Ok(results) => relay::send_wakes(platform, &wake::parse(&results)).await,
+        Err(failure) => return failed(failure),
     }
     platform.emit(&Event::OperatorActed {
         action,
-        n_subjects: subjects.len(),
+        n_subjects: 1,
     });
-    json!({ "subjects": subjects.len() })
-}
-
-fn subjects_of(results: &[Vec<Row>]) -> Vec<UserId> {
-    let rows = results.first().map(Vec::as_slice).unwrap_or_default();
-    rows.iter()
-        .filter_map(|row| UserId::parse(&text(row, "subject")?))
-        .collect()
+    json!({ "subjects": 1 })
 }
 
 fn failed(failure: DatabaseFailure) -> Value {

@@ -8,6 +8,7 @@ use crate::inbound::request::{UserId, id_list};
 use crate::runtime::ports::{Row, Statement, Value};
 use crate::runtime::sql::{integer, now, text};
 
+pub use super::paged::{Cost, Outcome, Paged, Recorded};
 use super::{Kind, Phase};
 
 const NEXT: &str = "UPDATE counters SET value = value + 1 WHERE name = 'sequence'";
@@ -60,7 +61,7 @@ const ADVANCE_PAGE: &str = concat!(
     "AND EXISTS (SELECT 1 FROM job_pages WHERE job = ?1 AND holder = ?2 AND page = jobs.next_page)"
 );
 const STANDING: &str = concat!(
-    "SELECT j.*, p.page AS page, ",
+    "SELECT j.*, p.page AS page, coalesce(p.n_done, 0) AS n_done, ",
     now!(),
     " AS now, (SELECT value FROM counters WHERE name = 'sequence') AS ticket, ",
     "(SELECT value FROM counters WHERE name = 'epoch') AS epoch, ",
@@ -74,7 +75,7 @@ const COUNT: &str = concat!(
     "n_pages = n_pages + 1, n_statements = n_statements + ?5, logto_ms = logto_ms + ?6, mgpass_ms = mgpass_ms + ?7, work_ms = work_ms + ?8, ",
     "total_first = coalesce(total_first, ?9), total_last = coalesce(?9, total_last), ",
     "last_page = CASE WHEN ?10 = 1 THEN min(coalesce(last_page, ?11), ?11) ELSE last_page END, after_id = ?12, ",
-    "n_whole = n_whole + ?13, n_added = n_added + ?14, last_failure = NULL, moved_at = ",
+    "n_whole = n_whole + ?13, n_added = n_added + ?14, memory_bytes = max(memory_bytes, ?15), last_failure = NULL, moved_at = ",
     now!(),
     " WHERE id = ?1 AND EXISTS (SELECT 1 FROM job_pages WHERE job = ?1 AND holder = ?2)"
 );
@@ -83,7 +84,16 @@ const RECORD: &str = "INSERT INTO job_users (kind, user_id, job, pass, outcome, 
      json_extract(w.value, '$[3]') FROM json_each(?2) w JOIN jobs j ON j.id = ?1 WHERE true \
      ON CONFLICT (kind, user_id) DO UPDATE SET job = excluded.job, pass = excluded.pass, outcome = excluded.outcome, \
      reason = excluded.reason, notes = excluded.notes WHERE job_users.job <= excluded.job";
+/// Somebody goes on with the page behind these rows.
+const LEAVE_REST: &str =
+    "UPDATE job_pages SET n_done = ?3, claimed_until = 0 WHERE job = ?1 AND holder = ?2";
 const DROP_CLAIM: &str = "DELETE FROM job_pages WHERE job = ?1 AND holder = ?2";
+/// The list is empty when another lane has it by now.
+const RENEW: &str = concat!(
+    "UPDATE job_pages SET claimed_until = ",
+    now!(),
+    " + 60000 WHERE job = ?1 AND holder = ?2 RETURNING page"
+);
 const GIVE_BACK: &str = "UPDATE job_pages SET claimed_until = 0 WHERE job = ?1 AND holder = ?2";
 const FAILED: &str = "UPDATE jobs SET last_failure = ?2 WHERE id = ?1";
 /// Into the next phase or pass, once: every page of this one is done.
@@ -122,7 +132,7 @@ const PENDING: &str =
     "SELECT user_id FROM job_users WHERE kind = ?1 AND job = ?2 AND outcome = 'pending' LIMIT ?3";
 /// Whom the newest job of this kind has not recorded.
 const UNRECORDED: &str = "SELECT w.value AS id FROM json_each(?3) w \
-     WHERE NOT EXISTS (SELECT 1 FROM job_users u WHERE u.kind = ?1 AND u.job = ?2 AND u.user_id = w.value)";
+     WHERE NOT EXISTS (SELECT 1 FROM job_users u WHERE u.kind = ?1 AND u.job = ?2 AND u.user_id = w.value) ORDER BY w.key";
 
 /// Every string above, for the test that prepares each one against the schema.
 pub const ALL_SQL: &[&str] = &[
@@ -137,7 +147,9 @@ pub const ALL_SQL: &[&str] = &[
     STANDING,
     COUNT,
     RECORD,
+    LEAVE_REST,
     DROP_CLAIM,
+    RENEW,
     GIVE_BACK,
     FAILED,
     MOVE_ON,
@@ -247,6 +259,8 @@ pub struct Standing {
     pub ticket: i64,
     pub epoch: i64,
     pub page: Option<i64>,
+    /// Rows of the page that are done.
+    pub n_done: i64,
 }
 
 pub fn claim(job: i64, holder: &str, page_size: i64) -> Vec<Statement> {
@@ -285,73 +299,8 @@ pub fn parse_standing(results: &[Vec<Row>]) -> Option<Standing> {
         ticket: integer(row, "ticket")?,
         epoch: integer(row, "epoch")?,
         page: integer(row, "page"),
+        n_done: integer(row, "n_done")?,
     })
-}
-
-/// What became of one user.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Recorded {
-    pub user: String,
-    pub outcome: Outcome,
-    pub reason: Option<String>,
-    /// Codes of what an operator should know of this user.
-    pub notes: Vec<String>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    Equal,
-    Parked,
-    Deleted,
-    /// Handed to the relay.
-    Pending,
-    /// What a real run would do.
-    Create,
-    Update,
-    Differs,
-    Missing,
-    OnlyAtMgpass,
-}
-
-impl Outcome {
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Equal => "equal",
-            Self::Parked => "parked",
-            Self::Deleted => "deleted",
-            Self::Pending => "pending",
-            Self::Create => "create",
-            Self::Update => "update",
-            Self::Differs => "differs",
-            Self::Missing => "missing",
-            Self::OnlyAtMgpass => "only_at_mgpass",
-        }
-    }
-}
-
-/// What one page came to.
-#[derive(Clone, Debug, Default)]
-pub struct Paged {
-    pub users: Vec<Recorded>,
-    /// Of a listing: the total that its answer named.
-    pub total: Option<i64>,
-    pub is_last: bool,
-    /// Where the next page of a phase by id begins.
-    pub after_id: String,
-    /// For the proxy's database, in the same batch: intents, marks, differences.
-    pub statements: Vec<Statement>,
-    pub n_whole: i64,
-    pub n_added: i64,
-    pub cost: Cost,
-}
-
-/// What a page took, for the operator's view.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Cost {
-    pub logto_ms: i64,
-    pub mgpass_ms: i64,
-    pub work_ms: i64,
-    pub n_statements: i64,
 }
 
 impl Claim {
@@ -377,15 +326,28 @@ impl Claim {
             paged.after_id.into(),
             paged.n_whole.into(),
             paged.n_added.into(),
+            paged.cost.memory_bytes.into(),
         ]);
         let mut statements = vec![
             Statement::new(COUNT, count),
             Statement::new(RECORD, vec![self.job.into(), users.into()]),
         ];
         statements.extend(paged.statements);
-        statements.push(Statement::new(DROP_CLAIM, self.key()));
+        statements.push(match paged.n_done {
+            None => Statement::new(DROP_CLAIM, self.key()),
+            Some(n_done) => {
+                let mut values = self.key();
+                values.push(n_done.into());
+                Statement::new(LEAVE_REST, values)
+            }
+        });
         statements.push(Statement::new(STANDING, self.key()));
         statements
+    }
+
+    /// The page takes longer.
+    pub fn renew(&self) -> Statement {
+        Statement::new(RENEW, self.key())
     }
 
     /// For another lane, or for another try.
@@ -394,13 +356,6 @@ impl Claim {
             Statement::new(GIVE_BACK, self.key()),
             Statement::new(FAILED, vec![self.job.into(), code.into()]),
         ]
-    }
-}
-
-impl Recorded {
-    fn to_json(&self) -> serde_json::Value {
-        let notes = serde_json::json!(self.notes).to_string();
-        serde_json::json!([self.user, self.outcome.name(), self.reason, notes])
     }
 }
 

@@ -11,18 +11,21 @@ use std::collections::HashMap;
 use serde_json::{Value as Json, json};
 
 use super::book::{self, Outcome, Paged, Recorded, Standing};
-use super::meter::{Delay, Meter, hand_over};
-use super::users::listing;
+use super::meter::{Delay, Meter, PART_QUERIES, hand_over};
+use super::pieces::{Pieces, enter_if_heavy, one_heavy_alone, parked};
 use super::{Kind, page_size, points};
 use crate::inbound::request::{UserId, id_list};
+use crate::mirror::differences::{Class, Difference, between, target_digest};
+use crate::mirror::listing::Oddity;
 use crate::mirror::mapping::map;
-use crate::mirror::reconcile::digest;
+use crate::mirror::states::{self, PageState, PageStates};
 use crate::mirror::target;
 use crate::mirror::triggers::Trigger;
-use crate::population::differences::{Class, Difference, between, target_digest};
-use crate::population::page::{self, Candidate, PageState, PageStates};
+use crate::population::page::Candidate;
 use crate::runtime::backend::logto::{self, LogtoState};
 use crate::runtime::context::Context;
+use crate::runtime::digest::digest;
+use crate::runtime::limits::HEAVY_BYTES;
 use crate::runtime::ports::{DatabaseFailure, Platform, Row, Statement, Store};
 use crate::runtime::sql::{integer, now, text};
 
@@ -88,24 +91,44 @@ pub(super) async fn list<P: Platform>(
     page: i64,
 ) -> Result<Paged, Delay> {
     meter.check_schema(context).await?;
-    let (candidates, mut paged) = listing(meter, context, page, page_size(standing)).await?;
-    compare_all(meter, context, standing, job, &candidates, &mut paged).await?;
+    let mut paged = Paged::default();
+    let mut pages = Pieces::of(page, page_size(standing), standing.n_done);
+    while let Some(piece) = pages.next(meter, context, &mut paged).await? {
+        let too_large = piece.too_large.into_iter();
+        let too_large = too_large.map(|user| parked(user.to_string(), Oddity::TooLarge));
+        paged.users.extend(too_large);
+        let mut rest = piece.candidates.as_slice();
+        while let Some(first) = rest.first() {
+            if !meter.has_room_for(PART_QUERIES, &paged) {
+                pages.stop_before(first, &mut paged);
+                break;
+            }
+            let n_done = compare_some(meter, context, standing, job, rest, &mut paged).await?;
+            rest = rest.get(n_done..).unwrap_or_default();
+        }
+    }
     Ok(paged)
 }
 
-async fn compare_all<P: Platform>(
+/// As many of them, from the first on, as can be read at once; how many that were.
+async fn compare_some<P: Platform>(
     meter: &mut Meter<'_, P>,
     context: &Context<'_>,
     standing: &Standing,
     job: i64,
     candidates: &[Candidate],
     paged: &mut Paged,
-) -> Result<(), Delay> {
+) -> Result<usize, Delay> {
+    let candidates = one_heavy_alone(candidates);
+    let heavy = enter_if_heavy(meter, context, candidates)?;
     let ids: Vec<_> = candidates.iter().map(|one| one.id().clone()).collect();
     let states = states(meter, &ids).await?;
-    let balances = points::compare(meter, context, &ids).await?;
+    let n_whole = states::n_whole(&states, &ids);
+    let candidates = candidates.get(..n_whole).unwrap_or_default();
+    let ids = ids.get(..n_whole).unwrap_or_default();
+    let balances = points::compare(meter, context, ids).await?;
     paged.n_added += balances.n_compared;
-    let marks = marks(meter, &ids).await?;
+    let marks = marks(meter, ids).await?;
     let fingerprint = format!("{:?}", context.settings.mapping);
     let nobody = PageState::default();
     let (mut equal, mut differing) = (Vec::new(), Vec::new());
@@ -131,10 +154,12 @@ async fn compare_all<P: Platform>(
             false => differing.push(compared),
         }
     }
+    drop((states, heavy));
     if differing.len() <= MAX_LOOKED_AT_TWICE {
         look_again(meter, context, &mut equal, &mut differing).await?;
     }
-    record(meter, standing, job, &equal, &differing, paged).await
+    record(meter, standing, job, &equal, &differing, paged).await?;
+    Ok(candidates.len())
 }
 
 async fn states<P: Platform>(
@@ -142,8 +167,8 @@ async fn states<P: Platform>(
     ids: &[UserId],
 ) -> Result<PageStates, Delay> {
     let ids: Vec<_> = ids.iter().map(UserId::as_str).collect();
-    let results = meter.batch(Store::Mgpass, page::read_ids(&ids)).await?;
-    page::parse_read(&results).ok_or(Delay::Database(Store::Mgpass, DatabaseFailure::Refused))
+    let results = meter.batch(Store::Mgpass, states::read(&ids)).await?;
+    states::parse(&results).ok_or(Delay::Database(Store::Mgpass, DatabaseFailure::Refused))
 }
 
 async fn marks<P: Platform>(
@@ -189,6 +214,13 @@ async fn look_again<P: Platform>(
                 continue;
             }
             Err(delay) => return Err(delay),
+        };
+        let _heavy = match &logto {
+            LogtoState::Present { json, .. } if json.len() > HEAVY_BYTES => {
+                let entered = context.isolate.enter_heavy(platform.now_ms());
+                Some(entered.ok_or(Delay::NoRoom)?)
+            }
+            LogtoState::Present { .. } | LogtoState::Gone => None,
         };
         let ids = [compared.user.clone()];
         let states = states(meter, &ids).await?;
@@ -294,7 +326,7 @@ async fn record<P: Platform>(
             .map(|compared| compared.user.clone())
             .filter(|user| reason_of(user) == "unexplained")
             .collect();
-        hand_over(meter, Trigger::Walk, paged, &unexplained).await;
+        hand_over(Trigger::Walk, paged, &unexplained);
     }
     Ok(())
 }
@@ -340,33 +372,41 @@ pub(super) async fn mgpass<P: Platform>(
     standing: &Standing,
     job: i64,
 ) -> Result<Paged, Delay> {
-    let asked = vec![target::users_after(&standing.after_id, MGPASS_PAGE)];
+    // No pass of the walk's.
+    let asked = vec![target::users_after(&standing.after_id, MGPASS_PAGE, 0)];
     let results = meter.batch(Store::Mgpass, asked).await?;
     let users = target::parse_users_after(&results);
-    let n_rows = results.first().map_or(0, Vec::len) as i64;
     let mut paged = Paged {
-        is_last: n_rows < MGPASS_PAGE,
-        after_id: users
-            .last()
-            .map_or_else(String::new, |(user, _)| user.as_str().to_owned()),
+        is_last: (users.len() as i64) < MGPASS_PAGE,
+        after_id: users.last().map_or_else(String::new, |row| row.id.clone()),
         ..Paged::default()
     };
     let mirrored: Vec<_> = users
         .iter()
-        .filter(|(_, is_mirrored)| *is_mirrored)
-        .map(|(user, _)| user.clone())
+        .filter(|row| row.is_mirrored)
+        .filter_map(|row| UserId::parse(&row.id))
         .collect();
-    for (user, _) in users.iter().filter(|(_, is_mirrored)| !is_mirrored) {
-        paged.users.push(Recorded {
-            user: user.as_str().to_owned(),
-            outcome: Outcome::OnlyAtMgpass,
-            reason: None,
-            notes: Vec::new(),
-        });
-    }
     let asked = vec![book::unrecorded(job, Kind::Equality, &mirrored)];
     let results = meter.batch(Store::Proxy, asked).await?;
-    let unlisted = book::parse_ids(results.first());
+    let mut unlisted = book::parse_ids(results.first());
+    if unlisted.len() > MAX_LOOKED_AT_TWICE {
+        // Each is asked for on both sides: the page ends with as many as an invocation takes.
+        unlisted.truncate(MAX_LOOKED_AT_TWICE);
+        paged.is_last = false;
+        paged.after_id = unlisted
+            .last()
+            .map_or_else(String::new, ToString::to_string);
+    }
+    let until = paged.after_id.clone();
+    let own = users
+        .into_iter()
+        .filter(|row| !row.is_mirrored && row.id <= until);
+    paged.users.extend(own.map(|row| Recorded {
+        user: row.id,
+        outcome: Outcome::OnlyAtMgpass,
+        reason: None,
+        notes: Vec::new(),
+    }));
     let (mut equal, mut differing) = (Vec::new(), Vec::new());
     for user in unlisted {
         differing.push(Compared {

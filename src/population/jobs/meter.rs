@@ -1,13 +1,14 @@
 //! What a page is worked on with: counted batches and calls, reasons to come back
 //! later, and the way to the relay for whoever needs more than a page.
 
+use std::cell::Cell;
+
 use super::book::{Cost, Paged};
 use crate::inbound::request::UserId;
-use crate::mirror::preflight;
 use crate::mirror::triggers::Trigger;
+use crate::mirror::{preflight, wake};
 use crate::runtime::backend::BackendFailure;
 use crate::runtime::context::Context;
-use crate::runtime::message::Message;
 use crate::runtime::ports::{DatabaseFailure, Platform, Row, Statement, Store};
 
 /// Why a page was not done. Nothing is lost by it: the claim goes back.
@@ -22,6 +23,10 @@ pub(super) enum Delay {
     NoTiers,
     /// The relay still works on some of them.
     Unsettled,
+    /// The isolate is at work on another large user.
+    NoRoom,
+    /// Another lane took the page over.
+    ClaimLost,
 }
 
 impl Delay {
@@ -33,6 +38,8 @@ impl Delay {
             Self::NotBound => "not_bound",
             Self::NoTiers => "no_tiers",
             Self::Unsettled => "unsettled",
+            Self::NoRoom => "no_room",
+            Self::ClaimLost => "claim_lost",
         }
     }
 
@@ -40,19 +47,33 @@ impl Delay {
         match self {
             Self::Backend(BackendFailure::Limited(_, seconds)) => seconds.clamp(1, 600),
             Self::SchemaRefused | Self::NotBound | Self::NoTiers => 60,
-            Self::Unsettled => 2,
-            Self::Backend(_) | Self::Database(..) => 5,
+            Self::Unsettled | Self::NoRoom => 2,
+            Self::Backend(_) | Self::Database(..) | Self::ClaimLost => 5,
         }
     }
 }
+
+/// Of users who are worked on at once: their rows, their intents, their balances, what
+/// is written of them, and a second look at some.
+pub(super) const PART_QUERIES: usize = 200;
+/// The page's own end in the book.
+const END_QUERIES: usize = 20;
 
 /// Counts what a page asks of whom, and how long it waited.
 pub(super) struct Meter<'a, P> {
     pub(super) platform: &'a P,
     pub(super) cost: Cost,
+    /// How many answers there were: whether the page gets on.
+    pub(super) n_answers: &'a Cell<u32>,
 }
 
 impl<P: Platform> Meter<'_, P> {
+    /// Whether the invocation may ask so much more, besides what ends the page.
+    pub(super) fn has_room_for(&self, n_queries: usize, paged: &Paged) -> bool {
+        let end = END_QUERIES + paged.statements.len();
+        self.platform.usage().has_room_for(n_queries + end)
+    }
+
     pub(super) async fn batch(
         &mut self,
         store: Store,
@@ -71,6 +92,7 @@ impl<P: Platform> Meter<'_, P> {
         self.cost.n_statements += statements.len() as i64;
         let began_ms = self.platform.now_ms();
         let answer = self.platform.batch(store, statements).await;
+        self.n_answers.set(self.n_answers.get().wrapping_add(1));
         if store == Store::Mgpass {
             self.cost.mgpass_ms += self.platform.now_ms() - began_ms;
         }
@@ -83,6 +105,7 @@ impl<P: Platform> Meter<'_, P> {
     ) -> Result<T, Delay> {
         let began_ms = self.platform.now_ms();
         let answer = call.await;
+        self.n_answers.set(self.n_answers.get().wrapping_add(1));
         self.cost.logto_ms += self.platform.now_ms() - began_ms;
         answer.map_err(Delay::Backend)
     }
@@ -97,25 +120,14 @@ impl<P: Platform> Meter<'_, P> {
     }
 }
 
-/// Users that need more than a page can do. Their intents go into the page's last
-/// batch; the messages may be lost.
-pub(super) async fn hand_over<P: Platform>(
-    meter: &mut Meter<'_, P>,
-    trigger: Trigger,
-    paged: &mut Paged,
-    users: &[UserId],
-) {
+/// Users that need more than a page can do: their intents and their wake-ups go into
+/// the page's last batch.
+pub(super) fn hand_over(trigger: Trigger, paged: &mut Paged, users: &[UserId]) {
     if users.is_empty() {
         return;
     }
     paged.statements.extend(trigger.all(users));
-    for user in users {
-        let message = Message::Reconcile {
-            subject: user.as_str().to_owned(),
-        };
-        // A moment later, when the intent is there; the sweep finds who is not woken.
-        let _ = meter.platform.send(&message, 1).await;
-    }
+    paged.statements.push(wake::all(users));
 }
 
 /// A phase that ends where it stands.

@@ -7,8 +7,9 @@ use super::PAGE_SIZE;
 use super::book::{Outcome, Paged, Recorded, Standing};
 use super::meter::{Delay, Meter};
 use crate::inbound::request::UserId;
-use crate::population::differences::{Class, Difference};
+use crate::mirror::differences::{Class, Difference};
 use crate::population::points::balance::{self, Balance};
+use crate::population::points::place::Place;
 use crate::population::points::{self, PointsFailure, PointsOutcome};
 use crate::runtime::context::Context;
 use crate::runtime::ports::{DatabaseFailure, Platform, Statement, Store};
@@ -18,8 +19,9 @@ pub(super) async fn source<P: Platform>(
     context: &Context<'_>,
     standing: &Standing,
 ) -> Result<Paged, Delay> {
-    let after = standing.after_id.as_str();
-    let page = points::page(meter.platform, context, after, PAGE_SIZE, standing.dry_run)
+    // What we did not write begins anew: carrying twice changes nothing.
+    let from = Place::parse(&standing.after_id).unwrap_or_default();
+    let page = points::page(meter.platform, context, &from, PAGE_SIZE, standing.dry_run)
         .await
         .map_err(delay)?;
     meter.cost.n_statements += page.n_statements;
@@ -27,8 +29,8 @@ pub(super) async fn source<P: Platform>(
     Ok(Paged {
         users: page.users.into_iter().map(recorded).collect(),
         total: page.n_source,
-        is_last: page.next_after.is_none(),
-        after_id: page.next_after.unwrap_or_else(|| after.to_owned()),
+        is_last: page.next.is_none(),
+        after_id: page.next.unwrap_or(from).to_text(),
         n_added: page.n_entries_added,
         ..Paged::default()
     })

@@ -6,27 +6,29 @@
 use futures_util::future::join_all;
 
 use super::book::{self, Outcome, Paged, Recorded, Standing};
-use super::meter::{Delay, Meter, hand_over, nothing_more};
+use super::meter::{Delay, Meter, PART_QUERIES, hand_over, nothing_more};
 use super::page_size;
+use super::pieces::{Pieces, enter_if_heavy, one_heavy_alone, parked};
 use crate::inbound::request::UserId;
 use crate::mirror::backlog;
-use crate::mirror::mapping::map;
-use crate::mirror::reconcile::{
-    self, Change, Decision, Inputs, Outcome as Reconciled, Witnesses, digest,
-};
+use crate::mirror::listing::Oddity;
+use crate::mirror::reconcile::{self, Change, Decision, Inputs, Outcome as Reconciled, Witnesses};
+use crate::mirror::states::{self, PageState};
+use crate::mirror::target::TargetState;
 use crate::mirror::triggers::Trigger;
-use crate::population::page::{self, Candidate, PageState, Verified};
-use crate::runtime::backend::BackendFailure;
-use crate::runtime::backend::logto::{self, LogtoState, LogtoUser};
+use crate::population::page::{self, Candidate, Creation};
+use crate::runtime::backend::logto::{self, LogtoState};
 use crate::runtime::context::Context;
+use crate::runtime::digest::digest;
+use crate::runtime::limits::{MAX_CONNECTIONS, PORTION_BYTES, portions};
 use crate::runtime::ports::{DatabaseFailure, Platform, Statement, Store};
 
-/// Half of what D1 takes as one value; JSON within JSON is escaped once more.
-const MAX_BATCH_BYTES: usize = 700_000;
 /// One batch's share of users whose rows differ, some statements each.
 const MAX_UPDATES: usize = 25;
-/// How many users' second factors are asked for at once.
-const INSPECTED_AT_ONCE: usize = 6;
+/// Statements of a batch that creates users.
+const CREATE_QUERIES: usize = 6;
+/// How many users' second factors are asked for at once; two calls each.
+const INSPECTED_AT_ONCE: usize = MAX_CONNECTIONS / 2;
 const ABSENT_PAGE: i64 = 50;
 
 pub(super) async fn list<P: Platform>(
@@ -36,26 +38,71 @@ pub(super) async fn list<P: Platform>(
     page: i64,
 ) -> Result<Paged, Delay> {
     meter.check_schema(context).await?;
-    let (candidates, mut paged) = listing(meter, context, page, page_size(standing)).await?;
-    let notes = notes(meter, context, standing, &candidates).await?;
-    let results = meter.batch(Store::Mgpass, page::read(&candidates)).await?;
+    let mut paged = Paged::default();
+    let mut pages = Pieces::of(page, page_size(standing), standing.n_done);
+    while let Some(piece) = pages.next(meter, context, &mut paged).await? {
+        leave_to_relay(standing, piece.too_large, &mut paged);
+        let mut rest = piece.candidates.as_slice();
+        while let Some(first) = rest.first() {
+            if !meter.has_room_for(PART_QUERIES, &paged) {
+                pages.stop_before(first, &mut paged);
+                break;
+            }
+            let n_done = import(meter, context, standing, rest, &mut paged).await?;
+            rest = rest.get(n_done..).unwrap_or_default();
+        }
+    }
+    Ok(paged)
+}
+
+/// Known by id alone: the relay reads them alone, and parks who is too large for that as
+/// well.
+fn leave_to_relay(standing: &Standing, too_large: Vec<UserId>, paged: &mut Paged) {
+    if !standing.dry_run {
+        hand_over(Trigger::Import, paged, &too_large);
+    }
+    let recorded = too_large.into_iter().map(|user| Recorded {
+        outcome: match standing.dry_run {
+            true => Outcome::Parked,
+            false => Outcome::Pending,
+        },
+        ..parked(user.to_string(), Oddity::TooLarge)
+    });
+    paged.users.extend(recorded);
+}
+
+/// As many of them, from the first on, as can be read at once; how many that were.
+async fn import<P: Platform>(
+    meter: &mut Meter<'_, P>,
+    context: &Context<'_>,
+    standing: &Standing,
+    candidates: &[Candidate],
+    paged: &mut Paged,
+) -> Result<usize, Delay> {
+    let candidates = one_heavy_alone(candidates);
+    let _heavy = enter_if_heavy(meter, context, candidates)?;
+    let results = meter.batch(Store::Mgpass, page::read(candidates)).await?;
     let mut states = page::parse_read(&results)
         .ok_or(Delay::Database(Store::Mgpass, DatabaseFailure::Refused))?;
+    drop(results);
+    let n_whole = states::n_whole(&states, candidates.iter().map(Candidate::id));
+    let candidates = candidates.get(..n_whole).unwrap_or_default();
+    let notes = notes(meter, context, standing, candidates).await?;
     // What was settled before our ticket was taken would pass for covered by it.
     let ids: Vec<_> = candidates.iter().map(|one| one.id().as_str()).collect();
     let results = meter.batch(Store::Proxy, backlog::in_backlog(&ids)).await?;
-    for user in backlog::parse_due(&results) {
+    for user in backlog::parse_in_backlog(&results) {
         states.entry(user).or_default().is_contended = true;
     }
     let nobody = PageState::default();
     let mut work = Work::default();
     let mut outcomes = Vec::new();
-    for candidate in &candidates {
+    for candidate in candidates {
         let state = states.get(candidate.id()).unwrap_or(&nobody);
         outcomes.push(work.sort(context, standing, candidate, state));
     }
     if !standing.dry_run {
-        let handed = write(meter, context, standing, work).await?;
+        let handed = write(meter, context, standing, work, paged).await?;
         for (candidate, (outcome, _)) in candidates.iter().zip(&mut outcomes) {
             if handed.contains(candidate.id()) {
                 *outcome = Outcome::Pending;
@@ -67,7 +114,7 @@ pub(super) async fn list<P: Platform>(
             .filter(|(_, (outcome, _))| *outcome == Outcome::Pending)
             .map(|(candidate, _)| candidate.id().clone())
             .collect();
-        hand_over(meter, Trigger::Import, &mut paged, &pending).await;
+        hand_over(Trigger::Import, paged, &pending);
     }
     for ((candidate, (outcome, reason)), notes) in candidates.iter().zip(outcomes).zip(notes) {
         paged.users.push(Recorded {
@@ -77,83 +124,7 @@ pub(super) async fn list<P: Platform>(
             notes,
         });
     }
-    Ok(paged)
-}
-
-/// One page of Logto's users; rows that are no users as the contract has them are in
-/// the outcome already.
-pub(super) async fn listing<P: Platform>(
-    meter: &mut Meter<'_, P>,
-    context: &Context<'_>,
-    page: i64,
-    size: i64,
-) -> Result<(Vec<Candidate>, Paged), Delay> {
-    let mut candidates: Vec<Candidate> = Vec::new();
-    let mut paged = Paged::default();
-    let (whole, mut n_rows) = (size, 0);
-    // A page that is too large to be read is read in smaller ones, in the end one by one.
-    let mut spans = vec![(page, size)];
-    while let Some((page, size)) = spans.pop() {
-        let platform = meter.platform;
-        let asked = meter
-            .logto(logto::users_page(platform, context, page, size))
-            .await;
-        let answer = match asked {
-            Ok(answer) => answer,
-            Err(Delay::Backend(BackendFailure::Down(_, "unreadable"))) if size > 1 => {
-                let smaller = if size > 10 { 10 } else { 1 };
-                let first = (page - 1) * size / smaller + 1;
-                spans.extend(
-                    (first..first + size / smaller)
-                        .rev()
-                        .map(|page| (page, smaller)),
-                );
-                continue;
-            }
-            Err(Delay::Backend(BackendFailure::Down(_, "unreadable"))) => {
-                paged.users.push(unreadable(&format!("position:{page}")));
-                n_rows += 1;
-                continue;
-            }
-            Err(delay) => return Err(delay),
-        };
-        n_rows += answer.users.len();
-        paged.total = answer.total.or(paged.total);
-        for json in answer.users {
-            match LogtoUser::parse(&json) {
-                Ok(logto) => {
-                    let mapped = map(&logto, &context.settings.mapping);
-                    if !candidates.iter().any(|one| *one.id() == logto.id) {
-                        candidates.push(Candidate {
-                            logto,
-                            json,
-                            mapped,
-                        });
-                    }
-                }
-                Err(_) => paged.users.push(unreadable(&id_in(&json, page))),
-            }
-        }
-    }
-    paged.is_last = (n_rows as i64) < whole;
-    Ok((candidates, paged))
-}
-
-fn unreadable(user: &str) -> Recorded {
-    Recorded {
-        user: user.to_owned(),
-        outcome: Outcome::Parked,
-        reason: Some("unreadable".to_owned()),
-        notes: Vec::new(),
-    }
-}
-
-fn id_in(json: &str, page: i64) -> String {
-    let value: serde_json::Value = serde_json::from_str(json).unwrap_or_default();
-    match value.get("id").and_then(serde_json::Value::as_str) {
-        Some(id) => id.chars().take(64).collect(),
-        None => format!("page:{page}"),
-    }
+    Ok(candidates.len())
 }
 
 /// Codes of what an operator should know of each: what is not carried, what changed
@@ -221,7 +192,8 @@ fn form_notes(candidate: &Candidate) -> Vec<String> {
 #[derive(Default)]
 struct Work<'a> {
     creates: Vec<&'a Candidate>,
-    renewals: Vec<(&'a Candidate, i64)>,
+    renewals: Vec<(&'a Candidate, &'a TargetState)>,
+    /// In statements of their own, value by value; heavy users always are.
     updates: Vec<(&'a Candidate, Change)>,
 }
 
@@ -231,7 +203,7 @@ impl<'a> Work<'a> {
         context: &Context<'_>,
         standing: &Standing,
         candidate: &'a Candidate,
-        state: &PageState,
+        state: &'a PageState,
     ) -> (Outcome, Option<&'static str>) {
         let logto = LogtoState::Present {
             user: Box::new(candidate.logto.clone()),
@@ -249,7 +221,12 @@ impl<'a> Work<'a> {
             companions: &[],
         });
         let change = match decision {
-            Decision::Apply(change) if !change.owes_effect() && !state.is_contended => change,
+            // What was changed at mgPass itself the relay looks at, and names.
+            Decision::Apply(change)
+                if !change.owes_effect() && !state.is_contended && change.there.is_nothing() =>
+            {
+                change
+            }
             Decision::Park(park) if standing.dry_run => {
                 return (Outcome::Parked, Some(park.code()));
             }
@@ -265,14 +242,21 @@ impl<'a> Work<'a> {
             (Reconciled::Unchanged, Some(mirror)) => {
                 let is_current = mirror.epoch == standing.epoch
                     && !mirror.is_tombstone
-                    && state.digest == digest(&candidate.json);
-                if !is_current {
-                    self.renewals.push((candidate, seen));
+                    && state.digest == digest(&candidate.json)
+                    && state.target.base() == Some(&state.target.to_base());
+                if !is_current && candidate.is_heavy() {
+                    self.updates.push((candidate, *change));
+                } else if !is_current {
+                    self.renewals.push((candidate, &state.target));
                 }
                 (Outcome::Equal, None)
             }
             (Reconciled::Created, None) => {
-                self.creates.push(candidate);
+                if candidate.is_heavy() {
+                    self.updates.push((candidate, *change));
+                } else {
+                    self.creates.push(candidate);
+                }
                 (created_as(standing), None)
             }
             (Reconciled::Updated, Some(_)) => {
@@ -295,40 +279,49 @@ fn created_as(standing: &Standing) -> Outcome {
     }
 }
 
-/// Writes what a page can; whom the database refused is handed to the relay, which
-/// looks at each alone.
+/// Writes what a page can; whom the database refused, or whom the invocation cannot write
+/// any more, is handed to the relay, which looks at each alone.
 async fn write<P: Platform>(
     meter: &mut Meter<'_, P>,
     context: &Context<'_>,
     standing: &Standing,
     work: Work<'_>,
+    paged: &Paged,
 ) -> Result<Vec<UserId>, Delay> {
     let (ticket, epoch) = (standing.ticket, standing.epoch);
-    let verified = Verified {
-        email: context.settings.mapping.email_verified,
-        phone: context.settings.mapping.phone_verified,
-    };
     let mut handed = Vec::new();
-    let mut groups = by_size(work.creates);
-    while let Some(group) = groups.pop() {
-        let batch = page::create(&group, ticket, epoch, verified);
-        match apply(meter, batch).await? {
-            Applied::Yes => {}
-            // Nothing of it was written: each half again, until one alone is refused.
-            Applied::Refused => match group.split_at(group.len() / 2) {
-                ([], last) => handed.extend(last.iter().map(|one| one.id().clone())),
-                (one, other) => groups.extend([one.to_vec(), other.to_vec()]),
-            },
+    let creations = work.creates.into_iter();
+    let creations = creations.map(|one| Creation::of(one, &context.settings.mapping));
+    let mut groups = portions(creations, PORTION_BYTES, Creation::n_bytes);
+    while let Some(mut group) = groups.pop() {
+        let has_room = meter.has_room_for(CREATE_QUERIES, paged);
+        if has_room && apply(meter, page::create(&group, ticket, epoch)).await? == Applied::Yes {
+            continue;
+        }
+        // Nothing of it was written: each half again, until one alone is refused.
+        match group.len() {
+            n_users if has_room && n_users > 1 => {
+                let other = group.split_off(n_users / 2);
+                groups.extend([group, other]);
+            }
+            _ => handed.extend(group.iter().map(|one| one.of.id().clone())),
         }
     }
-    for group in work.renewals.chunks(MAX_UPDATES) {
-        let batch = vec![page::renew(group, ticket, epoch)];
-        meter.batch(Store::Mgpass, batch).await?;
+    for statement in page::renew(&work.renewals, ticket, epoch) {
+        meter.batch(Store::Mgpass, vec![statement]).await?;
     }
-    for group in work.updates.chunks(MAX_UPDATES) {
-        let changes: Vec<_> = group.iter().map(|(_, change)| change.clone()).collect();
-        if apply(meter, page::update(&changes)).await? == Applied::Refused {
-            handed.extend(group.iter().map(|(one, _)| one.id().clone()));
+    let updates = portions(work.updates, PORTION_BYTES, |(_, change)| {
+        // No more than so many in a batch, however light they are.
+        change.n_bytes().max(PORTION_BYTES / MAX_UPDATES)
+    });
+    for group in updates {
+        let ids: Vec<_> = group.iter().map(|(one, _)| one.id().clone()).collect();
+        let n_statements = group.iter().map(|(_, change)| change.n_statements()).sum();
+        let changes = group.into_iter().map(|(_, change)| change).collect();
+        if !meter.has_room_for(n_statements, paged)
+            || apply(meter, page::update(changes)).await? == Applied::Refused
+        {
+            handed.extend(ids);
         }
     }
     Ok(handed)
@@ -346,25 +339,9 @@ async fn apply<P: Platform>(
 ) -> Result<Applied, Delay> {
     match meter.try_batch(Store::Mgpass, batch).await {
         Ok(_) => Ok(Applied::Yes),
-        Err(DatabaseFailure::Constraint) => Ok(Applied::Refused),
+        Err(DatabaseFailure::Constraint | DatabaseFailure::TooLarge) => Ok(Applied::Refused),
         Err(failure) => Err(Delay::Database(Store::Mgpass, failure)),
     }
-}
-
-fn by_size(users: Vec<&Candidate>) -> Vec<Vec<&Candidate>> {
-    let mut groups: Vec<Vec<&Candidate>> = Vec::new();
-    let mut n_bytes = 0;
-    for user in users {
-        n_bytes += user.json.len() * 2 + 500;
-        match groups.last_mut() {
-            Some(group) if n_bytes <= MAX_BATCH_BYTES => group.push(user),
-            _ => {
-                n_bytes = user.json.len() * 2 + 500;
-                groups.push(vec![user]);
-            }
-        }
-    }
-    groups
 }
 
 /// Listed once, and not any more: deleted meanwhile, or hidden by the order's shifting.
@@ -383,15 +360,18 @@ pub(super) async fn absent<P: Platform>(
         ..Paged::default()
     };
     let ids: Vec<_> = users.iter().map(UserId::as_str).collect();
-    let results = meter.batch(Store::Mgpass, page::read_ids(&ids)).await?;
-    let states = page::parse_read(&results)
-        .ok_or(Delay::Database(Store::Mgpass, DatabaseFailure::Refused))?;
+    let results = meter.batch(Store::Mgpass, states::read(&ids)).await?;
+    let states =
+        states::parse(&results).ok_or(Delay::Database(Store::Mgpass, DatabaseFailure::Refused))?;
     let mut handed = Vec::new();
     for user in &users {
         let platform = meter.platform;
-        let is_gone = match meter.logto(logto::user(platform, context, user)).await? {
-            LogtoState::Gone => true,
-            LogtoState::Present { .. } => false,
+        let is_gone = match meter.logto(logto::user(platform, context, user)).await {
+            Ok(LogtoState::Gone) => true,
+            Ok(LogtoState::Present { .. }) => false,
+            // Logto answers so of this user alone: the relay parks them by name.
+            Err(Delay::Backend(failure)) if failure.blames_backend().is_none() => false,
+            Err(delay) => return Err(delay),
         };
         let lives = states.get(user).is_some_and(|state| {
             let target = &state.target;
@@ -412,7 +392,7 @@ pub(super) async fn absent<P: Platform>(
             notes: Vec::new(),
         });
     }
-    hand_over(meter, Trigger::Import, &mut paged, &handed).await;
+    hand_over(Trigger::Import, &mut paged, &handed);
     Ok(paged)
 }
 

@@ -12,8 +12,8 @@ pub struct Balance {
     pub total_points: i64,
     pub lifetime_earned: i64,
     pub tier: Option<String>,
-    /// At the source, all entries, those that no longer count too.
-    pub ledger_sum: i64,
+    /// At mgPass, of all entries; `None` where it cannot be said exactly.
+    pub ledger_sum: Option<i64>,
 }
 
 pub fn source_balances(users: &[UserId]) -> Statement {
@@ -40,7 +40,7 @@ fn parse_balance(row: &Row) -> Option<Balance> {
         total_points: whole(row, "total_points")?,
         lifetime_earned: whole(row, "lifetime_earned")?,
         tier: optional(row, "tier").ok()?,
-        ledger_sum: whole(row, "ledger_sum")?,
+        ledger_sum: whole(row, "ledger_sum"),
     })
 }
 
@@ -61,7 +61,7 @@ pub fn differences(source: &Balance, target: &Balance) -> Vec<&'static str> {
             source.lifetime_earned == target.lifetime_earned,
         ),
         ("tier", is_tier_equal),
-        ("ledger_sum", target.ledger_sum == target.total_points),
+        ("ledger_sum", target.ledger_sum == Some(target.total_points)),
     ];
     let different = paths.into_iter().filter(|(_, is_equal)| !is_equal);
     different.map(|(path, _)| path).collect()

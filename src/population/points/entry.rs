@@ -7,6 +7,7 @@
 use serde_json::json;
 
 use super::source::{optional, readable, scalar, whole};
+use crate::runtime::limits::fits_row;
 use crate::runtime::ports::Row;
 
 /// Whatever has another status no longer counts towards the balance.
@@ -14,8 +15,6 @@ const POSTED: &str = "posted";
 /// Names of ours in the metadata.
 const STATUS: &str = "migration_status";
 const ORIGINAL: &str = "source_metadata";
-/// D1 takes values up to 2 MB.
-const MAX_BYTES: usize = 1_500_000;
 /// Later ones are milliseconds: seconds reach the year 5138 with it.
 const MAX_SECONDS: i64 = 99_999_999_999;
 
@@ -24,6 +23,7 @@ pub struct Carried {
     pub user_id: String,
     /// A JSON array in the order of `target`'s statement.
     pub json: String,
+    pub points: i64,
     is_posted: bool,
     is_wrapped: bool,
 }
@@ -56,7 +56,7 @@ impl EntryRefusal {
 /// When the entry cannot be carried whole.
 pub fn carry(row: &Row) -> Result<Carried, EntryRefusal> {
     let carried = read(row).ok_or(EntryRefusal::Unreadable)?;
-    if carried.json.len() > MAX_BYTES {
+    if !fits_row([carried.json.len()]) {
         return Err(EntryRefusal::TooLarge);
     }
     Ok(carried)
@@ -73,12 +73,13 @@ fn read(row: &Row) -> Option<Carried> {
     let (metadata, is_wrapped) = metadata(original, status);
     let created_at = whole(row, "created_at").filter(|at| (0..=MAX_SECONDS).contains(at))?;
     let user_id = readable(row, "user_id")?;
+    let points = whole(row, "points")?;
     let json = json!([
         scalar(row, "id")?,
         user_id,
         readable(row, "event_type")?,
         optional(row, "platform").ok()?,
-        whole(row, "points")?,
+        points,
         optional(row, "rule_version").ok()?,
         optional(row, "reference_id").ok()?,
         metadata,
@@ -87,6 +88,7 @@ fn read(row: &Row) -> Option<Carried> {
     Some(Carried {
         user_id,
         json: json.to_string(),
+        points,
         is_posted: status.is_none(),
         is_wrapped,
     })

@@ -2,21 +2,21 @@
 //! say. Only read. Names are our assumption (`schema/rewards`); values are not
 //! trusted to be as declared, since a table need not be STRICT.
 
+use crate::runtime::limits::PORTION_BYTES;
 use crate::runtime::ports::{Row, Statement};
 use crate::runtime::sql::text;
 
 /// A portion of entries: a batch at mgPass, and what an isolate holds at once.
 const MAX_ENTRIES: i64 = 1_000;
-const MAX_BYTES: i64 = 1_000_000;
 /// What JavaScript, and so D1, hands over exactly.
-const MAX_EXACT: i64 = (1 << 53) - 1;
+pub(super) const MAX_EXACT: i64 = (1 << 53) - 1;
 
 /// By both tables, as an entry may name a user who has no record.
 const SELECT_PAGE: &str = "SELECT p.user_id AS user_id, r.user_id IS NOT NULL AS is_recorded, \
      r.total_points AS total_points, r.lifetime_earned AS lifetime_earned, r.tier AS tier, \
      (SELECT count(*) FROM rewards_ledger l WHERE l.user_id = p.user_id) AS n_entries \
-     FROM (SELECT user_id FROM rewards_users WHERE user_id > ?1 \
-     UNION SELECT user_id FROM rewards_ledger WHERE user_id > ?1 ORDER BY 1 LIMIT ?2) p \
+     FROM (SELECT user_id FROM rewards_users WHERE user_id >= ?1 AND (user_id > ?1 OR ?3 = 1) \
+     UNION SELECT user_id FROM rewards_ledger WHERE user_id >= ?1 AND (user_id > ?1 OR ?3 = 1) ORDER BY 1 LIMIT ?2) p \
      LEFT JOIN rewards_users r ON r.user_id = p.user_id ORDER BY p.user_id";
 /// The only one that goes through whole tables; once an import.
 const SELECT_COUNT: &str = "SELECT (SELECT count(*) FROM rewards_users WHERE user_id > '') + \
@@ -24,18 +24,20 @@ const SELECT_COUNT: &str = "SELECT (SELECT count(*) FROM rewards_users WHERE use
      AND NOT EXISTS (SELECT 1 FROM rewards_users r WHERE r.user_id = rewards_ledger.user_id)) AS n_users, \
      (SELECT count(*) FROM rewards_ledger WHERE user_id IS NULL OR user_id = '') + \
      (SELECT count(*) FROM rewards_users WHERE user_id IS NULL OR user_id = '') AS n_nameless";
-/// As many rows as both bounds allow, and at least one.
+/// As many rows as both bounds allow, and at least one: the rest of one user's, then the
+/// others'. In two parts, so that both are ranges of the index, however long a ledger is.
 const SELECT_ENTRIES: &str = "SELECT user_id, id, event_type, platform, points, rule_version, reference_id, metadata, status, created_at \
      FROM (SELECT *, row_number() OVER page AS nth, \
-     sum(length(CAST(coalesce(metadata, '') || coalesce(reference_id, '') AS BLOB))) OVER page AS running \
+     sum(length(CAST(coalesce(metadata, '') || coalesce(reference_id, '') || coalesce(event_type, '') \
+     || coalesce(platform, '') || coalesce(rule_version, '') || coalesce(status, '') AS BLOB))) OVER page AS running \
      FROM (SELECT user_id, id, event_type, platform, points, rule_version, reference_id, metadata, status, created_at \
-     FROM rewards_ledger WHERE user_id IN (SELECT w.value FROM json_each(?1) w) \
-     AND (user_id > ?2 OR user_id = ?2 AND id > ?3) ORDER BY user_id, id LIMIT ?4) \
+     FROM rewards_ledger WHERE user_id = ?2 AND id > ?3 \
+     UNION ALL SELECT user_id, id, event_type, platform, points, rule_version, reference_id, metadata, status, created_at \
+     FROM rewards_ledger WHERE user_id IN (SELECT w.value FROM json_each(?1) w) ORDER BY user_id, id LIMIT ?4) \
      WINDOW page AS (ORDER BY user_id, id ROWS UNBOUNDED PRECEDING)) \
      WHERE nth = 1 OR running <= ?5 ORDER BY user_id, id";
 pub(super) const SELECT_BALANCES: &str = "SELECT r.user_id AS user_id, r.total_points AS total_points, \
-     r.lifetime_earned AS lifetime_earned, r.tier AS tier, \
-     (SELECT coalesce(sum(l.points), 0) FROM rewards_ledger l WHERE l.user_id = r.user_id) AS ledger_sum \
+     r.lifetime_earned AS lifetime_earned, r.tier AS tier \
      FROM json_each(?1) w JOIN rewards_users r ON r.user_id = w.value";
 
 /// Every string above, for the test that prepares each one against the schema.
@@ -74,23 +76,28 @@ pub struct Cursor {
     pub id: String,
 }
 
-pub fn page(after: &str, limit: i64) -> Statement {
-    Statement::new(SELECT_PAGE, vec![after.into(), limit.into()])
+/// Users behind one, or from that one on.
+pub fn page(user_id: &str, limit: i64, is_included: bool) -> Statement {
+    let values = vec![user_id.into(), limit.into(), is_included.into()];
+    Statement::new(SELECT_PAGE, values)
 }
 
 pub fn count() -> Statement {
     Statement::new(SELECT_COUNT, vec![])
 }
 
+/// The next portion, of these users, who are in order of id.
 pub fn entries(users: &[String], after: &Cursor) -> Statement {
+    let later = users.partition_point(|user| *user <= after.user_id);
+    let later = users.get(later..).unwrap_or_default();
     Statement::new(
         SELECT_ENTRIES,
         vec![
-            serde_json::json!(users).to_string().into(),
+            serde_json::json!(later).to_string().into(),
             after.user_id.as_str().into(),
             after.id.as_str().into(),
             MAX_ENTRIES.into(),
-            MAX_BYTES.into(),
+            (PORTION_BYTES as i64).into(),
         ],
     )
 }

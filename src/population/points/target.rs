@@ -1,8 +1,8 @@
 //! mgPass's rewards tables as the import reads and writes them. Names are our
 //! assumption (`schema/mgpass/0002_create_rewards.sql`).
 //!
-//! Each statement that writes holds the same condition: the user is at mgPass, not
-//! deleted, and their ledger holds nothing but our entries. All of a batch are one
+//! Each statement that writes holds the same condition: the user is at mgPass, made by
+//! the mirror, not deleted, and their ledger holds nothing but our entries. All of a batch are one
 //! transaction, so a credit by mgPass lands before the whole of it, and then nothing
 //! is written, or behind it. Our entries are known by their ids.
 
@@ -11,11 +11,9 @@ use std::collections::BTreeMap;
 use super::entry::Carried;
 use super::source::whole;
 use super::tier::Tiers;
+use crate::runtime::limits::json_lists;
 use crate::runtime::ports::{Row, Statement};
 use crate::runtime::sql::text;
-
-/// JSON handed to one statement; D1 takes values up to 2 MB.
-const MAX_VALUE_BYTES: usize = 500_000;
 
 /// The user's ledger holds an entry that is not ours ('`' follows '_').
 macro_rules! earned_at_mgpass {
@@ -33,9 +31,9 @@ macro_rules! may_write {
         concat!(
             "EXISTS (SELECT 1 FROM users u WHERE u.id = ",
             $user,
-            " AND u.deleted_at IS NULL) AND NOT EXISTS (SELECT 1 FROM logto_mirror m WHERE m.user_id = ",
+            " AND u.deleted_at IS NULL) AND EXISTS (SELECT 1 FROM logto_mirror m WHERE m.user_id = ",
             $user,
-            " AND m.tombstone = 1) AND NOT EXISTS (",
+            " AND m.tombstone = 0) AND NOT EXISTS (",
             earned_at_mgpass!($user),
             ")"
         )
@@ -43,11 +41,12 @@ macro_rules! may_write {
 }
 
 const SELECT_TIERS: &str = "SELECT name, min_points FROM reward_tiers";
+/// `total` does not overflow, as `sum` does; up to 2^53 it is exact.
 const SELECT_STANDINGS: &str = concat!(
-    "SELECT w.value AS user_id, u.id IS NOT NULL AS is_known, \
+    "SELECT w.value AS user_id, u.id IS NOT NULL AS is_known, m.user_id IS NOT NULL AS is_mirrored, \
      u.deleted_at IS NOT NULL OR coalesce(m.tombstone, 0) = 1 AS is_gone, \
      r.total_points AS total_points, r.lifetime_earned AS lifetime_earned, r.tier AS tier, \
-     (SELECT coalesce(sum(l.points), 0) FROM points_ledger l WHERE l.user_id = w.value) AS ledger_sum, \
+     (SELECT total(l.points) FROM points_ledger l WHERE l.user_id = w.value) AS ledger_sum, \
      (SELECT count(*) FROM points_ledger l WHERE l.user_id = w.value AND l.id >= 'pts_lm_e_' AND l.id < 'pts_lm_e`') AS n_entries, \
      EXISTS (SELECT 1 FROM points_ledger a WHERE a.id = 'pts_lm_a_' || w.value) AS has_adjustment, EXISTS (",
     earned_at_mgpass!("w.value"),
@@ -75,8 +74,8 @@ const PUT_ADJUSTMENT: &str = concat!(
     "INSERT INTO points_ledger (id, user_id, event_type, platform, points, rule_version, reference_id, metadata, created_at) \
      SELECT 'pts_lm_a_' || a.id, a.id, 'migration_adjustment', NULL, a.total - a.entries, NULL, 'migration:' || a.id, \
      json_object('stored_total', a.total, 'sum_of_entries', a.entries), unixepoch() \
-     FROM (SELECT w.id AS id, w.total AS total, coalesce((SELECT sum(l.points) FROM points_ledger l \
-     WHERE l.user_id = w.id AND l.id <> 'pts_lm_a_' || w.id), 0) AS entries \
+     FROM (SELECT w.id AS id, w.total AS total, (SELECT CAST(total(l.points) AS INTEGER) FROM points_ledger l \
+     WHERE l.user_id = w.id AND l.id <> 'pts_lm_a_' || w.id) AS entries \
      FROM (SELECT json_extract(value, '$[0]') AS id, json_extract(value, '$[1]') AS total FROM json_each(?1)) w WHERE ",
     may_write!("w.id"),
     ") a WHERE a.total <> a.entries OR EXISTS (SELECT 1 FROM points_ledger x WHERE x.id = 'pts_lm_a_' || a.id) \
@@ -102,7 +101,7 @@ const PUT_BALANCE: &str = concat!(
 );
 pub(super) const SELECT_BALANCES: &str = "SELECT r.user_id AS user_id, r.total_points AS total_points, \
      r.lifetime_earned AS lifetime_earned, r.tier AS tier, \
-     (SELECT coalesce(sum(l.points), 0) FROM points_ledger l WHERE l.user_id = r.user_id) AS ledger_sum \
+     (SELECT total(l.points) FROM points_ledger l WHERE l.user_id = r.user_id) AS ledger_sum \
      FROM json_each(?1) w JOIN user_rewards r ON r.user_id = w.value";
 
 /// Every string above, for the test that prepares each one against the schema.
@@ -120,12 +119,15 @@ pub const ALL_SQL: &[&str] = &[
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Standing {
     pub is_known: bool,
+    /// False: mgPass's own user, whose points are not ours to write.
+    pub is_mirrored: bool,
     /// Deleted at mgPass, or a tombstone of the mirror.
     pub is_gone: bool,
     pub total_points: Option<i64>,
     pub lifetime_earned: Option<i64>,
     pub tier: Option<String>,
-    pub ledger_sum: i64,
+    /// `None`: more than can be said exactly.
+    pub ledger_sum: Option<i64>,
     /// Ours, without the adjustment.
     pub n_entries: i64,
     pub has_adjustment: bool,
@@ -139,8 +141,12 @@ impl Standing {
             Some("user_deleted")
         } else if !self.is_known {
             Some("unknown_user")
+        } else if !self.is_mirrored {
+            Some("not_mirrored")
         } else if self.has_earned {
             Some("earned_at_mgpass")
+        } else if self.ledger_sum.is_none() {
+            Some("sum_out_of_range")
         } else {
             None
         }
@@ -190,7 +196,7 @@ pub fn put(settlements: &[Settlement<'_>], carried: &[Carried]) -> Vec<Statement
     let entries = carried
         .iter()
         .filter(|entry| ids.binary_search(&entry.user_id.as_str()).is_ok());
-    let mut statements: Vec<_> = portions(entries.map(|entry| entry.json.as_str()))
+    let mut statements: Vec<_> = json_lists(entries.map(|entry| entry.json.clone()))
         .into_iter()
         .map(|list| Statement::new(PUT_ENTRIES, vec![list.into(), users.as_str().into()]))
         .collect();
@@ -202,35 +208,18 @@ pub fn put(settlements: &[Settlement<'_>], carried: &[Carried]) -> Vec<Statement
     statements
 }
 
-/// JSON arrays of the elements, none longer than it may be unless one element is.
-fn portions<'a>(elements: impl Iterator<Item = &'a str>) -> Vec<String> {
-    let mut lists: Vec<String> = Vec::new();
-    for element in elements {
-        match lists.last_mut() {
-            Some(list) if list.len() + element.len() <= MAX_VALUE_BYTES => {
-                list.push(',');
-                list.push_str(element);
-            }
-            _ => lists.push(format!("[{element}")),
-        }
-    }
-    for list in &mut lists {
-        list.push(']');
-    }
-    lists
-}
-
 fn parse_standing(row: &Row) -> Option<(String, Standing)> {
     let flag = |name| whole(row, name).map(|value| value != 0);
     Some((
         text(row, "user_id")?,
         Standing {
             is_known: flag("is_known")?,
+            is_mirrored: flag("is_mirrored")?,
             is_gone: flag("is_gone")?,
             total_points: whole(row, "total_points"),
             lifetime_earned: whole(row, "lifetime_earned"),
             tier: text(row, "tier"),
-            ledger_sum: whole(row, "ledger_sum")?,
+            ledger_sum: whole(row, "ledger_sum"),
             n_entries: whole(row, "n_entries")?,
             has_adjustment: flag("has_adjustment")?,
             has_earned: flag("has_earned")?,

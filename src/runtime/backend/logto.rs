@@ -1,29 +1,52 @@
 //! Logto's wire dialect: the few calls that the proxy makes on its own.
 //!
 //! Paths are Logto's own and fixed; discovery is not asked, since its endpoint
-//! URLs follow the public host, which is this proxy.
+//! URLs follow the public host, which is this proxy. Each call carries the secret that
+//! forwarded requests carry: an origin that is closed to others is open to both.
 
 pub mod wire;
 
 use futures_util::future::join;
+use serde_json::Value;
 
 pub use self::wire::{LogtoIdentity, LogtoState, LogtoUser, UnreadableUser};
 
-use crate::inbound::request::{Secret, UserId};
+use crate::inbound::request::{InteractionUid, Secret, UserId, interaction_uid};
 use crate::runtime::backend::{BackendFailure, ClientForm};
 use crate::runtime::context::Context;
-use crate::runtime::ports::{Backend, Call, CallAnswer, Platform};
+use crate::runtime::limits::{MAX_ANSWER_BYTES, PORTION_BYTES};
+use crate::runtime::ports::{Backend, Call, CallAnswer, CallFailure, Platform};
 
 const DEADLINE_MS: u32 = 8_000;
 /// A request may be waiting for the keys.
 const JWKS_DEADLINE_MS: u32 = 3_000;
 const BACKEND: Backend = Backend::Logto;
 
-/// The headers by which Logto finds a browser's interaction.
+/// By what Logto finds a browser's interaction: all of it as the request has it, since
+/// only then it is the same one.
 #[derive(Clone, Debug)]
-pub struct InteractionHeaders {
+pub struct Browser {
     pub cookie: Secret<String>,
     pub app_id: Option<String>,
+    pub query: Option<String>,
+}
+
+impl Browser {
+    pub fn uid(&self) -> Option<InteractionUid> {
+        interaction_uid(
+            &self.cookie.0,
+            self.app_id.as_deref(),
+            self.query.as_deref(),
+        )
+    }
+}
+
+/// How far an interaction has come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Interaction {
+    pub user: Option<UserId>,
+    /// Its identification makes a new user.
+    pub registers: bool,
 }
 
 /// # Errors
@@ -52,12 +75,17 @@ pub async fn user<P: Platform>(
     }
 }
 
-/// One page of all users, newest first, each as its own JSON text.
+/// One page of all users, newest first.
 #[derive(Clone, Debug)]
-pub struct UsersPage {
-    pub users: Vec<String>,
-    /// How many there are in all, as the answer says.
-    pub total: Option<i64>,
+pub enum UsersPage {
+    Whole {
+        /// Each as its own JSON text.
+        users: Vec<String>,
+        /// How many there are in all, as the answer says.
+        total: Option<i64>,
+    },
+    /// More than can be held; the page's first user, where the answer's beginning shows it.
+    TooLarge { first: Option<UserId> },
 }
 
 /// # Errors
@@ -69,17 +97,35 @@ pub async fn users_page<P: Platform>(
     page_size: i64,
 ) -> Result<UsersPage, BackendFailure> {
     let path = format!("/api/users?page={page}&page_size={page_size}");
-    let answer = with_credential(platform, context, &path).await?;
+    // Of many no more than a portion is held; of one as much as of any user.
+    let max_bytes = match page_size {
+        1 => MAX_ANSWER_BYTES,
+        _ => PORTION_BYTES,
+    };
+    let answer = match asked(platform, context, &path, max_bytes).await? {
+        Ok(answer) => answer,
+        Err(CallFailure::TooLarge { head }) => {
+            let first = first_id(&head);
+            return Ok(UsersPage::TooLarge { first });
+        }
+        Err(failure) => return Err(BackendFailure::of_call(BACKEND, failure)),
+    };
     if answer.status != 200 {
         return Err(BackendFailure::of_status(BACKEND, &answer));
     }
     let users: Vec<&serde_json::value::RawValue> =
         serde_json::from_str(&answer.body).map_err(|_| BackendFailure::OutOfContract(BACKEND))?;
     let users = users.into_iter().map(|user| user.get().to_owned());
-    Ok(UsersPage {
+    Ok(UsersPage::Whole {
         users: users.collect(),
         total: answer.total,
     })
+}
+
+/// `id` is the first member of a user as Logto writes it (contract 6.1).
+fn first_id(head: &str) -> Option<UserId> {
+    let text = head.strip_prefix(r#"[{"id":""#)?;
+    UserId::parse(text.split_once('"')?.0)
 }
 
 /// What mgPass has no import for: kinds of second factors, and the connectors of SSO
@@ -125,7 +171,7 @@ fn names(
     let body: serde_json::Value =
         serde_json::from_str(&answer.body).map_err(|_| BackendFailure::OutOfContract(BACKEND))?;
     let list = member.map_or(Some(&body), |member| body.get(member));
-    let list = list.and_then(serde_json::Value::as_array);
+    let list = list.and_then(Value::as_array);
     let list = list.map(Vec::as_slice).unwrap_or_default();
     let mut names: Vec<String> = list
         .iter()
@@ -148,43 +194,103 @@ pub async fn read<P: Platform>(
     with_credential(platform, context, path).await
 }
 
-/// Whom an interaction has identified; `None` when nobody, or when it is gone.
+/// The Experience API's interaction; `None`: Logto says that there is none.
 ///
 /// # Errors
 /// When Logto gave no answer to that question.
-pub async fn interaction_subject<P: Platform>(
+pub async fn interaction<P: Platform>(
     platform: &P,
     context: &Context<'_>,
-    headers: &InteractionHeaders,
-) -> Result<Option<UserId>, BackendFailure> {
-    let mut sent = vec![("cookie", headers.cookie.clone())];
-    if let Some(app_id) = &headers.app_id {
-        sent.push(("logto-app-id", Secret(app_id.clone())));
-    }
-    let answer = get(platform, context, "/api/experience/interaction", sent).await?;
-    match answer.status {
-        200 => Ok(string_member(&answer.body, "userId").and_then(|id| UserId::parse(&id))),
-        400 | 404 => Ok(None),
-        _ => Err(BackendFailure::of_status(BACKEND, &answer)),
-    }
+    browser: &Browser,
+) -> Result<Option<Interaction>, BackendFailure> {
+    let answer = get_as(platform, context, "/api/experience/interaction", browser).await?;
+    let told = told(&answer, &[400, 404], "session.")?;
+    Ok(told.map(|body| Interaction {
+        user: user_member(&body, "userId"),
+        registers: body.get("interactionEvent").and_then(Value::as_str) == Some("Register"),
+    }))
 }
 
-/// Whose opaque access token this is; `None` when Logto does not accept it.
+/// Whose session a consent is given in; `None`: Logto says that there is none.
 ///
 /// # Errors
 /// When Logto gave no answer to that question.
-pub async fn token_subject<P: Platform>(
+pub async fn consenting<P: Platform>(
     platform: &P,
     context: &Context<'_>,
-    token: &Secret<String>,
+    browser: &Browser,
 ) -> Result<Option<UserId>, BackendFailure> {
-    let headers = vec![("authorization", Secret(format!("Bearer {}", token.0)))];
-    let answer = get(platform, context, "/oidc/me", headers).await?;
-    match answer.status {
-        200 => Ok(string_member(&answer.body, "sub").and_then(|id| UserId::parse(&id))),
-        401 | 403 => Ok(None),
-        _ => Err(BackendFailure::of_status(BACKEND, &answer)),
+    let answer = get_as(platform, context, "/api/interaction/consent", browser).await?;
+    named(told(&answer, &[400, 404], "session.")?, "/user/id")
+}
+
+/// Whose account this `Authorization` opens, as the Account API reads it; `None`: Logto
+/// says nobody's.
+///
+/// # Errors
+/// When Logto gave no answer to that question.
+pub async fn account<P: Platform>(
+    platform: &P,
+    context: &Context<'_>,
+    authorization: &Secret<String>,
+) -> Result<Option<UserId>, BackendFailure> {
+    let headers = vec![("authorization", authorization.clone())];
+    let answer = get(platform, context, "/api/my-account", headers).await?;
+    named(told(&answer, &[401], "auth.")?, "/id")
+}
+
+/// Three answers, never taken for one another: a body, Logto's own refusal by code, and
+/// anything else, which says nothing (a gateway before Logto answers 401, 403 and 404 too).
+fn told(
+    answer: &CallAnswer,
+    refusals: &[u16],
+    code: &str,
+) -> Result<Option<Value>, BackendFailure> {
+    let body = || {
+        serde_json::from_str::<Value>(&answer.body)
+            .map_err(|_| BackendFailure::OutOfContract(BACKEND))
+    };
+    if answer.status == 200 {
+        return body().map(Some);
     }
+    let is_refusal = answer.is_json
+        && refusals.contains(&answer.status)
+        && string_member(&answer.body, "code").is_some_and(|found| found.starts_with(code));
+    if is_refusal {
+        return Ok(None);
+    }
+    Err(BackendFailure::of_status(BACKEND, answer))
+}
+
+/// Who is there has a name.
+fn named(body: Option<Value>, pointer: &str) -> Result<Option<UserId>, BackendFailure> {
+    let Some(body) = body else {
+        return Ok(None);
+    };
+    let id = body.pointer(pointer).and_then(Value::as_str);
+    let user = id.and_then(UserId::parse);
+    user.map(Some).ok_or(BackendFailure::OutOfContract(BACKEND))
+}
+
+fn user_member(body: &Value, name: &str) -> Option<UserId> {
+    UserId::parse(body.get(name)?.as_str()?)
+}
+
+async fn get_as<P: Platform>(
+    platform: &P,
+    context: &Context<'_>,
+    path: &str,
+    browser: &Browser,
+) -> Result<CallAnswer, BackendFailure> {
+    let mut headers = vec![("cookie", browser.cookie.clone())];
+    if let Some(app_id) = &browser.app_id {
+        headers.push(("logto-app-id", Secret(app_id.clone())));
+    }
+    let path = match &browser.query {
+        Some(query) => format!("{path}?{query}"),
+        None => path.to_owned(),
+    };
+    get(platform, context, &path, headers).await
 }
 
 /// # Errors
@@ -238,7 +344,8 @@ async fn post_introspection<P: Platform>(
     body: Secret<String>,
 ) -> Result<CallAnswer, BackendFailure> {
     let url = format!("{}/oidc/token/introspection", context.settings.logto_origin);
-    super::post_form(platform, BACKEND, url, authorization, body, DEADLINE_MS).await
+    let headers = with_origin_secret(context, authorization.map(|text| ("authorization", text)));
+    super::post_form(platform, BACKEND, url, headers, body, DEADLINE_MS).await
 }
 
 async fn get<P: Platform>(
@@ -257,18 +364,30 @@ async fn get_within<P: Platform>(
     headers: Vec<(&'static str, Secret<String>)>,
     deadline_ms: u32,
 ) -> Result<CallAnswer, BackendFailure> {
+    let max_bytes = MAX_ANSWER_BYTES;
+    call(platform, context, path, headers, deadline_ms, max_bytes)
+        .await
+        .map_err(|failure| BackendFailure::of_call(BACKEND, failure))
+}
+
+async fn call<P: Platform>(
+    platform: &P,
+    context: &Context<'_>,
+    path: &str,
+    headers: Vec<(&'static str, Secret<String>)>,
+    deadline_ms: u32,
+    max_bytes: usize,
+) -> Result<CallAnswer, CallFailure> {
     let call = Call {
         backend: BACKEND,
         method: "GET",
         url: format!("{}{path}", context.settings.logto_origin),
-        headers,
+        headers: with_origin_secret(context, headers),
         body: None,
         deadline_ms,
+        max_bytes,
     };
-    platform
-        .call(call)
-        .await
-        .map_err(|failure| BackendFailure::of_call(BACKEND, failure))
+    platform.call(call).await
 }
 
 /// With the proxy's own token; a refused one is fetched anew, once.
@@ -277,12 +396,25 @@ async fn with_credential<P: Platform>(
     context: &Context<'_>,
     path: &str,
 ) -> Result<CallAnswer, BackendFailure> {
+    asked(platform, context, path, MAX_ANSWER_BYTES)
+        .await?
+        .map_err(|failure| BackendFailure::of_call(BACKEND, failure))
+}
+
+/// The same, with what became of the call itself.
+async fn asked<P: Platform>(
+    platform: &P,
+    context: &Context<'_>,
+    path: &str,
+    max_bytes: usize,
+) -> Result<Result<CallAnswer, CallFailure>, BackendFailure> {
     for is_last_try in [false, true] {
         let token = credential(platform, context).await?;
         let headers = vec![("authorization", Secret(format!("Bearer {}", token.0)))];
-        let answer = get(platform, context, path, headers).await?;
-        if answer.status != 401 || is_last_try {
-            return Ok(answer);
+        let outcome = call(platform, context, path, headers, DEADLINE_MS, max_bytes).await;
+        let is_refused = outcome.as_ref().is_ok_and(|answer| answer.status == 401);
+        if !is_refused || is_last_try {
+            return Ok(outcome);
         }
         context.isolate.forget_own_token(BACKEND);
     }
@@ -302,21 +434,32 @@ async fn credential<P: Platform>(
         ("resource", &context.settings.logto_api_audience),
         ("scope", "all"),
     ]);
+    let headers = [
+        ("authorization", super::basic(client)),
+        (
+            "content-type",
+            Secret("application/x-www-form-urlencoded".to_owned()),
+        ),
+    ];
     let call = Call {
         backend: BACKEND,
         method: "POST",
         url: format!("{}/oidc/token", context.settings.logto_origin),
-        headers: vec![
-            ("authorization", super::basic(client)),
-            (
-                "content-type",
-                Secret("application/x-www-form-urlencoded".to_owned()),
-            ),
-        ],
+        headers: with_origin_secret(context, headers),
         body: Some(Secret(body)),
         deadline_ms: DEADLINE_MS,
+        max_bytes: MAX_ANSWER_BYTES,
     };
     super::fetch_own_token(platform, context, call).await
+}
+
+fn with_origin_secret(
+    context: &Context<'_>,
+    headers: impl IntoIterator<Item = (&'static str, Secret<String>)>,
+) -> Vec<(&'static str, Secret<String>)> {
+    let secret = context.settings.origin_secret.clone();
+    let secret = secret.map(|secret| ("x-proxy-secret", secret));
+    headers.into_iter().chain(secret).collect()
 }
 
 fn is_entity_not_found(answer: &CallAnswer) -> bool {
@@ -324,7 +467,7 @@ fn is_entity_not_found(answer: &CallAnswer) -> bool {
 }
 
 fn string_member(json: &str, name: &str) -> Option<String> {
-    let value: serde_json::Value = serde_json::from_str(json).ok()?;
+    let value: Value = serde_json::from_str(json).ok()?;
     value.get(name)?.as_str().map(str::to_owned)
 }
 

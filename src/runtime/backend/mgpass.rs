@@ -14,6 +14,7 @@ use crate::inbound::request::{Secret, UserId};
 use crate::runtime::backend::{BackendFailure, ClientForm};
 use crate::runtime::context::Context;
 use crate::runtime::isolate::MgpassEndpoints;
+use crate::runtime::limits::MAX_ANSWER_BYTES;
 use crate::runtime::ports::{Backend, Call, CallAnswer, Platform};
 use crate::runtime::settings::MgpassCredential;
 
@@ -166,7 +167,9 @@ async fn post_introspection<P: Platform>(
     body: Secret<String>,
 ) -> Result<CallAnswer, BackendFailure> {
     let url = endpoints(platform, context).await?.introspection.clone();
-    super::post_form(platform, BACKEND, url, authorization, body, DEADLINE_MS).await
+    let headers = authorization.map(|text| ("authorization", text));
+    let headers = headers.into_iter().collect();
+    super::post_form(platform, BACKEND, url, headers, body, DEADLINE_MS).await
 }
 
 fn found<T>(
@@ -221,6 +224,7 @@ async fn send<P: Platform>(
             headers,
             body: body.map(|body| Secret(body.to_owned())),
             deadline_ms,
+            max_bytes: MAX_ANSWER_BYTES,
         };
         let answer = platform
             .call(call)
@@ -242,6 +246,7 @@ async fn get<P: Platform>(platform: &P, url: String) -> Result<CallAnswer, Backe
         headers: vec![],
         body: None,
         deadline_ms: PUBLIC_DEADLINE_MS,
+        max_bytes: MAX_ANSWER_BYTES,
     };
     let answer = platform
         .call(call)
@@ -282,6 +287,7 @@ async fn credential<P: Platform>(
             ("scope", "mgpass:admin"),
         ]))),
         deadline_ms: DEADLINE_MS,
+        max_bytes: MAX_ANSWER_BYTES,
     };
     super::fetch_own_token(platform, context, call).await
 }

@@ -5,7 +5,7 @@
 
 use super::{Executed, forwarded, to_logto};
 use crate::inbound::classify::Operation;
-use crate::inbound::request::{PROXY_PREFIX, Target};
+use crate::inbound::request::{Own, Target};
 use crate::policy::plan::{Plan, Reason};
 use crate::runtime::context::Surroundings;
 use crate::runtime::ports::{CallFailure, Forward};
@@ -18,7 +18,7 @@ pub fn begin<'a>(
     operation: Operation,
 ) -> Option<Forward<'a>> {
     let is_passed_on = operation == Operation::PassThrough
-        && !target.path.starts_with(PROXY_PREFIX)
+        && target.own() == Own::No
         && !settings.logto_origin.is_empty();
     is_passed_on.then(|| to_logto(settings, target, operation))
 }
@@ -76,6 +76,8 @@ mod tests {
             (Method::Post, "/oidc/token/introspection"),
             (Method::Get, "/_proxy/jwks"),
             (Method::Post, "/_proxy/hooks/logto"),
+            (Method::Get, "//_proxy/status"),
+            (Method::Other, "/_Proxy/status"),
         ] {
             assert_eq!(passed_on(&settings, method, path), None, "{path}");
         }

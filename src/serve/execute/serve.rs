@@ -33,7 +33,7 @@ impl Request<'_> {
         let user = self.classified.user.as_ref();
         // A query may ask for what only Logto has (`includeSsoIdentities`, password hashes).
         let Some(user) = user.filter(|_| self.target.query.is_none_or(str::is_empty)) else {
-            return self.pass(platform, exchange, Reason::NotARead).await;
+            return self.pass(platform, exchange, Reason::Query).await;
         };
         let bucket = Bucket::of(user, &flags.salt);
         let authorization = exchange.header("authorization");

@@ -2,48 +2,41 @@
 //!
 //! The intent exists before the write is forwarded, so that a crash at any point
 //! leaves something to find. Recording waits for the database within a deadline,
-//! then for the Queue, and never fails the client.
+//! then for the Queue, and never fails the client. What Logto acknowledges although
+//! nothing was recorded is recorded, or told as a gap, before the client hears of it.
 
-use std::pin::pin;
-
-use futures_util::future::{Either, select};
-
-use super::{Executed, MirrorOutcome, Reply, Request};
+use super::conclude::{Answered, Conclusion, Fate, Recording, Verdict, conclude, verdict};
+use super::name::Named;
+use super::{Executed, MirrorOutcome, Reply, Request, record};
 use crate::inbound::classify::{Operation, SubjectSource};
-use crate::inbound::request::{InteractionUid, Secret, UserId, bearer, interaction_uid};
-use crate::mirror::outbox::{self, Intent};
+use crate::mirror::outbox::Intent;
 use crate::policy::plan::{Plan, Reason};
-use crate::runtime::backend::logto::{self, InteractionHeaders};
 use crate::runtime::context::Context;
 use crate::runtime::error::ProxyError;
-use crate::runtime::message::Message;
 use crate::runtime::observe::Event;
-use crate::runtime::ports::{BodyFailure, Exchange, Platform, Store};
+use crate::runtime::ports::{BodyFailure, Exchange, Platform};
 use crate::serve::afterwards::Afterwards;
+use crate::serve::question::Question;
 
-/// Logto's JSON API takes 1 MB; what declares more passes on unread.
+/// Logto's JSON API takes 1 MB and its uploads 20 MB; what is longer passes on and is not held.
 const MAX_HELD_BYTES: usize = 2 * 1024 * 1024;
 
-/// While the database is slow, writes do not each wait for its deadline.
-const OUTBOX_REST_MS: i64 = 2_000;
-
-/// A Queue that hangs holds no client up; it may have taken the message all the same.
-const QUEUE_DEADLINE_MS: u32 = 1_000;
+/// Whose request it is, in the platform's own word.
+const ADDRESS: &str = "cf-connecting-ip";
 
 impl Request<'_> {
-    /// To Logto; the epoch rises behind the answer.
-    pub(super) async fn unrecorded<P: Platform, E: Exchange>(
+    /// To Logto, with nothing recorded.
+    pub(super) async fn unrecorded<E: Exchange>(
         &self,
-        platform: &P,
         exchange: &mut E,
-        code: &'static str,
+        source: SubjectSource,
+        reason: Reason,
     ) -> Executed<E::Copy> {
-        let mut executed = self.pass(platform, exchange, Reason::StageOff).await;
-        executed.mirror = MirrorOutcome::Gap;
-        executed.afterwards = Some(Afterwards::Gap {
-            operation: self.classified.operation,
-            code,
-        });
+        let mut executed = self.forwarded(self.forward(exchange).await, Plan::logto(reason));
+        let verdict = self.judge(&executed, exchange);
+        if conclude(source, Recording::Off, false, verdict).is_gap {
+            self.gap_behind(&mut executed, reason.code());
+        }
         executed
     }
 
@@ -55,135 +48,201 @@ impl Request<'_> {
         source: SubjectSource,
     ) -> Executed<E::Copy> {
         if !self.around.flags.records_writes() {
-            return self.unrecorded(platform, exchange, "stage_off").await;
+            return self.unrecorded(exchange, source, Reason::StageOff).await;
         }
-        let named = match self.name_subject(platform, context, exchange, source).await {
-            Named::CannotWrite => return self.pass(platform, exchange, Reason::NotARead).await,
-            Named::As(named) => named,
-        };
-        match self.hold_body(exchange).await {
-            Ok(()) => {}
-            Err(BodyFailure::TooLarge) => return self.failed(ProxyError::BodyTooLarge),
-            Err(BodyFailure::Incomplete) => return self.failed(ProxyError::BodyIncomplete),
-        }
+        let named = self.name(platform, context, exchange, source).await;
         let mut intent = Intent {
             id: format!(
                 "{:016x}{:016x}",
                 platform.random_u64(),
                 platform.random_u64()
             ),
-            subject: named.subject,
-            interaction: named.interaction,
-            operation: self.refine(exchange).to_owned(),
+            subject: named.subject.clone(),
+            interaction: named.interaction.clone(),
+            operation: self.classified.operation.name().to_owned(),
         };
-        let mirror = open(platform, context, &mut intent).await;
-        if named.ask_before
-            && intent.subject.is_none()
-            && let Some(headers) = &named.headers
+        let (mut recording, mut mirror) = (Recording::Omitted, MirrorOutcome::None);
+        if self
+            .is_recorded_before(platform, context, exchange, source, &named)
+            .await
         {
-            // After the submit the interaction is gone, and nobody could say whose it was.
-            intent.subject = logto::interaction_subject(platform, context, headers)
-                .await
-                .ok()
-                .flatten();
-            if mirror == MirrorOutcome::Recorded {
-                name_in_outbox(platform, context, &intent).await;
+            if exchange.hold_body(MAX_HELD_BYTES).await == Err(BodyFailure::Incomplete) {
+                take_back(context, exchange);
+                return self.failed(ProxyError::BodyIncomplete);
             }
+            intent.operation = self.refine(exchange).to_owned();
+            mirror = record::open(platform, context, &mut intent).await;
+            recording = match mirror {
+                MirrorOutcome::Recorded | MirrorOutcome::Queued => Recording::Done,
+                MirrorOutcome::None | MirrorOutcome::Gap => Recording::Failed,
+            };
         }
-        let plan = Plan::logto(Reason::NotARead);
+        let plan = Plan::logto(Reason::Write);
         let mut executed = self.forwarded(self.forward(exchange).await, plan);
         executed.mirror = mirror;
-        if self.classified.operation == Operation::UsersDelete && executed.status == 204 {
-            witness(platform, context, &intent).await;
+        let verdict = self.judge(&executed, exchange);
+        if (recording, verdict) == (Recording::Omitted, Verdict::Acknowledged)
+            && intent.subject.is_none()
+            && let Some(question) = &named.question
+        {
+            intent.subject = question.ask_again(platform, context).await;
         }
-        // Without an answer the intent stays open: Logto may have done it all the same.
-        executed.afterwards = match (&executed.reply, mirror) {
-            (_, MirrorOutcome::Gap) => Some(Afterwards::Gap {
-                operation: self.classified.operation,
-                code: "not_recorded",
-            }),
-            (Reply::Own(_), _) => None,
-            // Else anybody could fill the outbox, and have Logto asked for made-up ids.
-            (Reply::Forwarded, _) if is_refused_caller(source, executed.status) => {
-                Some(Afterwards::Refused { intent })
-            }
-            (Reply::Forwarded, _) => Some(Afterwards::Settle {
-                status: executed.status,
-                copy: (source == SubjectSource::Answer && executed.status < 300)
-                    .then(|| exchange.tee_answer())
-                    .flatten(),
-                ask: named.headers.filter(|_| !named.ask_before),
-                token: named.token.filter(|_| intent.subject.is_none()),
-                intent,
-            }),
+        let is_named = intent.subject.is_some();
+        let conclusion = conclude(source, recording, is_named, verdict);
+        let ends_well = conclusion.fate != Fate::LeftOpen && verdict != Verdict::Failed;
+        if recording == Recording::Failed || (recording == Recording::Done && ends_well) {
+            take_back(context, exchange);
+        }
+        let write = Write {
+            intent,
+            source,
+            question: named.question,
+            recording,
         };
+        self.follow(
+            platform,
+            context,
+            exchange,
+            &mut executed,
+            write,
+            conclusion,
+        )
+        .await;
         executed
     }
 
-    /// Who is about to change, as far as it can be known before the forward.
-    async fn name_subject<P: Platform, E: Exchange>(
+    /// What the conclusion asks for.
+    async fn follow<P: Platform, E: Exchange>(
+        &self,
+        platform: &P,
+        context: &Context<'_>,
+        exchange: &mut E,
+        executed: &mut Executed<E::Copy>,
+        write: Write,
+        conclusion: Conclusion,
+    ) {
+        // Else neither database nor Queue took the record, and a client waits no longer.
+        let is_told = matches!(write.recording, Recording::Omitted | Recording::Done);
+        match (conclusion.fate, conclusion.is_gap) {
+            (Fate::Nothing, true) if is_told => {
+                self.tell(platform, context, executed, &write, conclusion)
+                    .await;
+            }
+            (Fate::Nothing, true) => self.gap_behind(executed, "not_recorded"),
+            (Fate::Nothing | Fate::LeftOpen, _) => {}
+            (Fate::Withdrawn, _) => {
+                let intent = write.intent;
+                executed.afterwards = Some(Afterwards::Withdraw { intent });
+            }
+            (Fate::RecordedLate, _) | (Fate::Settled, true) => {
+                self.tell(platform, context, executed, &write, conclusion)
+                    .await;
+                if executed.afterwards.is_none() {
+                    executed.afterwards = Some(settling(exchange, executed.status, write));
+                }
+            }
+            (Fate::Settled, false) => {
+                let status = executed.status;
+                if self.classified.operation == Operation::UsersDelete && status == 204 {
+                    record::witness(platform, context, &write.intent).await;
+                }
+                executed.afterwards = Some(settling(exchange, status, write));
+            }
+        }
+    }
+
+    /// Logto acknowledged what nothing tells of yet: it is told before the client hears
+    /// of it. What fails of that is left to what follows the answer.
+    async fn tell<P: Platform, C>(
+        &self,
+        platform: &P,
+        context: &Context<'_>,
+        executed: &mut Executed<C>,
+        write: &Write,
+        conclusion: Conclusion,
+    ) {
+        let settled = (conclusion.fate != Fate::Nothing).then_some(&write.intent);
+        let told = record::late(
+            platform,
+            context,
+            settled,
+            executed.status,
+            conclusion.is_gap,
+        );
+        let told = told.await;
+        let operation = self.classified.operation;
+        if write.recording == Recording::Omitted {
+            platform.emit(&Event::OutboxLate {
+                operation: operation.name(),
+                outcome: told.name(),
+            });
+        }
+        executed.mirror = told;
+        if told == MirrorOutcome::Queued {
+            context.isolate.begin_doubt();
+        }
+        match (told, conclusion.is_gap) {
+            (MirrorOutcome::Recorded | MirrorOutcome::Queued, false) => {}
+            (MirrorOutcome::Recorded, true) => {
+                platform.emit(&Event::OutboxGap {
+                    operation: operation.name(),
+                    code: UNNAMED,
+                });
+                executed.mirror = MirrorOutcome::Gap;
+            }
+            (MirrorOutcome::None | MirrorOutcome::Gap, false) => {
+                self.gap_behind(executed, "not_recorded");
+            }
+            // Told once more: the Queue may be late, and twice is harmless.
+            (_, true) => self.gap_behind(executed, UNNAMED),
+        }
+    }
+
+    fn gap_behind<C>(&self, executed: &mut Executed<C>, code: &'static str) {
+        executed.mirror = MirrorOutcome::Gap;
+        executed.afterwards = Some(Afterwards::Gap {
+            operation: self.classified.operation,
+            code,
+        });
+    }
+
+    fn judge<C, E: Exchange>(&self, executed: &Executed<C>, exchange: &E) -> Verdict {
+        let answer = (executed.reply == Reply::Forwarded).then(|| Answered {
+            status: executed.status,
+            location: exchange.answer_header("location"),
+            is_json: exchange
+                .answer_header("content-type")
+                .is_some_and(|kind| kind.contains("json")),
+        });
+        verdict(self.classified.operation, answer.as_ref())
+    }
+
+    /// Whether an intent is made before the forward; counted for its address by then.
+    async fn is_recorded_before<P: Platform, E: Exchange>(
         &self,
         platform: &P,
         context: &Context<'_>,
         exchange: &E,
         source: SubjectSource,
-    ) -> Named {
-        let authorization = exchange.header("authorization");
-        let token = authorization.as_deref().and_then(bearer);
-        let mut named = Subject::default();
-        match source {
-            // Logto refuses these without a bearer token before it looks at anything else.
-            SubjectSource::Path | SubjectSource::Answer if token.is_none() => {
-                return Named::CannotWrite;
-            }
-            SubjectSource::Path => named.subject = self.classified.user.clone(),
-            SubjectSource::Answer => {}
-            SubjectSource::Interaction => {
-                let cookie = exchange.header("cookie").unwrap_or_default();
-                let app_id = exchange.header("logto-app-id");
-                let Some(uid) = interaction_uid(&cookie, app_id.as_deref(), self.target.query)
-                else {
-                    // 400 `session.not_found`.
-                    return Named::CannotWrite;
-                };
-                named.interaction = Some(uid);
-                named.headers = Some(InteractionHeaders {
-                    cookie: Secret(cookie),
-                    app_id,
-                });
-                named.ask_before = matches!(
-                    self.classified.operation,
-                    Operation::ExperienceSubmit | Operation::InteractionSubmit
-                );
-                if self.classified.operation == Operation::Consent {
-                    // This interaction is a fresh one; only the one before it was identified.
-                    named.headers = None;
-                }
-            }
-            SubjectSource::AccessToken => {
-                let Some(token) = token else {
-                    return Named::CannotWrite;
-                };
-                match logto::token_subject(platform, context, &Secret(token.to_owned())).await {
-                    Ok(Some(subject)) => named.subject = Some(subject),
-                    Ok(None) => return Named::CannotWrite,
-                    // Recorded without a name, and asked again behind the answer.
-                    Err(_) => named.token = Some(Secret(token.to_owned())),
-                }
-            }
+        named: &Named,
+    ) -> bool {
+        if !named.is_recorded_before(source) {
+            return false;
         }
-        Named::As(named)
-    }
-
-    async fn hold_body<E: Exchange>(&self, exchange: &mut E) -> Result<(), BodyFailure> {
-        let declared = exchange
-            .header("content-length")
-            .and_then(|length| length.parse::<usize>().ok());
-        if declared.is_some_and(|length| length > MAX_HELD_BYTES) {
-            // Logto refuses it; its own answer is the right one.
-            return Ok(());
+        // What the platform does not state cannot be bounded by.
+        let Some(address) = exchange.header(ADDRESS) else {
+            return true;
+        };
+        let left_behind = &context.isolate.left_behind;
+        let has_room = !left_behind.borrow().is_full(&address, platform.now_ms());
+        let is_made = has_room
+            || self
+                .is_vouched_for(platform, context, exchange, named)
+                .await;
+        if is_made {
+            left_behind.borrow_mut().add(&address, platform.now_ms());
         }
-        exchange.hold_body(MAX_HELD_BYTES).await
+        is_made
     }
 
     /// A suspension and its end are one route; only the body tells them apart.
@@ -206,116 +265,33 @@ impl Request<'_> {
     }
 }
 
-enum Named {
-    /// Logto refuses the request before it could write: nothing to record.
-    CannotWrite,
-    As(Subject),
+/// Of a gap: Logto acknowledged the write and does not say whose it was.
+const UNNAMED: &str = "unnamed";
+
+/// One write, once Logto has answered it or has not.
+struct Write {
+    intent: Intent,
+    source: SubjectSource,
+    question: Option<Question>,
+    recording: Recording,
 }
 
-#[derive(Default)]
-struct Subject {
-    subject: Option<UserId>,
-    interaction: Option<InteractionUid>,
-    /// By which Logto can be asked whom the interaction has identified.
-    headers: Option<InteractionHeaders>,
-    /// Whose it is is not known yet.
-    token: Option<Secret<String>>,
-    /// Ask before the forward; else after the answer.
-    ask_before: bool,
-}
-
-/// The Management API judges its caller before it looks at anything else.
-fn is_refused_caller(source: SubjectSource, status: u16) -> bool {
-    matches!(source, SubjectSource::Path | SubjectSource::Answer) && matches!(status, 401 | 403)
-}
-
-/// Before the write is forwarded: from its answer on, reads of this user are fenced,
-/// and after a crash the sweep finds the user.
-async fn name_in_outbox<P: Platform>(platform: &P, context: &Context<'_>, intent: &Intent) {
-    let (Some(interaction), Some(subject)) = (&intent.interaction, &intent.subject) else {
-        return;
-    };
-    let named = pin!(platform.batch(Store::Proxy, outbox::learn(interaction, subject)));
-    let deadline = pin!(platform.sleep(context.settings.outbox_deadline_ms));
-    if let Either::Left((Err(failure), _)) = select(named, deadline).await {
-        // The settling tells it again.
-        platform.emit(&Event::OutboxDelayed {
-            step: "learn",
-            code: failure.code(),
-        });
+/// Behind the answer: the intent is settled (again, where it was told late) and the relay
+/// woken.
+fn settling<E: Exchange>(exchange: &mut E, status: u16, write: Write) -> Afterwards<E::Copy> {
+    let is_new = write.source == SubjectSource::Identifying && status < 300;
+    Afterwards::Settle {
+        status,
+        copy: (write.source == SubjectSource::Answer && status < 300)
+            .then(|| exchange.tee_answer())
+            .flatten(),
+        ask: write.question.filter(|_| is_new),
+        intent: write.intent,
     }
 }
 
-/// A deletion needs its 204 on record, or the user waits for an operator: so it is
-/// settled before it is answered, within the outbox's deadline. Settling is
-/// repeated behind the answer; twice is harmless.
-async fn witness<P: Platform>(platform: &P, context: &Context<'_>, intent: &Intent) {
-    let settled = pin!(platform.batch(Store::Proxy, intent.settle(204)));
-    let deadline = pin!(platform.sleep(context.settings.outbox_deadline_ms));
-    let code = match select(settled, deadline).await {
-        Either::Left((Ok(_), _)) => return,
-        Either::Left((Err(failure), _)) => failure.code(),
-        Either::Right(_) => "outbox_slow",
-    };
-    platform.emit(&Event::OutboxDelayed {
-        step: "witness",
-        code,
-    });
-    let message = Message::Settle {
-        intent: intent.into(),
-        status: 204,
-    };
-    if !is_queued(platform, &message).await {
-        platform.emit(&Event::OutboxDelayed {
-            step: "witness_queue",
-            code: "queue",
-        });
+fn take_back<E: Exchange>(context: &Context<'_>, exchange: &E) {
+    if let Some(address) = exchange.header(ADDRESS) {
+        context.isolate.left_behind.borrow_mut().take_back(&address);
     }
-}
-
-/// Records the intent in the database, or in the Queue, within its deadline.
-async fn open<P: Platform>(
-    platform: &P,
-    context: &Context<'_>,
-    intent: &mut Intent,
-) -> MirrorOutcome {
-    let now_ms = platform.now_ms();
-    let isolate = context.isolate;
-    let code = if now_ms < isolate.outbox_down_until_ms.get() {
-        "outbox_down"
-    } else {
-        let insert = pin!(platform.batch(Store::Proxy, intent.open()));
-        let deadline = pin!(platform.sleep(context.settings.outbox_deadline_ms));
-        match select(insert, deadline).await {
-            Either::Left((Ok(results), _)) => {
-                if intent.subject.is_none() {
-                    intent.subject = outbox::parse_subject(&results);
-                }
-                return MirrorOutcome::Recorded;
-            }
-            Either::Left((Err(failure), _)) => failure.code(),
-            // A late insert is harmless: settling finds the row or makes it.
-            Either::Right(_) => "outbox_slow",
-        }
-    };
-    isolate
-        .outbox_down_until_ms
-        .set(platform.now_ms() + OUTBOX_REST_MS);
-    let message = Message::Open {
-        intent: (&*intent).into(),
-    };
-    let operation = Operation::from_name(&intent.operation).map_or("unknown", Operation::name);
-    platform.emit(&Event::OutboxQueued { operation, code });
-    if is_queued(platform, &message).await {
-        MirrorOutcome::Queued
-    } else {
-        MirrorOutcome::Gap
-    }
-}
-
-/// False also when nobody knows.
-async fn is_queued<P: Platform>(platform: &P, message: &Message) -> bool {
-    let sent = pin!(platform.send(message, 0));
-    let deadline = pin!(platform.sleep(QUEUE_DEADLINE_MS));
-    matches!(select(sent, deadline).await, Either::Left((Ok(()), _)))
 }

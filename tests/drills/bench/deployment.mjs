@@ -11,7 +11,7 @@ import { startLogto } from '../../harness/backends/logto/main.mjs';
 import { startMgpassFront } from '../../harness/backends/mgpass/main.mjs';
 import { freePorts } from '../../harness/sandbox/machine.mjs';
 import { controlOf, SECRETS } from '../../harness/sandbox/sandbox.mjs';
-import { until } from '../../harness/sandbox/client.mjs';
+import { LEAVE_INTENTS, until } from '../../harness/sandbox/client.mjs';
 import { startPlatform } from './platform.mjs';
 import { readBuild, readConfig, startWorkerd } from './workerd.mjs';
 
@@ -96,6 +96,7 @@ export async function populate({ logto, platform, proxy }, count) {
   const before = new Set(logto.users.values().map(({ id }) => id));
   await controlOf(logto).call('POST', '/users/bulk', { count });
   const users = [...logto.users.values()].map(({ id }) => id).filter((id) => !before.has(id));
+  await platform.query('DB', LEAVE_INTENTS, [JSON.stringify(users)]);
   for (let at = 0; at < users.length; at += 10) {
     const messages = users.slice(at, at + 10).map((subject) => ({
       id: crypto.randomUUID(), timestamp: Date.now(), attempts: 1, body: { kind: 'reconcile', subject },

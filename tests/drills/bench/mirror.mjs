@@ -9,19 +9,22 @@
 //                     the time until the outbox is empty again
 //   ack to equality   from the client's answer to the commit of that state in mgPass's
 //                     database, as a trigger there notes it
+//   backlog           users whom nobody woke, as after an outage of the Queue: how fast
+//                     cron's sweeps have them reconciled, with cron slow and fast, and
+//                     the share of turns that had nothing to cover
 //   Logto's traffic   what Logto answers, with one platform service or mgPass down or
 //                     slow (2 s), against all healthy
 
 import { median, ratio, table } from './statistics.mjs';
-import { management, managementToken, pause, until } from '../../harness/sandbox/client.mjs';
+import { LEAVE_INTENTS, management, managementToken, pause, until } from '../../harness/sandbox/client.mjs';
 import { controlOf } from '../../harness/sandbox/sandbox.mjs';
 import { populate, startDeployment } from './deployment.mjs';
 
 const FULL = {
-  users: 200, rounds: 8, writes: 12, pause_ms: 60, writers: 16, load_ms: 8_000, acked: 1_000, every_ms: 25, fault_rounds: 6, requests: 15, warm_up: 3,
+  users: 200, rounds: 8, writes: 12, pause_ms: 60, writers: 16, load_ms: 8_000, acked: 1_000, every_ms: 25, fault_rounds: 6, requests: 15, warm_up: 3, backlog: 5_000,
 };
 const QUICK = {
-  users: 20, rounds: 2, writes: 3, pause_ms: 60, writers: 8, load_ms: 500, acked: 40, every_ms: 25, fault_rounds: 1, requests: 3, warm_up: 1,
+  users: 20, rounds: 2, writes: 3, pause_ms: 60, writers: 8, load_ms: 500, acked: 40, every_ms: 25, fault_rounds: 1, requests: 3, warm_up: 1, backlog: 300,
 };
 const SLOW_MS = 2_000;
 const D1_MS = 5;
@@ -29,21 +32,33 @@ const D1_MS = 5;
 const REST_MS = 2_100;
 /** Cron's minute, shortened; each sweep wakes everybody who waits. */
 const SWEEP_MS = 3_000;
+const BACKLOG_CRONS_MS = [10_000, 1_500];
+const MAX_IDLE_SHARE = 0.05;
 
 export async function run({ root, build, quick, scratch, print }) {
   const options = quick ? QUICK : FULL;
   // How writes were recorded, by the proxy's own lines: recorded, queued, gap.
   const recorded = {};
+  const turns = { covered: 0, idle: 0 };
+  let rest = '';
   const log = (chunk) => {
-    for (const [, how] of String(chunk).matchAll(/"plan.mirror":"(\w+)"/g)) recorded[how] = (recorded[how] ?? 0) + 1;
+    const lines = (rest + String(chunk)).split('\n');
+    rest = lines.pop();
+    for (const line of lines) {
+      if (line.includes('"event":"mirror.reconciled"')) turns.covered += 1;
+      if (line.includes('"code":"nothing_to_cover"')) turns.idle += 1;
+      const how = /"plan.mirror":"(\w+)"/.exec(line)?.[1];
+      if (how !== undefined) recorded[how] = (recorded[how] ?? 0) + 1;
+    }
   };
   const deployment = await startDeployment({ root, build, scratch, name: 'mirror', log });
   try {
-    const bench = await prepare(deployment, recorded, options);
+    const bench = { ...await prepare(deployment, recorded, options), turns };
     return {
       added: await addedLatency(bench, options, print),
       equality: await ackToEquality(bench, options, print),
       ceiling: await ceilings(bench, options, print),
+      backlog: await backlogs(bench, options, print),
       traffic: await logtosTraffic(bench, options, print),
     };
   } finally {
@@ -220,6 +235,41 @@ async function load({ platform, users, through, drained, recorded }, { writers, 
     batches_per_write: ((await platform.counters()).DB - before) / times.length,
     queued_percent: Math.round(((queued - queuedBefore) / times.length) * 100),
   };
+}
+
+async function backlogs({ platform, logto, tick, turns }, { backlog }, print) {
+  const nOpen = async () => (await platform.query('DB', 'SELECT count(*) AS n FROM intents WHERE discharged_at IS NULL'))[0].n;
+  const figures = [];
+  for (const cron_ms of BACKLOG_CRONS_MS) {
+    const users = Array.from({ length: backlog }, (_, index) => {
+      const user = { username: `backlog_${cron_ms}_${index}`, name: `Name ${index}` };
+      return logto.users.create(user).id;
+    });
+    await platform.query('DB', LEAVE_INTENTS, [JSON.stringify(users)]);
+    const before = { ...turns };
+    const began = performance.now();
+    let ticked = -Infinity;
+    await until('an empty outbox', async () => {
+      if (performance.now() - ticked >= cron_ms) {
+        ticked = performance.now();
+        await tick();
+      }
+      return (await nOpen()) === 0;
+    }, { withinMs: 1_200_000, everyMs: 100 });
+    const took_s = (performance.now() - began) / 1000;
+    // Its last lines come over a pipe.
+    await pause(500);
+    const [covered, idle] = [turns.covered - before.covered, turns.idle - before.idle];
+    const share = idle / (covered + idle);
+    figures.push({ cron_ms, subjects: backlog, drained_per_s: Math.round(backlog / took_s), seconds: Math.round(took_s), turns: covered + idle, idle_percent: Number((share * 100).toFixed(1)) });
+    if (covered < backlog) throw new Error(`only ${covered} turns were seen for ${backlog} subjects`);
+    if (share > MAX_IDLE_SHARE) throw new Error(`${idle} of ${covered + idle} turns had nothing to cover`);
+  }
+  print(`\n${table([
+    ['a backlog, cron every', 'subjects', 'drained a second', 'seconds', 'turns', 'with nothing to cover %'],
+    ...figures.map((row) => [`${row.cron_ms / 1000} s`, row.subjects, row.drained_per_s, row.seconds, row.turns, row.idle_percent]),
+  ])}`);
+  return figures;
 }
 
 async function logtosTraffic(bench, { fault_rounds, requests, warm_up, pause_ms }, print) {

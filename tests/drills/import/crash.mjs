@@ -185,7 +185,7 @@ async function finish(sandbox, kind) {
 }
 
 // Cron delivers what the crashes left; deletions that nobody answered get their second
-// witness from a person, who then replays whoever waited for their values.
+// witness from a person.
 async function drain(sandbox, live) {
   const began = Date.now();
   // What a kill left without an answer is reconciled when it expires; that it stays open
@@ -206,13 +206,8 @@ async function drain(sandbox, live) {
 }
 
 async function confirm(sandbox) {
-  const parked = async (reason) => (await sandbox.databases.proxy.prepare('SELECT subject FROM subjects WHERE parked = ?').bind(reason).all()).results;
-  const deletions = await parked('deletion_unconfirmed');
-  for (const { subject } of deletions) await dwp(sandbox.proxy.url, ['confirm-deletion', subject]);
-  // Whoever has taken a value over from one of those was parked with it.
-  if (deletions.length === 0 && (await parked('value_taken_in_logto')).length > 0) {
-    await dwp(sandbox.proxy.url, ['replay', '--reason', 'value_taken_in_logto']);
-  }
+  const { results } = await sandbox.databases.proxy.prepare("SELECT subject FROM subjects WHERE parked = 'deletion_unconfirmed'").all();
+  for (const { subject } of results) await dwp(sandbox.proxy.url, ['confirm-deletion', subject]);
 }
 
 async function judge(sandbox, live) {

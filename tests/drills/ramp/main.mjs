@@ -19,7 +19,7 @@ import { parseArgs, promisify } from 'node:util';
 
 import { userResponse } from '../../harness/backends/logto/users.mjs';
 import { controlOf, SECRETS, startSandbox } from '../../harness/sandbox/sandbox.mjs';
-import { management, managementToken, pause, until } from '../../harness/sandbox/client.mjs';
+import { LEAVE_INTENTS, management, managementToken, pause, until } from '../../harness/sandbox/client.mjs';
 
 const { values: options } = parseArgs({ options: { users: { type: 'string', default: '10000' } } });
 const USERS = Number(options.users);
@@ -141,6 +141,7 @@ async function reconcile(users) {
   const startedAt = Date.now();
   for (let index = 0; index < users.length; index += 100) {
     const batch = users.slice(index, index + 100);
+    await sandbox.databases.proxy.prepare(LEAVE_INTENTS).bind(JSON.stringify(batch)).run();
     await bindings.MIRROR_QUEUE.sendBatch(batch.map((subject) => ({ body: { kind: 'reconcile', subject }, contentType: 'json' })));
   }
   const count = () => sandbox.databases.mgpass.prepare('SELECT count(*) AS n FROM logto_mirror').first('n');

@@ -127,3 +127,10 @@ export async function until(what, ask, { withinMs = 10_000, everyMs = 50 } = {})
     await pause(everyMs);
   }
 }
+
+// What a replay of these users leaves in the proxy's database (`?1`: a JSON list of
+// ids): a turn of theirs has something to cover, and any sweep finds them.
+const NOW = "CAST(unixepoch('subsec') * 1000 AS INTEGER)";
+export const LEAVE_INTENTS = `INSERT INTO intents (id, subject, operation, opened_at, expires_at, settled, status)
+  SELECT 'replay.' || w.value, w.value, 'replay', ${NOW}, ${NOW}, (SELECT value FROM counters WHERE name = 'sequence'), 200
+  FROM json_each(?1) w WHERE true ON CONFLICT (id) DO UPDATE SET discharged_at = NULL, settled = excluded.settled`;

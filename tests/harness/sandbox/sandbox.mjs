@@ -2,7 +2,7 @@
 // workerd, the Logto stand-in on Node, all migrated. `npm run dev` runs it on
 // fixed ports, tests on free ones.
 //
-//   const sandbox = await startSandbox({ persistTo, ports?, vars?, alg?, edition?, onLog?, tickMs?, queueBatchSize?, runningLogto? });
+//   const sandbox = await startSandbox({ persistTo, ports?, vars?, alg?, edition?, onLog?, tickMs?, queueBatchSize?, wrapper?, runningLogto? });
 //   sandbox.proxy.url, .logto.url, .mgpass.url     what clients talk to
 //   sandbox.logto.control, .mgpass.control          faults and counters (backends/front.mjs)
 //   await sandbox.flag('read_percent', '50')        KV as an operator writes it; null deletes
@@ -44,6 +44,7 @@ export async function startSandbox({
   onLog,
   tickMs,
   queueBatchSize,
+  wrapper,
   logto: logtoOptions = {},
   runningLogto,
 }) {
@@ -58,6 +59,7 @@ export async function startSandbox({
         config: path.join(root, 'wrangler.toml'),
         port: on.proxy,
         queueBatchSize,
+        wrapper,
         vars: {
           LOGTO_ORIGIN: url(on.logto),
           LOGTO_ISSUER: `${url(on.proxy)}/oidc`,

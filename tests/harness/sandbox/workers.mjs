@@ -22,7 +22,8 @@
 // Port 0 picks a free port. `url` has no trailing slash. `main` (or
 // `scriptPath`) replaces the entry named in the config; `build` commands of a
 // config are not run. A built Rust worker (a .wasm file beside its entry) is
-// loaded file by file, anything else is bundled with esbuild. `logLevel` is
+// loaded file by file, `wrapper` (a module that imports that entry) before it;
+// anything else is bundled with esbuild. `logLevel` is
 // Miniflare's own (none, error, warn, info, debug, verbose; default error).
 // A relative path is relative to the current directory, a config's own paths
 // to that config. Needs Node 22 (`npx node`, or an npm script).
@@ -116,7 +117,7 @@ export async function applyMigrations({ sandbox, databaseId, db, directory, tabl
   return fresh;
 }
 
-function readWorker({ name, config, port = 0, entrypoints = {}, vars = {}, queueBatchSize, scriptPath, main = scriptPath }) {
+function readWorker({ name, config, port = 0, entrypoints = {}, vars = {}, queueBatchSize, wrapper, scriptPath, main = scriptPath }) {
   const read = wrangler.unstable_getMiniflareWorkerOptions(path.resolve(config));
   // The new Miniflare takes a list of modules instead of rules for finding them.
   const { modulesRules: _rules, ...workerOptions } = read.workerOptions;
@@ -125,7 +126,7 @@ function readWorker({ name, config, port = 0, entrypoints = {}, vars = {}, queue
   const sockets = Object.entries({ default: port, ...entrypoints });
   const options = {
     ...workerOptions,
-    ...readModules(entry, read.define),
+    ...readModules(entry, read.define, wrapper),
     name,
     bindings: { ...workerOptions.bindings, ...vars },
     ...(queueBatchSize && { queueConsumers: withBatchSize(workerOptions.queueConsumers, queueBatchSize) }),
@@ -143,10 +144,14 @@ function withBatchSize(consumers, maxBatchSize) {
   return Object.fromEntries(Object.entries(consumers).map(([queue, consumer]) => [queue, { ...consumer, maxBatchSize }]));
 }
 
-function readModules(entry, define) {
+function readModules(entry, define, wrapper) {
   const root = path.dirname(entry);
   const isBuilt = readdirSync(root).some((file) => file.endsWith('.wasm'));
-  if (isBuilt) return { modulesRoot: root, modules: collectModules(entry) };
+  if (isBuilt) {
+    // Loaded as if it lay beside the entry, which it imports.
+    const around = wrapper && { type: 'ESModule', path: path.join(root, path.basename(wrapper)), contents: readFileSync(wrapper, 'utf8') };
+    return { modulesRoot: root, modules: [...(around ? [around] : []), ...collectModules(entry)] };
+  }
   const { outputFiles } = buildSync({
     entryPoints: [entry],
     bundle: true,

@@ -80,8 +80,7 @@ fn a_second_witness_that_comes_after_the_parking_is_found_by_the_sweep_alone() {
     world.idle();
     assert_eq!(deletion.take().unwrap().status, 204);
     world.faults.clear();
-    world.sweep();
-    world.deliver();
+    recover(&world);
     assert_ne!(world.user(ALICE, "deleted_at"), Value::Null);
     assert_eq!((world.parked(ALICE), world.n_open()), (Value::Null, 0));
 }
@@ -164,4 +163,39 @@ fn nobody_on_either_side_still_fences_older_tickets() {
     assert_eq!(world.events("mirror.reconciled")[0]["outcome"], "absent");
     // And is no hindrance to a user who comes later.
     world.mirrored(ALICE, |_| {});
+}
+
+#[test]
+fn whoever_waits_for_a_value_has_it_once_an_operator_confirms_the_deletion() {
+    for is_parked in [false, true] {
+        let world = world_with_alice_and(&[("ADMIN_TOKEN", "operator-s3cret")]);
+        world.logto.users.borrow_mut().remove(ALICE);
+        world.put_user(BOB, |user| user.email = Some("alice@example.test".into()));
+        patch(&world, BOB, r#"{"name":"Bob"}"#);
+        world.deliver_for(10_000);
+        assert_eq!(world.parked(ALICE), "deletion_unconfirmed");
+        if is_parked {
+            world.deliver_for(600_000);
+            assert_eq!(world.parked(BOB), "value_taken_in_logto");
+        }
+        let confirm = format!("/_proxy/mirror/confirm-deletion?user={ALICE}");
+        let answer = world.ask(Request::new("POST", &confirm).token("operator-s3cret"));
+        assert_eq!(answer.status, 200);
+        // Of Bob nobody says a word; and the message that wakes him may be lost.
+        if is_parked {
+            world.faults.always(Port::Queue, BOB, Fault::AfterEffect);
+        } else {
+            world.faults.always(Port::Queue, BOB, Fault::BeforeEffect);
+        }
+        world.deliver_for(2_000);
+        world.faults.clear();
+        assert_ne!(world.user(ALICE, "deleted_at"), Value::Null);
+        if !is_parked {
+            world.drop_queue();
+            world.sweep();
+        }
+        world.deliver_for(2_000);
+        assert_equal_at_mgpass(&world, BOB);
+        assert_eq!((world.parked(BOB), world.n_open()), (Value::Null, 0));
+    }
 }

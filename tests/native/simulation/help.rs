@@ -1,14 +1,16 @@
 //! What helps the mirror beside the writes that pass it: webhooks, which may be late,
 //! lost or doubled, an import, and the walk and the catch-up of cron. Only with these
-//! is a write judged that went past the proxy.
+//! is a write judged that went past the proxy, and a change in mgPass's own rows.
 
 use std::pin::pin;
 use std::rc::Rc;
 
+use dual_write_proxy::runtime::ports::Store;
 use futures_util::future::select;
 use serde_json::json;
 
 use super::USERS;
+use super::actions::Journal;
 use crate::support::executor::Random;
 use crate::support::logto::{LogtoRequest, OWN_TOKEN};
 use crate::support::webhooks::delivery;
@@ -93,4 +95,52 @@ pub fn bypass(world: &World, random: &Random) {
         body: Some(body.to_string()),
     };
     world.logto.handle(&request, world.now_ms());
+}
+
+/// A change in mgPass's own rows of somebody whom the mirror knows: by nobody that the
+/// audit log names, or by mgPass's admin, whose doing must not vanish without trace.
+pub fn tamper(world: &World, journal: &Journal, random: &Random) {
+    let known = world.mgpass(
+        "SELECT u.id AS id FROM users u JOIN logto_mirror m ON m.user_id = u.id \
+         WHERE u.deleted_at IS NULL AND m.tombstone = 0 ORDER BY u.id",
+    );
+    if known.is_empty() {
+        return;
+    }
+    let user = known[random.below(known.len())]["id"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let number = random.next() % 1_000_000;
+    let (field, sql) = match random.below(4) {
+        0 => (
+            "name",
+            format!("UPDATE users SET name = 'There {number}' WHERE id = '{user}'"),
+        ),
+        1 => (
+            "metadata",
+            format!("UPDATE users SET metadata = '{{\"there\":{number}}}' WHERE id = '{user}'"),
+        ),
+        2 => (
+            "email",
+            format!("UPDATE users SET email = NULL WHERE id = '{user}'"),
+        ),
+        _ => (
+            "identities.google",
+            format!("DELETE FROM social_identities WHERE user_id = '{user}'"),
+        ),
+    };
+    let is_on_purpose = random.below(2) == 0;
+    world.databases.execute(Store::Mgpass, &sql);
+    if is_on_purpose {
+        let entry = format!(
+            "INSERT INTO audit_logs (id, event_type, actor_type, actor_id, target_type, target_id, created_at) \
+             VALUES ('aud_{number}', 'user.updated', 'user', 'usr_admin', 'user', '{user}', unixepoch())"
+        );
+        world.databases.execute(Store::Mgpass, &entry);
+    }
+    // That something is gone may come to be Logto's own state, and then is nobody's edit.
+    if is_on_purpose && ["name", "metadata"].contains(&field) {
+        journal.edits.borrow_mut().push((user, field));
+    }
 }

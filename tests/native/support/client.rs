@@ -4,7 +4,7 @@
 use std::pin::pin;
 use std::rc::Rc;
 
-use dual_write_proxy::auth::authenticate;
+use dual_write_proxy::auth::{authenticate, forward_auth};
 use dual_write_proxy::inbound::request::Method;
 use dual_write_proxy::operate::admin;
 use dual_write_proxy::runtime::context::Surroundings;
@@ -70,6 +70,11 @@ impl Request {
     pub fn url(mut self, url: &str) -> Self {
         url.clone_into(&mut self.url);
         self
+    }
+
+    pub fn value_of(&self, name: &str) -> Option<&str> {
+        let found = self.headers.iter().find(|(key, _)| key == name);
+        found.map(|(_, value)| value.as_str())
     }
 
     pub fn header(mut self, name: &str, value: &str) -> Self {
@@ -177,7 +182,11 @@ async fn serve(node: Node, request: Request) -> Answered {
         held: None,
         answer: None,
     };
-    let mut executed = match admin::route(&node, &around, &mut exchange).await {
+    let ours = match forward_auth::route(&node, &around, &exchange).await {
+        Some(answered) => Some(answered),
+        None => admin::route(&node, &around, &mut exchange).await,
+    };
+    let mut executed = match ours {
         Some(answered) => answered.into(),
         None => execute(&node, &around, &mut exchange).await,
     };
@@ -279,10 +288,15 @@ impl Exchange for FakeExchange {
             .unwrap()
             .to_owned();
         let what = format!("{} {path}", self.request.method);
+        let mut headers = self.request.headers.clone();
+        headers.retain(|(name, _)| !name.starts_with("x-proxy-"));
+        if let Some(secret) = forward.origin_secret {
+            headers.push(("x-proxy-secret".to_owned(), secret.0.clone()));
+        }
         let request = LogtoRequest {
             method: self.request.method.to_owned(),
             path,
-            headers: self.request.headers.clone(),
+            headers,
             body: match &self.request.body {
                 Body::Whole(body) => Some(body.clone()),
                 _ => None,
@@ -319,11 +333,13 @@ impl Exchange for FakeExchange {
         Ok(status)
     }
 
-    fn answer_cookies(&self) -> Vec<String> {
-        let answer = self.answer.as_ref();
-        answer
-            .map(|answer| answer.cookies.clone())
-            .unwrap_or_default()
+    fn answer_header(&self, name: &str) -> Option<String> {
+        let answer = self.answer.as_ref()?;
+        match name {
+            "location" => answer.location.clone(),
+            "content-type" => answer.is_json.then(|| "application/json".to_owned()),
+            _ => None,
+        }
     }
 
     fn tee_answer(&mut self) -> Option<FakeCopy> {

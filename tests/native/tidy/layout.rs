@@ -12,7 +12,7 @@ const USES: &[(&str, &[&str])] = &[
     ("token", &[]),
     ("policy", &["inbound"]),
     ("runtime", &["inbound", "policy", "token"]),
-    ("auth", &["inbound", "runtime", "token"]),
+    ("auth", &["inbound", "policy", "runtime", "token"]),
     ("mirror", &["inbound", "policy", "runtime"]),
     ("population", &["inbound", "mirror", "policy", "runtime"]),
     (
@@ -43,14 +43,7 @@ const USES: &[(&str, &[&str])] = &[
     (
         "shell",
         &[
-            "auth",
-            "inbound",
-            "mirror",
-            "operate",
-            "population",
-            "runtime",
-            "serve",
-            "token",
+            "auth", "inbound", "mirror", "operate", "runtime", "serve", "token",
         ],
     ),
 ];

@@ -2,7 +2,7 @@
 // a verification record of the same user, named in the header logto-verification-id.
 
 import { authorizationUri, socialIdentity } from './connector.mjs';
-import { RequestError, randomId } from './errors.mjs';
+import { RequestError, bearerToken, randomId } from './errors.mjs';
 import { hashPassword, passwordIssues, verifyPassword } from './passwords.mjs';
 import { clearable, object, oneOf, optional, parse, patterns, profileShape, record, text } from './schema.mjs';
 import { userInfo, userResponse } from './users.mjs';
@@ -18,15 +18,11 @@ const accountResponse = (user) => ({
 
 export function accountGuard({ oidc, store, accountCenter }) {
   return async (ctx) => {
-    const header = ctx.get('authorization');
-    if (!header) throw new RequestError('auth.authorization_header_missing', 401);
-    if (!header.startsWith('Bearer ')) {
-      throw new RequestError('auth.authorization_token_type_not_supported', 401, { data: { supportedTypes: ['Bearer'] } });
-    }
-    // A resource JWT is not stored, so it is not found here: refused like an unknown token.
-    const token = await oidc.provider.AccessToken.find(header.slice('Bearer '.length));
-    const user = token?.isValid && token.scopes.has('openid') ? store.get(token.accountId) : undefined;
+    // A resource JWT is not stored, so it is not found here: refused like an unknown token. The grant is not looked up.
+    const token = await oidc.provider.AccessToken.find(bearerToken(ctx));
+    const user = token?.isValid ? store.get(token.accountId) : undefined;
     if (!user) throw new RequestError('auth.unauthorized', 401);
+    if (!token.scopes.has('openid')) throw new RequestError('auth.forbidden', 403);
     if (!accountCenter) throw new RequestError('account_center.not_enabled', 400);
     ctx.state.userId = user.id;
   };

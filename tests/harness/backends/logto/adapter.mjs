@@ -99,6 +99,8 @@ export function createOidcStore() {
     Adapter,
     /** What a suspension, a deletion or an operator ends: no session and no token of this user works any more. */
     signOutUser(accountId) { removeLinked(byAccount, accountId, ['Session', 'AccessToken', 'RefreshToken']); },
+    /** Grants end and their tokens stay: what a revoked authorization leaves for an hour. */
+    endGrants(accountId) { removeLinked(byAccount, accountId, ['Grant']); },
     counts: () => Object.fromEntries([...models].map(([name, rows]) => [name, rows.size])),
   };
 }

@@ -5,6 +5,7 @@
 //   GET  /stats                                     {users, oidc: {model: rows}, webhooks: {sent, failed, dropped}}
 //   GET  /codes?to=address                          verification codes that would have been sent, newest last
 //   PUT  /listing {shuffle_ties}                    pages give rows of one created_at in another order each time
+//   DELETE /grants?user=id                          ends the user's grants and leaves their access tokens
 //   GET|PUT /webhooks {drop: 0..1, delay_ms}        loses or delays deliveries
 
 import { createHash } from 'node:crypto';
@@ -89,6 +90,9 @@ export function controlRoutes({ store, oidcStore, webhooks, codes }) {
         const to = url.searchParams.get('to');
         return json(res, codes.list().filter((entry) => to === null || entry.to === to));
       }
+      case 'DELETE /grants':
+        oidcStore.endGrants(url.searchParams.get('user'));
+        return json(res, {});
       case 'GET /webhooks': return json(res, webhooks.settings);
       case 'PUT /webhooks': return json(res, Object.assign(webhooks.settings, await readBody()));
       default: return false;

@@ -15,6 +15,7 @@ export const messages = {
   'password.rejected': 'Password rejected. Please check if your password meets the requirements.',
   'session.not_found': 'Session not found. Please go back and sign in again.',
   'session.interaction_not_found': 'Interaction session not found. Please go back and start the session again.',
+  'session.connector_session_not_found': 'Connector session not found. Please go back and sign in again.',
   'session.verification_session_not_found': 'The verification was not successful. Restart the verification flow and try again.',
   'session.verification_failed': 'The verification was not successful. Restart the verification flow and try again.',
   'session.identifier_not_found': 'User identifier not found. Please go back and sign in again.',
@@ -25,15 +26,16 @@ export const messages = {
   'user.username_already_in_use': 'This username is already in use.',
   'user.email_already_in_use': 'This email is associated with an existing account.',
   'user.phone_already_in_use': 'This phone number is associated with an existing account.',
-  'user.identity_already_in_use': 'This social account is associated with an existing account.',
-  'user.identity_not_exist': 'The specified identity does not exist.',
+  'user.identity_already_in_use': 'The social account has been associated with an existing account.',
+  'user.identity_not_exist': 'The social account has not been registered yet.',
   'user.missing_profile': 'You need to provide additional info before signing-in.',
   'user.suspended': 'This account is suspended.',
-  'user.user_not_exist': 'User does not exist.',
+  // Its name for the identifier is never filled in.
+  'user.user_not_exist': 'User with  does not exist.',
   'user.same_password': 'New password cannot be the same as your old password.',
   'verification_code.code_mismatch': 'Invalid verification code.',
   'verification_code.not_found': 'Verification code not found. Please send verification code first.',
-  'verification_code.exceed_max_try': 'Verification code retry limitation exceeded. Please restart the verification.',
+  'verification_code.exceed_max_try': 'Verification code retries limitation exceeded. Please request a new verification code.',
   'verification_record.not_found': 'Verification record not found.',
   'verification_record.permission_denied': 'Permission denied, please re-authenticate.',
 };
@@ -57,6 +59,19 @@ export class RequestError extends Error {
       ...this.extra,
     };
   }
+}
+
+/**
+ * The word is tested for, and one character more is cut off, whatever it is: `Bearer:TOKEN` works, `bearer TOKEN`
+ * does not. Of the Management and the Account API.
+ */
+export function bearerToken(ctx) {
+  const header = ctx.get('authorization');
+  if (!header) throw new RequestError('auth.authorization_header_missing', 401);
+  if (!header.startsWith('Bearer')) {
+    throw new RequestError('auth.authorization_token_type_not_supported', 401, { data: { supportedTypes: ['Bearer'] } });
+  }
+  return header.slice('Bearer'.length + 1);
 }
 
 export const sessionNotFound = (description) => new RequestError('session.not_found', 400, {

@@ -1,7 +1,7 @@
 // The interaction layer around the provider: the cookie that maps clients to interactions, the consent step that
 // first-party applications never see, and the pages of the single-page application.
 
-import { sessionNotFound } from './errors.mjs';
+import { RequestError, sessionNotFound } from './errors.mjs';
 
 /** As the client sees this server, forwarded headers included when they are trusted. */
 export const originOf = (ctx) => `${ctx.protocol}://${ctx.host}`;
@@ -66,13 +66,16 @@ export function signInPath(params) {
   return `/${screen}?${query}`;
 }
 
-/** The uid is picked by header, else by query, else it is the latest; the client named must be the interaction's own. */
+/**
+ * The uid is picked by the header unless it is empty, else by the first `app_id` of the query, decoded, else it is the
+ * latest; the client named must be the interaction's own.
+ */
 export async function findInteraction(provider, ctx) {
   const value = ctx.cookies.get(cookieName, cookieOptions);
   if (!value) throw sessionNotFound('interaction session not found');
   const map = parseMap(value);
-  const appId = ctx.get('Logto-App-Id') || ctx.query.app_id || undefined;
-  const uid = (appId !== undefined && Object.hasOwn(map, appId) ? map[appId] : undefined) ?? map._legacy;
+  const appId = ctx.get('Logto-App-Id') || new URLSearchParams(ctx.querystring).get('app_id') || undefined;
+  const uid = (appId !== undefined && Object.hasOwn(map, appId) ? map[appId] : undefined) || map._legacy;
   const interaction = await provider.Interaction.find(uid);
   if (!interaction) throw sessionNotFound('interaction session not found');
   if (appId !== undefined && interaction.params.client_id !== appId) throw sessionNotFound('interaction client_id mismatch');
@@ -89,11 +92,11 @@ export async function saveResult(interaction, result) {
   await interaction.save(interaction.exp - now());
 }
 
-/** GET /consent of a first-party application: grants what was asked for and goes straight back. */
-export async function autoConsent({ provider, store }, ctx, interaction) {
+/** Grants what was asked for, of the account whose session the interaction is in; answers where to go on. */
+async function consent({ provider, store }, interaction) {
   const { client_id: clientId } = interaction.params;
   const accountId = interaction.session?.accountId;
-  if (!accountId) throw sessionNotFound('session not found');
+  if (!accountId) throw new RequestError('session.not_found', 400);
   const { missingOIDCScope, missingResourceScopes } = interaction.prompt.details;
   const grant = (interaction.grantId && await provider.Grant.find(interaction.grantId)) || new provider.Grant({ accountId, clientId });
   if (missingOIDCScope) grant.addOIDCScope(missingOIDCScope.join(' '));
@@ -102,7 +105,31 @@ export async function autoConsent({ provider, store }, ctx, interaction) {
   await saveResult(interaction, { ...interaction.lastSubmission, consent: { grantId } });
   // The first application consented to is remembered for good. No webhook tells of it.
   if (store.get(accountId)?.applicationId === null) store.update(accountId, { applicationId: clientId });
-  ctx.redirect(interaction.returnTo);
+  return interaction.returnTo;
+}
+
+/** The API of the consent page that third-party applications see. Reading it names the user. */
+export function addConsentRoutes(router, { oidc: { provider }, store, applications }) {
+  const area = { area: 'experience' };
+  const load = async (ctx) => {
+    const interaction = await findInteraction(provider, ctx);
+    if (!interaction.session?.accountId) throw new RequestError('session.not_found', 400);
+    return interaction;
+  };
+  router.add('GET', '/interaction/consent', area, async (ctx) => {
+    const interaction = await load(ctx);
+    const { id, name, avatar, username, primaryEmail, primaryPhone } = store.find(interaction.session.accountId);
+    const { missingOIDCScope = [] } = interaction.prompt.details;
+    ctx.body = {
+      application: { id: interaction.params.client_id, name: applications.find((application) => application.id === interaction.params.client_id)?.name },
+      user: { id, name, avatar, username, primaryEmail, primaryPhone },
+      missingOIDCScope,
+      redirectUri: interaction.params.redirect_uri,
+    };
+  });
+  router.add('POST', '/interaction/consent', area, async (ctx) => {
+    ctx.body = { redirectTo: await consent({ provider, store }, await load(ctx)) };
+  });
 }
 
 const guarded = [
@@ -113,17 +140,12 @@ const guarded = [
 const page = (path) => `<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Logto stand-in</title></head><body><div id="app" data-path="${
   path.replace(/[^\w/-]/g, '')}"></div></body></html>\n`;
 
-/** Everything outside /api and /oidc. */
+/** koa-mount: by case, the prefix itself or anything below it. */
+const isMounted = (path, prefix) => path === prefix || path.startsWith(`${prefix}/`);
+
+/** Everything outside /api and /oidc. What stands before the pages looks at no method. */
 export async function servePages({ provider, store, endpoint }, ctx) {
   const { path } = ctx;
-  const first = path.split('/', 2)[1]?.toLowerCase();
-  // A mount prefix in the wrong case, or after a double slash, is no API, and there is no such page either.
-  if (path.startsWith('//') || first === 'api' || first === 'oidc' || !['GET', 'HEAD'].includes(ctx.method)) {
-    ctx.status = 404;
-    ctx.type = 'text/plain; charset=utf-8';
-    ctx.body = 'Not Found';
-    return;
-  }
   if (guarded.some((prefix) => path.startsWith(prefix))) {
     let interaction;
     try {
@@ -133,10 +155,24 @@ export async function servePages({ provider, store, endpoint }, ctx) {
       ctx.redirect(`${endpoint}/unknown-session`);
       return;
     }
-    if (path === '/consent' && interaction.prompt.name === 'consent') {
-      await autoConsent({ provider, store }, ctx, interaction);
+    if (isMounted(path, '/consent')) {
+      try {
+        ctx.redirect(await consent({ provider, store }, interaction));
+      } catch (error) {
+        if (!(error instanceof RequestError)) throw error;
+        ctx.status = error.status;
+        ctx.body = error.body;
+      }
       return;
     }
+  }
+  const first = path.split('/', 2)[1]?.toLowerCase();
+  // A mount prefix in the wrong case, or after a double slash, is no API, and there is no such page either.
+  if (path.startsWith('//') || first === 'api' || first === 'oidc' || !['GET', 'HEAD'].includes(ctx.method)) {
+    ctx.status = 404;
+    ctx.type = 'text/plain; charset=utf-8';
+    ctx.body = 'Not Found';
+    return;
   }
   ctx.set('cache-control', 'no-cache, no-store, must-revalidate');
   ctx.set('content-language', 'en');

@@ -1,8 +1,8 @@
 // The interaction API from before the Experience API, undocumented and still mounted: the steps of a sign-in, a
-// registration and a reset. Its progress is none that the Experience API can read (404 there), and a new user is
+// registration and a reset, and single sign-on, which signs in and registers without any submit. Its progress is none that the Experience API can read (404 there), and a new user is
 // written at `submit`. No recordings of it; from the reference.
 
-import { RequestError } from './errors.mjs';
+import { RequestError, randomId } from './errors.mjs';
 import { findInteraction, saveResult } from './interaction.mjs';
 import { hashPassword, passwordIssues, verifyPassword } from './passwords.mjs';
 import { object, oneOf, optional, parse, patterns, text } from './schema.mjs';
@@ -17,6 +17,42 @@ const profileFields = {
   username: optional(text({ regex: patterns.username, max: 128 })), email: optional(text({ regex: patterns.email })),
   phone: optional(text({ regex: patterns.phone })), password: secret,
 };
+
+/** What a provider of enterprise SSO would say of somebody comes in the body: {id, email?, name?}. */
+function addSingleSignOnRoutes(router, { store, load, tell, finish }) {
+  const connector = (path) => `/interaction/single-sign-on/:connectorId/${path}`;
+
+  router.add('POST', connector('authorization-url'), area, async (ctx) => {
+    const { interaction } = await load(ctx, { started: false });
+    await saveResult(interaction, { event: 'SignIn' });
+    ctx.body = { redirectTo: `https://${ctx.params.connectorId}.example/authorize` };
+  });
+
+  router.add('POST', connector('authentication'), area, async (ctx) => {
+    const loaded = await load(ctx);
+    const { id, email, name } = parse({ id: text({ min: 1 }), email: optional(text()), name: optional(text()) }, ctx.request.body);
+    const { connectorId } = ctx.params;
+    const isSame = (row) => row.ssoIdentities?.some((identity) => identity.ssoConnectorId === connectorId && identity.identityId === id);
+    const user = [...store.values()].find(isSame) ?? (email && store.findByIdentifier({ type: 'email', value: email }));
+    if (!user) {
+      await loaded.save({ ssoAuthentication: { connectorId, id, email, name } });
+      throw new RequestError('user.identity_not_exist', 422);
+    }
+    await finish(ctx, loaded, store.update(user.id, { lastSignInAt: Date.now() }), 'PostSignIn');
+  });
+
+  router.add('POST', connector('registration'), area, async (ctx) => {
+    const loaded = await load(ctx);
+    const known = loaded.progress.ssoAuthentication;
+    if (known?.connectorId !== ctx.params.connectorId) throw new RequestError('session.connector_session_not_found', 404);
+    const user = store.create({
+      primaryEmail: known.email ?? null, name: known.name ?? null, lastSignInAt: Date.now(),
+      ssoIdentities: [{ id: randomId(21), ssoConnectorId: known.connectorId, identityId: known.id, issuer: `https://${known.connectorId}.example`, detail: {} }],
+    });
+    tell(ctx, loaded, 'User.Created', user);
+    await finish(ctx, loaded, user, 'PostRegister');
+  });
+}
 
 export function addLegacyInteractionRoutes(router, { oidc: { provider }, store, applications }) {
   async function load(ctx, { started = true } = {}) {
@@ -91,35 +127,42 @@ export function addLegacyInteractionRoutes(router, { oidc: { provider }, store, 
     ctx.status = 204;
   });
 
+  const hookOf = ({ interaction, progress }) => ({
+    interactionEvent: progress.event, interaction, application: applications.find(({ id }) => id === interaction.params.client_id),
+  });
+  const tell = (ctx, loaded, name, user) => ctx.state.hooks.push(() => experienceDataEvent(ctx, name, hookOf(loaded), userInfo(user)));
+
+  /** Signed in: the interaction goes on where it came from. */
+  async function finish(ctx, loaded, user, event) {
+    await saveResult(loaded.interaction, { login: { accountId: user.id } });
+    ctx.state.hooks.push(() => interactionHookEvent(ctx, event, hookOf(loaded), userInfo(user)));
+    ctx.body = { redirectTo: loaded.interaction.returnTo };
+  }
+
+  addSingleSignOnRoutes(router, { store, load, tell, finish });
+
   router.add('POST', '/interaction/submit', area, async (ctx) => {
-    const { interaction, progress } = await load(ctx);
-    const hook = {
-      interactionEvent: progress.event, interaction, application: applications.find(({ id }) => id === interaction.params.client_id),
-    };
-    const tell = (name, user) => ctx.state.hooks.push(() => experienceDataEvent(ctx, name, hook, userInfo(user)));
+    const loaded = await load(ctx);
+    const { interaction, progress } = loaded;
     const { profile } = progress;
     if (progress.event === 'Register') {
       const missing = ['username', 'password'].filter((name) => !profile[name]);
       if (missing.length > 0) throw new RequestError('user.missing_profile', 422, { data: { missingProfile: missing } });
       const user = store.create({ ...profile, lastSignInAt: Date.now() });
-      await saveResult(interaction, { login: { accountId: user.id } });
-      tell('User.Created', user);
-      ctx.state.hooks.push(() => interactionHookEvent(ctx, 'PostRegister', hook, userInfo(user)));
-      ctx.body = { redirectTo: interaction.returnTo };
+      tell(ctx, loaded, 'User.Created', user);
+      await finish(ctx, loaded, user, 'PostRegister');
       return;
     }
     if (!progress.accountId) throw new RequestError('session.identifier_not_found', 404);
     if (progress.event === 'ForgotPassword') {
       const user = store.update(progress.accountId, { password: profile.password });
       await saveResult(interaction, {});
-      tell('User.Data.Updated', user);
+      tell(ctx, loaded, 'User.Data.Updated', user);
       ctx.status = 204;
       return;
     }
     const user = store.update(progress.accountId, { ...profile, lastSignInAt: Date.now() });
-    await saveResult(interaction, { login: { accountId: user.id } });
-    if (Object.keys(profile).length > 0) tell('User.Data.Updated', user);
-    ctx.state.hooks.push(() => interactionHookEvent(ctx, 'PostSignIn', hook, userInfo(user)));
-    ctx.body = { redirectTo: interaction.returnTo };
+    if (Object.keys(profile).length > 0) tell(ctx, loaded, 'User.Data.Updated', user);
+    await finish(ctx, loaded, user, 'PostSignIn');
   });
 }

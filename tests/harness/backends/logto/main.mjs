@@ -13,6 +13,7 @@ import { createOidcStore } from './adapter.mjs';
 import { createCodes } from './codes.mjs';
 import { controlRoutes } from './control.mjs';
 import { addExperienceRoutes } from './experience.mjs';
+import { addConsentRoutes } from './interaction.mjs';
 import { makeKeys } from './keys.mjs';
 import { addLegacyInteractionRoutes } from './legacy.mjs';
 import { addManagementRoutes, managementGuard } from './management.mjs';
@@ -28,11 +29,12 @@ import { createWebhooks } from './webhooks.mjs';
 /**
  * @param endpoint  public origin; without it the data port's own address
  * @param keys      private JWKs, the signing one first; without them made anew for `alg`
+ * @param originSecret  closes the origin: whoever does not send it as X-Proxy-Secret gets a gateway's 403
  * @param seed      parts of defaultSeed to replace: {applications, resources, users, hooks}
  */
 export async function startLogto({
   port = 0, controlPort = 0, endpoint, alg = 'ES384', keys, accountCenter = true, trustProxyHeader = true,
-  loopbackRedirects = true, seed = {}, host = '127.0.0.1',
+  loopbackRedirects = true, originSecret, seed = {}, host = '127.0.0.1',
 } = {}) {
   const { applications, resources, users, hooks } = { ...defaultSeed, ...seed };
   const store = new UserStore();
@@ -59,10 +61,15 @@ export async function startLogto({
   context.guards = { management: managementGuard(oidc), account: accountGuard(context) };
   router.add('GET', '/status', { area: 'public' }, (ctx) => { ctx.status = 204; });
   addExperienceRoutes(router, context);
+  addConsentRoutes(router, context);
   addLegacyInteractionRoutes(router, context);
   addManagementRoutes(router, context);
   addAccountRoutes(router, context);
-  listener = createApp(context).callback();
+  const served = createApp(context).callback();
+  listener = (req, res) => {
+    if (originSecret === undefined || req.headers['x-proxy-secret'] === originSecret) return served(req, res);
+    res.writeHead(403, { 'content-type': 'text/plain' }).end('Forbidden');
+  };
 
   return {
     url: front.url,
@@ -75,6 +82,7 @@ export async function startLogto({
     webhooks,
     codes,
     applications,
+    mutatingRoutes: router.mutating(),
     async close() {
       await front.close();
       await webhooks.settled();

@@ -2,7 +2,7 @@
 
 import { createLocalJWKSet, jwtVerify } from 'jose';
 import { socialIdentity } from './connector.mjs';
-import { RequestError } from './errors.mjs';
+import { RequestError, bearerToken } from './errors.mjs';
 import { hashPassword, verifyPassword } from './passwords.mjs';
 import { clearable, flag, list, object, oneOf, optional, parse, patterns, profileShape, record, text } from './schema.mjs';
 import { MANAGEMENT_RESOURCE } from './seed.mjs';
@@ -51,14 +51,10 @@ export function managementGuard(oidc) {
   }
 
   return async (ctx) => {
-    const header = ctx.get('authorization');
-    if (!header) throw new RequestError('auth.authorization_header_missing', 401);
-    if (!header.startsWith('Bearer ')) {
-      throw new RequestError('auth.authorization_token_type_not_supported', 401, { data: { supportedTypes: ['Bearer'] } });
-    }
+    const token = bearerToken(ctx);
     let payload;
     try {
-      payload = await verify(header.slice('Bearer '.length));
+      payload = await verify(token);
     } catch (error) {
       throw new RequestError('auth.unauthorized', 401, { data: { ...error } });
     }

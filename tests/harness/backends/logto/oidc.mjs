@@ -70,7 +70,11 @@ export function createOidc({ endpoint, keys, store, roles, oidcStore, applicatio
       backchannelLogout: { enabled: true },
       clientCredentials: { enabled: true },
       deviceFlow: { enabled: true },
-      introspection: { enabled: true, allowedPolicy: () => true },
+      // The engine's own policy, which Logto leaves as it is; set here because the engine warns of the default.
+      introspection: {
+        enabled: true,
+        allowedPolicy: (_ctx, client, token) => client.clientAuthMethod !== 'none' || token.clientId === client.clientId,
+      },
       revocation: {
         enabled: true,
         allowedPolicy: (_ctx, client, token) => {

@@ -43,6 +43,11 @@ export class Router {
     return undefined;
   }
 
+  /** `METHOD /path` of each route that may change something, sorted. */
+  mutating() {
+    return this.#routes.filter(({ method }) => method !== 'GET').map(({ method, path }) => `${method} /api${path}`).sort();
+  }
+
   /** Methods of the routes with this path, in order of registration: the Allow header. */
   allowed(path) {
     const parts = this.#parts(path);
@@ -67,6 +72,7 @@ export function routeNamer(router) {
       return `/api${found.route.path.replace(/:\w+/g, (name) => { const result = first ? ':id' : name; first = false; return result; })}`;
     }
     if (/^\/oidc\/auth\/[^/]+$/i.test(path)) return '/oidc/auth/:uid';
+    if (/^\/oidc\/device\/(?!auth$)[^/]+$/i.test(path)) return '/oidc/device/:uid';
     return path.length > 60 ? `${path.slice(0, 60)}…` : path;
   };
 }

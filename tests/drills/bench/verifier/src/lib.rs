@@ -70,7 +70,7 @@ async fn verify(
         audiences,
         token_type: Issuer::Logto.access_token_type(),
         required_scope: Some("read"),
-        skew: Skew::MAX,
+        skew: Skew::default(),
         max_lifetime_s: None,
     };
     signed.validate(&policy, now()).map(drop)

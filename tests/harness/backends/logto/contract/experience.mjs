@@ -183,6 +183,24 @@ describe('Experience and tokens', () => {
     });
   });
 
+  test('introspection by a public client: of its own tokens only', async () => {
+    const { logto, ask } = server;
+    const person = { username: 'bob_1ae441', password: 'Jubjub-Bird-9000', ask };
+    const own = await signIn(logto, { ...person, clientId: SPA });
+    const other = await signIn(logto, { ...person, clientId: WEB, secret: 'sample-secret-web' });
+    const introspect = async (body) => (await ask({
+      method: 'POST', url: '/oidc/token/introspection', headers: { 'content-type': 'application/x-www-form-urlencoded' }, body,
+    }));
+    const of = async (token, more) => introspect({ client_id: SPA, token, ...more });
+    assert.equal((await of(own.tokens.access_token)).body.active, true);
+    assert.deepEqual((await of(other.tokens.access_token)).body, { active: false });
+    assert.deepEqual((await of('none')).body, { active: false });
+    assert.deepEqual((await of('none', { client_secret: '' })).body, { active: false });
+    assert.equal((await of('none', { client_secret: 'guess' })).status, 401);
+    assert.equal((await introspect({ client_id: WEB, token: 'none' })).status, 401);
+    assert.equal((await introspect({ client_id: 'nobody', token: 'none' })).status, 401);
+  });
+
   test('Account API', async () => {
     const { logto, ask } = server;
     const user = logto.users.findByIdentifier({ type: 'username', value: 'bob_1ae441' });

@@ -1,0 +1,137 @@
+//! The base: what the mirror left of one user at mgPass, field by field.
+//!
+//! Kept beside the rows and written in the same batch, as a digest of each field, so
+//! that whatever differs from it later was changed at mgPass and not by the mirror.
+//! One pure function makes it, of rows as read or as they will stand behind a batch.
+
+use std::collections::BTreeMap;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::json;
+use sha2::{Digest, Sha256};
+
+use crate::mirror::mapping::MgpassIdentity;
+use crate::mirror::rows::TargetUser;
+
+/// 128 bits: nobody finds two values that pass for one.
+const DIGEST_BYTES: usize = 16;
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Base(BTreeMap<String, String>);
+
+impl Base {
+    /// Of the rows; empty where there is no user.
+    pub fn of<'a>(
+        user: Option<&TargetUser>,
+        identities: impl IntoIterator<Item = &'a MgpassIdentity>,
+    ) -> Self {
+        let mut fields = BTreeMap::new();
+        let mut put = |key: &str, value: serde_json::Value| {
+            fields.insert(key.to_owned(), digest(&value));
+        };
+        if let Some(user) = user {
+            put("email", json!(user.email));
+            put("email_verified", json!(user.email_verified));
+            put("phone", json!(user.phone));
+            put("phone_verified", json!(user.phone_verified));
+            put("name", json!(user.name));
+            put("avatar", json!(user.avatar));
+            put("metadata", json!(user.metadata));
+            put("is_suspended", json!(user.is_suspended));
+            put("created_at", json!(user.created_at_s));
+            put("last_sign_in_at", json!(user.last_sign_in_at_s));
+            put("deleted_at", json!(user.is_deleted));
+        }
+        for identity in identities {
+            put(&identity_key(identity), json!(identity.profile_data));
+        }
+        Self(fields)
+    }
+
+    pub fn parse(text: &str) -> Option<Self> {
+        serde_json::from_str(text).ok().map(Self)
+    }
+
+    pub fn to_text(&self) -> String {
+        json!(self.0).to_string()
+    }
+
+    pub fn get(&self, key: &str) -> Option<&str> {
+        self.0.get(key).map(String::as_str)
+    }
+
+    /// Takes this field's digest over, its absence too.
+    pub fn keep(&mut self, key: &str, from: &Self) {
+        match from.0.get(key) {
+            Some(digest) => self.0.insert(key.to_owned(), digest.clone()),
+            None => self.0.remove(key),
+        };
+    }
+
+    /// Keys whose digests differ, or that one of the two lacks.
+    pub fn differing<'a>(&'a self, other: &'a Self) -> impl Iterator<Item = &'a str> {
+        let changed = self.0.keys().filter(|key| self.get(key) != other.get(key));
+        let missing = other.0.keys().filter(|key| self.get(key).is_none());
+        changed.chain(missing).map(String::as_str)
+    }
+}
+
+/// One field for each account: a user may have linked another one of the same provider.
+pub fn identity_key(identity: &MgpassIdentity) -> String {
+    let account = digest(&json!(identity.provider_user_id));
+    format!("identities.{}.{account}", identity.provider)
+}
+
+/// A key as people read it: without the account.
+pub fn path(key: &str) -> &str {
+    match key.strip_prefix("identities.") {
+        Some(_) => key.rsplit_once('.').map_or(key, |(path, _)| path),
+        None => key,
+    }
+}
+
+fn digest(value: &serde_json::Value) -> String {
+    let digest = Sha256::digest(value.to_string().as_bytes());
+    let bytes = digest.get(..DIGEST_BYTES).unwrap_or_default();
+    URL_SAFE_NO_PAD.encode(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn identity(provider: &str, account: &str) -> MgpassIdentity {
+        MgpassIdentity {
+            provider: provider.to_owned(),
+            provider_user_id: account.to_owned(),
+            profile_data: None,
+        }
+    }
+
+    #[test]
+    fn each_account_is_a_field_of_its_own_and_stands_there_as_a_digest() {
+        let (one, other) = (identity("google", "g-1@a.b"), identity("google", "g-2"));
+        let base = Base::of(None, [&one, &other]);
+        let text = base.to_text();
+        assert!(!text.contains("g-1"), "{text}");
+        assert_eq!(Base::parse(&text), Some(base.clone()));
+        let fewer = Base::of(None, [&other]);
+        let differing: Vec<_> = base.differing(&fewer).map(path).collect();
+        assert_eq!(differing, ["identities.google"]);
+        assert_eq!(fewer.differing(&base).count(), 1);
+        assert_eq!(path(&identity_key(&identity("a.b", "x"))), "identities.a.b");
+        assert_eq!(path("email"), "email");
+    }
+
+    #[test]
+    fn a_kept_field_keeps_its_older_digest_or_its_absence() {
+        let google = identity("google", "g-1");
+        let older = Base::of(None, [&google]);
+        let mut newer = Base::default();
+        newer.keep(&identity_key(&google), &older);
+        assert_eq!(newer, older);
+        newer.keep(&identity_key(&google), &Base::default());
+        assert_eq!(newer, Base::default());
+    }
+}
