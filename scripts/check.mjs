@@ -13,7 +13,7 @@ const steps = [
   ['clippy, host', ['cargo', 'clippy', '--quiet', '--all-targets', '--features', 'cli', '--', '-D', 'warnings']],
   ['clippy, wasm', ['cargo', 'clippy', '--quiet', '--lib', '--target', 'wasm32-unknown-unknown', '--', '-D', 'warnings']],
   ['purity and map', ['cargo', 'test', '--quiet', '--test', 'native', 'tidy']],
-  ['release wasm', [process.execPath, 'scripts/worker-build.mjs', '--release']],
+  ['release wasm', [process.execPath, 'scripts/build.mjs', '--release']],
 ];
 
 for (const [name, [command, ...args]] of steps) {
