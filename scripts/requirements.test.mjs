@@ -82,7 +82,7 @@ test('set-up ends with one line when Rust is not there, or its target cannot be 
     put('rustup', 'case "$1" in --version) echo "rustup 1.29.0";; *) exit 1;; esac');
     const offline = setUp();
     assert.equal(offline.status, 1);
-    assert.match(offline.stderr, /^set-up: the Rust target wasm32-unknown-unknown is missing and could not be added\. .*\n$/);
+    assert.match(offline.stderr, /^set-up: rustup target add wasm32-unknown-unknown\nset-up: the Rust target wasm32-unknown-unknown is missing and could not be added\. .*\n$/);
   } finally {
     rmSync(bin, { recursive: true, force: true });
   }

@@ -1,5 +1,6 @@
 // The steps of set-up: npm packages, the build tool, the Worker. Each is skipped when it
-// is done, so that a second start takes a moment.
+// is done, so that a second start takes a moment. All it says goes to stderr: stdout is
+// for what follows.
 import { spawnSync } from 'node:child_process';
 import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import path from 'node:path';
@@ -14,7 +15,7 @@ const node = at('node_modules/.bin/node');
 export function setUp({ isToolsOnly }) {
   const [, wanted] = /^rust-version = "(.+)"/m.exec(readFileSync(at('Cargo.toml'), 'utf8'));
   const missing = findMissing(probe, { wanted, exists: existsSync });
-  if (missing?.mend) step(missing.mend.join(' '), ...missing.mend, missing.line);
+  if (missing?.mend) step(missing.mend.flat().join(' '), ...missing.mend, missing.line);
   else if (missing) stop(missing.line);
 
   if (changed(at('node_modules/.package-lock.json')) < changed(at('package-lock.json'))) {
@@ -50,12 +51,12 @@ function probe(command, args) {
 }
 
 function step(what, command, args, hint) {
-  console.log(`set-up: ${what}`);
+  console.error(`set-up: ${what}`);
   const began = Date.now();
-  const { status, error } = spawnSync(command, args, { cwd: root, stdio: 'inherit' });
+  const { status, error } = spawnSync(command, args, { cwd: root, stdio: ['inherit', 2, 2] });
   if (error?.code === 'ENOENT') stop(`${command} not found on PATH.${command === 'npm' ? ' It comes with Node from nodejs.org; Debian has it as a package of its own.' : ''}`);
   if (error || status !== 0) stop(hint ?? `this failed: ${command} ${args.join(' ')}`);
-  console.log(`set-up: done in ${Math.round((Date.now() - began) / 1000)} s`);
+  console.error(`set-up: done in ${Math.round((Date.now() - began) / 1000)} s`);
 }
 
 function changed(file) {
