@@ -4,7 +4,8 @@ import { spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { gzipSync } from 'node:zlib';
+
+import { inKb, measure, overBudget } from './budget.mjs';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 
@@ -26,6 +27,12 @@ for (const [name, [command, ...args]] of steps) {
   console.log(`${name.padEnd(16)} ok  ${Math.round((Date.now() - began) / 1000)} s`);
 }
 const wasm = readFileSync(path.join(root, 'build/index_bg.wasm'));
-const shim = Buffer.concat(['index.js', 'glue.js'].map((name) => readFileSync(path.join(root, 'build', name))));
-const size = (bytes) => `${(bytes.length / 1000).toFixed(0)} kB raw, ${(gzipSync(bytes, { level: 9 }).length / 1000).toFixed(0)} kB gzip`;
-console.log(`\nindex_bg.wasm    ${size(wasm)}\nits JavaScript   ${size(shim)}\n\ncheck: passed`);
+const glue = readFileSync(path.join(root, 'build/index.js'));
+const size = (bytes) => Object.entries(measure(bytes)).map(([kind, n]) => `${inKb(n)} ${kind}`).join(', ');
+console.log(`\nindex_bg.wasm    ${size(wasm)}\nits JavaScript   ${size(glue)}`);
+const over = overBudget(measure(wasm));
+if (over.length > 0) {
+  console.error(`\ncheck: ${over.join('; ')}. scripts/budget.mjs says what it is for.`);
+  process.exit(1);
+}
+console.log('\ncheck: passed');
