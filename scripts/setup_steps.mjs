@@ -19,7 +19,8 @@ export function setUp({ isToolsOnly }) {
   else if (missing) stop(missing.line);
 
   if (changed(at('node_modules/.package-lock.json')) < changed(at('package-lock.json'))) {
-    step('installing npm packages (about 20 s)', 'npm', ['ci', '--no-audit', '--no-fund']);
+    // Errors alone: its warnings are about the system's Node, and nothing of this runs on that.
+    step('installing npm packages (about 20 s)', 'npm', ['ci', '--no-audit', '--no-fund', '--loglevel=error']);
   }
   if (!existsSync(node)) {
     stop('node_modules/.bin/node is missing: npm skipped install scripts. Run `npm config delete ignore-scripts`, remove node_modules, and start again.');
