@@ -1,5 +1,5 @@
-// Format, lints for host and wasm, purity and map of the tree, and the release
-// Worker with its sizes. Nothing is advisory.
+// Format, lints for host and wasm, purity and map of the tree, what comes in from
+// outside, and the release Worker within its budget. Nothing is advisory.
 import { spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
@@ -9,13 +9,31 @@ import { inKb, measure, overBudget } from './budget.mjs';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 
+const TOOL = ['--manifest-path', 'tools/bindgen/Cargo.toml'];
+
 const steps = [
   ['format', ['cargo', 'fmt', '--check']],
+  ['format, tool', ['cargo', 'fmt', '--check', ...TOOL]],
   ['clippy, host', ['cargo', 'clippy', '--quiet', '--all-targets', '--features', 'cli', '--', '-D', 'warnings']],
   ['clippy, wasm', ['cargo', 'clippy', '--quiet', '--lib', '--target', 'wasm32-unknown-unknown', '--', '-D', 'warnings']],
+  ['clippy, tool', ['cargo', 'clippy', '--quiet', '--locked', '--target-dir', 'target/tools', ...TOOL, '--', '-D', 'warnings']],
   ['purity and map', ['cargo', 'test', '--quiet', '--test', 'native', 'tidy']],
   ['release wasm', [process.execPath, 'scripts/build.mjs', '--release']],
 ];
+
+// Where cargo-deny is installed: that takes minutes, and CI has a job of its own for it.
+const deny = (manifest, ...args) => ['cargo', 'deny', '--workspace', '--manifest-path', manifest, '--config', 'deny.toml', ...args];
+const isDone = ([command, ...args]) => spawnSync(command, args, { cwd: root }).status === 0;
+const notes = [];
+if (isDone(['cargo', 'deny', '--version'])) {
+  // The advisories come from GitHub; without it the rest can still be looked at.
+  const hasAdvisories = isDone(deny('Cargo.toml', 'fetch', 'db'));
+  const what = ['bans', 'licenses', 'sources', ...(hasAdvisories ? ['advisories'] : [])];
+  steps.push(['dependencies', deny('Cargo.toml', 'check', ...what)], ['of the tool', deny('tools/bindgen/Cargo.toml', 'check', ...what)]);
+  if (!hasAdvisories) notes.push('advisories: not looked at, their database could not be fetched');
+} else {
+  notes.push('dependencies: not looked at, cargo-deny is not installed');
+}
 
 for (const [name, [command, ...args]] of steps) {
   const began = Date.now();
@@ -35,4 +53,5 @@ if (over.length > 0) {
   console.error(`\ncheck: ${over.join('; ')}. scripts/budget.mjs says what it is for.`);
   process.exit(1);
 }
+for (const note of notes) console.log(`\n${note}`);
 console.log('\ncheck: passed');
