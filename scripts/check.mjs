@@ -1,4 +1,4 @@
-// Format, lints for host and wasm, purity and map of the tree, what comes in from
+// Format, lints for host and wasm, layout and map of the tree, what comes in from
 // outside, and the release Worker within its budget. Nothing is advisory.
 import { spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
@@ -12,12 +12,12 @@ const root = fileURLToPath(new URL('..', import.meta.url));
 const TOOL = ['--manifest-path', 'tools/bindgen/Cargo.toml'];
 
 const steps = [
-  ['format', ['cargo', 'fmt', '--check']],
+  ['format', ['cargo', 'fmt', '--all', '--check']],
   ['format, tool', ['cargo', 'fmt', '--check', ...TOOL]],
-  ['clippy, host', ['cargo', 'clippy', '--quiet', '--all-targets', '--features', 'cli', '--', '-D', 'warnings']],
+  ['clippy, host', ['cargo', 'clippy', '--quiet', '--workspace', '--all-targets', '--', '-D', 'warnings']],
   ['clippy, wasm', ['cargo', 'clippy', '--quiet', '--lib', '--target', 'wasm32-unknown-unknown', '--', '-D', 'warnings']],
   ['clippy, tool', ['cargo', 'clippy', '--quiet', '--locked', '--target-dir', 'target/tools', ...TOOL, '--', '-D', 'warnings']],
-  ['purity and map', ['cargo', 'test', '--quiet', '--test', 'native', 'tidy']],
+  ['layout and map', ['cargo', 'test', '--quiet', '--test', 'native', 'tidy', '--', '--nocapture'], 'layout: '],
   ['release wasm', [process.execPath, 'scripts/build.mjs', '--release']],
 ];
 
@@ -35,12 +35,17 @@ if (isDone(['cargo', 'deny', '--version'])) {
   notes.push('dependencies: not looked at, cargo-deny is not installed');
 }
 
-for (const [name, [command, ...args]] of steps) {
+// `shown`: how the lines begin that are worth reading though nothing failed.
+for (const [name, [command, ...args], shown] of steps) {
   const began = Date.now();
   const { status, stdout, stderr, error } = spawnSync(command, args, { cwd: root, encoding: 'utf8' });
   if (error || status !== 0) {
     console.error(`${name}: failed\n${error?.message ?? ''}${stdout}${stderr}`);
     process.exit(1);
+  }
+  for (const line of stdout.split('\n')) {
+    const start = shown === undefined ? -1 : line.indexOf(shown);
+    if (start >= 0) console.log(`    ${line.slice(start + shown.length)}`);
   }
   console.log(`${name.padEnd(16)} ok  ${Math.round((Date.now() - began) / 1000)} s`);
 }

@@ -8,8 +8,8 @@ import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 
-import { people, seedRewards } from '../tests/sandbox/rewards.mjs';
-import { PORTS, SECRETS, startSandbox } from '../tests/sandbox/sandbox.mjs';
+import { people, seedRewards } from '../tests/harness/sandbox/rewards.mjs';
+import { PORTS, SECRETS, startSandbox } from '../tests/harness/sandbox/sandbox.mjs';
 import { createLog } from './dev_log.mjs';
 import { findTakenPort, recordSchema, watchFiles } from './dev_support.mjs';
 
@@ -83,7 +83,7 @@ async function start() {
   say(banner());
   watchFiles({
     root,
-    paths: ['src', 'Cargo.toml', 'Cargo.lock', 'wrangler.toml', 'schema', 'tests/backends/mgpass'],
+    paths: ['src', 'Cargo.toml', 'Cargo.lock', 'wrangler.toml', 'schema', 'tests/harness/backends/mgpass'],
     onChange: goLive,
   });
 }

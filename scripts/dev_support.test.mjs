@@ -9,7 +9,7 @@ import path from 'node:path';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 
-import { PORTS } from '../tests/sandbox/sandbox.mjs';
+import { PORTS } from '../tests/harness/sandbox/sandbox.mjs';
 import { findTakenPort, recordSchema, watchFiles } from './dev_support.mjs';
 
 const root = fileURLToPath(new URL('..', import.meta.url));

@@ -1,4 +1,4 @@
-//! The mirror: make mgPass equal to Logto for one subject.
+//! Make mgPass equal to Logto, one user at a time.
 //!
 //! A write is never replayed from its request. `outbox` records who changes;
 //! `reconcile` decides, from Logto's state and mgPass's rows, what one guarded
@@ -6,14 +6,14 @@
 
 pub mod backlog;
 pub mod backoff;
-pub mod differences;
+pub mod eligibility;
 pub mod mapping;
-pub mod members;
 pub mod outbox;
-pub mod page;
 pub mod preflight;
-pub mod readiness;
 pub mod reconcile;
+pub mod relay;
 pub mod residue;
 pub mod target;
 pub mod triggers;
+pub mod walk;
+pub mod webhook;

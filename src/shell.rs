@@ -9,7 +9,6 @@ mod d1;
 mod exchange;
 mod fetch;
 mod kv;
-mod pass_on;
 mod platform;
 mod queue;
 mod timer;
@@ -18,7 +17,11 @@ use wasm_bindgen::JsValue;
 use wasm_bindgen::prelude::wasm_bindgen;
 use worker::event;
 
-use crate::{guard, jobs, metrics, relay, walk};
+use crate::mirror::{relay, walk};
+use crate::operate::{findings, guard, metrics};
+use crate::population::jobs;
+use crate::runtime::message::Message;
+use crate::runtime::snapshot;
 
 use self::config::Deployment;
 use self::platform::WorkerPlatform;
@@ -40,7 +43,7 @@ pub fn on_fetch(
 
 #[event(queue)]
 async fn on_queue(
-    batch: worker::MessageBatch<relay::Message>,
+    batch: worker::MessageBatch<Message>,
     env: worker::Env,
     _: worker::Context,
 ) -> worker::Result<()> {
@@ -54,10 +57,11 @@ async fn on_queue(
 async fn on_cron(_: worker::ScheduledEvent, env: worker::Env, _: worker::ScheduleContext) {
     let deployment = Deployment::of(&env);
     let platform = WorkerPlatform::new(env);
-    let flags = crate::snapshot::read(&platform, &deployment.isolate).await;
+    let flags = snapshot::read(&platform, &deployment.isolate).await;
     if let Some(context) = deployment.context() {
         walk::tick(&platform, &context, flags.stage).await;
         relay::sweep(&platform, &context, flags.stage).await;
+        findings::purge(&platform, flags.stage).await;
         jobs::revive(&platform).await;
         metrics::flush(&platform, &context).await;
         guard::run(&platform, &context, &flags).await;

@@ -1,9 +1,8 @@
 //! The outbox from the sweep's side: who is due, what is done with, how much is left.
 
-use crate::mirror::target::{integer, text};
-use crate::ports::{Row, Statement};
-use crate::request::UserId;
-use crate::sql::now;
+use crate::inbound::request::UserId;
+use crate::runtime::ports::{Row, Statement};
+use crate::runtime::sql::{integer, now, text};
 
 /// A parked subject too, once for each thing that was not yet known when it was
 /// parked: a settling, an expiry, the second look.

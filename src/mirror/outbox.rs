@@ -11,10 +11,9 @@
 
 pub use crate::mirror::backlog::{backlog, due, parse_due, parse_purge, purge};
 
-use crate::mirror::target::{integer, text};
-use crate::ports::{Row, Statement, Value};
-use crate::request::{InteractionUid, UserId};
-use crate::sql::{now, sequence};
+use crate::inbound::request::{InteractionUid, UserId};
+use crate::runtime::ports::{Row, Statement, Value};
+use crate::runtime::sql::{integer, now, sequence, text};
 
 /// An intent that was not settled by then is reconciled on suspicion ...
 pub const EXPIRY_MS: i64 = 60_000;

@@ -6,25 +6,16 @@
 
 use sha2::{Digest, Sha256};
 
-use crate::mirror::mapping::{LogtoUser, Mapped, MappingSettings, MgpassUser, Obstacle, map};
-use crate::mirror::members::same_json;
+use crate::inbound::request::UserId;
+use crate::mirror::mapping::{Mapped, MgpassUser, Obstacle, map};
 use crate::mirror::residue::Residue;
 use crate::mirror::target::{
     Effect, Holder, IDENTITY_PREFIX, Raise, TargetIdentity, TargetState, TargetUser, Writer,
 };
-use crate::ports::Statement;
-use crate::request::UserId;
-
-/// Logto's side of the subject, read after the ticket was taken.
-#[derive(Clone, Debug)]
-pub enum LogtoState {
-    Present {
-        user: Box<LogtoUser>,
-        json: String,
-    },
-    /// JSON 404 `entity.not_found`: the first witness of a deletion.
-    Gone,
-}
+use crate::runtime::backend::logto::{LogtoState, LogtoUser};
+use crate::runtime::members::same_json;
+use crate::runtime::ports::Statement;
+use crate::runtime::settings::MappingSettings;
 
 /// What the intents that this reconcile covers say, beyond "look at the user".
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -416,7 +407,7 @@ pub fn digest(json: &str) -> String {
     text
 }
 
-pub(super) fn obstacle_codes(obstacles: &[Obstacle]) -> String {
+pub(crate) fn obstacle_codes(obstacles: &[Obstacle]) -> String {
     let codes: Vec<_> = obstacles.iter().map(Obstacle::code).collect();
     serde_json::json!(codes).to_string()
 }

@@ -7,9 +7,10 @@
 //!
 //! Column names are our assumption of mgPass's schema (`schema/mgpass`).
 
+use crate::inbound::request::{UserId, id_list};
 use crate::mirror::mapping::{MgpassIdentity, MgpassUser};
-use crate::ports::{Row, Statement, Value};
-use crate::request::{UserId, id_list};
+use crate::runtime::ports::{Row, Statement, Value};
+use crate::runtime::sql::{integer, text};
 
 /// Ids of identity rows that the mirror made start so; it removes no others.
 pub const IDENTITY_PREFIX: &str = "idn_lm_";
@@ -258,7 +259,7 @@ pub fn parse_mirror(row: &Row) -> Option<MirrorRow> {
     })
 }
 
-pub(super) fn parse_user(row: &Row) -> Option<TargetUser> {
+pub(crate) fn parse_user(row: &Row) -> Option<TargetUser> {
     Some(TargetUser {
         email: text(row, "email"),
         email_verified: integer(row, "email_verified")? == 1,
@@ -274,7 +275,7 @@ pub(super) fn parse_user(row: &Row) -> Option<TargetUser> {
     })
 }
 
-pub(super) fn parse_identity(row: &Row) -> Option<TargetIdentity> {
+pub(crate) fn parse_identity(row: &Row) -> Option<TargetIdentity> {
     Some(TargetIdentity {
         row_id: text(row, "id")?,
         identity: MgpassIdentity {
@@ -283,18 +284,6 @@ pub(super) fn parse_identity(row: &Row) -> Option<TargetIdentity> {
             profile_data: text(row, "profile_data"),
         },
     })
-}
-
-pub fn text(row: &Row, column: &str) -> Option<String> {
-    row.get(column)?.as_str().map(str::to_owned)
-}
-
-/// D1 hands integers over as JavaScript numbers.
-pub fn integer(row: &Row, column: &str) -> Option<i64> {
-    let value = row.get(column)?;
-    value
-        .as_i64()
-        .or_else(|| value.as_f64().map(|float| float as i64))
 }
 
 /// The statements of one subject's change, all under one ticket.

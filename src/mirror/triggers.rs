@@ -6,11 +6,10 @@
 //! Harmless twice: an intent more is a reconcile that finds nothing to do; findings
 //! are counted by user and code.
 
+use crate::inbound::request::{InteractionUid, UserId, id_list};
 use crate::mirror::outbox::Intent;
-use crate::mirror::target::{integer, text};
-use crate::ports::{Row, Statement};
-use crate::request::{InteractionUid, UserId, id_list};
-use crate::sql::{now, sequence};
+use crate::runtime::ports::{Row, Statement};
+use crate::runtime::sql::{integer, now, sequence, text};
 
 /// Operations that bring a new user: a listing of the newest finds whom they made.
 /// What else has no name may concern an old user, and waits for a pass of the walk.

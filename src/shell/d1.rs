@@ -2,7 +2,7 @@
 
 use wasm_bindgen::JsValue;
 
-use crate::ports::{DatabaseFailure, Row, Statement, Store, Value};
+use crate::runtime::ports::{DatabaseFailure, Row, Statement, Store, Value};
 
 fn binding(store: Store) -> &'static str {
     match store {

@@ -10,8 +10,8 @@ use web_sys::{
     AbortController, Headers, ReadableStreamDefaultReader, Request, RequestInit, Response,
 };
 
-use crate::ports::{AnswerCopy, BodyFailure, CallFailure, Exchange, Forward};
-use crate::request::Method;
+use crate::inbound::request::Method;
+use crate::runtime::ports::{AnswerCopy, BodyFailure, CallFailure, Exchange, Forward};
 
 use super::platform::read_text;
 

@@ -10,13 +10,13 @@ use web_sys::{
 use futures_util::future::{Either, select};
 use std::pin::pin;
 
-use crate::metrics::Series;
-use crate::observe::Event;
-use crate::ports::{
+use crate::runtime::message::Message;
+use crate::runtime::metrics::Series;
+use crate::runtime::observe::Event;
+use crate::runtime::ports::{
     Call, CallAnswer, CallFailure, Calls, Clock, Database, DatabaseFailure, Entropy, FlagStore,
     KeyStore, KvFailure, Queue, QueueFailure, Row, Signatures, Sink, Statement, Store,
 };
-use crate::relay::Message;
 use crate::token::SignatureCheck;
 
 const MAX_ANSWER_BYTES: usize = 2 * 1024 * 1024;

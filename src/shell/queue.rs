@@ -3,9 +3,11 @@
 use futures_util::future::join_all;
 use worker::MessageExt;
 
-use crate::observe::Event;
-use crate::ports::Sink;
-use crate::relay::{self, Disposition, Message};
+use crate::mirror::relay::{self, Disposition};
+use crate::runtime::message::Message;
+use crate::runtime::observe::Event;
+use crate::runtime::ports::Sink;
+use crate::serve::deliver;
 
 use super::config::Deployment;
 use super::platform::WorkerPlatform;
@@ -21,7 +23,7 @@ pub(super) async fn deliver(
             n_messages: batch.raw_iter().count(),
         });
     }
-    let flags = crate::snapshot::read(platform, &deployment.isolate).await;
+    let flags = crate::runtime::snapshot::read(platform, &deployment.isolate).await;
     let Some(context) = deployment.context() else {
         // Nothing is lost: the outbox has it all, and a mended deployment sweeps it.
         batch.retry_all_with_options(
@@ -49,7 +51,7 @@ pub(super) async fn deliver(
         let disposition = if is_dead {
             relay::handle_dead(platform, message).await
         } else {
-            relay::handle(platform, context, stage, message).await
+            deliver::handle(platform, context, stage, message).await
         };
         match disposition {
             Disposition::Ack => raws.iter().for_each(MessageExt::ack),

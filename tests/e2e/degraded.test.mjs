@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 
-import { until } from '../sandbox/client.mjs';
+import { until } from '../harness/sandbox/client.mjs';
 import { raw, startOrigin, startProxy } from './support.mjs';
 
 describe('D1 and the Queue down', () => {

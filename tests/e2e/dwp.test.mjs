@@ -1,5 +1,5 @@
 // The operator's command against a proxy of the test's own making: what it sends, what
-// it prints where, and its exit status. tests/import runs it against the real Worker.
+// it prints where, and its exit status. tests/drills/import runs it against the real Worker.
 
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
@@ -18,7 +18,7 @@ const asked = [];
 let server;
 
 before(async () => {
-  const built = spawnSync('cargo', ['build', '--quiet', '--features', 'cli', '--bin', 'dwp'], { cwd: root, stdio: 'inherit' });
+  const built = spawnSync('cargo', ['build', '--quiet', '-p', 'dwp'], { cwd: root, stdio: 'inherit' });
   assert.equal(built.status, 0);
   await listen();
 }, { timeout: 600_000 });

@@ -13,8 +13,8 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { after, before, test } from 'node:test';
 
-import { controlOf, SECRETS, startSandbox } from '../sandbox/sandbox.mjs';
-import { managementToken, pause, until } from '../sandbox/client.mjs';
+import { controlOf, SECRETS, startSandbox } from '../harness/sandbox/sandbox.mjs';
+import { managementToken, pause, until } from '../harness/sandbox/client.mjs';
 import { raw } from './support.mjs';
 
 const persistTo = mkdtempSync(path.join(tmpdir(), 'e2e-reads-'));

@@ -8,8 +8,8 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 
-import { managementToken, pause } from '../sandbox/client.mjs';
-import { controlOf, startSandbox } from '../sandbox/sandbox.mjs';
+import { managementToken, pause } from '../harness/sandbox/client.mjs';
+import { controlOf, startSandbox } from '../harness/sandbox/sandbox.mjs';
 import { scratch } from './support.mjs';
 
 const CLIENTS = {

@@ -9,7 +9,7 @@ import { createHash } from 'node:crypto';
 import { after, before, beforeEach, describe, test } from 'node:test';
 import zlib from 'node:zlib';
 
-import { pause, until } from '../sandbox/client.mjs';
+import { pause, until } from '../harness/sandbox/client.mjs';
 import { raw, startOrigin, startProxy } from './support.mjs';
 
 let origin;

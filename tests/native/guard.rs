@@ -2,8 +2,9 @@
 
 use std::rc::Rc;
 
-use dual_write_proxy::ports::Store;
-use dual_write_proxy::{guard, metrics, snapshot};
+use dual_write_proxy::operate::{guard, metrics};
+use dual_write_proxy::runtime::ports::Store;
+use dual_write_proxy::runtime::snapshot;
 use serde_json::{Value, json};
 
 use super::support::Node;

@@ -4,10 +4,10 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use dual_write_proxy::points::balance::{self, Balance};
-use dual_write_proxy::points::{self, Outcome, PointsFailure, PointsPage};
-use dual_write_proxy::ports::{DatabaseFailure, Row, Statement, Store, Value};
-use dual_write_proxy::request::UserId;
+use dual_write_proxy::inbound::request::UserId;
+use dual_write_proxy::population::points::balance::{self, Balance};
+use dual_write_proxy::population::points::{self, Outcome, PointsFailure, PointsPage};
+use dual_write_proxy::runtime::ports::{DatabaseFailure, Row, Statement, Store, Value};
 use serde_json::json;
 
 use super::support::executor::Random;

@@ -3,7 +3,7 @@
 
 use std::rc::Rc;
 
-use dual_write_proxy::ports::Store;
+use dual_write_proxy::runtime::ports::Store;
 use serde_json::{Value, json};
 
 use super::support::logto::Interaction;

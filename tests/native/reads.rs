@@ -2,10 +2,10 @@
 
 use std::rc::Rc;
 
-use dual_write_proxy::flags::Share;
-use dual_write_proxy::flags::bucket::Bucket;
-use dual_write_proxy::ports::Store;
-use dual_write_proxy::request::UserId;
+use dual_write_proxy::inbound::request::UserId;
+use dual_write_proxy::policy::flags::Share;
+use dual_write_proxy::policy::flags::bucket::Bucket;
+use dual_write_proxy::runtime::ports::Store;
 use serde_json::{Value, json};
 
 use super::support::client::Answered;

@@ -3,9 +3,10 @@
 
 use std::rc::Rc;
 
-use dual_write_proxy::flags::Stage;
-use dual_write_proxy::ports::Store;
-use dual_write_proxy::relay::{self, Message};
+use dual_write_proxy::mirror::relay;
+use dual_write_proxy::policy::flags::Stage;
+use dual_write_proxy::runtime::message::Message;
+use dual_write_proxy::runtime::ports::Store;
 use serde_json::{Value, json};
 
 use super::proxy::{assert_equal_at_mgpass, recover};

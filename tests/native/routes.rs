@@ -4,8 +4,8 @@
 
 use std::collections::BTreeSet;
 
-use dual_write_proxy::classify::{Kind, Operation, classify, why_unrecorded};
-use dual_write_proxy::request::Method;
+use dual_write_proxy::inbound::classify::{Kind, Operation, classify, why_unrecorded};
+use dual_write_proxy::inbound::request::Method;
 use serde_json::Value;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -160,7 +160,7 @@ fn every_operation_that_writes_has_a_route_in_the_reference() {
             Unrecorded | Care::None => None,
         })
         .collect();
-    let writes: BTreeSet<_> = dual_write_proxy::classify::OPERATIONS
+    let writes: BTreeSet<_> = dual_write_proxy::inbound::classify::OPERATIONS
         .iter()
         .filter(|row| matches!(row.kind, Kind::Write(_)))
         // The same route as a suspension; told apart by the body.
@@ -224,8 +224,8 @@ fn is_of_a_family(path: &str) -> bool {
 
 /// Method and path of each recorded request.
 fn recordings() -> Vec<(String, String)> {
-    let folder =
-        std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/backends/logto/samples");
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/harness/backends/logto/samples");
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder).unwrap() {
         let text = std::fs::read_to_string(entry.unwrap().path()).unwrap_or_default();

@@ -3,12 +3,11 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
 
-use dual_write_proxy::compare::findings;
-use dual_write_proxy::jobs::{book, equality, view};
-use dual_write_proxy::mirror::{backlog, outbox, page, preflight, readiness, target, triggers};
-use dual_write_proxy::points;
-use dual_write_proxy::ports::Store;
-use dual_write_proxy::{guard, metrics};
+use dual_write_proxy::mirror::{backlog, outbox, preflight, target, triggers};
+use dual_write_proxy::operate::{findings, guard, metrics};
+use dual_write_proxy::population::jobs::{book, equality, view};
+use dual_write_proxy::population::{page, points, readiness};
+use dual_write_proxy::runtime::ports::Store;
 
 use super::support::World;
 use super::support::database::{
@@ -68,29 +67,38 @@ fn the_lists_of_statements_are_complete() {
             triggers::ALL_SQL,
         ),
         (include_str!("../../src/mirror/target.rs"), target::ALL_SQL),
-        (include_str!("../../src/mirror/page.rs"), page::ALL_SQL),
+        (include_str!("../../src/population/page.rs"), page::ALL_SQL),
         (
-            include_str!("../../src/mirror/readiness.rs"),
+            include_str!("../../src/population/readiness.rs"),
             readiness::ALL_SQL,
         ),
-        (include_str!("../../src/jobs/book.rs"), book::ALL_SQL),
-        (include_str!("../../src/jobs/view.rs"), view::ALL_SQL),
         (
-            include_str!("../../src/jobs/equality.rs"),
+            include_str!("../../src/population/jobs/book.rs"),
+            book::ALL_SQL,
+        ),
+        (
+            include_str!("../../src/population/jobs/view.rs"),
+            view::ALL_SQL,
+        ),
+        (
+            include_str!("../../src/population/jobs/equality.rs"),
             equality::ALL_SQL,
         ),
         (
-            include_str!("../../src/compare/findings.rs"),
+            include_str!("../../src/operate/findings.rs"),
             findings::ALL_SQL,
         ),
-        (include_str!("../../src/metrics.rs"), metrics::ALL_SQL),
-        (include_str!("../../src/guard.rs"), guard::ALL_SQL),
         (
-            include_str!("../../src/points/source.rs"),
+            include_str!("../../src/operate/metrics.rs"),
+            metrics::ALL_SQL,
+        ),
+        (include_str!("../../src/operate/guard.rs"), guard::ALL_SQL),
+        (
+            include_str!("../../src/population/points/source.rs"),
             points::source::ALL_SQL,
         ),
         (
-            include_str!("../../src/points/target.rs"),
+            include_str!("../../src/population/points/target.rs"),
             points::target::ALL_SQL,
         ),
     ] {

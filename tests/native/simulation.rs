@@ -9,13 +9,12 @@ pub mod variants;
 
 use std::rc::Rc;
 
-use dual_write_proxy::jobs;
+use dual_write_proxy::inbound::request::UserId;
 use dual_write_proxy::mirror::triggers::Trigger;
-use dual_write_proxy::ports::Store;
-use dual_write_proxy::relay;
-use dual_write_proxy::request::UserId;
-use dual_write_proxy::snapshot;
-use dual_write_proxy::walk;
+use dual_write_proxy::mirror::{relay, walk};
+use dual_write_proxy::population::jobs;
+use dual_write_proxy::runtime::ports::Store;
+use dual_write_proxy::runtime::snapshot;
 
 use self::actions::{Journal, ROUTES};
 use self::chaos::{Chaos, SimulationTamper};

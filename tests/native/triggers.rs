@@ -3,8 +3,8 @@
 
 use std::rc::Rc;
 
-use dual_write_proxy::ports::Store;
-use dual_write_proxy::walk;
+use dual_write_proxy::mirror::walk;
+use dual_write_proxy::runtime::ports::Store;
 use serde_json::{Value, json};
 
 use super::proxy::assert_equal_at_mgpass;
@@ -35,7 +35,7 @@ fn operator(world: &Rc<World>, method: &'static str, path: &str) -> Value {
 fn cron(world: &Rc<World>) {
     let node = world.node();
     world.finish(async move {
-        let stage = dual_write_proxy::snapshot::read(&node, &node.isolate)
+        let stage = dual_write_proxy::runtime::snapshot::read(&node, &node.isolate)
             .await
             .stage;
         walk::tick(&node, &node.context(), stage).await;

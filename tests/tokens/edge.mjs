@@ -9,7 +9,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 
-import { startWorkers } from '../sandbox/workers.mjs';
+import { startWorkers } from '../harness/sandbox/workers.mjs';
 import { ISSUERS, keySets, makeKeys, serveIssuers } from './issuers.mjs';
 
 const CLOSED = 'http://127.0.0.1:9';

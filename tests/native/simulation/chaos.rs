@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
-use dual_write_proxy::ports::{Row, Statement, Store};
+use dual_write_proxy::runtime::ports::{Row, Statement, Store};
 
 use super::Setup;
 use super::variants::Variant;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use dual_write_proxy::mirror::reconcile::digest;
-use dual_write_proxy::ports::{Row, Store};
+use dual_write_proxy::runtime::ports::{Row, Store};
 use serde_json::{Value, json};
 
 use super::Setup;

@@ -4,7 +4,7 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 
-use dual_write_proxy::ports::{Row, Statement, Store, Value};
+use dual_write_proxy::runtime::ports::{Row, Statement, Store, Value};
 use serde_json::json;
 
 use crate::support::World;

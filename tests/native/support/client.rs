@@ -4,14 +4,16 @@
 use std::pin::pin;
 use std::rc::Rc;
 
-use dual_write_proxy::authenticate;
-use dual_write_proxy::execute::{Reply, Surroundings, execute};
-use dual_write_proxy::ports::{
+use dual_write_proxy::auth::authenticate;
+use dual_write_proxy::inbound::request::Method;
+use dual_write_proxy::operate::admin;
+use dual_write_proxy::runtime::context::Surroundings;
+use dual_write_proxy::runtime::ports::{
     AnswerCopy, BodyFailure, CallFailure, Clock, Entropy, Exchange, Forward, Sink,
 };
-use dual_write_proxy::request::Method;
-use dual_write_proxy::snapshot::{self, Refresh};
-use dual_write_proxy::{admin, afterwards};
+use dual_write_proxy::runtime::snapshot::{self, Refresh};
+use dual_write_proxy::serve::afterwards;
+use dual_write_proxy::serve::execute::{Reply, execute};
 use futures_util::future::{Either, select};
 
 use super::executor::Handle;
@@ -176,7 +178,7 @@ async fn serve(node: Node, request: Request) -> Answered {
         answer: None,
     };
     let mut executed = match admin::route(&node, &around, &mut exchange).await {
-        Some(answered) => answered,
+        Some(answered) => answered.into(),
         None => execute(&node, &around, &mut exchange).await,
     };
     let duration_ms = node.now_ms() - began_ms;

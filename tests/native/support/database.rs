@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 
-use dual_write_proxy::ports::{DatabaseFailure, Row, Statement, Store, Value};
+use dual_write_proxy::runtime::ports::{DatabaseFailure, Row, Statement, Store, Value};
 use rusqlite::config::DbConfig;
 use rusqlite::functions::FunctionFlags;
 use rusqlite::types::ValueRef;

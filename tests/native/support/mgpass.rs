@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 
-use dual_write_proxy::ports::{Call, CallAnswer, Row, Store};
+use dual_write_proxy::runtime::ports::{Call, CallAnswer, Row, Store};
 use serde_json::{Value, json};
 
 use super::database::Databases;

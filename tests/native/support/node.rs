@@ -6,17 +6,18 @@
 use std::pin::pin;
 use std::rc::Rc;
 
-use dual_write_proxy::backend::Backend;
-use dual_write_proxy::context::Context;
-use dual_write_proxy::flags::Stage;
-use dual_write_proxy::isolate::Isolate;
-use dual_write_proxy::metrics::Series;
-use dual_write_proxy::observe::Event;
-use dual_write_proxy::ports::{
-    Call, CallAnswer, CallFailure, Calls, Clock, Database, DatabaseFailure, Entropy, FlagStore,
-    KeyStore, KvFailure, Queue, QueueFailure, Row, Signatures, Sink, Statement, Store,
+use dual_write_proxy::mirror::relay::{self, Disposition};
+use dual_write_proxy::policy::flags::Stage;
+use dual_write_proxy::runtime::context::Context;
+use dual_write_proxy::runtime::isolate::Isolate;
+use dual_write_proxy::runtime::message::Message;
+use dual_write_proxy::runtime::metrics::Series;
+use dual_write_proxy::runtime::observe::Event;
+use dual_write_proxy::runtime::ports::{
+    Backend, Call, CallAnswer, CallFailure, Calls, Clock, Database, DatabaseFailure, Entropy,
+    FlagStore, KeyStore, KvFailure, Queue, QueueFailure, Row, Signatures, Sink, Statement, Store,
 };
-use dual_write_proxy::relay::{self, Disposition, Message};
+use dual_write_proxy::serve::deliver;
 use dual_write_proxy::token::SignatureCheck;
 use futures_util::future::{Either, select};
 
@@ -47,7 +48,7 @@ impl Node {
         let disposition = if delivery.is_dead {
             relay::handle_dead(self, message).await
         } else {
-            relay::handle(self, &self.context(), stage, message).await
+            deliver::handle(self, &self.context(), stage, message).await
         };
         if let Disposition::Retry { delay_s } = disposition {
             self.world.retry(delivery, delay_s);

@@ -5,11 +5,13 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use dual_write_proxy::isolate::Isolate;
-use dual_write_proxy::ports::{Row, Statement, Store};
-use dual_write_proxy::relay::{self, Message};
-use dual_write_proxy::settings::Settings;
-use dual_write_proxy::snapshot;
+use dual_write_proxy::mirror::relay;
+use dual_write_proxy::operate::findings;
+use dual_write_proxy::runtime::isolate::Isolate;
+use dual_write_proxy::runtime::message::Message;
+use dual_write_proxy::runtime::ports::{Row, Statement, Store};
+use dual_write_proxy::runtime::settings::Settings;
+use dual_write_proxy::runtime::snapshot;
 use dual_write_proxy::token::IssuerNames;
 use futures_util::future::join_all;
 use serde_json::Value as Json;
@@ -285,6 +287,7 @@ impl World {
         self.finish(async move {
             let stage = snapshot::read(&node, &node.isolate).await.stage;
             relay::sweep(&node, &node.context(), stage).await;
+            findings::purge(&node, stage).await;
         });
     }
 

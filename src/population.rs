@@ -1,0 +1,7 @@
+//! Move everybody, and prove that both sides are equal.
+
+pub mod differences;
+pub mod jobs;
+pub mod page;
+pub mod points;
+pub mod readiness;

@@ -1,0 +1,8 @@
+//! One request from arrival to what follows its answer; one delivery of the Queue.
+
+pub mod afterwards;
+pub mod compare;
+pub mod deliver;
+pub mod execute;
+pub mod read;
+pub mod translate;
