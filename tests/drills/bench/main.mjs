@@ -39,7 +39,7 @@ async function main() {
   const build = path.join(root, 'build');
   for (const directory of [build, options.against].filter((directory) => directory !== undefined)) {
     if (!existsSync(path.join(directory, 'index_bg.wasm'))) {
-      throw new Error(`${directory} holds no built proxy: npm run build`);
+      throw new Error(`${directory} holds no built proxy: npm run setup`);
     }
   }
   const scratch = mkdtempSync(path.join(os.tmpdir(), 'bench-'));

@@ -7,7 +7,7 @@
 
 import { spawnSync } from 'node:child_process';
 import { createPublicKey, generateKeyPairSync } from 'node:crypto';
-import { existsSync, mkdirSync } from 'node:fs';
+import { mkdirSync } from 'node:fs';
 import path from 'node:path';
 
 import { buildSync } from 'esbuild';
@@ -118,9 +118,8 @@ function buildVerifier(root, scratch) {
     if (error || status !== 0) throw new Error(`${command}: ${error?.message ?? stderr.slice(-2000)}`);
   };
   step('cargo', ['build', '--quiet', '--release', '--target', 'wasm32-unknown-unknown'], crate);
-  const own = path.join(root, '.tools/bin/wasm-bindgen');
   const wasm = path.join(target, 'wasm32-unknown-unknown/release/verifier.wasm');
-  step(existsSync(own) ? own : 'wasm-bindgen', ['--target', 'web', '--no-typescript', '--out-dir', out, wasm], root);
+  step(path.join(root, '.tools/bindgen'), [wasm, 'web', 'verifier', out], root);
   return [
     { name: 'index.js', text: bundle(OUR_WORKER, out) },
     { name: 'verifier_bg.wasm', from: path.join(out, 'verifier_bg.wasm') },

@@ -2,11 +2,12 @@
 // workerd, the Logto stand-in on Node, all migrated. `npm run dev` runs it on
 // fixed ports, tests on free ones.
 //
-//   const sandbox = await startSandbox({ persistTo, ports?, vars?, alg?, edition?, onLog?, tickMs?, queueBatchSize?, wrapper?, runningLogto? });
+//   const sandbox = await startSandbox({ persistTo, ports?, vars?, alg?, edition?, main?, onLog?, tickMs?, queueBatchSize?, wrapper?, logto?, runningLogto? });
 //   sandbox.proxy.url, .logto.url, .mgpass.url     what clients talk to
 //   sandbox.logto.control, .mgpass.control          faults and counters (backends/front.mjs)
 //   await sandbox.flag('read_percent', '50')        KV as an operator writes it; null deletes
 //   await sandbox.tick()                            one run of cron: it never fires by itself here
+//   await sandbox.reload()                          code, configs and migrations as they are now; Logto goes on
 //   await sandbox.close()
 
 import path from 'node:path';
@@ -41,6 +42,7 @@ export async function startSandbox({
   vars = {},
   alg,
   edition = 'e3',
+  main,
   onLog,
   tickMs,
   queueBatchSize,
@@ -57,6 +59,7 @@ export async function startSandbox({
       {
         name: 'dual-write-proxy',
         config: path.join(root, 'wrangler.toml'),
+        main,
         port: on.proxy,
         queueBatchSize,
         wrapper,
@@ -78,13 +81,16 @@ export async function startSandbox({
       },
     ],
   });
-  await migrateMgpass(workers);
-  await applyMigrations({
-    sandbox: workers, databaseId: 'mgpass-local', directory: path.join(root, 'schema/mirror'), table: 'logto_mirror_migrations',
-  });
-  await applyMigrations({ sandbox: workers, databaseId: 'proxy-local', directory: path.join(root, 'schema/proxy') });
-  await applyMigrations({ sandbox: workers, databaseId: 'metrics-local', directory: path.join(root, 'schema/metrics') });
-  await applyMigrations({ sandbox: workers, databaseId: 'rewards-local', directory: path.join(root, 'schema/rewards') });
+  const migrate = async () => {
+    await migrateMgpass(workers);
+    await applyMigrations({
+      sandbox: workers, databaseId: 'mgpass-local', directory: path.join(root, 'schema/mirror'), table: 'logto_mirror_migrations',
+    });
+    for (const name of ['proxy', 'metrics', 'rewards']) {
+      await applyMigrations({ sandbox: workers, databaseId: `${name}-local`, directory: path.join(root, 'schema', name) });
+    }
+  };
+  await migrate();
   const standin = workers.workers['mgpass-standin'];
   const mgpass = await startMgpassFront({
     workerUrl: standin.url,
@@ -97,7 +103,13 @@ export async function startSandbox({
     port: on.logto, controlPort: on.logtoControl, endpoint: url(on.proxy), alg, ...logtoOptions,
   });
   const proxy = workers.workers['dual-write-proxy'];
-  const { FLAGS } = await proxy.getBindings();
+  let FLAGS;
+  const databases = {};
+  const bind = async () => {
+    ({ FLAGS } = await proxy.getBindings());
+    for (const name of ['proxy', 'mgpass', 'metrics', 'rewards']) databases[name] = await workers.database(`${name}-local`);
+  };
+  await bind();
   const tick = () => workers.scheduled('dual-write-proxy', '* * * * *');
   const ticking = tickMs && setInterval(() => tick().catch(() => {}), tickMs);
   return {
@@ -107,11 +119,11 @@ export async function startSandbox({
     workers,
     tick,
     flag: (key, value) => (value === null ? FLAGS.delete(key) : FLAGS.put(key, value)),
-    databases: {
-      proxy: await workers.database('proxy-local'),
-      mgpass: await workers.database('mgpass-local'),
-      metrics: await workers.database('metrics-local'),
-      rewards: await workers.database('rewards-local'),
+    databases,
+    async reload() {
+      await workers.reload();
+      await migrate();
+      await bind();
     },
     async close() {
       clearInterval(ticking);

@@ -17,6 +17,7 @@
 //   await sandbox.scheduled('proxy', '* * * * *');                     // cron never fires by itself here
 //   const { FLAGS } = await sandbox.workers.proxy.getBindings();       // KV, D1, queues, vars of that worker
 //   const db = await sandbox.database('mgpass-local');                 // a D1 binding by database_id
+//   await sandbox.reload();                                            // the code and configs as they are now, on the same ports; get bindings anew
 //   await sandbox.dispose();                                           // no process is left behind
 //
 // Port 0 picks a free port. `url` has no trailing slash. `main` (or
@@ -41,9 +42,10 @@ const wrangler = createRequire(import.meta.url)('wrangler');
 const HOST = '127.0.0.1';
 
 export async function startWorkers({ workers, persistTo, logLevel = 'error', onLog }) {
-  const given = workers.map(readWorker);
-  const mf = new Miniflare(
-    convertV4MiniflareOptions({
+  let given;
+  const read = () => {
+    given = workers.map(readWorker);
+    return convertV4MiniflareOptions({
       host: HOST,
       // Miniflare's own entry socket; nobody calls it, each worker has its own.
       port: 0,
@@ -56,8 +58,9 @@ export async function startWorkers({ workers, persistTo, logLevel = 'error', onL
         for (const line of message.split('\n')) onLog(line, { level, timestamp });
       },
       workers: given.flatMap(({ options, externalWorkers }) => [options, ...externalWorkers]),
-    }),
-  );
+    });
+  };
+  const mf = new Miniflare(read());
   try {
     await mf.ready;
     const running = {};
@@ -77,6 +80,8 @@ export async function startWorkers({ workers, persistTo, logLevel = 'error', onL
       workers: running,
       database: (databaseId) => findDatabase(mf, given, databaseId),
       scheduled: (name, cron) => runScheduled(mf, given, name, cron),
+      // A free port that was picked stays; requests and Queue messages under way are lost, as in a crash.
+      reload: () => mf.setOptions(read()),
       dispose: () => mf.dispose(),
     };
   } catch (error) {

@@ -2,11 +2,11 @@
 //   own ports, relative modules, a wasm module, overridden variables, a named
 //   entrypoint; D1 shared by database_id; KV written by wrangler from another
 //   process; queues with retries and dead letters; cron; logs; migrations that
-//   agree with wrangler; nothing left behind.
+//   agree with wrangler; new code on the same ports; nothing left behind.
 
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
-import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { after, before, test } from 'node:test';
@@ -131,6 +131,40 @@ test('console lines reach onLog raw, one call each', async () => {
   await until(() => lines.some(({ line }) => line === 'plain error line'));
   assert.deepEqual(lines.find(({ line }) => line === wanted)?.level, 'log');
   assert.equal(lines.find(({ line }) => line === 'plain error line').level, 'error');
+});
+
+test('reload takes the code and the variables of now, on the same ports, with the same data', async (t) => {
+  const directory = mkdtempSync(path.join(tmpdir(), 'sandbox-reload-'));
+  t.after(() => rmSync(directory, { recursive: true, force: true }));
+  const write = (word) => {
+    writeFileSync(path.join(directory, 'main.mjs'), `export default {
+      async fetch(request, env) { console.log('${word} was asked'); return new Response('${word} ' + env.COLOUR + ' ' + await env.FLAGS.get('stage')); },
+    };`);
+    writeFileSync(path.join(directory, 'wrangler.toml'), `name = "edited"
+main = "main.mjs"
+compatibility_date = "2026-10-01"
+vars = { COLOUR = "${word}" }
+kv_namespaces = [{ binding = "FLAGS", id = "edited-flags" }]
+`);
+  };
+  write('old');
+  const heard = [];
+  const edited = await startWorkers({
+    persistTo: directory,
+    workers: [{ name: 'edited', config: path.join(directory, 'wrangler.toml'), port: 0 }],
+    onLog: (line) => heard.push(line),
+  });
+  t.after(() => edited.dispose());
+  const { url, getBindings } = edited.workers.edited;
+  await (await getBindings()).FLAGS.put('stage', 'shadow');
+  assert.equal(await (await fetch(url)).text(), 'old old shadow');
+  write('new');
+  await edited.reload();
+  const ask = async () => (await fetch(url).catch(() => undefined))?.text();
+  assert.equal(await until(ask), 'new new shadow');
+  await (await getBindings()).FLAGS.put('stage', 'off');
+  assert.equal(await ask(), 'new new off');
+  await until(() => heard.includes('new was asked'));
 });
 
 test('dispose frees the port, ends workerd and keeps the data', async () => {

@@ -1,10 +1,12 @@
-// The table oidc_model_instances: everything the OIDC provider stores, in memory.
+// The table oidc_model_instances: everything the OIDC provider stores.
 
 import { shortUid } from './interaction.mjs';
+import { openTables } from './tables.mjs';
 
 // A used refresh token stays acceptable for this long, so that two tabs refreshing at once both succeed.
 const REFRESH_LEEWAY_MS = 3_000;
 const SWEEP_EVERY = 20_000;
+const PREFIX = 'oidc.';
 
 /** See shortUid: what is found again by its cookie must carry the uid that the cookie shows. */
 function shortened(id, payload) {
@@ -12,7 +14,7 @@ function shortened(id, payload) {
   return [uid, { ...payload, jti: uid, returnTo: payload.returnTo.replace(id, uid) }];
 }
 
-export function createOidcStore() {
+export function createOidcStore(tables = openTables()) {
   const models = new Map();
   const byGrant = new Map();
   const byAccount = new Map();
@@ -21,7 +23,10 @@ export function createOidcStore() {
 
   const model = (name) => {
     let rows = models.get(name);
-    if (!rows) models.set(name, rows = new Map());
+    if (!rows) {
+      models.set(name, rows = tables.open(PREFIX + name));
+      for (const [id, { payload }] of rows) index(name, id, payload);
+    }
     return rows;
   };
   const link = (index, key, name, id) => {
@@ -47,7 +52,13 @@ export function createOidcStore() {
 
   function sweep() {
     const now = Date.now();
-    for (const [name, rows] of models) for (const [id, row] of rows) if (row.expiresAt <= now) remove(name, id);
+    for (const [name, rows] of models) for (const [id, row] of rows) if (row.expiresAt !== null && row.expiresAt <= now) remove(name, id);
+  }
+
+  function index(name, id, { grantId, accountId, uid }) {
+    if (grantId) link(byGrant, grantId, name, id);
+    if (accountId) link(byAccount, accountId, name, id);
+    if (name === 'Session' && uid) sessionByUid.set(uid, id);
   }
 
   function removeLinked(index, key, names) {
@@ -60,11 +71,8 @@ export function createOidcStore() {
     async upsert(longId, given, expiresIn) {
       const [id, payload] = this.name === 'Interaction' ? shortened(longId, given) : [longId, given];
       remove(this.name, id);
-      const { grantId, accountId, uid } = payload;
-      model(this.name).set(id, { payload, expiresAt: expiresIn ? Date.now() + expiresIn * 1000 : Infinity, consumedAt: undefined });
-      if (grantId) link(byGrant, grantId, this.name, id);
-      if (accountId) link(byAccount, accountId, this.name, id);
-      if (this.name === 'Session' && uid) sessionByUid.set(uid, id);
+      model(this.name).set(id, { payload, expiresAt: expiresIn ? Date.now() + expiresIn * 1000 : null });
+      index(this.name, id, payload);
       writes += 1;
       if (writes % SWEEP_EVERY === 0) sweep();
     }
@@ -87,13 +95,17 @@ export function createOidcStore() {
     async consume(id) {
       const row = model(this.name).get(id);
       // The first use counts: replays within the leeway must not prolong it.
-      if (row) row.consumedAt ??= Date.now();
+      if (row && row.consumedAt === undefined) model(this.name).set(id, { ...row, consumedAt: Date.now() });
     }
 
     async destroy(id) { remove(this.name, id); }
 
     async revokeByGrantId(grantId) { removeLinked(byGrant, grantId, [this.name]); }
   }
+
+  // Whatever was kept is known by its grant and its user before anybody asks.
+  for (const name of tables.names()) if (name.startsWith(PREFIX)) model(name.slice(PREFIX.length));
+  sweep();
 
   return {
     Adapter,

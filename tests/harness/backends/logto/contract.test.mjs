@@ -6,3 +6,4 @@ import './contract/experience.mjs';
 import './contract/management.mjs';
 import './contract/behaviour.mjs';
 import './contract/lax.mjs';
+import './contract/restart.mjs';

@@ -1,10 +1,12 @@
 // Stand-in for a self-hosted Logto, for tests and the sandbox: the surface the proxy touches, awkward parts included,
-// held to exchanges recorded from real servers by contract.test.mjs. Everything lives in memory.
+// held to exchanges recorded from real servers by contract.test.mjs. Everything lives in memory, and is gone with the
+// process unless `file` is given.
 //
 //   node tests/harness/backends/logto/main.mjs --port 3001 --control-port 3901 --endpoint http://127.0.0.1:8787 --alg ES384
 //
 // --endpoint is the public origin (Logto's ENDPOINT); the issuer is endpoint + "/oidc". Clients: see seed.mjs.
 
+import { randomBytes } from 'node:crypto';
 import { pathToFileURL } from 'node:url';
 import { parseArgs } from 'node:util';
 import { startFront } from '../front.mjs';
@@ -23,6 +25,7 @@ import { createRoles } from './roles.mjs';
 import { Router, routeNamer } from './router.mjs';
 import { defaultSeed } from './seed.mjs';
 import { createApp } from './server.mjs';
+import { openTables } from './tables.mjs';
 import { UserStore } from './users.mjs';
 import { createWebhooks } from './webhooks.mjs';
 
@@ -31,21 +34,29 @@ import { createWebhooks } from './webhooks.mjs';
  * @param keys      private JWKs, the signing one first; without them made anew for `alg`
  * @param originSecret  closes the origin: whoever does not send it as X-Proxy-Secret gets a gateway's 403
  * @param seed      parts of defaultSeed to replace: {applications, resources, users, hooks}
+ * @param file      users, roles, hooks, keys, sessions and tokens outlive the process there (tables.mjs); users and hooks of
+ *                  `seed` are then for the first start only. Verification codes do not outlive it.
  */
 export async function startLogto({
   port = 0, controlPort = 0, endpoint, alg = 'ES384', keys, accountCenter = true, trustProxyHeader = true,
-  loopbackRedirects = true, originSecret, seed = {}, host = '127.0.0.1',
+  loopbackRedirects = true, originSecret, seed = {}, file, host = '127.0.0.1',
 } = {}) {
   const { applications, resources, users, hooks } = { ...defaultSeed, ...seed };
-  const store = new UserStore();
-  const oidcStore = createOidcStore();
-  const roles = createRoles();
+  const tables = openTables(file);
+  const store = new UserStore(tables);
+  const oidcStore = createOidcStore(tables);
+  const roles = createRoles(tables);
   const codes = createCodes();
-  const webhooks = createWebhooks();
+  const webhooks = createWebhooks(tables);
   const router = new Router();
-  const ownKeys = keys ?? await makeKeys(alg);
-  for (const { password, ...user } of users) store.create({ ...user, password: typeof password === 'string' ? hashPassword(password) : password });
-  for (const hook of hooks) webhooks.add(hook);
+  const made = tables.open('keys');
+  const ownKeys = keys ?? made.get(alg) ?? await makeKeys(alg);
+  if (keys === undefined && !made.has(alg)) made.set(alg, ownKeys);
+  if (!made.has('cookies')) made.set('cookies', [randomBytes(24).toString('base64url')]);
+  if (tables.isNew) {
+    for (const { password, ...user } of users) store.create({ ...user, password: typeof password === 'string' ? hashPassword(password) : password });
+    for (const hook of hooks) webhooks.add(hook);
+  }
 
   // The issuer may be this very server's address, which is known only once it listens.
   let listener = (_req, res) => { res.statusCode = 503; res.end(); };
@@ -56,7 +67,7 @@ export async function startLogto({
     control: controlRoutes({ store, oidcStore, webhooks, codes }),
   });
   const origin = (endpoint ?? front.url).replace(/\/$/, '');
-  const oidc = createOidc({ endpoint: origin, keys: ownKeys, store, roles, oidcStore, applications, resources, trustProxyHeader, loopbackRedirects });
+  const oidc = createOidc({ endpoint: origin, keys: ownKeys, cookieKeys: made.get('cookies'), store, roles, oidcStore, applications, resources, trustProxyHeader, loopbackRedirects });
   const context = { endpoint: origin, store, oidcStore, oidc, provider: oidc.provider, roles, codes, webhooks, applications, router, trustProxyHeader, accountCenter };
   context.guards = { management: managementGuard(oidc), account: accountGuard(context) };
   router.add('GET', '/status', { area: 'public' }, (ctx) => { ctx.status = 204; });
@@ -86,6 +97,7 @@ export async function startLogto({
     async close() {
       await front.close();
       await webhooks.settled();
+      tables.close();
     },
   };
 }

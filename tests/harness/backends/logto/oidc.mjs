@@ -1,7 +1,7 @@
 // The OIDC provider behind /oidc: the engine Logto itself is built on, set up as Logto sets it up, and with its
 // answers put into the recorded form (Logto 1.41 runs an older major version of the engine).
 
-import { createHash, randomBytes } from 'node:crypto';
+import { createHash } from 'node:crypto';
 import { CompactSign } from 'jose';
 import { Provider, errors } from 'oidc-provider';
 import { claimsByScope, scopesSupported, userClaims } from './claims.mjs';
@@ -39,7 +39,7 @@ function shortenSessionIds(Session) {
   };
 }
 
-export function createOidc({ endpoint, keys, store, roles, oidcStore, applications, resources, trustProxyHeader, loopbackRedirects }) {
+export function createOidc({ endpoint, keys, cookieKeys, store, roles, oidcStore, applications, resources, trustProxyHeader, loopbackRedirects }) {
   const issuer = `${endpoint}/oidc`;
   const alg = keys[0].kty === 'RSA' ? 'RS256' : 'ES384';
   const resourceByIndicator = new Map(resources.map((resource) => [resource.indicator, resource]));
@@ -52,7 +52,7 @@ export function createOidc({ endpoint, keys, store, roles, oidcStore, applicatio
     clientDefaults: { id_token_signed_response_alg: alg },
     enabledJWA: { idTokenSigningAlgValues: ['PS256', 'RS256', 'ES384'] },
     cookies: {
-      keys: [randomBytes(24).toString('base64url')],
+      keys: cookieKeys,
       names: { session: '_session', interaction: '_interaction', resume: '_interaction_resume' },
       long: { ...cookie, overwrite: true },
       // `overwrite` is why the answer that starts the consent step does not clear the login step's resume cookie.

@@ -1,4 +1,4 @@
-// Passwords of the stand-in. Hashes live in memory only, so scrypt at its cheapest stands for Argon2i; the text
+// Passwords of the stand-in. Nobody's real one is among them, so scrypt at its cheapest stands for Argon2i; the text
 // has the shape of Logto's PHC string, because exported digests are looked at, but it is not an Argon2 hash.
 
 import { createHash, randomBytes, scryptSync, timingSafeEqual } from 'node:crypto';

@@ -1,7 +1,8 @@
-// The users table: in memory, with the unique indices of the real one, and the forms in which a user leaves it.
+// The users table, with the unique indices of the real one, and the forms in which a user leaves it.
 // A row is never changed in place, so whoever holds one (a webhook on its way) holds that moment's state.
 
 import { RequestError, randomId } from './errors.mjs';
+import { openTables } from './tables.mjs';
 
 const profileKeys = [
   'familyName', 'givenName', 'middleName', 'nickname', 'preferredUsername', 'profile', 'website', 'gender', 'birthdate',
@@ -66,7 +67,7 @@ export const digests = (user) => ({ passwordDigest: user.password?.digest ?? nul
 const identityKey = (target, userId) => JSON.stringify([target, userId]);
 
 export class UserStore {
-  #byId = new Map();
+  #byId;
   #byUsername = new Map();
   #byEmail = new Map();
   #byPhone = new Map();
@@ -78,6 +79,11 @@ export class UserStore {
 
   /** Rows of one created_at come in another order each time: the real statement has no tie-breaker. */
   shufflesTies = false;
+
+  constructor(tables = openTables()) {
+    this.#byId = tables.open('users');
+    for (const user of this.#byId.values()) this.#enter(user);
+  }
 
   get size() { return this.#byId.size; }
   get(id) { return this.#byId.get(id); }
@@ -136,11 +142,15 @@ export class UserStore {
     if (this.#byId.has(id)) throw new TypeError(`the id ${id} is taken`);
     this.assertFree(user);
     this.#byId.set(id, user);
+    this.#enter(user);
+    return user;
+  }
+
+  #enter(user) {
     this.#index(user, undefined);
     const last = this.#rows.at(-1);
-    if (last && last.createdAt > createdAt) this.#sorted = false;
-    this.#rows.push({ id, createdAt });
-    return user;
+    if (last && last.createdAt > user.createdAt) this.#sorted = false;
+    this.#rows.push({ id: user.id, createdAt: user.createdAt });
   }
 
   freeId() {

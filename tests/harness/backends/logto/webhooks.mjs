@@ -3,6 +3,7 @@
 
 import { createHmac } from 'node:crypto';
 import { randomId, randomToken } from './errors.mjs';
+import { openTables } from './tables.mjs';
 
 const allEvents = [
   'PostRegister', 'PostSignIn', 'PostResetPassword', 'User.Created', 'User.Deleted', 'User.Data.Updated', 'User.SuspensionStatus.Updated',
@@ -10,8 +11,8 @@ const allEvents = [
 
 export const signature = (signingKey, body) => createHmac('sha256', signingKey).update(body).digest('hex');
 
-export function createWebhooks() {
-  const hooks = new Map();
+export function createWebhooks(tables = openTables()) {
+  const hooks = tables.open('hooks');
   const stats = { sent: 0, failed: 0, dropped: 0 };
   // Set on the control port: Logto's deliveries do get lost.
   const settings = { drop: 0, delay_ms: 0 };
