@@ -1,7 +1,7 @@
 //! Logto's listing of all users, piece by piece, each as large as can be held.
 //!
-//! An answer is held whole and so has a bound, half a megabyte for many users, two for
-//! one: two users with a megabyte of custom data each go beyond it. Such a page is read in smaller ones, in the end one by one,
+//! An answer is held whole and so has a bound, a quarter of a megabyte for many users,
+//! two for one: two users with a megabyte of custom data each go beyond it. Such a page is read in smaller ones, in the end one by one,
 //! and a single user that is still too large is named and passed over: nobody else
 //! waits for one. A piece is worked on before the next one is read, so that a page of
 //! large users is never in memory together.

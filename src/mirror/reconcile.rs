@@ -4,6 +4,8 @@
 //! mgPass has, and never undoes a deletion. Order does not matter and repeating
 //! is harmless, because the decision depends on states alone.
 
+use std::mem;
+
 use crate::inbound::request::UserId;
 use crate::mirror::differences::Wanted;
 use crate::mirror::mapping::{Mapped, MgpassUser, Obstacle, map};
@@ -11,7 +13,7 @@ use crate::mirror::merge::{ChangedThere, Merged, Rewrites, Word, changed_there, 
 use crate::mirror::residue::Residue;
 use crate::mirror::target::{Effect, Holder, TargetState};
 use crate::mirror::writer::{Raise, Writer};
-use crate::runtime::backend::logto::{LogtoState, LogtoUser};
+use crate::runtime::backend::logto::{LogtoUser, Seen};
 use crate::runtime::digest::digest;
 use crate::runtime::limits::fits_row;
 use crate::runtime::ports::Statement;
@@ -139,7 +141,7 @@ pub struct Inputs<'a> {
     pub user: &'a UserId,
     pub ticket: i64,
     pub epoch: i64,
-    pub logto: &'a LogtoState,
+    pub logto: Seen<'a>,
     pub target: &'a TargetState,
     pub witnesses: Witnesses,
     pub mapping: &'a MappingSettings,
@@ -150,8 +152,8 @@ pub struct Inputs<'a> {
 
 pub fn decide(inputs: &Inputs<'_>) -> Decision {
     match inputs.logto {
-        LogtoState::Present { user, json } => decide_present(inputs, user, json),
-        LogtoState::Gone => decide_gone(inputs),
+        Seen::Present { user, json } => decide_present(inputs, user, json),
+        Seen::Gone => decide_gone(inputs),
     }
 }
 
@@ -402,18 +404,21 @@ pub(crate) fn obstacle_codes(obstacles: &[Obstacle]) -> String {
 }
 
 /// All subjects' parts as one batch: every guard, then every release, then the writes.
-pub fn batch(changes: &[&Change]) -> Vec<Statement> {
-    let mut statements: Vec<_> = changes.iter().map(|change| change.raise.clone()).collect();
-    if changes.len() > 1 {
-        statements.extend(changes.iter().map(|change| change.release.clone()));
+/// The statements go out of the changes: their values may be large.
+pub fn batch(changes: &mut [Change]) -> Vec<Statement> {
+    let is_group = changes.len() > 1;
+    let (mut guards, mut releases, mut drops, mut writes, mut confirms) =
+        (Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    for change in changes {
+        let spent = || Statement::new("", vec![]);
+        guards.push(mem::replace(&mut change.raise, spent()));
+        if is_group {
+            releases.push(mem::replace(&mut change.release, spent()));
+        }
+        drops.append(&mut change.drops);
+        writes.append(&mut change.writes);
+        confirms.push(mem::replace(&mut change.confirm, spent()));
     }
-    let all_of = |part: fn(&Change) -> &Vec<Statement>| {
-        changes
-            .iter()
-            .flat_map(move |change| part(change).iter().cloned())
-    };
-    statements.extend(all_of(|change| &change.drops));
-    statements.extend(all_of(|change| &change.writes));
-    statements.extend(changes.iter().map(|change| change.confirm.clone()));
-    statements
+    let all = [guards, releases, drops, writes, confirms];
+    all.into_iter().flatten().collect()
 }

@@ -8,7 +8,7 @@ use crate::inbound::request::UserId;
 use crate::mirror::edits::edits_since;
 use crate::mirror::rows::{TargetIdentity, TargetUser, parse_identity, parse_user};
 use crate::mirror::target::{Effect, Left, MirrorRow, TargetState, parse_left, parse_mirror};
-use crate::runtime::limits::READ_BYTES;
+use crate::runtime::limits::PORTION_BYTES;
 use crate::runtime::ports::{Row, Statement};
 use crate::runtime::sql::{integer, text};
 
@@ -78,7 +78,7 @@ pub fn n_whole<'a>(states: &PageStates, ids: impl IntoIterator<Item = &'a UserId
 pub fn read(ids: &[&str]) -> Vec<Statement> {
     let ids = json!(ids).to_string();
     let cut = [USERS, IDENTITIES, MIRRORS].map(|sql| {
-        let values = vec![ids.as_str().into(), (READ_BYTES as i64).into()];
+        let values = vec![ids.as_str().into(), (PORTION_BYTES as i64).into()];
         Statement::new(sql, values)
     });
     let whole = [LEFT, EFFECTS].map(|sql| Statement::new(sql, vec![ids.as_str().into()]));

@@ -28,7 +28,7 @@ use crate::policy::flags::Stage;
 use crate::runtime::backend::BackendFailure;
 use crate::runtime::backend::logto::{self, LogtoState};
 use crate::runtime::context::Context;
-use crate::runtime::limits::HEAVY_BYTES;
+use crate::runtime::limits::{HEAVY_BYTES, LISTED_BYTES};
 use crate::runtime::message::Message;
 use crate::runtime::observe::Event;
 use crate::runtime::ports::{DatabaseFailure, Platform, Statement, Store};
@@ -189,7 +189,7 @@ async fn step_mgpass<P: Platform>(
             }
         }
         // No more of them is held than of a piece.
-        if listed.iter().map(|one| one.json.len()).sum::<usize>() > HEAVY_BYTES {
+        if listed.iter().map(|one| one.json.len()).sum::<usize>() > LISTED_BYTES {
             step.compare(platform, context, &listed).await?;
             listed.clear();
         }

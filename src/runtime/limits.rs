@@ -29,13 +29,13 @@ pub const MAX_SENT_BYTES: usize = 256_000;
 /// Our own: an answer of a backend is read no further. An isolate has 128 MB for all
 /// that it does at the same time.
 pub const MAX_ANSWER_BYTES: usize = 2 * 1024 * 1024;
-/// Our own: what is read or written at once of many users, half a megabyte of JSON as
-/// one value, so that a page takes little of the isolate.
+/// Our own: what is held of many users at once, as Logto lists them. It is held some
+/// times over while it is worked on, and by several lanes of a job.
+pub const LISTED_BYTES: usize = 250_000;
+/// Our own: the same of their rows, of each table; and what one value holds of many.
 pub const PORTION_BYTES: usize = 500_000;
-/// Our own: what is read at once of many users' rows, of each table.
-pub const READ_BYTES: usize = 1_000_000;
 /// Our own: of users above this an isolate works on one at a time.
-pub const HEAVY_BYTES: usize = 250_000;
+pub const HEAVY_BYTES: usize = 100_000;
 /// What the table adds to a row's texts: header, numbers, defaults.
 const ROW_MARGIN_BYTES: usize = 2_000;
 

@@ -239,28 +239,41 @@ pub(super) async fn read_text(response: &Response, max_bytes: usize) -> Result<S
         return Ok(String::new());
     };
     let reader: ReadableStreamDefaultReader = body.get_reader().unchecked_into();
-    let mut bytes = Vec::new();
+    // Copied into our memory once, when the length is known: it never shrinks again.
+    let mut chunks: Vec<Uint8Array> = Vec::new();
+    let mut n_bytes = 0;
     loop {
         let step = JsFuture::from(reader.read())
             .await
             .map_err(|_| Unread::Broken)?;
         let member = |name: &str| js_sys::Reflect::get(&step, &name.into());
         if member("done").map_err(|_| Unread::Broken)?.is_truthy() {
-            return String::from_utf8(bytes).map_err(|_| Unread::Broken);
+            return String::from_utf8(join(&chunks, n_bytes)).map_err(|_| Unread::Broken);
         }
         let chunk: Uint8Array = member("value")
             .and_then(JsCast::dyn_into)
             .map_err(|_| Unread::Broken)?;
-        if bytes.len() + chunk.length() as usize > max_bytes {
+        n_bytes += chunk.length() as usize;
+        chunks.push(chunk);
+        if n_bytes > max_bytes {
             // The rest is not wanted; a failure to say so changes nothing.
             let _ = reader.cancel();
-            let rest = chunk.subarray(0, ANSWER_HEAD_BYTES as u32).to_vec();
-            let head = bytes.iter().chain(&rest).take(ANSWER_HEAD_BYTES);
-            let head: Vec<u8> = head.copied().collect();
+            let head = join(&chunks, ANSWER_HEAD_BYTES.min(n_bytes));
             return Err(Unread::TooLarge(
                 String::from_utf8_lossy(&head).into_owned(),
             ));
         }
-        bytes.extend_from_slice(&chunk.to_vec());
     }
+}
+
+/// Their first `n_bytes`.
+fn join(chunks: &[Uint8Array], n_bytes: usize) -> Vec<u8> {
+    let mut bytes = vec![0; n_bytes];
+    let mut rest = bytes.as_mut_slice();
+    for chunk in chunks {
+        let (part, later) = rest.split_at_mut(rest.len().min(chunk.length() as usize));
+        chunk.subarray(0, part.len() as u32).copy_to(part);
+        rest = later;
+    }
+    bytes
 }

@@ -57,7 +57,7 @@ pub const PARKED: &[Advice] = &[
     },
     Advice {
         code: "too_large",
-        meaning: "this person's data is more than mgPass's database takes as one row (2,000,000 bytes), or more than the proxy reads of one person (2 MiB)",
+        meaning: "this person's data is more than mgPass's database takes as one row (2,000,000 bytes), or more than the proxy reads of one person (2 MiB), or of all who exchange a value with them",
         action: "Make their custom data smaller at Logto; the mirror follows by itself. `dwp parked --reason too_large` names them, or their place in Logto's listing, newest first. Until then they are read from Logto.",
     },
     Advice {

@@ -11,7 +11,7 @@ use crate::mirror::{preflight, target};
 use crate::runtime::backend::logto::{self, LogtoState};
 use crate::runtime::backend::{BackendFailure, mgpass};
 use crate::runtime::context::Context;
-use crate::runtime::limits::{HEAVY_BYTES, Reserved};
+use crate::runtime::limits::{HEAVY_BYTES, MAX_ANSWER_BYTES, Reserved};
 use crate::runtime::members::same_json;
 use crate::runtime::observe::Event;
 use crate::runtime::ports::{DatabaseFailure, Platform, Store};
@@ -70,10 +70,15 @@ pub(super) async fn attempt<P: Platform>(
                 heavy = Some(entered.ok_or(Stopped::NoRoom)?);
             }
             states.push(state);
+            // They would have to be held and written together.
+            if states.iter().map(n_bytes).sum::<usize>() > MAX_ANSWER_BYTES {
+                return Err(Stopped::Parked(0, Park::TooLarge));
+            }
         }
         match decide_all(platform, context, group, &states).await? {
-            Decided::All(changes) => {
-                apply(platform, group, &changes).await?;
+            Decided::All(mut changes) => {
+                drop(states);
+                apply(platform, group, &mut changes).await?;
                 for (lease, change) in group.iter().zip(&changes) {
                     note_undone(platform, context, lease, change).await;
                 }
@@ -105,7 +110,14 @@ pub(super) async fn attempt<P: Platform>(
 
 /// Held several times over while it is compared and written.
 fn is_heavy(state: &LogtoState) -> bool {
-    matches!(state, LogtoState::Present { json, .. } if json.len() > HEAVY_BYTES)
+    n_bytes(state) > HEAVY_BYTES
+}
+
+fn n_bytes(state: &LogtoState) -> usize {
+    match state {
+        LogtoState::Present { json, .. } => json.len(),
+        LogtoState::Gone => 0,
+    }
 }
 
 enum Decided {
@@ -132,6 +144,7 @@ async fn decide_all<P: Platform>(
             .map_err(|failure| Stopped::Database(Store::Mgpass, failure))?;
         let target = target::parse_read(&results)
             .ok_or(Stopped::Database(Store::Mgpass, DatabaseFailure::Refused))?;
+        drop((results, wanted));
         if let Some(mirror) = &target.mirror
             && mirror.ticket >= lease.ticket
         {
@@ -142,7 +155,7 @@ async fn decide_all<P: Platform>(
             user: &lease.subject,
             ticket: lease.ticket,
             epoch: lease.epoch,
-            logto: state,
+            logto: state.seen(),
             target: &target,
             witnesses: witnesses(
                 lease,
@@ -208,9 +221,9 @@ async fn check_schema<P: Platform>(platform: &P, context: &Context<'_>) -> Resul
 async fn apply<P: Platform>(
     platform: &P,
     group: &[Lease],
-    changes: &[Change],
+    changes: &mut [Change],
 ) -> Result<(), Stopped> {
-    let batch = reconcile::batch(&changes.iter().collect::<Vec<_>>());
+    let batch = reconcile::batch(changes);
     let results = platform
         .batch(Store::Mgpass, batch)
         .await

@@ -17,7 +17,7 @@ use crate::mirror::states::{self, PageState};
 use crate::mirror::target::TargetState;
 use crate::mirror::triggers::Trigger;
 use crate::population::page::{self, Candidate, Creation};
-use crate::runtime::backend::logto::{self, LogtoState};
+use crate::runtime::backend::logto::{self, LogtoState, Seen};
 use crate::runtime::context::Context;
 use crate::runtime::digest::digest;
 use crate::runtime::limits::{MAX_CONNECTIONS, PORTION_BYTES, portions};
@@ -205,15 +205,15 @@ impl<'a> Work<'a> {
         candidate: &'a Candidate,
         state: &'a PageState,
     ) -> (Outcome, Option<&'static str>) {
-        let logto = LogtoState::Present {
-            user: Box::new(candidate.logto.clone()),
-            json: candidate.json.clone(),
+        let logto = Seen::Present {
+            user: &candidate.logto,
+            json: &candidate.json,
         };
         let decision = reconcile::decide(&Inputs {
             user: candidate.id(),
             ticket: standing.ticket,
             epoch: standing.epoch,
-            logto: &logto,
+            logto,
             target: &state.target,
             witnesses: Witnesses::default(),
             mapping: &context.settings.mapping,

@@ -9,12 +9,12 @@ pub mod wire;
 use futures_util::future::join;
 use serde_json::Value;
 
-pub use self::wire::{LogtoIdentity, LogtoState, LogtoUser, UnreadableUser};
+pub use self::wire::{LogtoIdentity, LogtoState, LogtoUser, Seen, UnreadableUser};
 
 use crate::inbound::request::{InteractionUid, Secret, UserId, interaction_uid};
 use crate::runtime::backend::{BackendFailure, ClientForm};
 use crate::runtime::context::Context;
-use crate::runtime::limits::{MAX_ANSWER_BYTES, PORTION_BYTES};
+use crate::runtime::limits::{LISTED_BYTES, MAX_ANSWER_BYTES};
 use crate::runtime::ports::{Backend, Call, CallAnswer, CallFailure, Platform};
 
 const DEADLINE_MS: u32 = 8_000;
@@ -97,10 +97,10 @@ pub async fn users_page<P: Platform>(
     page_size: i64,
 ) -> Result<UsersPage, BackendFailure> {
     let path = format!("/api/users?page={page}&page_size={page_size}");
-    // Of many no more than a portion is held; of one as much as of any user.
+    // Of one as much as of any user.
     let max_bytes = match page_size {
         1 => MAX_ANSWER_BYTES,
-        _ => PORTION_BYTES,
+        _ => LISTED_BYTES,
     };
     let answer = match asked(platform, context, &path, max_bytes).await? {
         Ok(answer) => answer,

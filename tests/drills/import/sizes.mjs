@@ -11,6 +11,8 @@ import { compareStores, dwp, fill, group, say, usage } from './support.mjs';
 
 /** Our own cost a person at the greatest size against that at the least. */
 const MAX_GROWTH = 1.5;
+/** Half of what an isolate has (docs/limits.md). */
+const MAX_MEMORY = 64 * 1024 * 1024;
 
 export async function sizes({ directory, users = 100_000, seed, lanes }) {
   const counts = [...new Set([users / 100, users / 10, users].map((n) => Math.max(1, Math.round(n))))];
@@ -43,8 +45,10 @@ async function one({ directory, count, seed, lanes, isLast }) {
     const wallMs = job.finished_at - job.started_at;
     checkTotals(job, count);
     const requests = sandbox.logto.front.counters.total;
+    assert.ok(job.memory_bytes < MAX_MEMORY, `the program's memory grew to ${job.memory_bytes} bytes`);
     const row = {
       count,
+      wasmMb: job.memory_bytes / 1_048_576,
       perMinute: (count * 60_000) / wallMs,
       ownCpuMs: (after.cpuMs - before.cpuMs) / count,
       standInCpuMs: (after.nodeMs - before.nodeMs) / count,
@@ -128,10 +132,12 @@ function print(rows) {
     ['Logto ms', (row) => row.logtoMs.toFixed(2)],
     ['mgPass ms', (row) => row.mgpassMs.toFixed(2)],
     ['statements', (row) => row.statements.toFixed(2)],
+    ['wasm MB peak', (row) => row.wasmMb.toFixed(1)],
     ['RSS MB before', (row) => String(row.startMb)],
     ['RSS MB peak', (row) => String(row.peakMb)],
   ];
   console.log('\nA person each: own CPU is workerd with both Workers and D1 in it; Logto CPU the stand-in with this harness.');
+  console.log('wasm MB peak is what the program\'s own memory grew to in its isolate; it stays below 64 MB.');
   console.log('work, Logto and mgPass are the times of pages as the Worker saw them, several pages at the same time.\n');
   const width = ([name], index) => Math.max(name.length, ...rows.map((row) => columns[index][1](row).length));
   const line = (cell) => console.log(columns.map((column, index) => cell(column).padStart(width(column, index))).join('  '));

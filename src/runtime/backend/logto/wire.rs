@@ -116,3 +116,19 @@ pub enum LogtoState {
     /// JSON 404 `entity.not_found`: the first witness of a deletion.
     Gone,
 }
+
+/// The same, held by somebody else.
+#[derive(Clone, Copy, Debug)]
+pub enum Seen<'a> {
+    Present { user: &'a LogtoUser, json: &'a str },
+    Gone,
+}
+
+impl LogtoState {
+    pub fn seen(&self) -> Seen<'_> {
+        match self {
+            Self::Present { user, json } => Seen::Present { user, json },
+            Self::Gone => Seen::Gone,
+        }
+    }
+}
