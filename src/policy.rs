@@ -1,6 +1,7 @@
 //! Pure decisions about reads and stages: no port, no clock, no store.
 
 pub mod allowance;
+pub mod authority;
 pub mod breaker;
 pub mod flags;
 pub mod guard;
