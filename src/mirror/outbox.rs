@@ -12,17 +12,37 @@
 pub use crate::mirror::backlog::{backlog, parse_purge, purge};
 pub use crate::mirror::fence::{Fence, fence, parse_fence};
 
-use crate::handover::authority::Holder;
+use crate::handover::authority::{Holder, View, parse_view};
 use crate::inbound::classify::Operation;
 use crate::inbound::request::{InteractionUid, UserId};
 use crate::mirror::wake;
 use crate::runtime::ports::{Row, Statement, Value};
 use crate::runtime::sql::{
-    coverable, expiry_ms, integer, late_commit_ms, lease_ms, may_relay_forward, may_trigger, now,
-    sequence, text,
+    coverable, expiry_ms, holder, integer, late_commit_ms, lease_ms, may_relay_forward,
+    may_trigger, now, sequence, text, view_columns,
 };
 
+/// Only while Logto is the authority: then the row is the proof of it.
 const OPEN: &str = concat!(
+    "INSERT INTO intents (id, subject, interaction, operation, opened_at, expires_at, generation) ",
+    "SELECT ?1, coalesce(?2, (SELECT subject FROM interactions WHERE uid = ?3)), ?3, ?4, ",
+    now!(),
+    ", ",
+    now!(),
+    " + ",
+    expiry_ms!(),
+    ", generation FROM authority WHERE ",
+    holder!(),
+    " = 'logto' ON CONFLICT (id) DO NOTHING"
+);
+const OPENED: &str = concat!(
+    "SELECT EXISTS (SELECT 1 FROM intents WHERE id = ?1 AND side = 'logto') AS is_open, ",
+    "(SELECT subject FROM intents WHERE id = ?1) AS subject, ",
+    view_columns!(),
+    " FROM authority"
+);
+/// A record that comes late, whoever is the authority by now.
+const OPEN_LATE: &str = concat!(
     "INSERT INTO intents (id, subject, interaction, operation, opened_at, expires_at) ",
     "VALUES (?1, coalesce(?2, (SELECT subject FROM interactions WHERE uid = ?3)), ?3, ?4, ",
     now!(),
@@ -172,6 +192,8 @@ const CATCH_UP: &str = "UPDATE counters SET value = max(value, ?1) WHERE name = 
 /// Every string above, for the test that prepares each one against the schema.
 pub const ALL_SQL: &[&str] = &[
     OPEN,
+    OPENED,
+    OPEN_LATE,
     SUBJECT_OF_INTENT,
     NEXT,
     SETTLE,
@@ -216,15 +238,35 @@ impl Intent {
         ]
     }
 
-    /// The last statement answers the subject, which the interaction may have known. Who
-    /// is known names what that interaction did before.
+    /// Answered as [`Self::parse_opened`] reads it. Who is known names what that
+    /// interaction did before.
     pub fn open(&self) -> Vec<Statement> {
-        let mut statements = vec![Statement::new(OPEN, self.key())];
+        let id = vec![self.id.as_str().into()];
+        self.opening(OPEN, Statement::new(OPENED, id))
+    }
+
+    /// From the Queue: it was forwarded long ago.
+    pub fn open_late(&self) -> Vec<Statement> {
+        let id = vec![self.id.as_str().into()];
+        self.opening(OPEN_LATE, Statement::new(SUBJECT_OF_INTENT, id))
+    }
+
+    /// `None`: a row was not as the schema says.
+    pub fn parse_opened(results: &[Vec<Row>]) -> Option<Opened> {
+        let row = results.last()?.first()?;
+        Some(Opened {
+            is_open: integer(row, "is_open")? != 0,
+            subject: text(row, "subject").as_deref().and_then(UserId::parse),
+            view: parse_view(row)?,
+        })
+    }
+
+    fn opening(&self, sql: &'static str, answer: Statement) -> Vec<Statement> {
+        let mut statements = vec![Statement::new(sql, self.key())];
         if let (Some(interaction), Some(subject)) = (&self.interaction, &self.subject) {
             statements.extend(learn(interaction, subject));
         }
-        let id = vec![self.id.as_str().into()];
-        statements.push(Statement::new(SUBJECT_OF_INTENT, id));
+        statements.push(answer);
         statements
     }
 
@@ -245,7 +287,18 @@ impl Intent {
     }
 }
 
-/// The answer of `open` and `settle`.
+/// What the database said to [`Intent::open`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Opened {
+    /// The intent is there, and so Logto was the authority: the write may be forwarded.
+    pub is_open: bool,
+    /// Whom the interaction belongs to, where that was known.
+    pub subject: Option<UserId>,
+    /// Of the authority, at the same moment.
+    pub view: View,
+}
+
+/// The answer of `open_late` and `settle`.
 pub fn parse_subject(results: &[Vec<Row>]) -> Option<UserId> {
     let subject = results
         .iter()

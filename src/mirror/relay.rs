@@ -148,7 +148,7 @@ async fn keep<P: Platform>(
             return Ok(None);
         }
         Message::Gap => (outbox::raise_epoch(), false),
-        Message::Open { intent } => (Intent::from(intent).open(), false),
+        Message::Open { intent } => (Intent::from(intent).open_late(), false),
         Message::Settle { intent, status } => (Intent::from(intent).settle(status), true),
     };
     // Under another holder it is a stray.

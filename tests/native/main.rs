@@ -12,6 +12,7 @@ mod corpus;
 mod edge;
 mod equality;
 mod guard;
+mod handover;
 mod introspection;
 mod jobs;
 mod limits;
