@@ -99,6 +99,16 @@ const STANDING: &str = concat!(
     "coalesce((SELECT last_outcome = 'not_visible' FROM subjects WHERE subject = ?1), 0) AS unseen"
 );
 const COVERED: &str = "SELECT operation, status, settled, expires_at, passes FROM intents WHERE subject = ?1 AND discharged_at IS NULL";
+/// A DELETE that Logto may have carried out by now, and whose answer is still to come;
+/// or a witness that came after the ticket.
+const DELETION_UNDER_WAY: &str = concat!(
+    "SELECT EXISTS (SELECT 1 FROM intents WHERE subject = ?1 AND discharged_at IS NULL AND (",
+    "(settled IS NULL AND operation = 'users.delete' AND expires_at > ",
+    now!(),
+    ") OR (settled > ?2 AND status = 204 ",
+    "AND operation IN ('users.delete', 'webhook.deletion', 'confirmed.deletion'))",
+    ")) AS under_way"
+);
 const DISCHARGE_SETTLED: &str = concat!(
     "UPDATE intents SET discharged_at = ",
     now!(),
@@ -172,6 +182,7 @@ pub const ALL_SQL: &[&str] = &[
     LEASE,
     STANDING,
     COVERED,
+    DELETION_UNDER_WAY,
     DISCHARGE_SETTLED,
     PASS_EXPIRED,
     RELEASE_DONE,
@@ -398,6 +409,12 @@ impl Lease {
         ]
     }
 
+    /// Asked once Logto has said that the user is gone.
+    pub fn deletion_under_way(&self) -> Statement {
+        let values = vec![self.subject.as_str().into(), self.ticket.into()];
+        Statement::new(DELETION_UNDER_WAY, values)
+    }
+
     /// A refusal of this subject's own, the how-manieth: discharges nothing.
     pub fn failed(&self, code: &'static str, failures: i64, wait_ms: i64) -> Vec<Statement> {
         let mut values = self.key();
@@ -436,6 +453,11 @@ impl Lease {
         values.push(wait_ms.into());
         vec![Statement::new(RELEASE_WAITING, values)]
     }
+}
+
+/// The answer of [`Lease::deletion_under_way`].
+pub fn parse_under_way(results: &[Vec<Row>]) -> Option<bool> {
+    Some(integer(results.first()?.first()?, "under_way")? != 0)
 }
 
 /// All relays wait: a backend is down.
