@@ -129,10 +129,12 @@ pub fn conclude(
             (false, Concerns::Existing) => gap_and(Fate::Nothing),
         },
         (Recording::Omitted, _) => only(Fate::Nothing),
-        (
-            Recording::Failed | Recording::Off,
-            Verdict::Acknowledged | Verdict::Failed | Verdict::Unanswered,
-        ) => gap_and(Fate::Nothing),
+        // What neither took before, one of them may take now: then it is not for the walk alone.
+        (Recording::Failed, Verdict::Acknowledged | Verdict::Failed) => gap_and(Fate::Settled),
+        (Recording::Failed, Verdict::Unanswered)
+        | (Recording::Off, Verdict::Acknowledged | Verdict::Failed | Verdict::Unanswered) => {
+            gap_and(Fate::Nothing)
+        }
         (Recording::Failed | Recording::Off, _) => only(Fate::Nothing),
     }
 }
@@ -209,17 +211,16 @@ mod tests {
         for (sources, recording, is_named, expected) in rows {
             check(sources, recording, is_named, expected);
         }
+        #[rustfmt::skip]
         let unrecorded = [
-            (Nothing, gap),
-            (Nothing, gap),
-            (Nothing, no),
-            (Nothing, no),
-            (Nothing, no),
-            (Nothing, gap),
+            (Recording::Failed,
+                [(Nothing, gap), (Settled, gap), (Nothing, no), (Nothing, no), (Nothing, no), (Settled, gap)]),
+            (Recording::Off,
+                [(Nothing, gap), (Nothing, gap), (Nothing, no), (Nothing, no), (Nothing, no), (Nothing, gap)]),
         ];
-        for recording in [Recording::Failed, Recording::Off] {
+        for (recording, expected) in unrecorded {
             for is_named in [true, false] {
-                check(&SOURCES, recording, is_named, unrecorded);
+                check(&SOURCES, recording, is_named, expected);
             }
         }
     }

@@ -89,6 +89,8 @@ impl Request<'_> {
                 browser.map(Question::Interaction)
             }
             SubjectSource::Session => self.browser(exchange).map(Question::Consent),
+            // The consent API would name the user of the browser's session, if it has one;
+            // who signs in now need not be the same, so that name is worse than none.
             SubjectSource::Untold => {
                 if let Some(browser) = self.browser(exchange) {
                     named.interaction = browser.uid();

@@ -8,14 +8,14 @@
 use super::conclude::{Answered, Conclusion, Fate, Recording, Verdict, conclude, verdict};
 use super::name::Named;
 use super::{Executed, MirrorOutcome, Reply, Request, record};
-use crate::inbound::classify::{Operation, SubjectSource};
+use crate::inbound::classify::{Concerns, Operation, SubjectSource};
 use crate::mirror::outbox::Intent;
 use crate::policy::plan::{Plan, Reason};
 use crate::runtime::context::Context;
 use crate::runtime::error::ProxyError;
 use crate::runtime::observe::Event;
 use crate::runtime::ports::{BodyFailure, Exchange, Platform};
-use crate::serve::afterwards::Afterwards;
+use crate::serve::afterwards::{Afterwards, Gap};
 use crate::serve::question::Question;
 
 /// Logto's JSON API takes 1 MB and its uploads 20 MB; what is longer passes on and is not held.
@@ -121,89 +121,89 @@ impl Request<'_> {
         write: Write,
         conclusion: Conclusion,
     ) {
-        // Else neither database nor Queue took the record, and a client waits no longer.
-        let is_told = matches!(write.recording, Recording::Omitted | Recording::Done);
-        match (conclusion.fate, conclusion.is_gap) {
-            (Fate::Nothing, true) if is_told => {
-                self.tell(platform, context, executed, &write, conclusion)
-                    .await;
+        let is_failed = write.recording == Recording::Failed;
+        match conclusion.fate {
+            // Neither database nor Queue took the record, and a client waits no longer.
+            Fate::Nothing if is_failed && conclusion.is_gap => {
+                self.gap_behind(executed, NOT_RECORDED);
             }
-            (Fate::Nothing, true) => self.gap_behind(executed, "not_recorded"),
-            (Fate::Nothing | Fate::LeftOpen, _) => {}
-            (Fate::Withdrawn, _) => {
+            Fate::Nothing if conclusion.is_gap => {
+                if let Some(gap) = self.tell(platform, context, executed, &write, true).await {
+                    executed.afterwards = Some(Afterwards::Gap(gap));
+                }
+            }
+            Fate::Nothing | Fate::LeftOpen => {}
+            Fate::Withdrawn => {
                 let intent = write.intent;
                 executed.afterwards = Some(Afterwards::Withdraw { intent });
             }
-            (Fate::RecordedLate, _) | (Fate::Settled, true) => {
-                self.tell(platform, context, executed, &write, conclusion)
+            Fate::RecordedLate => {
+                let gap = self
+                    .tell(platform, context, executed, &write, conclusion.is_gap)
                     .await;
-                if executed.afterwards.is_none() {
-                    executed.afterwards = Some(settling(exchange, executed.status, write));
-                }
+                executed.afterwards = Some(settling(exchange, executed.status, write, gap));
             }
-            (Fate::Settled, false) => {
+            Fate::Settled => {
                 let status = executed.status;
                 if self.classified.operation == Operation::UsersDelete && status == 204 {
                     record::witness(platform, context, &write.intent).await;
                 }
-                executed.afterwards = Some(settling(exchange, status, write));
+                let gap = match (is_failed, conclusion.is_gap) {
+                    (true, _) => Some(self.gap(NOT_RECORDED)),
+                    (false, true) => self.tell(platform, context, executed, &write, true).await,
+                    (false, false) => None,
+                };
+                executed.afterwards = Some(settling(exchange, status, write, gap));
             }
         }
     }
 
     /// Logto acknowledged what nothing tells of yet: it is told before the client hears
-    /// of it. What fails of that is left to what follows the answer.
+    /// of it. Answers what of that is left to be told behind the answer.
     async fn tell<P: Platform, C>(
         &self,
         platform: &P,
         context: &Context<'_>,
         executed: &mut Executed<C>,
         write: &Write,
-        conclusion: Conclusion,
-    ) {
-        let settled = (conclusion.fate != Fate::Nothing).then_some(&write.intent);
-        let told = record::late(
-            platform,
-            context,
-            settled,
-            executed.status,
-            conclusion.is_gap,
-        );
-        let told = told.await;
-        let operation = self.classified.operation;
+        is_gap: bool,
+    ) -> Option<Gap> {
+        let is_kept =
+            write.intent.subject.is_some() || write.source.concerns() != Concerns::Existing;
+        let settled = is_kept.then_some(&write.intent);
+        let told = record::late(platform, context, settled, executed.status, is_gap).await;
+        let operation = self.classified.operation.name();
         if write.recording == Recording::Omitted {
-            platform.emit(&Event::OutboxLate {
-                operation: operation.name(),
-                outcome: told.name(),
-            });
+            let outcome = told.name();
+            platform.emit(&Event::OutboxLate { operation, outcome });
         }
-        executed.mirror = told;
         if told == MirrorOutcome::Queued {
             context.isolate.begin_doubt();
         }
-        match (told, conclusion.is_gap) {
-            (MirrorOutcome::Recorded | MirrorOutcome::Queued, false) => {}
+        executed.mirror = if is_gap { MirrorOutcome::Gap } else { told };
+        match (told, is_gap) {
+            (MirrorOutcome::Recorded | MirrorOutcome::Queued, false) => None,
             (MirrorOutcome::Recorded, true) => {
-                platform.emit(&Event::OutboxGap {
-                    operation: operation.name(),
-                    code: UNNAMED,
-                });
-                executed.mirror = MirrorOutcome::Gap;
+                let code = UNNAMED;
+                platform.emit(&Event::OutboxGap { operation, code });
+                None
             }
-            (MirrorOutcome::None | MirrorOutcome::Gap, false) => {
-                self.gap_behind(executed, "not_recorded");
-            }
+            (MirrorOutcome::None | MirrorOutcome::Gap, false) => Some(self.gap(NOT_RECORDED)),
             // Told once more: the Queue may be late, and twice is harmless.
-            (_, true) => self.gap_behind(executed, UNNAMED),
+            (_, true) => Some(self.gap(UNNAMED)),
+        }
+    }
+
+    fn gap(&self, code: &'static str) -> Gap {
+        Gap {
+            operation: self.classified.operation,
+            code,
         }
     }
 
     fn gap_behind<C>(&self, executed: &mut Executed<C>, code: &'static str) {
         executed.mirror = MirrorOutcome::Gap;
-        executed.afterwards = Some(Afterwards::Gap {
-            operation: self.classified.operation,
-            code,
-        });
+        executed.afterwards = Some(Afterwards::Gap(self.gap(code)));
     }
 
     fn judge<C, E: Exchange>(&self, executed: &Executed<C>, exchange: &E) -> Verdict {
@@ -265,6 +265,8 @@ impl Request<'_> {
     }
 }
 
+/// Of a gap: neither database nor Queue took the record.
+const NOT_RECORDED: &str = "not_recorded";
 /// Of a gap: Logto acknowledged the write and does not say whose it was.
 const UNNAMED: &str = "unnamed";
 
@@ -278,7 +280,12 @@ struct Write {
 
 /// Behind the answer: the intent is settled (again, where it was told late) and the relay
 /// woken.
-fn settling<E: Exchange>(exchange: &mut E, status: u16, write: Write) -> Afterwards<E::Copy> {
+fn settling<E: Exchange>(
+    exchange: &mut E,
+    status: u16,
+    write: Write,
+    gap: Option<Gap>,
+) -> Afterwards<E::Copy> {
     let is_new = write.source == SubjectSource::Identifying && status < 300;
     Afterwards::Settle {
         status,
@@ -286,6 +293,7 @@ fn settling<E: Exchange>(exchange: &mut E, status: u16, write: Write) -> Afterwa
             .then(|| exchange.tee_answer())
             .flatten(),
         ask: write.question.filter(|_| is_new),
+        gap,
         intent: write.intent,
     }
 }
