@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 use crate::inbound::request::{InteractionUid, Secret, UserId};
 use crate::mirror::triggers::Trigger;
 use crate::mirror::{outbox, relay, wake};
-use crate::runtime::context::Surroundings;
+use crate::runtime::context::Request;
 use crate::runtime::message::Message;
 use crate::runtime::observe::Event;
 use crate::runtime::ports::{BodyFailure, Exchange, Platform, Store};
@@ -37,10 +37,10 @@ pub enum Received {
 
 pub async fn receive<P: Platform, E: Exchange>(
     platform: &P,
-    around: &Surroundings<'_>,
+    request: &Request<'_>,
     exchange: &mut E,
 ) -> Received {
-    let Some(secret) = &around.settings.webhook_secret else {
+    let Some(secret) = &request.settings.webhook_secret else {
         return Received::Closed;
     };
     if let Err(failure) = exchange.hold_body(MAX_BYTES).await {

@@ -143,7 +143,7 @@ pub const OPERATIONS: &[OperationRow] = &[
     row(Operation::AccountWrite, "account.write", Kind::Write(AccessToken), Refuse),
     row(Operation::OidcJwks, "oidc.jwks", Kind::Token, Translate),
     row(Operation::OidcIntrospection, "oidc.introspection", Kind::Token, Translate),
-    // The proxy's own, below /_proxy/ and with any method: `edge` finds them, not the table.
+    // The proxy's own, below /_proxy/ and with any method: no route names them.
     row(Operation::ProxyJwks, "proxy.jwks", Kind::Token, Translate),
     row(Operation::ProxyVerify, "proxy.verify", Kind::Token, Translate),
 ];

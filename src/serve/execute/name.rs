@@ -4,13 +4,12 @@
 //! outbox what anybody can send. It is a prediction and no more: the answer decides
 //! ([`super::conclude`]).
 
-use super::Request;
 use crate::auth::authenticate::{authenticate, management_policy};
 use crate::inbound::classify::{Concerns, SubjectSource};
 use crate::inbound::request::{InteractionUid, Secret, UserId, bearer, has_interaction, may_bear};
 use crate::runtime::backend::BackendFailure;
 use crate::runtime::backend::logto::Browser;
-use crate::runtime::context::Context;
+use crate::runtime::context::{Context, Request};
 use crate::runtime::ports::{Exchange, Platform};
 use crate::serve::question::{Question, Told};
 use crate::token;
@@ -74,7 +73,7 @@ impl Request<'_> {
         let mut named = Named::default();
         let question = match source {
             SubjectSource::Path | SubjectSource::Answer => {
-                named.subject = self.classified.user.clone();
+                named.subject = self.inbound.user.clone();
                 if authorization.is_some() {
                     named.expectation = Expectation::Writes;
                 }
@@ -114,7 +113,7 @@ impl Request<'_> {
         has_interaction(&cookie).then(|| Browser {
             cookie: Secret(cookie),
             app_id: exchange.header("logto-app-id"),
-            query: self.target.query.map(str::to_owned),
+            query: self.inbound.query().map(str::to_owned),
         })
     }
 

@@ -7,15 +7,15 @@
 
 use super::conclude::{Answered, Conclusion, Fate, Recording, Verdict, conclude, verdict};
 use super::name::Named;
-use super::{Executed, MirrorOutcome, Reply, Request, record};
+use super::{Executed, MirrorOutcome, Reply, record};
 use crate::inbound::classify::{Concerns, Operation, SubjectSource};
 use crate::mirror::outbox::Intent;
-use crate::policy::plan::{Plan, Reason};
-use crate::runtime::context::Context;
+use crate::policy::plan::Reason;
+use crate::runtime::context::{Context, Request};
 use crate::runtime::error::ProxyError;
 use crate::runtime::observe::Event;
 use crate::runtime::ports::{BodyFailure, Exchange, Platform};
-use crate::serve::afterwards::{Afterwards, Gap};
+use crate::serve::follow_up::{FollowUp, Gap};
 use crate::serve::question::Question;
 
 /// Logto's JSON API takes 1 MB and its uploads 20 MB; what is longer passes on and is not held.
@@ -32,7 +32,7 @@ impl Request<'_> {
         source: SubjectSource,
         reason: Reason,
     ) -> Executed<E::Copy> {
-        let mut executed = self.forwarded(self.forward(exchange).await, Plan::logto(reason));
+        let mut executed = self.pass(exchange, reason).await;
         let verdict = self.judge(&executed, exchange);
         if conclude(source, Recording::Off, false, verdict).is_gap {
             self.gap_behind(&mut executed, reason.code());
@@ -47,7 +47,7 @@ impl Request<'_> {
         exchange: &mut E,
         source: SubjectSource,
     ) -> Executed<E::Copy> {
-        if !self.around.flags.records_writes() {
+        if !self.flags.records_writes() {
             return self.unrecorded(exchange, source, Reason::StageOff).await;
         }
         let named = self.name(platform, context, exchange, source).await;
@@ -59,7 +59,7 @@ impl Request<'_> {
             ),
             subject: named.subject.clone(),
             interaction: named.interaction.clone(),
-            operation: self.classified.operation.name().to_owned(),
+            operation: self.inbound.operation.name().to_owned(),
         };
         let (mut recording, mut mirror) = (Recording::Omitted, MirrorOutcome::None);
         if self
@@ -77,8 +77,7 @@ impl Request<'_> {
                 MirrorOutcome::None | MirrorOutcome::Gap => Recording::Failed,
             };
         }
-        let plan = Plan::logto(Reason::Write);
-        let mut executed = self.forwarded(self.forward(exchange).await, plan);
+        let mut executed = self.pass(exchange, Reason::Write).await;
         executed.mirror = mirror;
         let verdict = self.judge(&executed, exchange);
         if (recording, verdict) == (Recording::Omitted, Verdict::Acknowledged)
@@ -129,23 +128,23 @@ impl Request<'_> {
             }
             Fate::Nothing if conclusion.is_gap => {
                 if let Some(gap) = self.tell(platform, context, executed, &write, true).await {
-                    executed.afterwards = Some(Afterwards::Gap(gap));
+                    executed.follow_up = Some(FollowUp::Gap(gap));
                 }
             }
             Fate::Nothing | Fate::LeftOpen => {}
             Fate::Withdrawn => {
                 let intent = write.intent;
-                executed.afterwards = Some(Afterwards::Withdraw { intent });
+                executed.follow_up = Some(FollowUp::Withdraw { intent });
             }
             Fate::RecordedLate => {
                 let gap = self
                     .tell(platform, context, executed, &write, conclusion.is_gap)
                     .await;
-                executed.afterwards = Some(settling(exchange, executed.status, write, gap));
+                executed.follow_up = Some(settling(exchange, executed.status, write, gap));
             }
             Fate::Settled => {
                 let status = executed.status;
-                if self.classified.operation == Operation::UsersDelete && status == 204 {
+                if self.inbound.operation == Operation::UsersDelete && status == 204 {
                     record::witness(platform, context, &write.intent).await;
                 }
                 let gap = match (is_failed, conclusion.is_gap) {
@@ -153,7 +152,7 @@ impl Request<'_> {
                     (false, true) => self.tell(platform, context, executed, &write, true).await,
                     (false, false) => None,
                 };
-                executed.afterwards = Some(settling(exchange, status, write, gap));
+                executed.follow_up = Some(settling(exchange, status, write, gap));
             }
         }
     }
@@ -172,7 +171,7 @@ impl Request<'_> {
             write.intent.subject.is_some() || write.source.concerns() != Concerns::Existing;
         let settled = is_kept.then_some(&write.intent);
         let told = record::late(platform, context, settled, executed.status, is_gap).await;
-        let operation = self.classified.operation.name();
+        let operation = self.inbound.operation.name();
         if write.recording == Recording::Omitted {
             let outcome = told.name();
             platform.emit(&Event::OutboxLate { operation, outcome });
@@ -196,14 +195,14 @@ impl Request<'_> {
 
     fn gap(&self, code: &'static str) -> Gap {
         Gap {
-            operation: self.classified.operation,
+            operation: self.inbound.operation,
             code,
         }
     }
 
     fn gap_behind<C>(&self, executed: &mut Executed<C>, code: &'static str) {
         executed.mirror = MirrorOutcome::Gap;
-        executed.afterwards = Some(Afterwards::Gap(self.gap(code)));
+        executed.follow_up = Some(FollowUp::Gap(self.gap(code)));
     }
 
     fn judge<C, E: Exchange>(&self, executed: &Executed<C>, exchange: &E) -> Verdict {
@@ -214,7 +213,7 @@ impl Request<'_> {
                 .answer_header("content-type")
                 .is_some_and(|kind| kind.contains("json")),
         });
-        verdict(self.classified.operation, answer.as_ref())
+        verdict(self.inbound.operation, answer.as_ref())
     }
 
     /// Whether an intent is made before the forward; counted for its address by then.
@@ -247,7 +246,7 @@ impl Request<'_> {
 
     /// A suspension and its end are one route; only the body tells them apart.
     fn refine<E: Exchange>(&self, exchange: &E) -> &'static str {
-        let operation = self.classified.operation;
+        let operation = self.inbound.operation;
         if operation != Operation::UsersSuspension {
             return operation.name();
         }
@@ -285,9 +284,9 @@ fn settling<E: Exchange>(
     status: u16,
     write: Write,
     gap: Option<Gap>,
-) -> Afterwards<E::Copy> {
+) -> FollowUp<E::Copy> {
     let is_new = write.source == SubjectSource::Identifying && status < 300;
-    Afterwards::Settle {
+    FollowUp::Settle {
         status,
         copy: (write.source == SubjectSource::Answer && status < 300)
             .then(|| exchange.tee_answer())

@@ -40,12 +40,7 @@ const USES: &[(&str, &[&str])] = &[
             "token",
         ],
     ),
-    (
-        "shell",
-        &[
-            "auth", "inbound", "mirror", "operate", "runtime", "serve", "token",
-        ],
-    ),
+    ("shell", &["inbound", "mirror", "runtime", "serve", "token"]),
 ];
 
 /// File to the files whose names it uses.

@@ -17,7 +17,7 @@ use crate::serve::question::Question;
 /// The body of a created user; Logto's JSON API takes 1 MB.
 const MAX_COPY_BYTES: usize = 2 * 1024 * 1024;
 
-pub enum Afterwards<C> {
+pub enum FollowUp<C> {
     /// Logto has answered: the intent is settled and the relay woken.
     Settle {
         intent: Intent,
@@ -50,16 +50,16 @@ pub async fn carry_out<P: Platform, C: AnswerCopy>(
     platform: &P,
     isolate: &Isolate,
     context: Option<&Context<'_>>,
-    afterwards: Afterwards<C>,
+    follow_up: FollowUp<C>,
 ) {
     if isolate.gap_is_pending.get() && raise_epoch(platform).await {
         isolate.gap_is_pending.set(false);
     }
-    match (afterwards, context) {
-        (Afterwards::Gap(gap), _) => note_gap(platform, isolate, gap).await,
+    match (follow_up, context) {
+        (FollowUp::Gap(gap), _) => note_gap(platform, isolate, gap).await,
         (_, None) => {}
         (
-            Afterwards::Settle {
+            FollowUp::Settle {
                 intent,
                 status,
                 copy,
@@ -73,10 +73,10 @@ pub async fn carry_out<P: Platform, C: AnswerCopy>(
             }
             settle(platform, context, intent, status, copy, ask).await;
         }
-        (Afterwards::Withdraw { intent }, Some(_)) => {
+        (FollowUp::Withdraw { intent }, Some(_)) => {
             delayed(platform, "withdraw", intent.withdraw()).await;
         }
-        (Afterwards::Compare(comparison), Some(context)) => {
+        (FollowUp::Compare(comparison), Some(context)) => {
             compare::carry_out(platform, context, comparison).await;
         }
     }
