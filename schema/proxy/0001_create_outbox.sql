@@ -25,7 +25,7 @@ INSERT INTO authority (singleton, holder, since) VALUES (1, 'logto', CAST(unixep
 
 -- open: settled IS NULL. settled: Logto has answered (`status`). discharged:
 -- mgPass is equal. A discharged row stays a minute for the fence of reads.
--- `passes` counts reconciles of an open intent that expired.
+-- `expiry_checks` counts reconciles of an open intent that expired.
 CREATE TABLE intents (
   id            TEXT PRIMARY KEY,
   subject       TEXT,
@@ -35,7 +35,7 @@ CREATE TABLE intents (
   expires_at    INTEGER NOT NULL,
   settled       INTEGER,
   status        INTEGER,
-  passes        INTEGER NOT NULL DEFAULT 0,
+  expiry_checks INTEGER NOT NULL DEFAULT 0,
   discharged_at INTEGER
 ) STRICT;
 

@@ -67,6 +67,7 @@ const RAISE_EQUAL: &str = "UPDATE logto_mirror SET ticket = ?2, epoch = ?3, tomb
      AND logto_mirror.ticket < ?2";
 
 /// Every string above, for the test that prepares each one against the schema.
+#[cfg(not(target_arch = "wasm32"))]
 pub const ALL_SQL: &[&str] = &[
     CONTENDED,
     RAISE_NEW,
@@ -226,7 +227,7 @@ pub fn create(users: &[Creation<'_>], ticket: i64, epoch: i64) -> Vec<Statement>
 }
 
 impl Candidate {
-    fn standing_json(&self, target: &TargetState) -> Json {
+    fn renewal_json(&self, target: &TargetState) -> Json {
         json!({
             "id": self.id().as_str(),
             "seen": target.mirror.as_ref().map(|mirror| mirror.ticket),
@@ -244,7 +245,7 @@ impl Candidate {
 pub fn renew(users: &[(&Candidate, &TargetState)], ticket: i64, epoch: i64) -> Vec<Statement> {
     let texts = users
         .iter()
-        .map(|(one, target)| one.standing_json(target).to_string());
+        .map(|(one, target)| one.renewal_json(target).to_string());
     json_lists(texts)
         .into_iter()
         .map(|list| Statement::new(RAISE_EQUAL, vec![list.into(), ticket.into(), epoch.into()]))

@@ -243,6 +243,7 @@ pub enum Event<'a> {
 }
 
 impl Event<'_> {
+    #[cfg(not(target_arch = "wasm32"))]
     pub const NAMES: &'static [&'static str] = &[
         "request.done",
         "flags.refused",
@@ -331,6 +332,7 @@ impl Event<'_> {
         }
     }
 
+    #[cfg(not(target_arch = "wasm32"))]
     pub fn name(&self) -> &'static str {
         self.describe().0
     }

@@ -169,7 +169,7 @@ impl Closing<'_> {
         let is_flushing = {
             let mut metrics = deployment.isolate.metrics.borrow_mut();
             metrics.observe(&executed.observation(duration_ms));
-            metrics.book(now_ms)
+            metrics.schedule_flush(now_ms)
         };
         if is_flushing {
             let (platform, deployment) = (platform.clone(), Rc::clone(deployment));

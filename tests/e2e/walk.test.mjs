@@ -68,7 +68,8 @@ test('large users stop nobody, and one above every answer is parked by name', as
   await until('the walk has met them', async () => (await mgpassRow('smalluser001')) && (await mgpassRow('fatuser00001')) && (await mgpassRow('fatuser00003')), { withinMs });
   await until('the largest is parked', async () => (await parked('toolarge0001')) === 'too_large', { withinMs });
   assert.equal(await mgpassRow('toolarge0001'), null);
-  assert.deepEqual(events.filter(({ event }) => event === 'mirror.paused' || event === 'walk.delayed'), []);
+  // An isolate works on one large user at a time; the next tick goes on.
+  assert.deepEqual(events.filter(({ event, code }) => event === 'mirror.paused' || (event === 'walk.delayed' && code !== 'no_room')), []);
   // And a write goes its way past them.
   const { id } = (await ask('POST', '/users', { username: 'afterwards' })).json();
   await until('it is mirrored', () => mgpassRow(id), { withinMs });

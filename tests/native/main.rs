@@ -9,8 +9,8 @@
 
 mod compare;
 mod corpus;
-mod edge;
 mod equality;
+mod forward_auth;
 mod guard;
 mod introspection;
 mod jobs;

@@ -465,8 +465,8 @@ fn an_open_intent_is_not_discharged_by_its_first_look() {
     world.deliver();
     assert_eq!(world.user(ALICE, "name"), "Done");
     assert_eq!(
-        json!(world.proxy("SELECT passes FROM intents WHERE discharged_at IS NULL")),
-        json!([{ "passes": 1 }])
+        json!(world.proxy("SELECT expiry_checks FROM intents WHERE discharged_at IS NULL")),
+        json!([{ "expiry_checks": 1 }])
     );
 }
 

@@ -102,6 +102,10 @@ pub struct OperationRow {
     /// Stable name: log lines, KV keys (`read_percent.<name>`), outbox rows.
     pub name: &'static str,
     pub kind: Kind,
+    #[cfg_attr(
+        target_arch = "wasm32",
+        expect(dead_code, reason = "until the stage cutover")
+    )]
     pub after_cutover: AfterCutover,
 }
 

@@ -12,7 +12,7 @@ use crate::mirror::merge::{Rewrites, Word, merge};
 use crate::mirror::triggers::{self, Trigger};
 use crate::mirror::{edits, eligibility, findings, outbox, relay, target, wake};
 use crate::policy::flags::bucket::Bucket;
-use crate::policy::plan::{Admission, Facts, Origin, Step, Verdict, plan};
+use crate::policy::plan::{Admission, Authenticity, Facts, Origin, Step, plan};
 use crate::runtime::backend::logto::{self, LogtoState, LogtoUser};
 use crate::runtime::context::{Context, Request};
 use crate::runtime::observe::Event;
@@ -142,11 +142,11 @@ async fn reads<P: Platform>(
     user: &UserId,
 ) -> Value {
     let bucket = Bucket::of(user, &request.flags.salt);
-    let (standing, _) = eligibility::standing(platform, context, user, request.began_ms).await;
+    let (eligibility, _) = eligibility::of(platform, context, user, request.began_ms).await;
     let facts = Facts {
         origin: Some(Origin::Logto),
-        verdict: Some(Verdict::Authentic),
-        standing: Some(standing),
+        authenticity: Some(Authenticity::Authentic),
+        eligibility: Some(eligibility),
         // A breaker is each isolate's own.
         admission: Some(Admission::Admitted),
     };

@@ -3,7 +3,7 @@
 
 use std::cell::Cell;
 
-use super::book::{Cost, Paged};
+use super::store::{Cost, Paged};
 use crate::inbound::request::UserId;
 use crate::mirror::triggers::Trigger;
 use crate::mirror::{preflight, wake};
@@ -56,7 +56,7 @@ impl Delay {
 /// Of users who are worked on at once: their rows, their intents, their balances, what
 /// is written of them, and a second look at some.
 pub(super) const PART_QUERIES: usize = 200;
-/// The page's own end in the book.
+/// The page's own end in the store.
 const END_QUERIES: usize = 20;
 
 /// Counts what a page asks of whom, and how long it waited.

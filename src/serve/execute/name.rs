@@ -11,7 +11,7 @@ use crate::runtime::backend::BackendFailure;
 use crate::runtime::backend::logto::Browser;
 use crate::runtime::context::{Context, Request};
 use crate::runtime::ports::{Exchange, Platform};
-use crate::serve::question::{Question, Told};
+use crate::serve::question::{Participant, Question};
 use crate::token;
 
 #[derive(Clone, Debug, Default)]
@@ -34,7 +34,10 @@ pub(super) enum Expectation {
 }
 
 /// What the answer means for a write whose user it should name.
-fn expect(source: SubjectSource, told: &Result<Option<Told>, BackendFailure>) -> Expectation {
+fn expect(
+    source: SubjectSource,
+    told: &Result<Option<Participant>, BackendFailure>,
+) -> Expectation {
     match told {
         // Nobody knows: Logto may carry it out all the same.
         Err(_) => Expectation::Writes,
@@ -153,7 +156,7 @@ mod tests {
     fn only_an_answer_of_logtos_makes_a_write_look_idle() {
         let told = |user: Option<&str>, registers| {
             let user = user.and_then(UserId::parse);
-            Ok(Some(Told { user, registers }))
+            Ok(Some(Participant { user, registers }))
         };
         let unknown = Err(BackendFailure::Forbidden(Backend::Logto));
         let (identified, registering) = (SubjectSource::Identified, SubjectSource::Identifying);

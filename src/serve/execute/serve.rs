@@ -5,10 +5,10 @@ use crate::auth::authenticate::{authenticate, management_policy};
 use crate::inbound::request::{Secret, UserId, bearer};
 use crate::mirror::eligibility;
 use crate::mirror::target::MirrorRow;
-use crate::policy::breaker::{Outcome, Permit};
+use crate::policy::breaker::{CallResult, Permit};
 use crate::policy::flags::bucket::Bucket;
 use crate::policy::plan::{
-    Admission, Facts, Origin, Plan, Primary, Question, Reason, Step, Verdict, plan,
+    Admission, Authenticity, Fact, Facts, Origin, Plan, Primary, Reason, Step, plan,
 };
 use crate::runtime::backend::mgpass::Caller;
 use crate::runtime::context::{Context, Request};
@@ -43,21 +43,22 @@ impl Request<'_> {
         let plan = loop {
             match plan(self.inbound.operation, flags, Some(bucket), &facts) {
                 Step::Go(plan) => break plan,
-                Step::Ask(Question::Origin) => {
+                Step::Ask(Fact::Origin) => {
                     let (origin, attributed) = origin(context, authorization.as_deref());
                     token = attributed;
                     facts.origin = Some(origin);
                 }
-                Step::Ask(Question::Verdict) => {
-                    facts.verdict = Some(self.verdict(platform, context, token.as_ref()).await);
+                Step::Ask(Fact::Authenticity) => {
+                    facts.authenticity =
+                        Some(self.authenticity(platform, context, token.as_ref()).await);
                 }
-                Step::Ask(Question::Standing) => {
-                    let (standing, row) =
-                        eligibility::standing(platform, context, user, self.began_ms).await;
+                Step::Ask(Fact::Eligibility) => {
+                    let (eligibility, row) =
+                        eligibility::of(platform, context, user, self.began_ms).await;
                     mirror = row;
-                    facts.standing = Some(standing);
+                    facts.eligibility = Some(eligibility);
                 }
-                Step::Ask(Question::Admission) => {
+                Step::Ask(Fact::Admission) => {
                     facts.admission = Some(admission(platform, context));
                 }
             }
@@ -214,25 +215,25 @@ impl Request<'_> {
         })
     }
 
-    async fn verdict<P: Platform>(
+    async fn authenticity<P: Platform>(
         &self,
         platform: &P,
         context: &Context<'_>,
         token: Option<&AttributedToken<'_>>,
-    ) -> Verdict {
+    ) -> Authenticity {
         let Some(token) = token else {
-            return Verdict::Refused;
+            return Authenticity::Refused;
         };
         let policy = management_policy(context, token.issuer());
         match authenticate(platform, context, token, &policy).await {
-            Ok(_) => Verdict::Authentic,
+            Ok(_) => Authenticity::Authentic,
             Err(failure) => {
                 platform.emit(&Event::TokenRefused {
                     request_id: &self.id,
                     issuer: token.issuer().label(),
                     code: failure.code(),
                 });
-                Verdict::Refused
+                Authenticity::Refused
             }
         }
     }
@@ -258,8 +259,8 @@ fn admission<P: Platform>(platform: &P, context: &Context<'_>) -> Admission {
 
 fn tell_breaker<P: Platform>(platform: &P, context: &Context<'_>, failed: Option<&Unserved>) {
     let outcome = match failed {
-        Some(unserved) if unserved.blames_mgpass() => Outcome::Failure,
-        _ => Outcome::Success,
+        Some(unserved) if unserved.blames_mgpass() => CallResult::Failure,
+        _ => CallResult::Success,
     };
     let cell = &context.isolate.breaker;
     let before = cell.get();

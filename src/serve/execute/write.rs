@@ -5,7 +5,7 @@
 //! then for the Queue, and never fails the client. What Logto acknowledges although
 //! nothing was recorded is recorded, or told as a gap, before the client hears of it.
 
-use super::conclude::{Answered, Conclusion, Fate, Recording, Verdict, conclude, verdict};
+use super::conclude::{Answered, Conclusion, Fate, Recording, WriteResult, conclude};
 use super::name::Named;
 use super::{Executed, MirrorOutcome, Reply, record};
 use crate::inbound::classify::{Concerns, Operation, SubjectSource};
@@ -33,8 +33,8 @@ impl Request<'_> {
         reason: Reason,
     ) -> Executed<E::Copy> {
         let mut executed = self.pass(exchange, reason).await;
-        let verdict = self.judge(&executed, exchange);
-        if conclude(source, Recording::Off, false, verdict).is_gap {
+        let result = self.judge(&executed, exchange);
+        if conclude(source, Recording::Off, false, result).is_gap {
             self.gap_behind(&mut executed, reason.code());
         }
         executed
@@ -79,16 +79,16 @@ impl Request<'_> {
         }
         let mut executed = self.pass(exchange, Reason::Write).await;
         executed.mirror = mirror;
-        let verdict = self.judge(&executed, exchange);
-        if (recording, verdict) == (Recording::Omitted, Verdict::Acknowledged)
+        let result = self.judge(&executed, exchange);
+        if (recording, result) == (Recording::Omitted, WriteResult::Acknowledged)
             && intent.subject.is_none()
             && let Some(question) = &named.question
         {
             intent.subject = question.ask_again(platform, context).await;
         }
         let is_named = intent.subject.is_some();
-        let conclusion = conclude(source, recording, is_named, verdict);
-        let ends_well = conclusion.fate != Fate::LeftOpen && verdict != Verdict::Failed;
+        let conclusion = conclude(source, recording, is_named, result);
+        let ends_well = conclusion.fate != Fate::LeftOpen && result != WriteResult::Failed;
         if recording == Recording::Failed || (recording == Recording::Done && ends_well) {
             take_back(context, exchange);
         }
@@ -205,7 +205,7 @@ impl Request<'_> {
         executed.follow_up = Some(FollowUp::Gap(self.gap(code)));
     }
 
-    fn judge<C, E: Exchange>(&self, executed: &Executed<C>, exchange: &E) -> Verdict {
+    fn judge<C, E: Exchange>(&self, executed: &Executed<C>, exchange: &E) -> WriteResult {
         let answer = (executed.reply == Reply::Forwarded).then(|| Answered {
             status: executed.status,
             location: exchange.answer_header("location"),
@@ -213,7 +213,7 @@ impl Request<'_> {
                 .answer_header("content-type")
                 .is_some_and(|kind| kind.contains("json")),
         });
-        verdict(self.inbound.operation, answer.as_ref())
+        WriteResult::of(self.inbound.operation, answer.as_ref())
     }
 
     /// Whether an intent is made before the forward; counted for its address by then.

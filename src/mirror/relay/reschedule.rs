@@ -16,7 +16,7 @@ const DELETION_WAIT_MS: i64 = 2_000;
 /// As `last_outcome` has it.
 const NOT_VISIBLE: &str = "not_visible";
 
-pub(super) async fn give_up<P: Platform>(
+pub(super) async fn reschedule<P: Platform>(
     platform: &P,
     context: &Context<'_>,
     group: &[Lease],
