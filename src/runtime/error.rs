@@ -55,6 +55,15 @@ pub enum ProxyError {
     /// The proxy's own database, or mgPass's, did not answer an operator.
     #[error("a database did not answer")]
     DatabaseUnavailable,
+    /// A user write, or a read of a user, and no proof of which side is the authority.
+    #[error("it cannot be told now which side holds the users; try again")]
+    AuthorityUnknown,
+    /// A user write waited for the authority to change hands, and no longer.
+    #[error("the users are being handed over; try again")]
+    AuthorityMoving,
+    /// mgPass is the authority, and what this request becomes there is not built.
+    #[error("the users have moved, and this request cannot be answered there yet")]
+    NotTranslatedYet,
     #[error("the proxy failed")]
     Defect,
 }
@@ -82,6 +91,9 @@ impl ProxyError {
             Self::StageOff => "proxy.stage_off",
             Self::RewardsNotBound => "proxy.rewards_not_bound",
             Self::DatabaseUnavailable => "proxy.database_unavailable",
+            Self::AuthorityUnknown => "proxy.authority_unknown",
+            Self::AuthorityMoving => "proxy.authority_moving",
+            Self::NotTranslatedYet => "proxy.not_translated_yet",
             Self::Defect => "proxy.defect",
         }
     }
@@ -96,14 +108,23 @@ impl ProxyError {
             Self::TooManyAttempts => 429,
             Self::Misconfigured | Self::Defect => 500,
             Self::LogtoUnreachable | Self::MgpassUnavailable => 502,
-            Self::NotRecorded | Self::KeysUnavailable | Self::DatabaseUnavailable => 503,
+            Self::NotRecorded
+            | Self::KeysUnavailable
+            | Self::DatabaseUnavailable
+            | Self::AuthorityUnknown
+            | Self::AuthorityMoving
+            | Self::NotTranslatedYet => 503,
             Self::LogtoTimedOut => 504,
         }
     }
 
     /// After how many seconds the same may go better, where that is known.
     pub fn retry_after_s(self) -> Option<u32> {
-        (self == Self::TooManyAttempts).then_some(60)
+        match self {
+            Self::TooManyAttempts | Self::NotTranslatedYet => Some(60),
+            Self::AuthorityUnknown | Self::AuthorityMoving => Some(5),
+            _ => None,
+        }
     }
 
     /// The JSON body for a request to `path`.

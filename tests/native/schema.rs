@@ -434,7 +434,10 @@ fn the_sweep_uses_its_indexes() {
             "intents_discharged",
         ),
         ("DELETE FROM interactions", "interactions_by_age"),
-        ("EXISTS (SELECT 1 FROM intents i WHERE i.subject = ?1", "intents_by_subject"),
+        (
+            "EXISTS (SELECT 1 FROM intents i WHERE i.subject = ?1",
+            "intents_by_subject",
+        ),
         ("UPDATE intents SET subject", "intents_by_interaction"),
     ] {
         let sql = outbox::ALL_SQL
