@@ -2,6 +2,7 @@
 //! token is set, and Logto's webhooks, closed unless their secret is. None reaches a
 //! backend's client surface.
 
+mod handover;
 mod jobs;
 mod mirror;
 
@@ -10,10 +11,12 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::auth::authenticate::{imported_keys, now};
+use crate::handover::{log, row};
 use crate::inbound::request::{Method, UserId, bearer};
 use crate::mirror::outbox;
 use crate::mirror::webhook::{self, Received};
 use crate::operate::{findings, guard, metrics, prometheus};
+use crate::policy::flags::Stage;
 use crate::runtime::answer::{Answer, OwnAnswer};
 use crate::runtime::context::{Context, Request};
 use crate::runtime::error::ProxyError;
@@ -52,6 +55,10 @@ async fn operator<P: Platform>(
     let query = |name: &str| query_parameter(request.inbound.query(), name);
     let stage = request.flags.stage;
     if let Some(answer) = jobs::route(platform, stage, method, route, &query).await {
+        let (status, body) = answer?;
+        return Ok(answered(status, JSON, body.to_string()));
+    }
+    if let Some(answer) = handover::route(platform, request, method, route, &query).await {
         let (status, body) = answer?;
         return Ok(answered(status, JSON, body.to_string()));
     }
@@ -152,12 +159,17 @@ async fn status<P: Platform>(platform: &P, request: &Request<'_>) -> String {
     let flags = &request.flags;
     let mut statements = outbox::backlog();
     statements.push(findings::summary());
-    let (outbox, findings) = match platform.batch(Store::Proxy, statements).await {
+    let n_before = statements.len();
+    statements.extend(row::read());
+    let (outbox, findings, authority) = match platform.batch(Store::Proxy, statements).await {
         Ok(results) => (
             json!(results.first().and_then(|rows| rows.first())),
             json!(results.get(1)),
+            row::parse(results.get(n_before..).unwrap_or_default())
+                .map(|(authority, pending)| log::shown_authority(&authority, &pending))
+                .unwrap_or_default(),
         ),
-        Err(failure) => (failed(failure), failed(failure)),
+        Err(failure) => (failed(failure), failed(failure), failed(failure)),
     };
     let kept = vec![guard::verdicts(VERDICTS_SHOWN), metrics::totals()];
     let (verdicts, totals) = match platform.batch(Store::Metrics, kept).await {
@@ -201,6 +213,8 @@ async fn status<P: Platform>(platform: &P, request: &Request<'_>) -> String {
         "jwks_union": flags.jwks_union,
         "keys": keys,
         "memory_bytes_of_this_isolate": platform.memory_bytes(),
+        "authority": authority,
+        "asked_stage": flags.asked_stage().map(Stage::name),
         "outbox": outbox,
         "findings": findings,
         "verdicts": verdicts,

@@ -14,6 +14,7 @@ mod cli;
 mod codes;
 mod failure;
 mod files;
+mod handover;
 mod job;
 mod keys;
 mod markdown;
@@ -33,6 +34,7 @@ use serde_json::{Value, json};
 use api::{Api, patiently, read};
 use cli::{Cli, Command};
 use failure::Failure;
+use handover::{Debt, Waits};
 use job::{Health, Job, Kind};
 use report::Compared;
 
@@ -153,6 +155,20 @@ fn run(cli: Cli, output: Output) -> Result {
             let done = api()?.post("mirror/overrule", &[("user", &user)])?;
             acted(output, &done)
         }
+        Command::Stage {
+            stage,
+            wait,
+            abandon_debt,
+        } => {
+            let waits = if wait { Waits::Yes } else { Waits::No };
+            let debt = match abandon_debt {
+                true => Debt::Abandoned,
+                false => Debt::Drained,
+            };
+            handover::stage(&api()?, output, stage, waits, debt)
+        }
+        Command::Handover { command } => handover::run(&api()?, output, command),
+        Command::Hold { command } => handover::hold(&api()?, output, command),
         Command::Mirror => {
             output.show(&api()?.get("mirror", &[])?)?;
             Ok(Health::Clean)
