@@ -5,10 +5,10 @@ use std::cell::Cell;
 
 use super::store::{Cost, Paged};
 use crate::inbound::request::UserId;
+use crate::mirror::preflight::Unfit;
 use crate::mirror::triggers::Trigger;
-use crate::mirror::{preflight, wake};
+use crate::mirror::wake;
 use crate::runtime::backend::BackendFailure;
-use crate::runtime::context::Context;
 use crate::runtime::ports::{DatabaseFailure, Platform, Row, Statement, Store};
 
 /// Why a page was not done. Nothing is lost by it: the claim goes back.
@@ -27,6 +27,15 @@ pub(super) enum Delay {
     NoRoom,
     /// Another lane took the page over.
     ClaimLost,
+}
+
+impl From<Unfit> for Delay {
+    fn from(unfit: Unfit) -> Self {
+        match unfit {
+            Unfit::Differs => Self::SchemaRefused,
+            Unfit::Database(failure) => Self::Database(Store::Mgpass, failure),
+        }
+    }
 }
 
 impl Delay {
@@ -108,15 +117,6 @@ impl<P: Platform> Meter<'_, P> {
         self.n_answers.set(self.n_answers.get().wrapping_add(1));
         self.cost.logto_ms += self.platform.now_ms() - began_ms;
         answer.map_err(Delay::Backend)
-    }
-
-    /// mgPass's database is as the mirror relies on, or nothing is written to it.
-    pub(super) async fn check_schema(&mut self, context: &Context<'_>) -> Result<(), Delay> {
-        match preflight::mirror_holds(self.platform, context.isolate).await {
-            Ok(true) => Ok(()),
-            Ok(false) => Err(Delay::SchemaRefused),
-            Err(failure) => Err(Delay::Database(Store::Mgpass, failure)),
-        }
     }
 }
 
