@@ -76,24 +76,6 @@ pub fn imported_keys(data: &[u8]) {
     }
 }
 
-/// What an operator exports from Logto.
-#[cfg(feature = "cli")]
-pub fn key_export(data: &[u8]) {
-    use dual_write_proxy::key_import::{private_pem, read_export};
-    let Ok(text) = std::str::from_utf8(data) else {
-        return;
-    };
-    match read_export(text) {
-        Ok(keys) => {
-            let again = read_export(&private_pem(&keys).0).expect("our own form");
-            let kid = |key: &dual_write_proxy::key_import::ExportedKey| key.key.kid().to_owned();
-            assert!(again.iter().map(kid).eq(keys.iter().map(kid)));
-        }
-        // No error repeats what it was given, but for numbers and our own words.
-        Err(failure) => assert!(failure.to_string().len() < 120),
-    }
-}
-
 fn encode(bytes: &[u8]) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
 }

@@ -13,7 +13,7 @@ import path from 'node:path';
 
 import { SignJWT, calculateJwkThumbprint } from 'jose';
 
-import { controlOf, startSandbox } from '../tests/sandbox/sandbox.mjs';
+import { controlOf, startSandbox } from '../tests/harness/sandbox/sandbox.mjs';
 import { ask } from '../tests/tokens/edge.mjs';
 import { run, seedLogto, startPostgres } from './postgres.mjs';
 
@@ -34,7 +34,7 @@ async function jwkOf(pem) {
 }
 
 async function main() {
-  await run('cargo', ['build', '--quiet', '--features', 'cli', '--bin', 'dwp']);
+  await run('cargo', ['build', '--quiet', '-p', 'dwp']);
   const { url: database, stop } = await startPostgres(directory);
   cleanUp.unshift(stop);
   console.log('PostgreSQL runs; seeding it by Logto\'s command line');
@@ -61,7 +61,7 @@ async function follow(kind, exported) {
     const token = await freshToken(sandbox.proxy.url);
     const stop = Math.floor(Date.now() / 1000) + 2;
     const issuer = `${sandbox.proxy.url}/oidc`;
-    const imported = await run('cargo', ['run', '--quiet', '--features', 'cli', '--bin', 'dwp', '--', 'keys', 'import',
+    const imported = await run('cargo', ['run', '--quiet', '-p', 'dwp', '--', 'keys', 'import',
       '--input', '-', '--issuer', issuer, '--stopped-at', String(stop), '--max-lifetime', String(MAX_LIFETIME_S),
       '--sunset', String(stop + 86_400), '--jwks-url', `${sandbox.logto.url}/oidc/jwks`,
       '--private-out', at('private.pem'), '--kv-out', at('imported.json')], { input: exported });
@@ -85,8 +85,8 @@ async function atTheEdge(sandbox, { token, value, stop, issuer, keys, at }) {
     await mgpass.call('POST', '/imported-keys', { issuer, pem, stopped_at: stop, max_lifetime: MAX_LIFETIME_S });
   }
   writeFileSync(at('token'), token, { mode: 0o600 });
-  const accepted = await run('cargo', ['run', '--quiet', '--features', 'cli', '--bin', 'dwp', '--', 'keys', 'check',
-    '--token', at('token'), '--introspection', `${sandbox.mgpass.url}/token/introspect`, '--client-id', 'app_newsroom'],
+  const accepted = await run('cargo', ['run', '--quiet', '-p', 'dwp', '--', 'keys', 'check',
+    '--token', at('token'), '--keys', at('imported.json'), '--introspection', `${sandbox.mgpass.url}/token/introspect`, '--client-id', 'app_newsroom'],
   { env: { MGPASS_CLIENT_SECRET: 'mgpass-newsroom-secret' }, isTolerated: true });
   check(`keys check: ${accepted.stdout.trim()}`, accepted.status === 0, accepted.stderr);
 

@@ -22,10 +22,10 @@ const sum = (text, pattern) => [...text.matchAll(pattern)].reduce((total, [, cou
 
 const suites = [
   ['native', async () => {
-    const { code, text } = await run('cargo', ['test', '--quiet', '--all-targets', '--features', 'cli']);
+    const { code, text } = await run('cargo', ['test', '--quiet', '--workspace', '--all-targets']);
     return { code, passed: sum(text, /(\d+) passed/g), failed: sum(text, /(\d+) failed/g) };
   }],
-  ...['tests/backends/logto', 'tests/backends/mgpass', 'tests/sandbox', 'tests/e2e'].map((directory) => [directory, async () => {
+  ...['scripts', 'tests/harness/backends/logto', 'tests/harness/backends/mgpass', 'tests/harness/sandbox', 'tests/e2e'].map((directory) => [directory, async () => {
     const files = readdirSync(path.join(root, directory)).filter((name) => name.endsWith('.test.mjs')).map((name) => `${directory}/${name}`);
     // One file at a time: each starts a workerd of its own.
     const { code, text } = await run(process.execPath, [

@@ -1,58 +1,32 @@
 //! Dual-write proxy: carries a live user base from Logto to mgPass.
 //!
-//! One Worker in front of both. The flow of a request is the order of the modules:
-//! [`request`] -> [`classify`] -> [`flags`] -> [`plan`] -> [`execute`] (with
-//! [`token`] and [`authenticate`], [`read`] and [`translate`] where a read may go
-//! to mgPass) -> [`afterwards`] (with [`compare`]) -> [`observe`] and [`metrics`],
-//! which [`guard`] judges every minute. The slow lane makes mgPass equal to Logto:
-//! [`mirror`] decides, [`relay`] delivers.
+//! One Worker in front of both. Each folder uses those above it in this list and none
+//! below, which `tests/native/tidy.rs` holds to; ARCHITECTURE.md has the map and the
+//! reasons.
+//!
+//! A request: [`inbound`] says what it means, [`policy`] where it goes, [`serve`] carries
+//! it out, with [`auth`] and [`token`] where it matters who asks. The slow lane:
+//! [`mirror`] makes mgPass equal to Logto, one user at a time. The operator's:
+//! [`population`] moves everybody, [`operate`] shows and steers.
 //!
 //! Everything but [`shell`] is pure of the platform: it reaches the outside only
-//! through [`ports`]. ARCHITECTURE.md has the map and the reasons.
+//! through [`runtime::ports`].
 
-pub mod request;
-
-pub mod breaker;
-pub mod classify;
-pub mod flags;
-pub mod plan;
-pub mod snapshot;
-
-pub mod authenticate;
-pub mod introspection;
-#[cfg(feature = "cli")]
-pub mod key_import;
+pub mod inbound;
 pub mod token;
 
-pub mod backend;
-pub mod compare;
-pub mod read;
-pub mod translate;
+pub mod policy;
 
+pub mod runtime;
+
+pub mod auth;
 pub mod mirror;
-pub mod points;
-pub mod relay;
 
-pub mod hooks;
-pub mod jobs;
-pub mod listing;
-pub mod walk;
+pub mod population;
 
-pub mod afterwards;
-pub mod execute;
+pub mod operate;
 
-pub mod admin;
-pub mod context;
-pub mod cron;
-pub mod edge;
-pub mod error;
-pub mod guard;
-pub mod isolate;
-pub mod metrics;
-pub mod observe;
-pub mod settings;
-mod sql;
+pub mod serve;
 
-pub mod ports;
 #[cfg(target_arch = "wasm32")]
 pub mod shell;

@@ -1,4 +1,4 @@
-//! The mirror: make mgPass equal to Logto for one subject.
+//! Make mgPass equal to Logto, one user at a time.
 //!
 //! A write is never replayed from its request. `outbox` records who changes;
 //! `reconcile` decides, from Logto's state and mgPass's rows, what one guarded
@@ -9,17 +9,23 @@ pub mod backoff;
 pub mod base;
 pub mod differences;
 pub mod edits;
+pub mod eligibility;
+pub mod fence;
 pub mod findings;
+pub mod listing;
 pub mod mapping;
-pub mod members;
 pub mod merge;
 pub mod outbox;
-pub mod page;
 pub mod pass;
 pub mod preflight;
-pub mod readiness;
 pub mod reconcile;
+pub mod relay;
 pub mod residue;
+pub mod rows;
+pub mod states;
 pub mod target;
 pub mod triggers;
+pub mod wake;
+pub mod walk;
+pub mod webhook;
 pub mod writer;

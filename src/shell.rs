@@ -9,7 +9,6 @@ mod d1;
 mod exchange;
 mod fetch;
 mod kv;
-mod pass_on;
 mod platform;
 mod queue;
 mod timer;
@@ -18,7 +17,9 @@ use wasm_bindgen::JsValue;
 use wasm_bindgen::prelude::wasm_bindgen;
 use worker::event;
 
-use crate::{cron, relay};
+use crate::runtime::message::Message;
+use crate::runtime::snapshot;
+use crate::serve::cron;
 
 use self::config::Deployment;
 use self::platform::WorkerPlatform;
@@ -40,7 +41,7 @@ pub fn on_fetch(
 
 #[event(queue)]
 async fn on_queue(
-    batch: worker::MessageBatch<relay::Message>,
+    batch: worker::MessageBatch<Message>,
     env: worker::Env,
     _: worker::Context,
 ) -> worker::Result<()> {
@@ -54,7 +55,7 @@ async fn on_queue(
 async fn on_cron(_: worker::ScheduledEvent, env: worker::Env, _: worker::ScheduleContext) {
     let deployment = Deployment::of(&env);
     let platform = WorkerPlatform::new(env);
-    let flags = crate::snapshot::read(&platform, &deployment.isolate).await;
+    let flags = snapshot::read(&platform, &deployment.isolate).await;
     if let Some(context) = deployment.context() {
         cron::tick(&platform, &context, &flags).await;
     }

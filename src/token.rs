@@ -34,8 +34,9 @@ use std::fmt;
 
 pub use self::issuer::{Issuer, IssuerNames, IssuerNamesFault};
 pub use self::json::JsonFault;
+pub use self::jwk::KeyFault;
 pub use self::jwks::{KeySet, KeySetFailure, MAX_KEY_SET_BYTES, MAX_KEYS, SkippedKey};
-pub use self::key::{KeyBounds, KeyFault, KeyOrigin, VerificationKey};
+pub use self::key::{KeyBounds, KeyOrigin, VerificationKey};
 pub use self::keyring::{ImportFailure, ImportedKeys};
 pub use self::live::{LiveKeySet, OnUnknownKeyId, Use};
 pub use self::member::{Claim, ForbiddenMember};

@@ -1,6 +1,6 @@
 #![no_main]
 
-#[path = "../targets.rs"]
-mod targets;
+#[path = "../key_export.rs"]
+mod target;
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| targets::key_export(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| target::key_export(data));

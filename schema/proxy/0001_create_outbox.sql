@@ -5,13 +5,14 @@
 
 -- One sequence for settle order and tickets. `epoch` rises whenever an
 -- acknowledged write was not recorded; `unrecorded` counts them. Nobody is
--- relayed before `paused_until`.
+-- relayed before `paused_until`. `marker`: when the newest marker was sent that has
+-- come through the Queue.
 CREATE TABLE counters (
-  name  TEXT PRIMARY KEY CHECK (name IN ('sequence', 'epoch', 'unrecorded', 'paused_until')),
+  name  TEXT PRIMARY KEY CHECK (name IN ('sequence', 'epoch', 'unrecorded', 'paused_until', 'marker')),
   value INTEGER NOT NULL
 ) STRICT;
 
-INSERT INTO counters (name, value) VALUES ('sequence', 0), ('epoch', 1), ('unrecorded', 0), ('paused_until', 0);
+INSERT INTO counters (name, value) VALUES ('sequence', 0), ('epoch', 1), ('unrecorded', 0), ('paused_until', 0), ('marker', 0);
 
 -- Whose data wins. One row: two places may see two stages, never two authorities.
 CREATE TABLE authority (
@@ -52,12 +53,14 @@ CREATE TABLE interactions (
 
 CREATE INDEX interactions_by_age ON interactions (learned_at);
 
--- One reconcile at a time per subject, and how the last one went. `waits_for`: the
--- subject who holds a value that this one needs, and is parked.
+-- One reconcile at a time per subject, and how the last one went. `woken_at`: since
+-- when a message for the subject is on its way, or when it comes again; 0: none is.
+-- `waits_for`: the subject who holds a value that this one needs, and is parked.
 CREATE TABLE subjects (
   subject      TEXT PRIMARY KEY,
   lease_holder TEXT NOT NULL,
   lease_until  INTEGER NOT NULL,
+  woken_at     INTEGER NOT NULL DEFAULT 0,
   failures     INTEGER NOT NULL DEFAULT 0,
   retry_at     INTEGER,
   parked       TEXT,

@@ -4,6 +4,7 @@
 
 -- phase: what a page is taken from now. `list`: Logto's listing, by page number, any
 -- number of lanes at once; the others go by id, one page after the other.
+-- memory_bytes: the most that the program's memory had grown to in any isolate.
 -- pass: Logto's order is unstable, so a listing that did not add up is walked again.
 CREATE TABLE jobs (
   id           INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -31,6 +32,7 @@ CREATE TABLE jobs (
   logto_ms     INTEGER NOT NULL DEFAULT 0,
   mgpass_ms    INTEGER NOT NULL DEFAULT 0,
   work_ms      INTEGER NOT NULL DEFAULT 0,
+  memory_bytes INTEGER NOT NULL DEFAULT 0,
   started_at   INTEGER NOT NULL,
   moved_at     INTEGER NOT NULL,
   finished_at  INTEGER,
@@ -41,12 +43,14 @@ CREATE UNIQUE INDEX jobs_active ON jobs (kind) WHERE state IN ('running', 'pause
 CREATE INDEX jobs_by_kind ON jobs (kind, id);
 
 -- Pages that a lane holds now. Gone when the page is done; a claim that ran out is
--- somebody else's.
+-- somebody else's. `n_done`: rows of the page that an invocation has done, which could
+-- not do all.
 CREATE TABLE job_pages (
   job           INTEGER NOT NULL,
   page          INTEGER NOT NULL,
   holder        TEXT NOT NULL,
   claimed_until INTEGER NOT NULL,
+  n_done        INTEGER NOT NULL DEFAULT 0,
   PRIMARY KEY (job, page)
 ) STRICT, WITHOUT ROWID;
 

@@ -5,14 +5,16 @@
 //! One pure function makes it, of rows as read or as they will stand behind a batch.
 
 use std::collections::BTreeMap;
+use std::io;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::Serialize;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use crate::mirror::mapping::MgpassIdentity;
-use crate::mirror::target::TargetUser;
+use crate::mirror::rows::TargetUser;
 
 /// 128 bits: nobody finds two values that pass for one.
 const DIGEST_BYTES: usize = 16;
@@ -26,27 +28,28 @@ impl Base {
         user: Option<&TargetUser>,
         identities: impl IntoIterator<Item = &'a MgpassIdentity>,
     ) -> Self {
-        let mut fields = BTreeMap::new();
-        let mut put = |key: &str, value: serde_json::Value| {
-            fields.insert(key.to_owned(), digest(&value));
-        };
+        let mut base = Self::default();
         if let Some(user) = user {
-            put("email", json!(user.email));
-            put("email_verified", json!(user.email_verified));
-            put("phone", json!(user.phone));
-            put("phone_verified", json!(user.phone_verified));
-            put("name", json!(user.name));
-            put("avatar", json!(user.avatar));
-            put("metadata", json!(user.metadata));
-            put("is_suspended", json!(user.is_suspended));
-            put("created_at", json!(user.created_at_s));
-            put("last_sign_in_at", json!(user.last_sign_in_at_s));
-            put("deleted_at", json!(user.is_deleted));
+            base.put("email", &user.email);
+            base.put("email_verified", &user.email_verified);
+            base.put("phone", &user.phone);
+            base.put("phone_verified", &user.phone_verified);
+            base.put("name", &user.name);
+            base.put("avatar", &user.avatar);
+            base.put("metadata", &user.metadata);
+            base.put("is_suspended", &user.is_suspended);
+            base.put("created_at", &user.created_at_s);
+            base.put("last_sign_in_at", &user.last_sign_in_at_s);
+            base.put("deleted_at", &user.is_deleted);
         }
         for identity in identities {
-            put(&identity_key(identity), json!(identity.profile_data));
+            base.put(&identity_key(identity), &identity.profile_data);
         }
-        Self(fields)
+        base
+    }
+
+    fn put(&mut self, key: &str, value: &impl Serialize) {
+        self.0.insert(key.to_owned(), digest(value));
     }
 
     pub fn parse(text: &str) -> Option<Self> {
@@ -79,7 +82,7 @@ impl Base {
 
 /// One field for each account: a user may have linked another one of the same provider.
 pub fn identity_key(identity: &MgpassIdentity) -> String {
-    let account = digest(&json!(identity.provider_user_id));
+    let account = digest(&identity.provider_user_id);
     format!("identities.{}.{account}", identity.provider)
 }
 
@@ -91,8 +94,22 @@ pub fn path(key: &str) -> &str {
     }
 }
 
-fn digest(value: &serde_json::Value) -> String {
-    let digest = Sha256::digest(value.to_string().as_bytes());
+/// Of its JSON, which is not made: a value may be large.
+fn digest(value: &impl Serialize) -> String {
+    struct Hasher(Sha256);
+    impl io::Write for Hasher {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.update(bytes);
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut hasher = Hasher(Sha256::new());
+    // Neither texts and numbers nor a hasher can fail.
+    let _ = serde_json::to_writer(&mut hasher, value);
+    let digest = hasher.0.finalize();
     let bytes = digest.get(..DIGEST_BYTES).unwrap_or_default();
     URL_SAFE_NO_PAD.encode(bytes)
 }

@@ -5,11 +5,14 @@ use std::collections::BTreeSet;
 use serde_json::json;
 
 use crate::mirror::base::{identity_key, path};
-use crate::mirror::mapping::{LogtoUser, Mapped, MappingSettings, MgpassUser};
-use crate::mirror::members::same_json;
-use crate::mirror::reconcile::digest;
+use crate::mirror::mapping::{Mapped, MgpassUser};
 use crate::mirror::residue::Residue;
-use crate::mirror::target::{TargetIdentity, TargetState, TargetUser};
+use crate::mirror::rows::{TargetIdentity, TargetUser};
+use crate::mirror::target::TargetState;
+use crate::runtime::backend::logto::LogtoUser;
+use crate::runtime::digest::digest;
+use crate::runtime::members::same_json;
+use crate::runtime::settings::MappingSettings;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Difference {

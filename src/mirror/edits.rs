@@ -9,8 +9,8 @@
 
 use serde_json::{Value as Json, json};
 
-use crate::ports::{Row, Statement};
-use crate::request::UserId;
+use crate::inbound::request::UserId;
+use crate::runtime::ports::{Row, Statement};
 
 /// Entries since mgPass's rows were last read for a reconcile; the clocks of mgPass and
 /// its database may differ by five seconds.

@@ -3,9 +3,9 @@
 
 use serde_json::json;
 
-use crate::ports::{Row, Statement};
-use crate::request::{UserId, id_list};
-use crate::sql::now;
+use crate::inbound::request::{UserId, id_list};
+use crate::runtime::ports::{Row, Statement};
+use crate::runtime::sql::now;
 
 /// Not of a user whose intent is open: there the mirror knows already.
 const FIND: &str = concat!(

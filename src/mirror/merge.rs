@@ -12,7 +12,8 @@ use std::collections::BTreeSet;
 use crate::mirror::base::{Base, identity_key, path};
 use crate::mirror::differences::{Class, Wanted, fields, since_base};
 use crate::mirror::mapping::MgpassIdentity;
-use crate::mirror::target::{Left, TargetState, TargetUser};
+use crate::mirror::rows::TargetUser;
+use crate::mirror::target::{Left, TargetState};
 
 /// What of mgPass's side was changed there since the base, as names of fields.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -235,8 +236,10 @@ fn with_kept(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mirror::mapping::map;
     use crate::mirror::mapping::tests::ALICE;
-    use crate::mirror::mapping::{LogtoUser, MappingSettings, map};
+    use crate::runtime::backend::logto::LogtoUser;
+    use crate::runtime::settings::MappingSettings;
 
     const SETTINGS: MappingSettings = MappingSettings {
         providers: Vec::new(),

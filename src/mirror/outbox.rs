@@ -9,20 +9,15 @@
 //! Harmless twice: opening (same id), settling (an upsert; a row already gone
 //! comes back settled, a settled one stays as it is), discharging, learning a subject.
 
-pub use crate::mirror::backlog::{backlog, due, parse_due, parse_purge, purge};
+pub use crate::mirror::backlog::{backlog, parse_purge, purge};
+pub use crate::mirror::fence::{Fence, fence, parse_fence};
 
-use crate::mirror::target::{integer, text};
-use crate::ports::{Row, Statement, Value};
-use crate::request::{InteractionUid, UserId};
-use crate::sql::{now, sequence};
-
-/// An intent that was not settled by then is reconciled on suspicion ...
-pub const EXPIRY_MS: i64 = 60_000;
-/// ... and once more so long after its opening, since Logto may commit late
-/// (180 s were seen); only then is it discharged.
-pub const LATE_COMMIT_MS: i64 = 900_000;
-/// Longer than a reconcile takes with every backend at its deadline.
-pub const LEASE_MS: i64 = 30_000;
+use crate::inbound::request::{InteractionUid, UserId};
+use crate::mirror::wake;
+use crate::runtime::ports::{Row, Statement, Value};
+use crate::runtime::sql::{
+    coverable, expiry_ms, integer, late_commit_ms, lease_ms, now, sequence, text,
+};
 
 const OPEN: &str = concat!(
     "INSERT INTO intents (id, subject, interaction, operation, opened_at, expires_at) ",
@@ -30,8 +25,9 @@ const OPEN: &str = concat!(
     now!(),
     ", ",
     now!(),
-    " + 60000) ",
-    "ON CONFLICT (id) DO NOTHING"
+    " + ",
+    expiry_ms!(),
+    ") ON CONFLICT (id) DO NOTHING"
 );
 const SUBJECT_OF_INTENT: &str = "SELECT subject FROM intents WHERE id = ?1";
 const NEXT: &str = "UPDATE counters SET value = value + 1 WHERE name = 'sequence'";
@@ -58,42 +54,26 @@ const LEARN: &str = concat!(
 );
 const LEARN_INTENTS: &str =
     "UPDATE intents SET subject = ?2 WHERE interaction = ?1 AND subject IS NULL";
-const LINK: &str = concat!(
-    "INSERT INTO interactions (uid, subject, learned_at) SELECT ?2, subject, ",
-    now!(),
-    " FROM interactions WHERE uid = ?1 ",
-    "ON CONFLICT (uid) DO NOTHING"
-);
-const SUBJECT_OF_INTERACTION: &str = "SELECT subject FROM interactions WHERE uid = ?1";
-/// No user came of it: the interaction, asked after the settling, knows nobody.
-const NOBODY: &str = concat!(
-    "UPDATE intents SET discharged_at = ",
-    now!(),
-    " WHERE id = ?1 AND subject IS NULL AND settled IS NOT NULL"
-);
-/// Logto refused the caller before it looked at the write.
-const REFUSED: &str = concat!(
-    "UPDATE intents SET discharged_at = ",
-    now!(),
-    " WHERE id = ?1"
-);
+/// Nobody was changed: nothing is owed, and nothing is to be fenced.
+const WITHDRAW: &str = "DELETE FROM intents WHERE id = ?1 AND settled IS NULL";
 const RAISE_EPOCH: &str =
     "UPDATE counters SET value = value + 1 WHERE name IN ('epoch', 'unrecorded')";
-const FENCE: &str = concat!(
-    "SELECT (SELECT value FROM counters WHERE name = 'epoch') AS epoch, ",
-    "EXISTS (SELECT 1 FROM intents WHERE subject = ?1 AND (discharged_at IS NULL OR discharged_at >= ?2 - 2000)) AS fenced, ",
-    "(SELECT holder FROM authority) AS authority"
-);
-/// Not while the relay is paused, nor while Logto is not the authority.
+/// Not while the relay is paused, nor while Logto is not the authority, nor, for a turn
+/// of the subject's own, with nothing to cover.
 const LEASE: &str = concat!(
     "INSERT INTO subjects (subject, lease_holder, lease_until) SELECT ?1, ?2, ",
     now!(),
-    " + 30000 ",
-    "WHERE (SELECT value FROM counters WHERE name = 'paused_until') <= ",
+    " + ",
+    lease_ms!(),
+    " WHERE (SELECT value FROM counters WHERE name = 'paused_until') <= ",
     now!(),
     " AND (SELECT holder FROM authority) = 'logto' ",
+    "AND (?3 = 1 OR EXISTS (SELECT 1 FROM intents i WHERE i.subject = ?1 AND ",
+    coverable!(),
+    ")) ",
     "ON CONFLICT (subject) DO UPDATE SET lease_holder = excluded.lease_holder, ",
-    "lease_until = excluded.lease_until ",
+    "lease_until = excluded.lease_until, ",
+    "woken_at = CASE WHEN ?3 = 1 THEN subjects.woken_at ELSE 0 END ",
     "WHERE subjects.lease_until < ",
     now!(),
     " AND (?3 = 1 OR (subjects.busy_until <= ",
@@ -112,6 +92,9 @@ const STANDING: &str = concat!(
     "(SELECT value FROM counters WHERE name = 'paused_until') AS paused_until, ",
     "coalesce((SELECT lease_holder = ?2 FROM subjects WHERE subject = ?1), 0) AS held, ",
     "coalesce((SELECT retry_at FROM subjects WHERE subject = ?1), 0) AS retry_at, ",
+    "EXISTS (SELECT 1 FROM intents i WHERE i.subject = ?1 AND ",
+    coverable!(),
+    ") AS coverable, ",
     "coalesce((SELECT failures FROM subjects WHERE subject = ?1), 0) AS failures, ",
     "coalesce((SELECT last_outcome = 'not_visible' FROM subjects WHERE subject = ?1), 0) AS unseen"
 );
@@ -124,7 +107,9 @@ const DISCHARGE_SETTLED: &str = concat!(
 );
 const PASS_EXPIRED: &str = concat!(
     "UPDATE intents SET passes = passes + 1, ",
-    "discharged_at = CASE WHEN opened_at + 900000 <= ?2 THEN ",
+    "discharged_at = CASE WHEN opened_at + ",
+    late_commit_ms!(),
+    " <= ?2 THEN ",
     now!(),
     " END ",
     "WHERE subject = ?1 AND discharged_at IS NULL AND settled IS NULL AND expires_at <= ?2"
@@ -154,10 +139,13 @@ const RELEASE_PARKED: &str = concat!(
 /// The holder is parked in the same batch, under our lease: it cannot have moved since.
 const WAIT_FOR: &str =
     "UPDATE subjects SET waits_for = ?3 WHERE subject = ?1 AND lease_holder = ?2";
-/// Whoever waited for this subject has their turn, parked or not; the sweep finds whom
-/// the message does not reach.
-const FREE_WAITING: &str = "UPDATE subjects SET waits_for = NULL, failures = 0, retry_at = NULL, parked = NULL, parked_at = NULL \
-     WHERE waits_for = ?1 RETURNING subject";
+/// Whoever waited for this subject has their turn, parked or not, and is woken at once,
+/// whether or not a message comes again later.
+const FREE_WAITING: &str = concat!(
+    "UPDATE subjects SET waits_for = NULL, failures = 0, retry_at = NULL, parked = NULL, parked_at = NULL, woken_at = ",
+    now!(),
+    " WHERE waits_for = ?1 RETURNING subject AS woken"
+);
 const RELEASE_UNTRIED: &str =
     "UPDATE subjects SET lease_until = 0 WHERE subject = ?1 AND lease_holder = ?2";
 const RELEASE_WAITING: &str = concat!(
@@ -179,12 +167,8 @@ pub const ALL_SQL: &[&str] = &[
     SETTLE,
     LEARN,
     LEARN_INTENTS,
-    LINK,
-    SUBJECT_OF_INTERACTION,
-    NOBODY,
-    REFUSED,
+    WITHDRAW,
     RAISE_EPOCH,
-    FENCE,
     LEASE,
     STANDING,
     COVERED,
@@ -222,12 +206,16 @@ impl Intent {
         ]
     }
 
-    /// The last statement answers the subject, which the interaction may have known.
+    /// The last statement answers the subject, which the interaction may have known. Who
+    /// is known names what that interaction did before.
     pub fn open(&self) -> Vec<Statement> {
-        vec![
-            Statement::new(OPEN, self.key()),
-            Statement::new(SUBJECT_OF_INTENT, vec![self.id.as_str().into()]),
-        ]
+        let mut statements = vec![Statement::new(OPEN, self.key())];
+        if let (Some(interaction), Some(subject)) = (&self.interaction, &self.subject) {
+            statements.extend(learn(interaction, subject));
+        }
+        let id = vec![self.id.as_str().into()];
+        statements.push(Statement::new(SUBJECT_OF_INTENT, id));
+        statements
     }
 
     pub fn settle(&self, status: u16) -> Vec<Statement> {
@@ -240,19 +228,19 @@ impl Intent {
         ]
     }
 
-    pub fn came_to_nobody(&self) -> Vec<Statement> {
-        vec![Statement::new(NOBODY, vec![self.id.as_str().into()])]
-    }
-
-    pub fn refused(&self) -> Vec<Statement> {
-        vec![Statement::new(REFUSED, vec![self.id.as_str().into()])]
+    /// Unless it is settled already.
+    pub fn withdraw(&self) -> Vec<Statement> {
+        vec![Statement::new(WITHDRAW, vec![self.id.as_str().into()])]
     }
 }
 
 /// The answer of `open` and `settle`.
 pub fn parse_subject(results: &[Vec<Row>]) -> Option<UserId> {
-    let row = results.last()?.first()?;
-    UserId::parse(&text(row, "subject")?)
+    let subject = results
+        .iter()
+        .flatten()
+        .find_map(|row| text(row, "subject"))?;
+    UserId::parse(&subject)
 }
 
 pub fn learn(interaction: &InteractionUid, subject: &UserId) -> Vec<Statement> {
@@ -268,49 +256,9 @@ pub fn learn(interaction: &InteractionUid, subject: &UserId) -> Vec<Statement> {
     ]
 }
 
-/// One interaction went over into another; whoever is known stays known.
-pub fn link(from: &InteractionUid, to: &InteractionUid) -> Vec<Statement> {
-    vec![Statement::new(
-        LINK,
-        vec![from.as_str().into(), to.as_str().into()],
-    )]
-}
-
-pub fn subject_of_interaction(interaction: &InteractionUid) -> Vec<Statement> {
-    vec![Statement::new(
-        SUBJECT_OF_INTERACTION,
-        vec![interaction.as_str().into()],
-    )]
-}
-
 /// An acknowledged write was not recorded: nobody is eligible until reconciled anew.
 pub fn raise_epoch() -> Vec<Statement> {
     vec![Statement::new(RAISE_EPOCH, vec![])]
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Fence {
-    pub epoch: i64,
-    pub is_fenced: bool,
-    pub logto_is_authority: bool,
-}
-
-/// An intent that was not discharged before the request began fences the read. Two
-/// seconds of margin stand for the clocks of isolate and database.
-pub fn fence(subject: &UserId, request_began_ms: i64) -> Vec<Statement> {
-    vec![Statement::new(
-        FENCE,
-        vec![subject.as_str().into(), request_began_ms.into()],
-    )]
-}
-
-pub fn parse_fence(results: &[Vec<Row>]) -> Option<Fence> {
-    let row = results.first()?.first()?;
-    Some(Fence {
-        epoch: integer(row, "epoch")?,
-        is_fenced: integer(row, "fenced")? != 0,
-        logto_is_authority: text(row, "authority")? == "logto",
-    })
 }
 
 /// What a relay holds while it reconciles one subject.
@@ -347,6 +295,8 @@ pub enum LeaseAnswer {
         until_ms: i64,
         now_ms: i64,
     },
+    /// Somebody else's turn has covered it.
+    NothingToCover,
     /// Logto is not the source of truth: the relay must not write.
     NotAuthority,
 }
@@ -364,16 +314,26 @@ pub fn lease(subject: &UserId, holder: &str, purpose: Purpose) -> Vec<Statement>
     let values = || vec![Value::from(subject.as_str()), Value::from(holder)];
     let mut taking = values();
     taking.push((purpose == Purpose::AsHolder).into());
-    vec![
+    let mut statements = vec![
         Statement::new(NEXT, vec![]),
         Statement::new(LEASE, taking),
         Statement::new(STANDING, values()),
         Statement::new(COVERED, vec![subject.as_str().into()]),
-    ]
+    ];
+    match purpose {
+        Purpose::Own => statements.push(wake::heard(subject, holder)),
+        Purpose::AsHolder => {}
+    }
+    statements
 }
 
-pub fn parse_lease(subject: &UserId, holder: &str, results: &[Vec<Row>]) -> Option<LeaseAnswer> {
-    let [_, _, standing, covered] = results else {
+pub fn parse_lease(
+    subject: &UserId,
+    holder: &str,
+    purpose: Purpose,
+    results: &[Vec<Row>],
+) -> Option<LeaseAnswer> {
+    let [_, _, standing, covered, ..] = results else {
         return None;
     };
     let row = standing.first()?;
@@ -382,6 +342,9 @@ pub fn parse_lease(subject: &UserId, holder: &str, results: &[Vec<Row>]) -> Opti
     }
     let is_held = integer(row, "held")? != 0;
     let now_ms = integer(row, "now")?;
+    if !is_held && purpose == Purpose::Own && integer(row, "coverable")? == 0 {
+        return Some(LeaseAnswer::NothingToCover);
+    }
     let mut until_ms = integer(row, "paused_until")?;
     if !is_held {
         until_ms = until_ms.max(integer(row, "retry_at")?);
@@ -455,7 +418,7 @@ impl Lease {
         Statement::new(WAIT_FOR, values)
     }
 
-    /// Answers who waited; last in a batch.
+    /// Answers who waited, as [`crate::mirror::wake::parse`] reads it.
     pub fn free_waiting(&self) -> Statement {
         Statement::new(FREE_WAITING, vec![self.subject.as_str().into()])
     }
@@ -483,12 +446,4 @@ pub fn pause(duration_ms: i64) -> Statement {
 /// The target has seen a higher ticket than the sequence gave: go past it.
 pub fn catch_up(ticket: i64) -> Statement {
     Statement::new(CATCH_UP, vec![ticket.into()])
-}
-
-/// The answer of [`Lease::free_waiting`].
-pub fn parse_freed(results: &[Vec<Row>]) -> Vec<UserId> {
-    let rows = results.last().map(Vec::as_slice).unwrap_or_default();
-    rows.iter()
-        .filter_map(|row| UserId::parse(&text(row, "subject")?))
-        .collect()
 }

@@ -5,10 +5,9 @@
 //! and a slow one changes nothing any more. Only a pass that began after a settling
 //! and that came to its end covers it.
 
-use crate::mirror::target::{integer, text};
-use crate::ports::{Row, Statement, Value};
-use crate::request::UserId;
-use crate::sql::{now, sequence};
+use crate::inbound::request::UserId;
+use crate::runtime::ports::{Row, Statement, Value};
+use crate::runtime::sql::{integer, late_commit_ms, now, sequence, text};
 
 /// The row, if the walk still stands there.
 macro_rules! here {
@@ -38,7 +37,9 @@ const DISCHARGE_COVERED: &str = concat!(
 const GIVE_UP: &str = concat!(
     "UPDATE intents SET settled = ",
     sequence!(),
-    " WHERE subject IS NULL AND discharged_at IS NULL AND settled IS NULL AND opened_at + 900000 <= ",
+    " WHERE subject IS NULL AND discharged_at IS NULL AND settled IS NULL AND opened_at + ",
+    late_commit_ms!(),
+    " <= ",
     now!(),
     " AND EXISTS (SELECT 1 FROM walk WHERE ",
     here!(),

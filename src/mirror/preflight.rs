@@ -5,10 +5,10 @@
 //! A column that we do not know is fine, unless it must be given a value where we
 //! write: then our INSERT would fail, or would leave out what mgPass needs.
 
-use crate::isolate::Isolate;
-use crate::mirror::target::{integer, text};
-use crate::observe::Event;
-use crate::ports::{DatabaseFailure, Platform, Row, Statement, Store};
+use crate::runtime::isolate::Isolate;
+use crate::runtime::observe::Event;
+use crate::runtime::ports::{DatabaseFailure, Platform, Row, Statement, Store};
+use crate::runtime::sql::{integer, text};
 
 /// The tables that one flow relies on.
 pub struct Shape {

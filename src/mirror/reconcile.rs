@@ -4,27 +4,20 @@
 //! mgPass has, and never undoes a deletion. Order does not matter and repeating
 //! is harmless, because the decision depends on states alone.
 
-use sha2::{Digest, Sha256};
+use std::mem;
 
+use crate::inbound::request::UserId;
 use crate::mirror::differences::Wanted;
-use crate::mirror::mapping::{LogtoUser, Mapped, MappingSettings, MgpassUser, Obstacle, map};
+use crate::mirror::mapping::{Mapped, MgpassUser, Obstacle, map};
 use crate::mirror::merge::{ChangedThere, Merged, Rewrites, Word, changed_there, merge};
 use crate::mirror::residue::Residue;
 use crate::mirror::target::{Effect, Holder, TargetState};
 use crate::mirror::writer::{Raise, Writer};
-use crate::ports::Statement;
-use crate::request::UserId;
-
-/// Logto's side of the subject, read after the ticket was taken.
-#[derive(Clone, Debug)]
-pub enum LogtoState {
-    Present {
-        user: Box<LogtoUser>,
-        json: String,
-    },
-    /// JSON 404 `entity.not_found`: the first witness of a deletion.
-    Gone,
-}
+use crate::runtime::backend::logto::{LogtoUser, Seen};
+use crate::runtime::digest::digest;
+use crate::runtime::limits::fits_row;
+use crate::runtime::ports::Statement;
+use crate::runtime::settings::MappingSettings;
 
 /// What the intents that this reconcile covers say, beyond "look at the user".
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -52,7 +45,7 @@ pub enum Park {
     ValueTakenInLogto,
     TooManyFailures,
     NotShownByMgpass,
-    /// A backend's answer about this user cannot be held.
+    /// More than mgPass's database takes as one row, or than an answer may be.
     TooLarge,
 }
 
@@ -115,6 +108,16 @@ pub struct Change {
 }
 
 impl Change {
+    pub fn n_statements(&self) -> usize {
+        1 + self.drops.len() + self.writes.len()
+    }
+
+    /// Of the values that its statements take.
+    pub fn n_bytes(&self) -> usize {
+        let all = self.drops.iter().chain(&self.writes).chain([&self.raise]);
+        all.map(Statement::n_bytes).sum()
+    }
+
     /// A call to mgPass is owed, by this change or by an earlier one.
     pub fn owes_effect(&self) -> bool {
         self.owes_effect
@@ -138,7 +141,7 @@ pub struct Inputs<'a> {
     pub user: &'a UserId,
     pub ticket: i64,
     pub epoch: i64,
-    pub logto: &'a LogtoState,
+    pub logto: Seen<'a>,
     pub target: &'a TargetState,
     pub witnesses: Witnesses,
     pub mapping: &'a MappingSettings,
@@ -149,8 +152,8 @@ pub struct Inputs<'a> {
 
 pub fn decide(inputs: &Inputs<'_>) -> Decision {
     match inputs.logto {
-        LogtoState::Present { user, json } => decide_present(inputs, user, json),
-        LogtoState::Gone => decide_gone(inputs),
+        Seen::Present { user, json } => decide_present(inputs, user, json),
+        Seen::Gone => decide_gone(inputs),
     }
 }
 
@@ -202,12 +205,16 @@ fn decide_present(inputs: &Inputs<'_>, logto: &LogtoUser, json: &str) -> Decisio
         (Some(_), true) => Outcome::Unchanged,
         (Some(_), false) => Outcome::Updated,
     };
+    let residue = Residue::of(logto);
+    if !fits(&merged, &residue) {
+        return Decision::Park(Park::TooLarge);
+    }
     let left = target.left.as_ref();
     let raise = Raise {
         epoch: inputs.epoch,
         is_tombstone: false,
         digest: digest(json),
-        residue: Some(Residue::of(logto)),
+        residue: Some(residue),
         obstacles: obstacle_codes(&obstacles),
         seen: seen(target),
         brake: None,
@@ -225,6 +232,21 @@ fn decide_present(inputs: &Inputs<'_>, logto: &LogtoUser, json: &str) -> Decisio
         there: merged.there,
         ..change(&writer, outcome, raise, writes, Some(merged.wanted.user))
     }))
+}
+
+/// Whether each row of theirs is one that the database takes.
+fn fits(merged: &Merged, residue: &str) -> bool {
+    let user = &merged.wanted.user;
+    let length = |text: &Option<String>| text.as_deref().map_or(0, str::len);
+    let texts = [&user.email, &user.phone, &user.name, &user.avatar].map(length);
+    fits_row(texts.into_iter().chain([user.metadata.len()]))
+        && fits_row([residue.len(), merged.base.to_text().len()])
+        && user.identities.iter().all(|identity| {
+            fits_row([
+                identity.provider_user_id.len(),
+                length(&identity.profile_data),
+            ])
+        })
 }
 
 /// The row was there, and somebody removed it on purpose.
@@ -376,35 +398,27 @@ fn n_edits(target: &TargetState) -> i64 {
     target.left.as_ref().map_or(0, |left| left.n_edits)
 }
 
-/// Of Logto's answer as it stands.
-pub fn digest(json: &str) -> String {
-    use std::fmt::Write;
-    let mut text = String::with_capacity(64);
-    for byte in Sha256::digest(json.as_bytes()) {
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{byte:02x}");
-    }
-    text
-}
-
-pub(super) fn obstacle_codes(obstacles: &[Obstacle]) -> String {
+pub(crate) fn obstacle_codes(obstacles: &[Obstacle]) -> String {
     let codes: Vec<_> = obstacles.iter().map(Obstacle::code).collect();
     serde_json::json!(codes).to_string()
 }
 
 /// All subjects' parts as one batch: every guard, then every release, then the writes.
-pub fn batch(changes: &[&Change]) -> Vec<Statement> {
-    let mut statements: Vec<_> = changes.iter().map(|change| change.raise.clone()).collect();
-    if changes.len() > 1 {
-        statements.extend(changes.iter().map(|change| change.release.clone()));
+/// The statements go out of the changes: their values may be large.
+pub fn batch(changes: &mut [Change]) -> Vec<Statement> {
+    let is_group = changes.len() > 1;
+    let (mut guards, mut releases, mut drops, mut writes, mut confirms) =
+        (Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    for change in changes {
+        let spent = || Statement::new("", vec![]);
+        guards.push(mem::replace(&mut change.raise, spent()));
+        if is_group {
+            releases.push(mem::replace(&mut change.release, spent()));
+        }
+        drops.append(&mut change.drops);
+        writes.append(&mut change.writes);
+        confirms.push(mem::replace(&mut change.confirm, spent()));
     }
-    let all_of = |part: fn(&Change) -> &Vec<Statement>| {
-        changes
-            .iter()
-            .flat_map(move |change| part(change).iter().cloned())
-    };
-    statements.extend(all_of(|change| &change.drops));
-    statements.extend(all_of(|change| &change.writes));
-    statements.extend(changes.iter().map(|change| change.confirm.clone()));
-    statements
+    let all = [guards, releases, drops, writes, confirms];
+    all.into_iter().flatten().collect()
 }

@@ -5,8 +5,8 @@
 //! residue's form only while the residue, mapped, equals mgPass's value; so a
 //! change made at mgPass alone is always seen.
 
-use crate::mirror::mapping::LogtoUser;
-use crate::mirror::members::{Members, ObjectWriter};
+use crate::runtime::backend::logto::LogtoUser;
+use crate::runtime::members::{Members, ObjectWriter};
 
 /// Members that mgPass holds without loss; their values stay out of the residue.
 const DIRECT: [&str; 4] = ["id", "primaryEmail", "avatar", "isSuspended"];

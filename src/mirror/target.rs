@@ -3,14 +3,13 @@
 //!
 //! Column names are our assumption of mgPass's schema (`schema/mgpass`).
 
+use crate::inbound::request::{UserId, id_list};
 use crate::mirror::base::Base;
 use crate::mirror::edits::edits_since;
 use crate::mirror::mapping::{MgpassIdentity, MgpassUser};
-use crate::ports::{Row, Statement, Value};
-use crate::request::{UserId, id_list};
-
-/// Ids of identity rows that the mirror made start so; it removes no others.
-pub const IDENTITY_PREFIX: &str = "idn_lm_";
+use crate::mirror::rows::{TargetIdentity, TargetUser, parse_identity, parse_user};
+use crate::runtime::ports::{Row, Statement, Value};
+use crate::runtime::sql::{integer, text};
 
 const SELECT_USER: &str = "SELECT id, email, email_verified, phone, phone_verified, name, avatar, metadata, is_suspended, \
      created_at, last_sign_in_at, deleted_at FROM users WHERE id = ?1";
@@ -112,40 +111,6 @@ impl TargetState {
 
     pub fn held_identities(&self) -> impl Iterator<Item = &MgpassIdentity> {
         self.identities.iter().map(|row| &row.identity)
-    }
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TargetUser {
-    pub email: Option<String>,
-    pub email_verified: bool,
-    pub phone: Option<String>,
-    pub phone_verified: bool,
-    pub name: Option<String>,
-    pub avatar: Option<String>,
-    pub metadata: String,
-    pub is_suspended: bool,
-    pub created_at_s: i64,
-    pub last_sign_in_at_s: Option<i64>,
-    pub is_deleted: bool,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TargetIdentity {
-    pub row_id: String,
-    pub identity: MgpassIdentity,
-}
-
-impl TargetIdentity {
-    /// Made by the mirror, and so the mirror's to remove.
-    pub fn is_ours(&self) -> bool {
-        self.row_id.starts_with(IDENTITY_PREFIX)
-    }
-
-    /// The same account, whatever its profile.
-    pub fn is_of(&self, identity: &MgpassIdentity) -> bool {
-        self.identity.provider == identity.provider
-            && self.identity.provider_user_id == identity.provider_user_id
     }
 }
 
@@ -262,52 +227,13 @@ pub fn parse_mirror(row: &Row) -> Option<MirrorRow> {
     })
 }
 
-pub(super) fn parse_left(row: &Row) -> Option<Left> {
+pub(crate) fn parse_left(row: &Row) -> Option<Left> {
     Some(Left {
         base: text(row, "base").as_deref().and_then(Base::parse),
         seen_at: integer(row, "seen_at")?,
         read_at: integer(row, "read_at")?,
         n_edits: integer(row, "n_edits")?,
     })
-}
-
-pub(super) fn parse_user(row: &Row) -> Option<TargetUser> {
-    Some(TargetUser {
-        email: text(row, "email"),
-        email_verified: integer(row, "email_verified")? == 1,
-        phone: text(row, "phone"),
-        phone_verified: integer(row, "phone_verified")? == 1,
-        name: text(row, "name"),
-        avatar: text(row, "avatar"),
-        metadata: text(row, "metadata")?,
-        is_suspended: integer(row, "is_suspended")? == 1,
-        created_at_s: integer(row, "created_at")?,
-        last_sign_in_at_s: integer(row, "last_sign_in_at"),
-        is_deleted: integer(row, "deleted_at").is_some(),
-    })
-}
-
-pub(super) fn parse_identity(row: &Row) -> Option<TargetIdentity> {
-    Some(TargetIdentity {
-        row_id: text(row, "id")?,
-        identity: MgpassIdentity {
-            provider: text(row, "provider")?,
-            provider_user_id: text(row, "provider_user_id")?,
-            profile_data: text(row, "profile_data"),
-        },
-    })
-}
-
-pub fn text(row: &Row, column: &str) -> Option<String> {
-    row.get(column)?.as_str().map(str::to_owned)
-}
-
-/// D1 hands integers over as JavaScript numbers.
-pub fn integer(row: &Row, column: &str) -> Option<i64> {
-    let value = row.get(column)?;
-    value
-        .as_i64()
-        .or_else(|| value.as_f64().map(|float| float as i64))
 }
 
 /// One of mgPass's users, by id.

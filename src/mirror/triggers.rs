@@ -5,18 +5,17 @@
 //!
 //! Harmless twice: an intent more is a reconcile that finds nothing to do.
 
+use crate::inbound::request::{InteractionUid, UserId, id_list};
 use crate::mirror::outbox::Intent;
-use crate::mirror::target::integer;
 use crate::mirror::{findings, pass};
-use crate::ports::{Row, Statement};
-use crate::request::{InteractionUid, UserId, id_list};
-use crate::sql::{now, sequence};
+use crate::runtime::ports::{Row, Statement};
+use crate::runtime::sql::{integer, late_commit_ms, now, sequence, text};
 
-/// Operations that bring a new user: a listing of the newest finds whom they made.
-/// What else has no name may concern an old user, and waits for a pass of the walk.
+/// Operations that may bring a new user: a listing of the newest finds whom they made.
+/// An old user whom they may have changed instead was told of by a gap.
 macro_rules! registrations {
     () => {
-        "('users.create', 'experience.identification')"
+        "('users.create', 'experience.identification', 'interaction.submit', 'interaction.other')"
     };
 }
 
@@ -30,7 +29,9 @@ const UNRESOLVED: &str = concat!(
     registrations!(),
     " AND (settled IS NOT NULL OR (passes = 0 AND expires_at <= ",
     now!(),
-    ") OR opened_at + 900000 <= ",
+    ") OR opened_at + ",
+    late_commit_ms!(),
+    " <= ",
     now!(),
     ")"
 );
@@ -48,28 +49,46 @@ const TRIGGER_ALL: &str = concat!(
     ", 200 FROM json_each(?1) w WHERE NOT EXISTS (SELECT 1 FROM intents i WHERE i.subject = w.value ",
     "AND i.discharged_at IS NULL AND i.settled IS NOT NULL) ON CONFLICT (id) DO NOTHING"
 );
+/// One more for each, whatever is open: who is parked is due once for each new thing.
+const REPLAY_ALL: &str = concat!(
+    "INSERT INTO intents (id, subject, operation, opened_at, expires_at, settled, status) ",
+    "SELECT ?2 || '.' || ",
+    sequence!(),
+    " || '.' || w.value, w.value, ?2, ",
+    now!(),
+    ", ",
+    now!(),
+    ", ",
+    sequence!(),
+    ", 200 FROM json_each(?1) w WHERE true ON CONFLICT (id) DO NOTHING"
+);
 const NEXT: &str = "UPDATE counters SET value = value + 1 WHERE name = 'sequence'";
 /// The listing began after these were settled, and reached users older than they are.
 const RESOLVED_BY_LISTING: &str = concat!(
-    "UPDATE intents SET passes = passes + 1, discharged_at = CASE WHEN settled <= ?1 OR (settled IS NULL AND opened_at + 900000 <= ?2) THEN ",
+    "UPDATE intents SET passes = passes + 1, discharged_at = CASE WHEN settled <= ?1 OR (settled IS NULL AND opened_at + ",
+    late_commit_ms!(),
+    " <= ?2) THEN ",
     now!(),
     " END WHERE subject IS NULL AND discharged_at IS NULL AND operation IN ",
     registrations!(),
     " AND opened_at >= ?3 AND (settled <= ?1 OR (settled IS NULL AND expires_at <= ?2))"
 );
 const PARKED: &str = "SELECT parked AS reason, count(*) AS n, min(parked_at) AS since FROM subjects INDEXED BY subjects_parked WHERE parked IS NOT NULL GROUP BY parked";
-const PARKED_SUBJECTS: &str = "SELECT subject FROM subjects WHERE parked IS NOT NULL AND (?1 IS NULL OR parked = ?1) AND (?2 IS NULL OR subject = ?2) LIMIT 1000";
+const PARKED_SUBJECTS: &str = "SELECT subject FROM subjects WHERE parked IS NOT NULL AND (?1 IS NULL OR parked = ?1) AND subject > ?2 ORDER BY subject LIMIT ?3";
+const PARKED_AFTER: &str = "SELECT count(*) AS n FROM subjects WHERE parked IS NOT NULL AND (?1 IS NULL OR parked = ?1) AND subject > ?2";
 const EXPLAIN_INTENTS: &str = "SELECT operation, opened_at, expires_at, settled, status, passes, discharged_at FROM intents WHERE subject = ?1 ORDER BY opened_at DESC LIMIT 50";
-const EXPLAIN_SUBJECT: &str = "SELECT failures, retry_at, parked, parked_at, last_ticket, last_outcome, last_at, lease_until FROM subjects WHERE subject = ?1";
+const EXPLAIN_SUBJECT: &str = "SELECT failures, retry_at, parked, parked_at, last_ticket, last_outcome, last_at, lease_until, woken_at FROM subjects WHERE subject = ?1";
 
 /// Every string above, for the test that prepares each one against the schema.
 pub const ALL_SQL: &[&str] = &[
     UNRESOLVED,
     TRIGGER_ALL,
+    REPLAY_ALL,
     NEXT,
     RESOLVED_BY_LISTING,
     PARKED,
     PARKED_SUBJECTS,
+    PARKED_AFTER,
     EXPLAIN_INTENTS,
     EXPLAIN_SUBJECT,
 ];
@@ -191,9 +210,35 @@ pub fn overview() -> Vec<Statement> {
     ]
 }
 
-pub fn parked_subjects(reason: Option<&str>, subject: Option<&UserId>) -> Vec<Statement> {
-    let values = vec![reason.into(), subject.map(UserId::as_str).into()];
-    vec![Statement::new(PARKED_SUBJECTS, values)]
+/// Subjects parked for this reason, or for any, whose ids follow `after`.
+pub fn parked_subjects(reason: Option<&str>, after: &str, limit: i64) -> Vec<Statement> {
+    let key = || vec![reason.into(), after.into()];
+    let mut page = key();
+    page.push(limit.into());
+    vec![
+        Statement::new(PARKED_SUBJECTS, page),
+        Statement::new(PARKED_AFTER, key()),
+    ]
+}
+
+/// The subjects, and how many there are from `after` on, these included.
+pub fn parse_parked_subjects(results: &[Vec<Row>]) -> Option<(Vec<UserId>, i64)> {
+    let [page, count] = results else {
+        return None;
+    };
+    let subjects = page
+        .iter()
+        .filter_map(|row| UserId::parse(&text(row, "subject")?));
+    Some((subjects.collect(), integer(count.first()?, "n")?))
+}
+
+/// The relay looks again at each, whether or not something is open of theirs.
+pub fn replay(subjects: &[UserId]) -> Vec<Statement> {
+    let values = vec![id_list(subjects).into(), Trigger::Replay.name().into()];
+    vec![
+        Statement::new(NEXT, vec![]),
+        Statement::new(REPLAY_ALL, values),
+    ]
 }
 
 pub fn explain(subject: &UserId) -> Vec<Statement> {

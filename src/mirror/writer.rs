@@ -9,14 +9,14 @@
 
 use serde_json::json;
 
+use crate::inbound::request::UserId;
 use crate::mirror::base::Base;
 use crate::mirror::differences::Wanted;
 use crate::mirror::edits::edits_since;
 use crate::mirror::mapping::MgpassIdentity;
 use crate::mirror::merge::ChangedThere;
 use crate::mirror::target::{Effect, SELECT_MIRROR};
-use crate::ports::{Statement, Value};
-use crate::request::UserId;
+use crate::runtime::ports::{Statement, Value};
 
 /// Raises the ticket, if ours is newer and nobody raised it since the decision was
 /// made; the guard of all that follows. Without the second condition an older

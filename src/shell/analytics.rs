@@ -3,7 +3,7 @@
 use js_sys::{Array, Function, Object, Reflect};
 use wasm_bindgen::{JsCast, JsValue};
 
-use crate::metrics::Series;
+use crate::runtime::metrics::Series;
 
 /// Best effort: the platform samples and drops points itself.
 pub(super) fn write(env: &worker::Env, series: &Series, count: i64) {

@@ -3,9 +3,9 @@
 use std::cell::OnceCell;
 use std::rc::Rc;
 
-use crate::context::Context;
-use crate::isolate::Isolate;
-use crate::settings::{SettingFault, Settings};
+use crate::runtime::context::Context;
+use crate::runtime::isolate::Isolate;
+use crate::runtime::settings::{SettingFault, Settings};
 use crate::token::IssuerNames;
 
 pub(super) struct Deployment {
@@ -39,7 +39,7 @@ impl Deployment {
             });
         }
         for fault in &settings.faults {
-            super::console::emit(&crate::observe::Event::SettingsRefused {
+            super::console::emit(&crate::runtime::observe::Event::SettingsRefused {
                 setting: fault.name,
                 code: fault.code,
             });

@@ -2,7 +2,7 @@
 
 use wasm_bindgen::JsValue;
 
-use crate::observe::{Event, Level};
+use crate::runtime::observe::{Event, Level};
 
 pub(super) fn emit(event: &Event<'_>) {
     let line = JsValue::from_str(&event.to_line());

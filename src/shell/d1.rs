@@ -2,7 +2,7 @@
 
 use wasm_bindgen::JsValue;
 
-use crate::ports::{DatabaseFailure, Row, Statement, Store, Value};
+use crate::runtime::ports::{DatabaseFailure, Row, Statement, Store, Value};
 
 fn binding(store: Store) -> &'static str {
     match store {
@@ -56,18 +56,17 @@ fn to_js(value: Value) -> JsValue {
     }
 }
 
-/// D1 tells kinds of errors apart by text alone. What is not known is taken for
-/// an outage, which loses nothing.
+/// D1 tells kinds of errors apart by text alone; SQLite's own end with its code. What
+/// is not known is taken for an outage, which loses nothing.
 fn classify(error: &worker::Error) -> DatabaseFailure {
     let text = error.to_string();
     let says = |part: &str| text.contains(part);
-    if says("constraint failed") {
+    if says("constraint failed") || says("SQLITE_CONSTRAINT") {
         DatabaseFailure::Constraint
-    } else if says("no such table")
-        || says("no such column")
-        || says("has no column")
-        || says("syntax error")
-    {
+    } else if says("SQLITE_TOOBIG") {
+        DatabaseFailure::TooLarge
+    } else if says("SQLITE_ERROR") || says("SQLITE_MISMATCH") {
+        // Of the statement's own: no such table or column, a sum that overflows.
         DatabaseFailure::Refused
     } else {
         DatabaseFailure::Unavailable

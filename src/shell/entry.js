@@ -1,16 +1,28 @@
-// The Worker's module. worker-build's own makes an object of a class and two proxies for
-// every request; a plain object answers the same calls without them. What they are for
-// stays: after a fault inside wasm, the next event begins with a new instance.
-import Entrypoint from './glue.js';
+// The Worker's module: a plain object over what wasm-bindgen makes (./glue.js is its output).
+// After a fault inside wasm the next event begins with a new instance.
+import * as wasm from './glue.js';
 
-const state = globalThis.__worker_init_state;
+// A panic in Rust says where it came from.
+Error.stackTraceLimit = 100;
 
-function handler(name) {
-  const own = Entrypoint.prototype[name];
+// The SDK's own note: a panic sets criticalError.
+const state = wasm.__worker_init_state();
+
+// A trap behind an `await` surfaces here and not at the call below.
+addEventListener('error', ({ error }) => {
+  if (!(error instanceof WebAssembly.RuntimeError)) return;
+  console.error('Critical', error);
+  state.criticalError = true;
+});
+
+function handler(call) {
   return (event, env, ctx) => {
-    if (state.criticalError) return new Entrypoint(ctx, env)[name](event);
+    if (state.criticalError) {
+      wasm.__wbg_reset_state();
+      state.criticalError = false;
+    }
     try {
-      return own.call({ env, ctx }, event);
+      return call(event, env, ctx);
     } catch (error) {
       state.criticalError = true;
       throw error;
@@ -18,4 +30,4 @@ function handler(name) {
   };
 }
 
-export default { fetch: handler('fetch'), queue: handler('queue'), scheduled: handler('scheduled') };
+export default { fetch: handler(wasm.fetch), queue: handler(wasm.queue), scheduled: handler(wasm.scheduled) };

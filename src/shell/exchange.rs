@@ -6,12 +6,10 @@ use js_sys::{ArrayBuffer, Uint8Array};
 use wasm_bindgen::prelude::wasm_bindgen;
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
-use web_sys::{
-    AbortController, Headers, ReadableStreamDefaultReader, Request, RequestInit, Response,
-};
+use web_sys::{AbortController, ReadableStreamDefaultReader, Request, RequestInit, Response};
 
-use crate::ports::{AnswerCopy, BodyFailure, CallFailure, Exchange, Forward};
-use crate::request::Method;
+use crate::inbound::request::{Method, is_resolved};
+use crate::runtime::ports::{AnswerCopy, BodyFailure, CallFailure, Exchange, Forward};
 
 use super::platform::read_text;
 
@@ -19,19 +17,27 @@ pub(super) struct WorkerExchange {
     request: Request,
     url: String,
     method: String,
-    held: Option<Uint8Array>,
+    held: Held,
     response: Option<Response>,
+}
+
+/// The request's body, as far as it was read.
+enum Held {
+    Nothing,
+    Whole(Uint8Array),
+    /// Too long to be held: what was read of it, and then the rest.
+    Rejoined(JsValue),
 }
 
 impl WorkerExchange {
     pub(super) fn new(request: Request) -> Self {
-        let url = request.url();
+        let url = resolved(request.url());
         let method = request.method();
         Self {
             request,
             url,
             method,
-            held: None,
+            held: Held::Nothing,
             response: None,
         }
     }
@@ -45,6 +51,14 @@ impl WorkerExchange {
     }
 }
 
+/// As it will be sent on.
+fn resolved(url: String) -> String {
+    if is_resolved(&url) {
+        return url;
+    }
+    web_sys::Url::new(&url).map_or(url, |parsed| parsed.href())
+}
+
 /// What `outbound.js` is told, a line each.
 pub(super) fn facts(forward: &Forward<'_>) -> String {
     let secret = forward.origin_secret.map_or("", |secret| &secret.0);
@@ -54,11 +68,9 @@ pub(super) fn facts(forward: &Forward<'_>) -> String {
 #[wasm_bindgen(module = "/src/shell/outbound.js")]
 extern "C" {
     #[wasm_bindgen(catch)]
-    fn outbound(
-        request: &Request,
-        facts: &str,
-        held: Option<&Uint8Array>,
-    ) -> Result<Request, JsValue>;
+    fn outbound(request: &Request, facts: &str, held: Option<&JsValue>)
+    -> Result<Request, JsValue>;
+    fn rejoined(chunks: Vec<Uint8Array>, reader: &ReadableStreamDefaultReader) -> JsValue;
 }
 
 impl Exchange for WorkerExchange {
@@ -77,9 +89,18 @@ impl Exchange for WorkerExchange {
     }
 
     async fn hold_body(&mut self, max_bytes: usize) -> Result<(), BodyFailure> {
+        // No request of these can be made of held bytes; the stream goes on as it came.
+        if matches!(self.method.as_str(), "GET" | "HEAD") {
+            return Ok(());
+        }
         let Some(stream) = self.request.body() else {
             return Ok(());
         };
+        let declared = self.header("content-length");
+        let declared = declared.and_then(|length| length.parse::<usize>().ok());
+        if declared.is_some_and(|length| length > max_bytes) {
+            return Err(BodyFailure::TooLarge);
+        }
         let reader: ReadableStreamDefaultReader = stream.get_reader().unchecked_into();
         let mut chunks = Vec::new();
         let mut length = 0_usize;
@@ -97,25 +118,32 @@ impl Exchange for WorkerExchange {
                 .dyn_into()
                 .map_err(|_| BodyFailure::Incomplete)?;
             length += chunk.length() as usize;
+            chunks.push(chunk);
             if length > max_bytes {
-                // The rest is not wanted; a failure to say so changes nothing.
-                let _ = reader.cancel();
+                self.held = Held::Rejoined(rejoined(chunks, &reader));
                 return Err(BodyFailure::TooLarge);
             }
-            chunks.push(chunk);
         }
-        self.held = Some(join(&chunks, length));
+        self.held = Held::Whole(join(&chunks, length));
         Ok(())
     }
 
     fn held_text(&self) -> Option<String> {
-        String::from_utf8(self.held.as_ref()?.to_vec()).ok()
+        match &self.held {
+            Held::Whole(bytes) => String::from_utf8(bytes.to_vec()).ok(),
+            Held::Nothing | Held::Rejoined(_) => None,
+        }
     }
 
     async fn forward(&mut self, forward: &Forward<'_>) -> Result<u16, CallFailure> {
         // The client's request with Logto's URL, its own bytes and our headers.
-        let outbound = outbound(&self.request, &facts(forward), self.held.as_ref())
-            .map_err(|_| CallFailure::Unreachable)?;
+        let held: Option<&JsValue> = match &self.held {
+            Held::Nothing => None,
+            Held::Whole(bytes) => Some(bytes),
+            Held::Rejoined(stream) => Some(stream),
+        };
+        let outbound =
+            outbound(&self.request, &facts(forward), held).map_err(|_| CallFailure::Unreachable)?;
         let global = js_sys::global().unchecked_into::<web_sys::WorkerGlobalScope>();
         let response: Response = match forward.deadline_ms {
             None => JsFuture::from(global.fetch_with_request(&outbound)).await,
@@ -140,11 +168,8 @@ impl Exchange for WorkerExchange {
         Ok(status)
     }
 
-    fn answer_cookies(&self) -> Vec<String> {
-        let Some(response) = &self.response else {
-            return Vec::new();
-        };
-        set_cookies(&response.headers())
+    fn answer_header(&self, name: &str) -> Option<String> {
+        self.response.as_ref()?.headers().get(name).ok().flatten()
     }
 
     fn tee_answer(&mut self) -> Option<ResponseCopy> {
@@ -158,18 +183,6 @@ impl AnswerCopy for ResponseCopy {
     async fn text(self, max_bytes: usize) -> Option<String> {
         read_text(&self.0, max_bytes).await.ok()
     }
-}
-
-fn set_cookies(headers: &Headers) -> Vec<String> {
-    // `getSetCookie` keeps the lines apart; it is younger than web-sys knows.
-    let lines = js_sys::Reflect::get(headers, &"getSetCookie".into())
-        .ok()
-        .and_then(|function| function.dyn_into::<js_sys::Function>().ok())
-        .and_then(|function| function.call0(headers).ok())
-        .map(|lines| js_sys::Array::from(&lines));
-    lines
-        .map(|lines| lines.iter().filter_map(|line| line.as_string()).collect())
-        .unwrap_or_default()
 }
 
 fn join(chunks: &[Uint8Array], length: usize) -> Uint8Array {

@@ -1,5 +1,7 @@
 //! One request: read the bindings, run the flow, hand back what it says.
 
+mod pass_on;
+
 use std::cell::Cell;
 use std::rc::Rc;
 
@@ -8,18 +10,20 @@ use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::{JsFuture, future_to_promise};
 use web_sys::{Headers, Request, Response, ResponseInit};
 
-use crate::classify::{Kind, Operation, classify};
-use crate::error::ProxyError;
-use crate::execute::{Executed, Reply, Surroundings, execute, own_error};
-use crate::ports::{Clock, Entropy, Exchange, Sink};
-use crate::request::Target;
-use crate::snapshot::{self, Refresh};
-use crate::translate::Answer;
-use crate::{admin, afterwards, authenticate, edge, metrics};
+use crate::auth::{authenticate, forward_auth};
+use crate::inbound::classify::{Kind, Operation, classify};
+use crate::inbound::request::Target;
+use crate::operate::{admin, metrics};
+use crate::runtime::answer::{Answer, own_error};
+use crate::runtime::context::Surroundings;
+use crate::runtime::error::ProxyError;
+use crate::runtime::ports::{Clock, Entropy, Exchange, Sink};
+use crate::runtime::snapshot::{self, Refresh};
+use crate::serve::afterwards;
+use crate::serve::execute::{Executed, Reply, execute};
 
 use super::config::Deployment;
 use super::exchange::WorkerExchange;
-use super::pass_on;
 use super::platform::WorkerPlatform;
 
 pub(super) fn serve(request: Request, env: worker::Env, worker_context: JsValue) -> Promise {
@@ -88,13 +92,14 @@ async fn run(
             "/",
             &around,
         )
+        .into()
     } else {
-        let ours = match edge::route(&platform, &around, &exchange).await {
+        let ours = match forward_auth::route(&platform, &around, &exchange).await {
             Some(answered) => Some(answered),
             None => admin::route(&platform, &around, &mut exchange).await,
         };
         match ours {
-            Some(answered) => answered,
+            Some(answered) => answered.into(),
             None => execute(&platform, &around, &mut exchange).await,
         }
     };
@@ -123,7 +128,7 @@ async fn run(
 }
 
 /// The request's line and its share in the metrics, which are flushed behind it when due.
-pub(super) fn close<C>(
+fn close<C>(
     platform: &WorkerPlatform,
     deployment: &Rc<Deployment>,
     worker_context: &worker::Context,
@@ -148,7 +153,7 @@ pub(super) fn close<C>(
     }
 }
 
-pub(super) fn build(answer: &Answer) -> Result<Response, JsValue> {
+fn build(answer: &Answer) -> Result<Response, JsValue> {
     let headers = Headers::new()?;
     for (name, value) in &answer.headers {
         headers.set(name, value)?;
@@ -166,7 +171,7 @@ thread_local! {
 }
 
 /// Unique without a random draw per request: the isolate's own draw and a count.
-pub(super) fn request_id(platform: &WorkerPlatform) -> String {
+fn request_id(platform: &WorkerPlatform) -> String {
     if ISOLATE_ID.get() == 0 {
         ISOLATE_ID.set(platform.random_u64() | 1);
     }

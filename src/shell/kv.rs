@@ -1,6 +1,6 @@
 //! Workers KV.
 
-use crate::ports::KvFailure;
+use crate::runtime::ports::KvFailure;
 
 /// The least that KV takes; a flip is seen everywhere within about a minute.
 const CACHE_TTL_S: u64 = 30;

@@ -2,7 +2,7 @@
 // for each header would cost more than all the rest of the proxy.
 //
 // `facts`: URL, public host, scheme, shared secret (may be empty), a line each.
-// `held`: the body, where it was read whole; else the client's stream goes on.
+// `held`: the body, where it was read whole, or rejoined; else the client's stream goes on.
 //
 // What the client says of forwarding is dropped and stated anew; `x-proxy-*` is ours.
 export function outbound(request, facts, held) {
@@ -21,6 +21,18 @@ export function outbound(request, facts, held) {
   if (address !== null) headers.set('x-forwarded-for', address);
   if (secret !== '') headers.set('x-proxy-secret', secret);
   return outbound;
+}
+
+// A body that proved too long to be held: what was read of it, and then the rest.
+export function rejoined(chunks, reader) {
+  return new ReadableStream({
+    async pull(controller) {
+      if (chunks.length > 0) return controller.enqueue(chunks.shift());
+      const { done, value } = await reader.read();
+      return done ? controller.close() : controller.enqueue(value);
+    },
+    cancel: (reason) => reader.cancel(reason),
+  }, { highWaterMark: 0 });
 }
 
 // Sends it and hands the answer on as it is. `told` hears how it went (a status, or 0

@@ -9,25 +9,57 @@ use web_sys::{
 
 use futures_util::future::{Either, select};
 use std::pin::pin;
+use std::rc::Rc;
 
-use crate::metrics::Series;
-use crate::observe::Event;
-use crate::ports::{
+use crate::runtime::limits::Usage;
+use crate::runtime::message::Message;
+use crate::runtime::metrics::Series;
+use crate::runtime::observe::Event;
+use crate::runtime::ports::{
     ANSWER_HEAD_BYTES, Call, CallAnswer, CallFailure, Calls, Clock, Database, DatabaseFailure,
-    Entropy, FlagStore, KeyStore, KvFailure, MAX_ANSWER_BYTES, Queue, QueueFailure, Row,
-    Signatures, Sink, Statement, Store,
+    Entropy, FlagStore, Invocation, KeyStore, KvFailure, Queue, QueueFailure, Row, Signatures,
+    Sink, Statement, Store,
 };
-use crate::relay::Message;
 use crate::token::SignatureCheck;
 
+/// Of one invocation; clones are of the same.
 #[derive(Clone)]
 pub(super) struct WorkerPlatform {
     env: worker::Env,
+    usage: Rc<Usage>,
 }
 
 impl WorkerPlatform {
     pub(super) fn new(env: worker::Env) -> Self {
-        Self { env }
+        Self {
+            env,
+            usage: Rc::default(),
+        }
+    }
+}
+
+impl WorkerPlatform {
+    fn queue_of(&self, message: &Message) -> Result<worker::Queue, QueueFailure> {
+        let binding = match message {
+            Message::Job { .. } => "JOB_QUEUE",
+            Message::Reconcile { .. }
+            | Message::Marker { .. }
+            | Message::Open { .. }
+            | Message::Settle { .. }
+            | Message::Gap => "MIRROR_QUEUE",
+        };
+        self.env.queue(binding).map_err(|_| QueueFailure)
+    }
+}
+
+impl Invocation for WorkerPlatform {
+    fn usage(&self) -> &Usage {
+        &self.usage
+    }
+
+    fn memory_bytes(&self) -> u64 {
+        const PAGE_BYTES: u64 = 65_536;
+        core::arch::wasm32::memory_size::<0>() as u64 * PAGE_BYTES
     }
 }
 
@@ -45,9 +77,13 @@ impl Entropy for WorkerPlatform {
     fn random_u64(&self) -> u64 {
         let mut bytes = [0_u8; 8];
         let global = js_sys::global().unchecked_into::<web_sys::WorkerGlobalScope>();
-        if let Ok(crypto) = global.crypto() {
-            // Fails only above 64 KiB.
-            let _ = crypto.get_random_values_with_u8_array(&mut bytes);
+        let drawn = global
+            .crypto()
+            .and_then(|crypto| crypto.get_random_values_with_u8_array(&mut bytes));
+        if drawn.is_err() {
+            // An id that is no draw would make two writes one: this instance ends instead.
+            web_sys::console::error_1(&"the platform gives no random numbers".into());
+            std::process::abort();
         }
         u64::from_le_bytes(bytes)
     }
@@ -73,38 +109,50 @@ impl Database for WorkerPlatform {
         store: Store,
         statements: Vec<Statement>,
     ) -> Result<Vec<Vec<Row>>, DatabaseFailure> {
+        self.usage.count_batch(statements.len());
         super::d1::batch(&self.env, store, statements).await
     }
 }
 
 impl Queue for WorkerPlatform {
     async fn send(&self, message: &Message, delay_s: u32) -> Result<(), QueueFailure> {
-        let binding = match message {
-            Message::Job { .. } => "JOB_QUEUE",
-            Message::Reconcile { .. } | Message::Open { .. } | Message::Settle { .. } => {
-                "MIRROR_QUEUE"
-            }
-        };
-        let queue = self.env.queue(binding).map_err(|_| QueueFailure)?;
+        let queue = self.queue_of(message)?;
+        self.usage.count_subrequest();
         let message = worker::MessageBuilder::new(message.clone())
             .delay_seconds(delay_s)
             .build();
         queue.send(message).await.map_err(|_| QueueFailure)
     }
+
+    async fn send_batch(&self, messages: &[Message], delay_s: u32) -> Result<(), QueueFailure> {
+        let Some(first) = messages.first() else {
+            return Ok(());
+        };
+        let queue = self.queue_of(first)?;
+        self.usage.count_subrequest();
+        let batch = worker::BatchMessageBuilder::new()
+            .messages(messages.iter().cloned())
+            .delay_seconds(delay_s)
+            .build();
+        queue.send_batch(batch).await.map_err(|_| QueueFailure)
+    }
 }
 
 impl FlagStore for WorkerPlatform {
     async fn flags(&self, keys: &[String]) -> Result<Vec<(String, Option<String>)>, KvFailure> {
+        self.usage.count_subrequest();
         super::kv::read_all(&self.env, "FLAGS", keys).await
     }
 
     async fn put_flag(&self, key: &str, value: &str) -> Result<(), KvFailure> {
+        self.usage.count_subrequest();
         super::kv::write(&self.env, "FLAGS", key, value).await
     }
 }
 
 impl KeyStore for WorkerPlatform {
     async fn imported_keys(&self) -> Result<Option<String>, KvFailure> {
+        self.usage.count_subrequest();
         super::kv::read(&self.env, "KEYS", "logto").await
     }
 }
@@ -117,6 +165,7 @@ impl Signatures for WorkerPlatform {
 
 impl Calls for WorkerPlatform {
     async fn call(&self, call: Call) -> Result<CallAnswer, CallFailure> {
+        self.usage.count_subrequest();
         let abort = AbortController::new().map_err(|_| CallFailure::Unreachable)?;
         let answer = pin!(exchange(&call, &abort));
         let deadline = pin!(self.sleep(call.deadline_ms));
@@ -161,7 +210,7 @@ async fn exchange(call: &Call, abort: &AbortController) -> Result<CallAnswer, Ca
         max_age_s,
         total,
         is_json,
-        body: read_text(&response, MAX_ANSWER_BYTES)
+        body: read_text(&response, call.max_bytes)
             .await
             .map_err(|unread| match unread {
                 Unread::Broken => CallFailure::Unreadable,
@@ -190,28 +239,41 @@ pub(super) async fn read_text(response: &Response, max_bytes: usize) -> Result<S
         return Ok(String::new());
     };
     let reader: ReadableStreamDefaultReader = body.get_reader().unchecked_into();
-    let mut bytes = Vec::new();
+    // Copied into our memory once, when the length is known: it never shrinks again.
+    let mut chunks: Vec<Uint8Array> = Vec::new();
+    let mut n_bytes = 0;
     loop {
         let step = JsFuture::from(reader.read())
             .await
             .map_err(|_| Unread::Broken)?;
         let member = |name: &str| js_sys::Reflect::get(&step, &name.into());
         if member("done").map_err(|_| Unread::Broken)?.is_truthy() {
-            return String::from_utf8(bytes).map_err(|_| Unread::Broken);
+            return String::from_utf8(join(&chunks, n_bytes)).map_err(|_| Unread::Broken);
         }
         let chunk: Uint8Array = member("value")
             .and_then(JsCast::dyn_into)
             .map_err(|_| Unread::Broken)?;
-        if bytes.len() + chunk.length() as usize > max_bytes {
+        n_bytes += chunk.length() as usize;
+        chunks.push(chunk);
+        if n_bytes > max_bytes {
             // The rest is not wanted; a failure to say so changes nothing.
             let _ = reader.cancel();
-            let rest = chunk.subarray(0, ANSWER_HEAD_BYTES as u32).to_vec();
-            let head = bytes.iter().chain(&rest).take(ANSWER_HEAD_BYTES);
-            let head: Vec<u8> = head.copied().collect();
+            let head = join(&chunks, ANSWER_HEAD_BYTES.min(n_bytes));
             return Err(Unread::TooLarge(
                 String::from_utf8_lossy(&head).into_owned(),
             ));
         }
-        bytes.extend_from_slice(&chunk.to_vec());
     }
+}
+
+/// Their first `n_bytes`.
+fn join(chunks: &[Uint8Array], n_bytes: usize) -> Vec<u8> {
+    let mut bytes = vec![0; n_bytes];
+    let mut rest = bytes.as_mut_slice();
+    for chunk in chunks {
+        let (part, later) = rest.split_at_mut(rest.len().min(chunk.length() as usize));
+        chunk.subarray(0, part.len() as u32).copy_to(part);
+        rest = later;
+    }
+    bytes
 }

@@ -1,11 +1,12 @@
 //! Deliveries of the Queue. Messages of one subject in a batch are one delivery.
 
-use futures_util::future::join_all;
 use worker::MessageExt;
 
-use crate::observe::Event;
-use crate::ports::Sink;
-use crate::relay::{self, Disposition, Message};
+use crate::mirror::relay::Disposition;
+use crate::runtime::message::Message;
+use crate::runtime::observe::Event;
+use crate::runtime::ports::Sink;
+use crate::serve::deliver;
 
 use super::config::Deployment;
 use super::platform::WorkerPlatform;
@@ -21,7 +22,7 @@ pub(super) async fn deliver(
             n_messages: batch.raw_iter().count(),
         });
     }
-    let flags = crate::snapshot::read(platform, &deployment.isolate).await;
+    let flags = crate::runtime::snapshot::read(platform, &deployment.isolate).await;
     let Some(context) = deployment.context() else {
         // Nothing is lost: the outbox has it all, and a mended deployment sweeps it.
         batch.retry_all_with_options(
@@ -44,13 +45,13 @@ pub(super) async fn deliver(
             }
         }
     }
-    let (context, stage) = (&context, flags.stage);
-    join_all(groups.into_iter().map(|(message, raws)| async move {
-        let disposition = if is_dead {
-            relay::handle_dead(platform, message).await
-        } else {
-            relay::handle(platform, context, stage, message).await
-        };
+    let (messages, raws): (Vec<_>, Vec<_>) = groups.into_iter().unzip();
+    let dispositions = if is_dead {
+        deliver::deliver_dead(platform, messages).await
+    } else {
+        deliver::deliver(platform, &context, flags.stage, messages).await
+    };
+    for (raws, disposition) in raws.into_iter().zip(dispositions) {
         match disposition {
             Disposition::Ack => raws.iter().for_each(MessageExt::ack),
             Disposition::Retry { delay_s } => {
@@ -62,6 +63,5 @@ pub(super) async fn deliver(
                 }
             }
         }
-    }))
-    .await;
+    }
 }

@@ -5,7 +5,6 @@
 //! RFC 7517 4; RFC 7518 6.2 and 6.3; RFC 8037 2.
 
 use super::json::{Json, Members};
-use super::key::KeyFault;
 use super::signature::Algorithm;
 use super::{KeyId, base64url};
 
@@ -18,6 +17,72 @@ const MAX_EXPONENT_BYTES: usize = 4;
 /// Private members of any key type (RFC 7518 6.2.2, 6.3.2, 6.4.1). A published private key is no
 /// longer anybody's proof of anything.
 const PRIVATE_MEMBERS: [&str; 9] = ["d", "p", "q", "dp", "dq", "qi", "oth", "k", "priv"];
+
+/// Why a JWK cannot be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum KeyFault {
+    /// Not a JSON object with each member once.
+    #[error("not a strict JSON object")]
+    NotAnObject,
+    /// `oct`: a shared secret has no place in a published set.
+    #[error("symmetric key")]
+    Symmetric,
+    /// The private half is there as well.
+    #[error("private members present")]
+    PrivateMembers,
+    /// No `kty`, or one we cannot verify with.
+    #[error("unsupported key type")]
+    UnsupportedType,
+    /// No `crv`, or one we cannot verify with.
+    #[error("unsupported curve")]
+    UnsupportedCurve,
+    /// An `alg` that is not on our list.
+    #[error("unsupported algorithm")]
+    UnsupportedAlgorithm,
+    /// An `alg` that this type or curve does not have.
+    #[error("algorithm does not fit the key")]
+    AlgorithmMismatch,
+    /// `use` or `key_ops` says it is for something else.
+    #[error("not for signatures")]
+    NotForSignatures,
+    /// A coordinate, modulus or exponent is missing, not base64url, or of the wrong length.
+    #[error("malformed key material")]
+    MalformedMaterial,
+    /// The modulus is even, or has too few or too many bits.
+    #[error("modulus not acceptable")]
+    BadModulus,
+    /// The public exponent is even, 1, or too large.
+    #[error("exponent not acceptable")]
+    BadExponent,
+    /// `kid` is not a plain text of bounded length.
+    #[error("malformed key id")]
+    BadKeyId,
+    /// Another key of the set has the same `kid`.
+    #[error("key id is not unique")]
+    AmbiguousKeyId,
+}
+
+impl KeyFault {
+    /// Stable name for logs, metrics and tests.
+    #[must_use]
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::NotAnObject => "key_not_an_object",
+            Self::Symmetric => "key_symmetric",
+            Self::PrivateMembers => "key_private_members",
+            Self::UnsupportedType => "key_unsupported_type",
+            Self::UnsupportedCurve => "key_unsupported_curve",
+            Self::UnsupportedAlgorithm => "key_unsupported_alg",
+            Self::AlgorithmMismatch => "key_alg_mismatch",
+            Self::NotForSignatures => "key_not_for_signatures",
+            Self::MalformedMaterial => "key_malformed_material",
+            Self::BadModulus => "key_bad_modulus",
+            Self::BadExponent => "key_bad_exponent",
+            Self::BadKeyId => "key_bad_kid",
+            Self::AmbiguousKeyId => "key_ambiguous_kid",
+        }
+    }
+}
 
 /// What a JWK comes to.
 pub(super) struct Material {

@@ -7,7 +7,8 @@
 use serde_json::value::RawValue;
 
 use super::json::{self, JsonFault};
-use super::key::{KeyBounds, KeyFault, VerificationKey};
+use super::jwk::KeyFault;
+use super::key::{KeyBounds, VerificationKey};
 use super::{Issuer, KeyId};
 
 /// A key set of 32 RSA keys of 8192 bits has about 50 KB.

@@ -4,8 +4,9 @@
 //!
 //! A key also carries its issuer and, when imported, its bounds: neither can be lost on the way.
 
+use super::jwk::{self, KeyFault};
 use super::signature::Algorithm;
-use super::{Issuer, KeyId, UnixSeconds, json, jwk};
+use super::{Issuer, KeyId, UnixSeconds, json};
 
 /// A public key, its one algorithm, and the one issuer it speaks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,72 +37,6 @@ pub enum KeyOrigin {
     Published,
     /// Our copy of the issuer's keys.
     Imported,
-}
-
-/// Why a JWK cannot be used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum KeyFault {
-    /// Not a JSON object with each member once.
-    #[error("not a strict JSON object")]
-    NotAnObject,
-    /// `oct`: a shared secret has no place in a published set.
-    #[error("symmetric key")]
-    Symmetric,
-    /// The private half is there as well.
-    #[error("private members present")]
-    PrivateMembers,
-    /// No `kty`, or one we cannot verify with.
-    #[error("unsupported key type")]
-    UnsupportedType,
-    /// No `crv`, or one we cannot verify with.
-    #[error("unsupported curve")]
-    UnsupportedCurve,
-    /// An `alg` that is not on our list.
-    #[error("unsupported algorithm")]
-    UnsupportedAlgorithm,
-    /// An `alg` that this type or curve does not have.
-    #[error("algorithm does not fit the key")]
-    AlgorithmMismatch,
-    /// `use` or `key_ops` says it is for something else.
-    #[error("not for signatures")]
-    NotForSignatures,
-    /// A coordinate, modulus or exponent is missing, not base64url, or of the wrong length.
-    #[error("malformed key material")]
-    MalformedMaterial,
-    /// The modulus is even, or has too few or too many bits.
-    #[error("modulus not acceptable")]
-    BadModulus,
-    /// The public exponent is even, 1, or too large.
-    #[error("exponent not acceptable")]
-    BadExponent,
-    /// `kid` is not a plain text of bounded length.
-    #[error("malformed key id")]
-    BadKeyId,
-    /// Another key of the set has the same `kid`.
-    #[error("key id is not unique")]
-    AmbiguousKeyId,
-}
-
-impl KeyFault {
-    /// Stable name for logs, metrics and tests.
-    #[must_use]
-    pub const fn code(self) -> &'static str {
-        match self {
-            Self::NotAnObject => "key_not_an_object",
-            Self::Symmetric => "key_symmetric",
-            Self::PrivateMembers => "key_private_members",
-            Self::UnsupportedType => "key_unsupported_type",
-            Self::UnsupportedCurve => "key_unsupported_curve",
-            Self::UnsupportedAlgorithm => "key_unsupported_alg",
-            Self::AlgorithmMismatch => "key_alg_mismatch",
-            Self::NotForSignatures => "key_not_for_signatures",
-            Self::MalformedMaterial => "key_malformed_material",
-            Self::BadModulus => "key_bad_modulus",
-            Self::BadExponent => "key_bad_exponent",
-            Self::BadKeyId => "key_bad_kid",
-            Self::AmbiguousKeyId => "key_ambiguous_kid",
-        }
-    }
 }
 
 impl VerificationKey {

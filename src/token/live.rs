@@ -3,7 +3,12 @@
 //! made-up key ids may turn this proxy into an amplifier.
 //!
 //! One value per issuer and isolate. It hands out shared sets, so that nobody holds it across an
-//! await; the caller fetches for its own request and never waits for another's fetch.
+//! await; the caller fetches for its own request and never awaits another's fetch, which would
+//! hang on this platform: where somebody fetches already it looks again.
+//!
+//! So what anonymous callers can make an isolate ask of an issuer is bounded, however many they
+//! are: one fetch in [`FETCH_LEASE_S`] while there is no set, one in ten seconds while there is
+//! an old one or fetches fail, and one in half a minute for key ids nobody has.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -29,6 +34,10 @@ const STALE_IF_ERROR_S: i64 = 24 * 3600;
 /// is shorter) and one that has failed.
 const RETRY_S: i64 = 10;
 
+/// With nothing to serve, so long the fetch of one request is enough for all. Short, since it may
+/// be lost with its request; a fetch seldom takes as long.
+const FETCH_LEASE_S: i64 = 2;
+
 /// Between two fetches because of unknown key ids.
 const UNKNOWN_COOLDOWN_S: i64 = 30;
 
@@ -51,6 +60,8 @@ pub enum Use {
     MustFetch {
         fallback: Option<Arc<KeySet>>,
     },
+    /// Nothing to serve, and somebody is fetching: look again in a moment, not for long.
+    LookAgain,
     /// Nothing to serve, and the last attempt failed a moment ago.
     Unavailable,
 }
@@ -108,10 +119,12 @@ impl LiveKeySet {
         }
     }
 
-    /// With no set at hand a request waits for its own fetch, but not right after a failed one.
+    /// With no set at hand one request fetches, but not right after a failed attempt.
     fn decide_without(&self, now: UnixSeconds) -> Use {
         if within(self.failed_at, RETRY_S, now) {
             Use::Unavailable
+        } else if within(self.last_attempt_at, FETCH_LEASE_S, now) {
+            Use::LookAgain
         } else {
             Use::MustFetch { fallback: None }
         }

@@ -11,20 +11,30 @@ use super::key::{KeyBounds, KeyOrigin, VerificationKey};
 use super::refusal::Refusal;
 use super::{Issuer, KeyId, Subject, UnixSeconds};
 
-/// How far the clocks of issuer and edge may lie apart.
+/// How far the issuer's clock may be ahead of ours: so long before its `nbf` or `iat` a token is
+/// taken already. It never lengthens a life: at `exp` a token ends, as it ends at its issuer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Skew(i64);
 
 impl Skew {
-    /// Longer than a minute is a broken clock, and lengthens the life of every stolen token.
-    pub const MAX_SECONDS: u32 = 60;
+    pub const NONE: Self = Self(0);
 
-    pub const MAX: Self = Self(Self::MAX_SECONDS as i64);
+    /// Clocks set by NTP lie well within this.
+    pub const DEFAULT_SECONDS: u32 = 5;
+
+    /// More than a minute is a broken clock.
+    pub const MAX_SECONDS: u32 = 60;
 
     /// Nothing when it is more than [`Skew::MAX_SECONDS`].
     #[must_use]
     pub fn from_seconds(seconds: u32) -> Option<Self> {
         (seconds <= Self::MAX_SECONDS).then_some(Self(i64::from(seconds)))
+    }
+}
+
+impl Default for Skew {
+    fn default() -> Self {
+        Self(i64::from(Self::DEFAULT_SECONDS))
     }
 }
 
@@ -203,12 +213,12 @@ fn check_no_id_token(claims: &Claims) -> Result<(), Refusal> {
 }
 
 fn check_time(claims: &Claims, policy: &Policy<'_>, now: UnixSeconds) -> Result<(), Refusal> {
-    let skew = policy.skew.0;
-    // "On or after" `exp` is too late (RFC 7519 4.1.4), skew included.
-    if now >= claims.expires_at.plus(skew) {
+    // "On or after" `exp` is too late (RFC 7519 4.1.4). Logto has no tolerance here, so we have
+    // none: the edge may be stricter than the issuer, never laxer.
+    if now >= claims.expires_at {
         return Err(Refusal::Expired);
     }
-    let latest_begin = now.plus(skew);
+    let latest_begin = now.plus(policy.skew.0);
     if claims.not_before.is_some_and(|begin| begin > latest_begin) {
         return Err(Refusal::NotYetValid);
     }

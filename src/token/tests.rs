@@ -101,7 +101,7 @@ fn policy(issuer: Issuer, audiences: &[String]) -> Policy<'_> {
         audiences,
         token_type: issuer.access_token_type(),
         required_scope: Some("read"),
-        skew: Skew::MAX,
+        skew: Skew::default(),
         max_lifetime_s: Some(24 * HOUR),
     }
 }

@@ -5,7 +5,7 @@ import assert from 'node:assert/strict';
 import path from 'node:path';
 import { after, before, test } from 'node:test';
 
-import { applyMigrations } from '../sandbox/workers.mjs';
+import { applyMigrations } from '../harness/sandbox/workers.mjs';
 import { root, startProxy } from './support.mjs';
 
 const intent = { id: 'i1', subject: 'alice0000001', interaction: null, operation: 'users.patch' };

@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 
-import { until } from '../sandbox/client.mjs';
+import { until } from '../harness/sandbox/client.mjs';
 import { raw, startOrigin, startProxy } from './support.mjs';
 
 describe('D1 and the Queue down', () => {
@@ -52,17 +52,19 @@ describe('settings with faults', () => {
 });
 
 describe('unreadable flags', () => {
-  test('keep the last good value or the safe default, and are reported', async () => {
+  test('keep the last good value or the safe default, brakes are pulled, and all are reported', async () => {
     const origin = await startOrigin();
     const proxy = await startProxy({ origin: origin.url });
     for (const [key, value] of [['stage', 'cutover'], ['read_percent', 'fifty'], ['kill_switch', 'yes'], ['guard', '{']]) await proxy.bindings.FLAGS.put(key, value);
     assert.equal((await raw(proxy.port, { path: '/x' })).status, 200);
     await until('the events', () => proxy.events('flags.refused').length >= 4);
     const refused = Object.fromEntries(proxy.events('flags.refused').map(({ key, code }) => [key, code]));
-    assert.deepEqual(refused, { stage: 'stage_refused', read_percent: 'unreadable', kill_switch: 'unreadable', guard: 'unreadable' });
+    assert.deepEqual(refused, { stage: 'stage_refused', read_percent: 'unreadable', kill_switch: 'unreadable_pulled', guard: 'unreadable_pulled' });
     const status = await raw(proxy.port, { path: '/_proxy/status', headers: { authorization: 'Bearer operator-of-the-sandbox' } });
     const body = JSON.parse(status.body);
     assert.deepEqual([body.stage, body.refused_stage, body.read_bps], ['unknown', 'cutover', 0]);
+    assert.deepEqual([body.kill_switch, body.guard], [true, { cap_bps: 0, reason: 'unreadable' }]);
+    assert.deepEqual(Object.fromEntries(body.refused_flags.map(({ key, code }) => [key, code])), refused);
     await proxy.close();
     await origin.close();
   });

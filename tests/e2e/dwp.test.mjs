@@ -1,5 +1,5 @@
 // The operator's command against a proxy of the test's own making: what it sends, what
-// it prints where, and its exit status. tests/import runs it against the real Worker.
+// it prints where, and its exit status. tests/drills/import runs it against the real Worker.
 
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
@@ -18,7 +18,7 @@ const asked = [];
 let server;
 
 before(async () => {
-  const built = spawnSync('cargo', ['build', '--quiet', '--features', 'cli', '--bin', 'dwp'], { cwd: root, stdio: 'inherit' });
+  const built = spawnSync('cargo', ['build', '--quiet', '-p', 'dwp'], { cwd: root, stdio: 'inherit' });
   assert.equal(built.status, 0);
   await listen();
 }, { timeout: 600_000 });
@@ -33,7 +33,7 @@ function listen(port = 0) {
     const { pathname } = new URL(request.url, 'http://proxy');
     const answer = routes.get(`${request.method} ${pathname.replace('/_proxy/', '')}`);
     const [status, body, headers] = request.headers.authorization !== `Bearer ${TOKEN}` ? [401, { code: 'proxy.admin_token_needed', message: 'an admin token is needed' }]
-      : answer === undefined ? [404, { code: 'proxy.no_such_route', message: 'no such operator route' }] : answer(request.url);
+      : answer === undefined ? [404, { code: 'proxy.no_such_route', message: 'the proxy has no such route' }] : answer(request.url);
     response.writeHead(status, { 'content-type': 'application/json', ...headers });
     response.end(JSON.stringify(body));
   });
@@ -164,15 +164,17 @@ test('a report is a document, a page for people, and a status', async () => {
   assert.equal((await dwp(['report'])).status, 1);
 });
 
-test('the status needs a person where somebody is parked or a setting is wrong', async () => {
+test('the status needs a person where somebody is parked or a setting or flag is wrong', async () => {
   routes.delete('GET import');
-  const status = (more) => [200, { stage: 'dual_write', setting_faults: [], guard: null, outbox: { n_parked: 0 }, ...more }];
+  const status = (more) => [200, { stage: 'dual_write', setting_faults: [], refused_flags: [], guard: null, outbox: { n_parked: 0 }, ...more }];
   routes.set('GET status', () => status());
   const well = await dwp(['status', '--json']);
   assert.deepEqual([well.status, well.json().jobs], [0, { users: null, points: null, equality: null }]);
   routes.set('GET status', () => status({ outbox: { n_parked: 2 } }));
   assert.equal((await dwp(['status'])).status, 1);
   routes.set('GET status', () => status({ outbox: { failure: 'unreachable' } }));
+  assert.equal((await dwp(['status'])).status, 1);
+  routes.set('GET status', () => status({ refused_flags: [{ key: 'read_percent', code: 'unreadable' }] }));
   assert.equal((await dwp(['status'])).status, 1);
 });
 

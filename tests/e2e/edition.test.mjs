@@ -10,8 +10,8 @@ import { after, before, test } from 'node:test';
 
 import { decodeProtectedHeader } from 'jose';
 
-import { management, managementToken, mgpassToken, pause, until } from '../sandbox/client.mjs';
-import { controlOf, SECRETS, startSandbox } from '../sandbox/sandbox.mjs';
+import { management, managementToken, mgpassToken, pause, until } from '../harness/sandbox/client.mjs';
+import { controlOf, SECRETS, startSandbox } from '../harness/sandbox/sandbox.mjs';
 import { scratch } from './support.mjs';
 
 let sandbox;

@@ -8,8 +8,8 @@ import path from 'node:path';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 
-import { readBuild, readConfig, startWorkerd } from '../bench/workerd.mjs';
-import { until } from '../sandbox/client.mjs';
+import { readBuild, readConfig, startWorkerd } from '../drills/bench/workerd.mjs';
+import { until } from '../harness/sandbox/client.mjs';
 import { raw, startOrigin } from './support.mjs';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));

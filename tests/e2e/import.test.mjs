@@ -7,8 +7,8 @@ import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { after, before, test } from 'node:test';
 
-import { compareStores, dwp, fill, root } from '../import/support.mjs';
-import { controlOf, startSandbox } from '../sandbox/sandbox.mjs';
+import { compareStores, dwp, fill, root } from '../drills/import/support.mjs';
+import { controlOf, startSandbox } from '../harness/sandbox/sandbox.mjs';
 import { scratch } from './support.mjs';
 
 const PEOPLE = 230;
@@ -17,7 +17,7 @@ let sandbox;
 const call = async (args, allowed = [0]) => (await dwp(sandbox.proxy.url, [...args, '--json'], { allowed })).json();
 
 before(async () => {
-  const built = spawnSync('cargo', ['build', '--quiet', '--features', 'cli', '--bin', 'dwp'], { cwd: root, stdio: 'inherit' });
+  const built = spawnSync('cargo', ['build', '--quiet', '-p', 'dwp'], { cwd: root, stdio: 'inherit' });
   assert.equal(built.status, 0);
   store = scratch();
   sandbox = await startSandbox({ persistTo: store.directory, vars: { WALK: 'off' }, tickMs: 1_000 });

@@ -7,8 +7,8 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 
-import { management, managementToken, mgpassToken, pause, signIn, until } from '../sandbox/client.mjs';
-import { controlOf, SECRETS, startSandbox } from '../sandbox/sandbox.mjs';
+import { management, managementToken, mgpassToken, pause, signIn, until } from '../harness/sandbox/client.mjs';
+import { controlOf, SECRETS, startSandbox } from '../harness/sandbox/sandbox.mjs';
 import { scratch } from './support.mjs';
 
 for (const alg of ['ES384', 'RS256']) {

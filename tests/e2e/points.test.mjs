@@ -9,9 +9,9 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 
-import { pause, until } from '../sandbox/client.mjs';
-import { people, seedRewards } from '../sandbox/rewards.mjs';
-import { controlOf, SECRETS, startSandbox } from '../sandbox/sandbox.mjs';
+import { pause, until } from '../harness/sandbox/client.mjs';
+import { people, seedRewards } from '../harness/sandbox/rewards.mjs';
+import { controlOf, SECRETS, startSandbox } from '../harness/sandbox/sandbox.mjs';
 import { scratch } from './support.mjs';
 
 const GENERATED = 230;

@@ -13,8 +13,8 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { after, before, test } from 'node:test';
 
-import { controlOf, SECRETS, startSandbox } from '../sandbox/sandbox.mjs';
-import { managementToken, pause, until } from '../sandbox/client.mjs';
+import { controlOf, SECRETS, startSandbox } from '../harness/sandbox/sandbox.mjs';
+import { LEAVE_INTENTS, managementToken, pause, until } from '../harness/sandbox/client.mjs';
 import { raw } from './support.mjs';
 
 const persistTo = mkdtempSync(path.join(tmpdir(), 'e2e-reads-'));
@@ -39,6 +39,7 @@ before(async () => {
   const { MIRROR_QUEUE } = await sandbox.proxy.getBindings();
   for (let index = 0; index < users.length; index += 100) {
     const batch = users.slice(index, index + 100);
+    await sandbox.databases.proxy.prepare(LEAVE_INTENTS).bind(JSON.stringify(batch)).run();
     await MIRROR_QUEUE.sendBatch(batch.map((subject) => ({ body: { kind: 'reconcile', subject }, contentType: 'json' })));
   }
   const mirrored = () => sandbox.databases.mgpass.prepare('SELECT count(*) AS n FROM logto_mirror').first('n');

@@ -7,8 +7,8 @@ import os from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 
-import { SECRETS } from '../sandbox/sandbox.mjs';
-import { applyMigrations, startWorkers } from '../sandbox/workers.mjs';
+import { SECRETS } from '../harness/sandbox/sandbox.mjs';
+import { applyMigrations, startWorkers } from '../harness/sandbox/workers.mjs';
 
 export const root = fileURLToPath(new URL('../..', import.meta.url));
 

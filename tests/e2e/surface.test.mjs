@@ -9,8 +9,8 @@ import { after, before, describe, test } from 'node:test';
 
 import * as oidc from 'openid-client';
 
-import { Jar, logtoClient, management, managementToken, pause, REDIRECT_URI, SPA, until } from '../sandbox/client.mjs';
-import { controlOf, SECRETS, startSandbox } from '../sandbox/sandbox.mjs';
+import { Jar, logtoClient, management, managementToken, pause, REDIRECT_URI, SPA, until } from '../harness/sandbox/client.mjs';
+import { controlOf, SECRETS, startSandbox } from '../harness/sandbox/sandbox.mjs';
 import { scratch } from './support.mjs';
 
 const PASSWORD = 'Jubjub-Bird-9000';

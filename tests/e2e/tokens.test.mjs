@@ -8,8 +8,8 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 
-import { managementToken, pause } from '../sandbox/client.mjs';
-import { controlOf, startSandbox } from '../sandbox/sandbox.mjs';
+import { managementToken, pause } from '../harness/sandbox/client.mjs';
+import { controlOf, startSandbox } from '../harness/sandbox/sandbox.mjs';
 import { scratch } from './support.mjs';
 
 const CLIENTS = {
@@ -72,6 +72,18 @@ describe('introspection', () => {
     const found = await countedIntrospection([CLIENTS.logto[0], 'wrong'], person.access_token);
     assert.deepEqual([found.status, found.body.error], [401, 'invalid_client']);
     assert.deepEqual(found.served, { logto: 1, mgpass: 0 });
+  });
+  test('a client without a secret learns nothing of an mgPass token, and mgPass is not asked', async () => {
+    for (const [client, status] of [['sandboxspa00000000000', 200], ['app_spa', 401], ['app_newsroom', 401]]) {
+      await Promise.all([logto.reset(), mgpass.reset()]);
+      const answer = await fetch(`${sandbox.proxy.url}/oidc/token/introspection`, {
+        method: 'POST', body: new URLSearchParams({ client_id: client, token: person.access_token }),
+      });
+      const body = await answer.json();
+      assert.equal(answer.status, status, client);
+      if (status === 200) assert.deepEqual(body, { active: false });
+      assert.deepEqual(await served(), { logto: 1, mgpass: 0 }, client);
+    }
   });
   test('an mgPass client with a wrong secret is never shown to Logto', async () => {
     const token = await managementToken(`${sandbox.proxy.url}/oidc`);

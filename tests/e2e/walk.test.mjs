@@ -9,8 +9,8 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 
-import { management, managementToken, mgpassToken, until } from '../sandbox/client.mjs';
-import { controlOf, SECRETS, startSandbox } from '../sandbox/sandbox.mjs';
+import { management, managementToken, mgpassToken, until } from '../harness/sandbox/client.mjs';
+import { controlOf, SECRETS, startSandbox } from '../harness/sandbox/sandbox.mjs';
 import { scratch } from './support.mjs';
 
 let sandbox;

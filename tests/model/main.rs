@@ -24,14 +24,14 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
-use dual_write_proxy::classify::Operation;
-use dual_write_proxy::flags::bucket::Bucket;
-use dual_write_proxy::flags::{Flags, Share, Stage};
+use dual_write_proxy::inbound::classify::Operation;
+use dual_write_proxy::inbound::request::UserId;
+use dual_write_proxy::mirror::eligibility::judge;
 use dual_write_proxy::mirror::outbox::Fence;
 use dual_write_proxy::mirror::target::MirrorRow;
-use dual_write_proxy::plan::{Admission, Facts, Origin, Primary, Step, Verdict, plan};
-use dual_write_proxy::read::judge;
-use dual_write_proxy::request::UserId;
+use dual_write_proxy::policy::flags::bucket::Bucket;
+use dual_write_proxy::policy::flags::{Flags, Share, Stage};
+use dual_write_proxy::policy::plan::{Admission, Facts, Origin, Primary, Step, Verdict, plan};
 
 const PLACES: usize = 3;
 const WRITES: usize = 2;

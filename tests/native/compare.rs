@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use dual_write_proxy::ports::Store;
+use dual_write_proxy::runtime::ports::Store;
 
 use super::support::{Fault, Port, Request, World};
 
@@ -31,7 +31,7 @@ fn read(world: &Rc<World>) {
 /// Path and class of each finding.
 fn findings(world: &World) -> Vec<(String, String)> {
     let sql = "SELECT path, class FROM read_findings ORDER BY path";
-    let text = |row: &dual_write_proxy::ports::Row, name: &str| {
+    let text = |row: &dual_write_proxy::runtime::ports::Row, name: &str| {
         row.get(name)
             .and_then(|value| value.as_str())
             .unwrap_or_default()

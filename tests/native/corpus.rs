@@ -19,6 +19,4 @@ fn no_input_of_the_fuzz_corpus_breaks_its_target() {
     replay("claims", targets::claims);
     replay("key_set", targets::key_set);
     replay("imported_keys", targets::imported_keys);
-    #[cfg(feature = "cli")]
-    replay("key_export", targets::key_export);
 }

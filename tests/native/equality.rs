@@ -1,6 +1,6 @@
 //! The proof of equality, over the real SQL.
 
-use dual_write_proxy::ports::Store;
+use dual_write_proxy::runtime::ports::Store;
 use serde_json::json;
 
 use super::jobs::{import, operator, populate, prove, run, world};

@@ -5,11 +5,13 @@
 //! writers on users who share and swap identifiers. In both, nothing but the mirror
 //! itself and cron's sweep is on: that is how a lost write is judged. A second random
 //! series has walk, catch-up, webhooks and an import on, writes past the proxy, and
-//! changes in mgPass's own rows.
-//! Then the first against broken variants of the mirror, each of which must be caught.
+//! changes in mgPass's own rows. In a calm series nothing fails: nobody may wait for a
+//! sweep, and hardly a turn of the relay may have nothing to cover.
+//! Then the first, and the calm one, against broken variants of the mirror, each of
+//! which must be caught.
 //!
 //! `--runs N` random runs (and a quarter more with help), `--seed S` one run alone
-//! with its events, `--helped` only of the second series.
+//! with its events, `--helped` only of the second series, `--calm` of the calm one.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -30,12 +32,19 @@ use simulation::actions::ROUTES;
 use simulation::chaos::{Chaos, FAULTS, GLITCHES};
 use simulation::oracle::Verdict;
 use simulation::variants::VARIANTS;
+use simulation::wakes::FATES;
 use simulation::{Course, Setup, run};
 
 /// Calls of one course that are faulted; what comes later is idle sweeps.
 const MAX_POINTS: u64 = 70;
-/// A broken variant that so many random runs do not show is not caught.
+/// Messages of one course that have a fate of their own.
+const MAX_MESSAGES: u64 = 12;
+/// A broken variant that so many random runs do not show, nor so many calm ones, is not
+/// caught.
 const VARIANT_RUNS: u64 = 2_000;
+const CALM_RUNS: u64 = 200;
+/// Turns with nothing to cover, of a hundred.
+const MAX_IDLE_PERCENT: u64 = 5;
 
 #[derive(Default)]
 struct Totals {
@@ -47,8 +56,13 @@ struct Totals {
     n_wrong: u64,
     n_vanished: u64,
     n_stuck: u64,
+    n_late: u64,
+    n_wasted: u64,
+    n_turns: u64,
+    n_idle: u64,
     n_parked: u64,
     n_waiting: u64,
+    n_behind: u64,
     n_imports: u64,
 }
 
@@ -62,14 +76,19 @@ impl Totals {
         self.n_wrong += verdict.wrong.len() as u64;
         self.n_vanished += verdict.vanished.len() as u64;
         self.n_stuck += verdict.stuck.len() as u64;
+        self.n_late += verdict.late.len() as u64;
+        self.n_wasted += verdict.wasted.len() as u64;
+        self.n_turns += verdict.n_turns;
+        self.n_idle += verdict.n_idle;
         self.n_parked += verdict.n_parked;
         self.n_waiting += verdict.n_waiting;
+        self.n_behind += verdict.n_behind;
         self.n_imports += verdict.n_imports;
     }
 
     fn print(&self, name: &str, seconds: f64) {
         println!(
-            "{name}: {} runs, {} writes acknowledged, {seconds:.0} s\n  lost {}  doubled {}  missing effects {}  wrongly deleted or resurrected {}  edits vanished {}  stuck {}\n  parked with a reason {}  registrations waiting for the catch-up {}  imports {}",
+            "{name}: {} runs, {} writes acknowledged, {seconds:.0} s\n  lost {}  doubled {}  missing effects {}  wrongly deleted or resurrected {}  edits vanished {}  stuck {}  late {}  wasted {}\n  parked with a reason {}  registrations waiting for the catch-up {}  users behind a gap {}  imports {}  turns {}, with nothing to cover {} ({} %)",
             self.n_runs,
             self.n_acknowledged,
             self.n_lost,
@@ -78,10 +97,20 @@ impl Totals {
             self.n_wrong,
             self.n_vanished,
             self.n_stuck,
+            self.n_late,
+            self.n_wasted,
             self.n_parked,
             self.n_waiting,
-            self.n_imports
+            self.n_behind,
+            self.n_imports,
+            self.n_turns,
+            self.n_idle,
+            self.idle_percent(),
         );
+    }
+
+    fn idle_percent(&self) -> u64 {
+        self.n_idle * 100 / (self.n_turns + self.n_idle).max(1)
     }
 }
 
@@ -91,7 +120,7 @@ fn main() {
     let mut n_runs = None;
     let mut arguments = std::env::args().skip(1);
     let mut only_variants = false;
-    let (mut seed, mut is_helped) = (None, false);
+    let (mut seed, mut is_helped, mut is_calm) = (None, false, false);
     while let Some(argument) = arguments.next() {
         let number = |text: Option<String>| text.and_then(|text| text.parse::<u64>().ok());
         match argument.as_str() {
@@ -99,19 +128,28 @@ fn main() {
             "--runs" => n_runs = Some(number(arguments.next()).expect("--runs takes a number")),
             "--seed" => seed = Some(number(arguments.next()).expect("--seed takes a number")),
             "--helped" => is_helped = true,
+            "--calm" => is_calm = true,
             "--variants" => only_variants = true,
             // Cargo's own.
             _ => {}
         }
     }
     if let Some(seed) = seed {
-        return replay(seed, is_helped);
+        let setup = match (is_helped, is_calm) {
+            (true, _) => Setup::helped(seed),
+            (_, true) => Setup::calm(seed),
+            _ => Setup::random(seed),
+        };
+        return replay(setup);
     }
     let mut is_good = true;
-    if is_full && !only_variants {
+    if is_full && !only_variants && !is_calm {
         is_good &= exhaustive();
     }
     if !only_variants {
+        is_good &= calm();
+    }
+    if !only_variants && !is_calm {
         let n_runs = n_runs.unwrap_or(if is_full { 100_000 } else { 200 });
         if !is_helped {
             is_good &= random("random", n_runs, Setup::random);
@@ -123,7 +161,10 @@ fn main() {
         };
         is_good &= random("helped", n_helped, Setup::helped);
     }
-    for variant in VARIANTS.iter().filter(|_| is_full || only_variants) {
+    for variant in VARIANTS
+        .iter()
+        .filter(|_| is_full && !is_calm || only_variants)
+    {
         let caught = catch(*variant);
         println!(
             "  {:52} {}",
@@ -136,11 +177,11 @@ fn main() {
     std::process::exit(i32::from(!is_good));
 }
 
-fn replay(seed: u64, is_helped: bool) {
+fn replay(setup: Setup) {
+    let seed = setup.seed;
     let setup = Setup {
-        is_helped,
         is_loud: true,
-        ..Setup::random(seed)
+        ..setup
     };
     let verdict = run(&setup);
     println!("{verdict:#?}");
@@ -180,6 +221,11 @@ fn setups(courses: &[(Course, u64)]) -> Vec<Setup> {
                 setups.push(Setup::of(*course, Chaos::Glitch(point, *glitch)));
             }
         }
+        for number in 0..MAX_MESSAGES {
+            for fate in FATES {
+                setups.push(Setup::of(*course, Chaos::Message(number, *fate)));
+            }
+        }
     }
     setups
 }
@@ -206,6 +252,19 @@ fn exhaustive() -> bool {
         println!("  {} {:?}: {verdict:#?}", setup.name(), setup.chaos);
     }
     bad.is_empty()
+}
+
+fn calm() -> bool {
+    let began = Instant::now();
+    let (totals, bad) = run_all(CALM_RUNS, Setup::calm, 5);
+    println!("seeds 0 to {}", CALM_RUNS - 1);
+    totals.print("calm", began.elapsed().as_secs_f64());
+    for (seed, verdict) in &bad {
+        println!(
+            "  seed {seed} failed (replay: npm run faults -- --seed {seed} --calm): {verdict:#?}"
+        );
+    }
+    bad.is_empty() && totals.idle_percent() < MAX_IDLE_PERCENT
 }
 
 fn random(name: &str, n_runs: u64, setup: fn(u64) -> Setup) -> bool {
@@ -270,10 +329,23 @@ fn catch(variant: simulation::variants::Variant) -> Option<String> {
         false => Setup::random,
     };
     let (totals, bad) = run_all(VARIANT_RUNS, |seed| broken(series(seed)), 1);
-    let (seed, verdict) = bad.first()?;
-    Some(format!(
-        "caught ({} at seed {seed}, {} runs)",
-        describe(verdict),
-        totals.n_runs
-    ))
+    if let Some((seed, verdict)) = bad.first() {
+        return Some(format!(
+            "caught ({} at seed {seed}, {} runs)",
+            describe(verdict),
+            totals.n_runs
+        ));
+    }
+    let (totals, bad) = run_all(CALM_RUNS, |seed| broken(Setup::calm(seed)), 1);
+    let idle_percent = totals.idle_percent();
+    match bad.first() {
+        Some((seed, verdict)) => Some(format!(
+            "caught ({} at calm seed {seed})",
+            describe(verdict)
+        )),
+        None if idle_percent >= MAX_IDLE_PERCENT => Some(format!(
+            "caught ({idle_percent} % of the turns had nothing to cover)"
+        )),
+        None => None,
+    }
 }

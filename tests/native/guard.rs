@@ -2,8 +2,9 @@
 
 use std::rc::Rc;
 
-use dual_write_proxy::ports::Store;
-use dual_write_proxy::{guard, metrics, snapshot};
+use dual_write_proxy::operate::{guard, metrics};
+use dual_write_proxy::runtime::ports::Store;
+use dual_write_proxy::runtime::snapshot;
 use serde_json::{Value, json};
 
 use super::support::Node;
@@ -192,7 +193,7 @@ fn cron_judges_before_it_waits_for_anybody() {
         let node = node.clone();
         async move {
             let flags = snapshot::read(&node, &node.isolate).await;
-            dual_write_proxy::cron::tick(&node, &node.context(), &flags).await;
+            dual_write_proxy::serve::cron::tick(&node, &node.context(), &flags).await;
         }
     });
     assert!(world.now_ms() - began_ms > 7_000, "the walk did wait");

@@ -2,8 +2,8 @@
 
 use std::rc::Rc;
 
-use dual_write_proxy::jobs;
-use dual_write_proxy::ports::Store;
+use dual_write_proxy::population::jobs;
+use dual_write_proxy::runtime::ports::Store;
 use serde_json::{Value, json};
 
 use super::support::{Fault, Port, Request, World};

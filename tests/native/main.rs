@@ -9,9 +9,12 @@
 
 mod compare;
 mod corpus;
+mod edge;
 mod equality;
 mod guard;
+mod introspection;
 mod jobs;
+mod limits;
 mod points;
 mod proxy;
 mod reads;
@@ -24,3 +27,4 @@ mod tidy;
 mod tokens;
 mod triggers;
 mod walk;
+mod writes;

@@ -4,10 +4,11 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use dual_write_proxy::points::balance::{self, Balance};
-use dual_write_proxy::points::{self, Outcome, PointsFailure, PointsPage};
-use dual_write_proxy::ports::{DatabaseFailure, Row, Statement, Store, Value};
-use dual_write_proxy::request::UserId;
+use dual_write_proxy::inbound::request::UserId;
+use dual_write_proxy::population::points::balance::{self, Balance};
+use dual_write_proxy::population::points::place::Place;
+use dual_write_proxy::population::points::{self, Outcome, PointsFailure, PointsPage};
+use dual_write_proxy::runtime::ports::{DatabaseFailure, Row, Statement, Store, Value};
 use serde_json::json;
 
 use super::support::executor::Random;
@@ -26,6 +27,8 @@ fn put(world: &World, store: Store, sql: &'static str, values: Vec<Value>) {
 
 fn at_mgpass(world: &World, id: &str) {
     let sql = "INSERT INTO users (id, created_at) VALUES (?1, 1)";
+    put(world, Store::Mgpass, sql, vec![id.into()]);
+    let sql = "INSERT INTO logto_mirror (user_id, ticket, epoch, digest, applied_at) VALUES (?1, 1, 1, 'd', 0)";
     put(world, Store::Mgpass, sql, vec![id.into()]);
 }
 
@@ -78,27 +81,27 @@ fn entry(world: &World, entry: &Entry) {
 /// `None`: the import crashed.
 fn page(
     world: &Rc<World>,
-    after: &str,
+    from: &Place,
     limit: i64,
     dry_run: bool,
 ) -> Option<Result<PointsPage, PointsFailure>> {
-    let (node, after) = (world.node(), after.to_owned());
-    world.finish(async move { points::page(&node, &node.context(), &after, limit, dry_run).await })
+    let (node, from) = (world.node(), from.clone());
+    world.finish(async move { points::page(&node, &node.context(), &from, limit, dry_run).await })
 }
 
 /// Page after page to the end.
 fn import(world: &Rc<World>, limit: i64) -> (BTreeMap<String, (Outcome, Vec<String>)>, i64) {
     let mut users = BTreeMap::new();
-    let (mut after, mut n_added) = (String::new(), 0);
+    let (mut from, mut n_added) = (Place::default(), 0);
     loop {
-        let page = page(world, &after, limit, false).unwrap().unwrap();
+        let page = page(world, &from, limit, false).unwrap().unwrap();
         n_added += page.n_entries_added;
         for user in page.users {
             let seen = users.insert(user.user, (user.outcome, user.notes));
             assert_eq!(seen, None, "a user appears in one page only");
         }
-        match page.next_after {
-            Some(next) => after = next,
+        match page.next {
+            Some(next) => from = next,
             None => return (users, n_added),
         }
     }
@@ -148,9 +151,11 @@ fn an_entry_keeps_all_it_has_and_the_balance_is_the_stored_one() {
             ..Entry::new("01A", USER, 120)
         },
     );
-    let page = page(&world, "", 100, false).unwrap().unwrap();
+    let page = page(&world, &Place::default(), 100, false)
+        .unwrap()
+        .unwrap();
     assert_eq!((page.n_source, page.n_entries_added), (Some(1), 1));
-    assert_eq!(page.next_after, None);
+    assert_eq!(page.next, None);
     assert_eq!(
         (page.users[0].outcome, &page.users[0].notes),
         (Outcome::Equal, &vec![])
@@ -262,7 +267,7 @@ fn unknown_and_deleted_users_are_named_and_nothing_of_theirs_is_written() {
     world.databases.execute(
         Store::Mgpass,
         "UPDATE users SET deleted_at = 1 WHERE id = 'deleted'; \
-         INSERT INTO logto_mirror (user_id, ticket, epoch, tombstone, digest, applied_at) VALUES ('tombstone', 1, 1, 1, '', 0)",
+         UPDATE logto_mirror SET tombstone = 1 WHERE user_id = 'tombstone'",
     );
     for id in [nobody, deleted, tombstone, odd] {
         record(&world, id, 10, 10, Some("bronze"));
@@ -270,7 +275,7 @@ fn unknown_and_deleted_users_are_named_and_nothing_of_theirs_is_written() {
     for (index, id) in [nobody, unrecorded, deleted, odd, ""].iter().enumerate() {
         entry(&world, &Entry::new(&index.to_string(), id, 10));
     }
-    let first = page(&world, "", 2, false).unwrap().unwrap();
+    let first = page(&world, &Place::default(), 2, false).unwrap().unwrap();
     assert_eq!(first.n_source, Some(6));
     let (users, n_added) = import(&world, 2);
     assert_eq!(n_added, 0);
@@ -323,7 +328,7 @@ fn a_tier_never_goes_down_and_a_mismatch_is_named() {
         "DELETE FROM user_rewards; DELETE FROM reward_tiers",
     );
     assert_eq!(
-        page(&world, "", 9, false),
+        page(&world, &Place::default(), 9, false),
         Some(Err(PointsFailure::NoTiers))
     );
 }

@@ -3,7 +3,7 @@
 
 use std::rc::Rc;
 
-use dual_write_proxy::ports::Store;
+use dual_write_proxy::runtime::ports::Store;
 use serde_json::{Value, json};
 
 use super::support::logto::Interaction;
@@ -118,14 +118,21 @@ fn in_stage_off_a_write_is_forwarded_and_noted_as_a_gap() {
 }
 
 #[test]
-fn with_faulty_settings_the_proxy_is_a_pipe() {
+fn with_faulty_settings_the_proxy_is_a_pipe_and_what_is_written_is_a_gap() {
     let world = World::with(1, &[("MGPASS_ISSUER", "")]);
     assert!(world.settings.migration.is_none());
     world.put_user("alice0000001", |_| {});
+    let refused = Request::new("PATCH", "/api/users/alice0000001").json(PATCH);
+    assert_eq!(world.ask(refused).status, 401);
+    world.idle();
+    assert_eq!(world.counter("epoch"), 1);
     assert_eq!(patch_alice(&world).status, 200);
-    assert_eq!(world.get("/api/users/alice0000001").status, 200);
-    // What is written meanwhile is a gap all the same.
+    world.idle();
     assert_eq!(world.counter("epoch"), 2);
+    assert_eq!(world.events("outbox.gap")[0]["code"], "settings");
+    assert_eq!(last_done(&world)["plan.reason"], "settings");
+    assert_eq!(world.get("/api/users/alice0000001").status, 200);
+    assert_eq!(last_done(&world)["plan.reason"], "settings");
 }
 
 /// What one cell of the write matrix must show.
@@ -368,18 +375,11 @@ fn a_crash_at_any_call_of_a_write_loses_nothing() {
 }
 
 #[test]
-fn a_body_too_large_or_broken_off_is_refused_before_anything_is_recorded() {
+fn a_body_that_breaks_off_is_refused_before_anything_is_recorded() {
     let world = world_with_alice();
     let token = world.admin_token();
     let patch = Request::new("PATCH", "/api/users/alice0000001").token(&token);
-    let answer = world.ask(patch.clone().body(Body::Endless));
-    assert_eq!(answer.status, 413);
-    assert!(
-        answer.body.contains("proxy.body_too_large"),
-        "{}",
-        answer.body
-    );
-    let answer = world.ask(patch.clone().body(Body::Broken));
+    let answer = world.ask(patch.body(Body::Broken));
     assert_eq!(answer.status, 400);
     assert!(
         answer.body.contains("proxy.body_incomplete"),
@@ -389,13 +389,28 @@ fn a_body_too_large_or_broken_off_is_refused_before_anything_is_recorded() {
     world.idle();
     assert_eq!(world.proxy("SELECT * FROM intents").len(), 0);
     assert_eq!(world.logto.n_served("PATCH"), 0);
-    // Who declares too much is refused by Logto itself, in Logto's words.
-    world.ask(
-        patch
-            .header("content-length", "3000000")
-            .body(Body::Endless),
+    assert_eq!(last_done(&world)["plan.reason"], "own");
+}
+
+#[test]
+fn a_body_too_long_to_be_held_passes_on_and_its_write_is_recorded() {
+    let world = world_with_alice();
+    let upload = Request::new("POST", "/api/my-account/user-assets/avatar")
+        .token("opaque-alice0000001")
+        .body(Body::Endless);
+    world.ask(upload);
+    world.idle();
+    assert_eq!(
+        world
+            .logto
+            .n_served("POST /api/my-account/user-assets/avatar"),
+        1
     );
-    assert_eq!(world.logto.n_served("PATCH"), 1);
+    let rows = world.proxy("SELECT subject, operation FROM intents");
+    assert_eq!(
+        json!(rows),
+        json!([{ "subject": "alice0000001", "operation": "account.write" }])
+    );
 }
 
 #[test]
@@ -412,7 +427,7 @@ fn a_malformed_target_is_refused() {
 }
 
 #[test]
-fn what_logto_must_refuse_for_want_of_a_token_is_not_recorded() {
+fn what_logto_refuses_for_want_of_a_token_is_not_recorded() {
     let world = world_with_alice();
     let answer = world.ask(Request::new("PATCH", "/api/users/alice0000001").json(PATCH));
     assert_eq!(answer.status, 401);

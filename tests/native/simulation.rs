@@ -5,17 +5,19 @@ pub mod actions;
 pub mod chaos;
 mod help;
 pub mod oracle;
+mod values;
 pub mod variants;
+pub mod wakes;
 
 use std::rc::Rc;
 
-use dual_write_proxy::jobs;
+use dual_write_proxy::inbound::request::UserId;
 use dual_write_proxy::mirror::triggers::Trigger;
-use dual_write_proxy::ports::Store;
-use dual_write_proxy::relay;
-use dual_write_proxy::request::UserId;
-use dual_write_proxy::snapshot;
-use dual_write_proxy::walk;
+use dual_write_proxy::mirror::{relay, walk};
+use dual_write_proxy::operate::findings;
+use dual_write_proxy::population::jobs;
+use dual_write_proxy::runtime::ports::Store;
+use dual_write_proxy::runtime::snapshot;
 
 use self::actions::{Journal, ROUTES};
 use self::chaos::{Chaos, SimulationTamper};
@@ -67,6 +69,14 @@ impl Setup {
         Self {
             seed,
             ..Self::of(Course::Writers, Chaos::Random)
+        }
+    }
+
+    /// Nothing goes wrong, and everything comes once.
+    pub fn calm(seed: u64) -> Self {
+        Self {
+            seed,
+            ..Self::of(Course::Writers, Chaos::None)
         }
     }
 
@@ -173,8 +183,13 @@ fn live(world: &Rc<World>, setup: &Setup) -> Verdict {
         help::import(world, &world.node(), &simulation.random);
     }
     let mut n_calls = 0;
+    let mut late = Vec::new();
     while world.now_ms() < end_ms {
+        if matches!(setup.chaos, Chaos::None) {
+            late.extend(wakes::late(world));
+        }
         simulation.cron();
+        simulation.second_cron();
         simulation.drive(world.now_ms() + 60_000);
         if n_calls == 0 || matches!(setup.course, Course::One { .. }) {
             n_calls = world.faults.n_decided() - first_call;
@@ -212,6 +227,7 @@ fn live(world: &Rc<World>, setup: &Setup) -> Verdict {
     }
     let mut verdict = oracle::judge(world, setup, &journal, &tamper);
     verdict.wrong.extend(unmirrored);
+    verdict.late = late;
     verdict.n_calls = n_calls;
     verdict.n_parked = n_parked;
     verdict
@@ -240,13 +256,26 @@ impl Simulation<'_> {
     }
 
     fn cron(&self) {
-        let (node, is_helped) = (self.relay.clone(), self.setup.is_helped);
+        self.cron_at(self.relay.next_invocation(), 0);
+    }
+
+    /// Now and then the last minute's cron is not through when the next one begins.
+    fn second_cron(&self) {
+        if matches!(self.setup.chaos, Chaos::Random) && self.random.below(3) == 0 {
+            let delay_ms = [0, 1, 7, 40, 2_000][self.random.below(5)];
+            self.cron_at(self.world.node(), delay_ms);
+        }
+    }
+
+    fn cron_at(&self, node: Node, delay_ms: i64) {
+        let is_helped = self.setup.is_helped;
         self.world.executor.spawn(async move {
+            node.world.executor.sleep(delay_ms).await;
             let stage = snapshot::read(&node, &node.isolate).await.stage;
             if is_helped {
                 walk::tick(&node, &node.context(), stage).await;
             }
-            relay::sweep(&node, &node.context(), stage).await;
+            relay::sweep(&node, &node.context(), stage, findings::purge()).await;
             if is_helped {
                 jobs::revive(&node).await;
             }
@@ -263,10 +292,10 @@ impl Simulation<'_> {
         loop {
             help::send_webhooks(world, &self.relay, &self.random);
             for delivery in world.take_due() {
-                let node = self.relay.clone();
+                let node = self.relay.next_invocation();
                 world.executor.spawn(async move {
                     let stage = snapshot::current(&node, &node.isolate).await.0.stage;
-                    node.handle(stage, delivery).await;
+                    node.deliver(stage, vec![delivery]).await;
                 });
             }
             let next_ms = world

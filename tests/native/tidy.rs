@@ -1,18 +1,29 @@
 //! What the layout promises, held to it file by file.
 
+mod layout;
+
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use dual_write_proxy::observe::Event;
-use dual_write_proxy::settings::Settings;
+use dual_write_proxy::runtime::observe::Event;
+use dual_write_proxy::runtime::settings::Settings;
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Every file below `src/`: its path from the root, and its text.
+/// Every file of the Worker: its path from the root, and its text.
 fn sources() -> Vec<(String, String)> {
+    files("src")
+}
+
+/// The same with the files of the operator's command.
+fn all_sources() -> impl Iterator<Item = (String, String)> {
+    sources().into_iter().chain(files("crates/dwp/src"))
+}
+
+fn files(folder: &str) -> Vec<(String, String)> {
     fn walk(folder: &Path, found: &mut Vec<PathBuf>) {
         for entry in std::fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
@@ -24,7 +35,7 @@ fn sources() -> Vec<(String, String)> {
         }
     }
     let mut paths = Vec::new();
-    walk(&root().join("src"), &mut paths);
+    walk(&root().join(folder), &mut paths);
     paths.sort();
     let read = |path: PathBuf| {
         let name = path
@@ -94,10 +105,7 @@ fn only_the_shell_names_the_platform_a_clock_or_a_random_source() {
 
 #[test]
 fn nothing_in_src_unwraps() {
-    for (name, text) in sources()
-        .into_iter()
-        .filter(|(name, _)| !is_test_file(name))
-    {
+    for (name, text) in all_sources().filter(|(name, _)| !is_test_file(name)) {
         for (number, line) in code(&text) {
             assert!(
                 !line.contains(".unwrap()") && !line.contains(".expect("),
@@ -109,7 +117,7 @@ fn nothing_in_src_unwraps() {
 
 #[test]
 fn no_file_is_longer_than_it_may_be() {
-    for (name, text) in sources() {
+    for (name, text) in all_sources() {
         let n_lines = text.lines().count();
         assert!(n_lines <= 500, "{name} has {n_lines} lines; split it");
     }
@@ -117,26 +125,84 @@ fn no_file_is_longer_than_it_may_be() {
 
 #[test]
 fn every_module_says_what_it_is_for() {
-    for (name, text) in sources() {
+    for (name, text) in all_sources() {
         let head = if name.ends_with(".js") { "// " } else { "//!" };
         assert!(text.starts_with(head), "{name} has no head");
     }
 }
 
+fn architecture() -> String {
+    std::fs::read_to_string(root().join("ARCHITECTURE.md")).expect("ARCHITECTURE.md")
+}
+
+/// The first sentence of a module's head.
+fn purpose(text: &str) -> String {
+    let head = text.lines().take_while(|line| line.starts_with("//!"));
+    let lines: Vec<_> = head.map(|line| line[3..].trim()).collect();
+    let head = lines.join(" ");
+    let end = head.find(". ").unwrap_or(head.trim_end_matches('.').len());
+    head[..end].trim_end_matches('.').to_owned()
+}
+
+/// The folders' rows in the map: name and purpose.
+fn mapped_folders(map: &str) -> BTreeSet<(String, String)> {
+    map.lines()
+        .filter_map(|line| {
+            let mut cells = line.strip_prefix("| `src/")?.split('|').map(str::trim);
+            let name = cells.next()?.strip_suffix("/`")?;
+            Some((name.to_owned(), cells.next()?.to_owned()))
+        })
+        .collect()
+}
+
 #[test]
-fn the_map_names_every_file() {
-    let map = std::fs::read_to_string(root().join("ARCHITECTURE.md")).expect("ARCHITECTURE.md");
-    let missing: Vec<_> = sources()
-        .into_iter()
-        .map(|(name, _)| name)
-        // A module's own tests belong to it.
-        .filter(|name| !is_test_file(name))
-        .filter(|name| !map.contains(&name.replacen("src/", "", 1)) && !map.contains(name.as_str()))
+fn the_map_has_each_folder_with_its_purpose() {
+    let folders: BTreeSet<(String, String)> = sources()
+        .iter()
+        .filter_map(|(name, text)| {
+            let name = name.strip_prefix("src/")?.strip_suffix(".rs")?;
+            (name != "lib" && !name.contains('/')).then(|| (name.to_owned(), purpose(text)))
+        })
         .collect();
-    assert!(
-        missing.is_empty(),
-        "ARCHITECTURE.md does not name {missing:?}"
-    );
+    assert_eq!(mapped_folders(&architecture()), folders);
+    for (name, _) in &folders {
+        assert!(
+            root().join("src").join(name).is_dir(),
+            "src/{name}.rs stands alone"
+        );
+    }
+    for (name, _) in all_sources() {
+        let is_in_a_folder = folders.iter().any(|(folder, _)| {
+            name == format!("src/{folder}.rs") || name.starts_with(&format!("src/{folder}/"))
+        });
+        assert!(
+            is_in_a_folder || name == "src/lib.rs" || name.starts_with("crates/dwp/src/"),
+            "{name} is in no folder of the map"
+        );
+    }
+}
+
+#[test]
+fn what_the_map_names_exists() {
+    let map = architecture();
+    let is_path = |text: &&str| {
+        let extensions = [".rs", ".js", ".mjs", ".sql", ".toml", ".md"];
+        let is_plain = !text.contains(|character: char| {
+            !(character.is_ascii_alphanumeric() || "/._-".contains(character))
+        });
+        is_plain
+            && (extensions.iter().any(|extension| text.ends_with(extension))
+                || ["src/", "tests/", "crates/", "docs/", "scripts/", "schema/"]
+                    .iter()
+                    .any(|folder| text.starts_with(folder)))
+    };
+    let named: BTreeSet<&str> = map.split(['`', '(', ')']).filter(is_path).collect();
+    assert!(named.len() > 20, "{named:?}");
+    let missing: Vec<_> = named
+        .iter()
+        .filter(|name| !root().join(name).exists())
+        .collect();
+    assert!(missing.is_empty(), "ARCHITECTURE.md names {missing:?}");
 }
 
 #[test]
@@ -184,7 +250,7 @@ fn every_name_of_an_event_is_area_and_what() {
         };
         assert!(is_plain(area) && is_plain(what), "{name}");
     }
-    let source = include_str!("../../src/observe.rs");
+    let source = include_str!("../../src/runtime/observe.rs");
     for name in Event::NAMES {
         assert_eq!(
             source.matches(&format!("\"{name}\"")).count(),

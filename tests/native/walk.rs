@@ -3,9 +3,9 @@
 
 use std::rc::Rc;
 
-use dual_write_proxy::flags::Stage;
-use dual_write_proxy::ports::Store;
-use dual_write_proxy::walk;
+use dual_write_proxy::mirror::walk;
+use dual_write_proxy::policy::flags::Stage;
+use dual_write_proxy::runtime::ports::Store;
 use serde_json::{Value, json};
 
 use super::proxy::assert_equal_at_mgpass;

@@ -7,6 +7,7 @@
 //     and every one of them with one bit changed after it was remembered
 //  4. tokens of the stand-ins (oidc-provider in both of Logto's eras, mgPass)
 //  5. forward-auth as nginx, Envoy and Traefik ask
+//  6. introspection without a secret and with guessed ones, counted at mgPass
 
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
@@ -15,6 +16,7 @@ import { SignJWT } from 'jose';
 
 import { ask, canBeSent, startEdge } from './edge.mjs';
 import { build, forge, goodClaims, goodHeader } from './forge.mjs';
+import { introspectionAttacks } from './introspection.mjs';
 import { ALGORITHMS, ISSUERS } from './issuers.mjs';
 import { standInTokens } from './stand_ins.mjs';
 
@@ -25,17 +27,20 @@ const wrong = [];
 const counts = { classes: new Map(), tried: 0, refused: 0, validTried: 0, accepted: 0, notSendable: 0 };
 
 function refused(kind, name, expected, found) {
-  counts.tried += 1;
+  const isRefused = found.status >= 400 && found.status < 500;
+  const isAsExpected = expected.code === undefined ? found.status === expected.status : found.code === expected.code;
+  count(kind, isRefused);
+  if (!isRefused || !isAsExpected) wrong.push(`${kind}, ${name}: ${found.status} ${found.code ?? ''}, not ${expected.code ?? expected.status}`);
+}
+
+function count(kind, isRefused) {
   const row = counts.classes.get(kind) ?? { tried: 0, refused: 0 };
   counts.classes.set(kind, row);
   row.tried += 1;
-  const isRefused = found.status >= 400 && found.status < 500;
-  if (isRefused) {
-    row.refused += 1;
-    counts.refused += 1;
-  }
-  const isAsExpected = isRefused && (expected.code === undefined ? found.status === expected.status : found.code === expected.code);
-  if (!isAsExpected) wrong.push(`${kind}, ${name}: ${found.status} ${found.code ?? ''}, not ${expected.code ?? expected.status}`);
+  counts.tried += 1;
+  if (!isRefused) return;
+  row.refused += 1;
+  counts.refused += 1;
 }
 
 function accepted(name, found) {
@@ -69,6 +74,10 @@ for (const { name, token, isValid, url, query } of await standInTokens()) {
   else refused('token of a stand-in for another purpose', name, { status: 401 }, found);
 }
 await standInTokens.close();
+await introspectionAttacks((kind, name, isRefused, found) => {
+  count(kind, isRefused);
+  if (!isRefused) wrong.push(`${kind}, ${name}: ${JSON.stringify(found)}`);
+}, accepted);
 
 console.log(`classes: ${counts.classes.size}`);
 for (const [kind, row] of counts.classes) console.log(`  ${String(row.refused).padStart(3)}/${String(row.tried).padEnd(3)} ${kind}`);
@@ -87,8 +96,8 @@ async function validTokens() {
     ['plain', {}, {}],
     ['several audiences', {}, (claims) => ({ aud: ['https://elsewhere.example', claims.aud] })],
     ['not before now', {}, () => ({ nbf: seconds() })],
-    ['within the skew', {}, () => ({ iat: seconds() + 50, exp: seconds() + 600 })],
-    ['expired within the skew', {}, () => ({ iat: seconds() - 600, exp: seconds() - 20 })],
+    ['within the skew', {}, () => ({ iat: seconds() + 4, nbf: seconds() + 4, exp: seconds() + 600 })],
+    ['in the last seconds of its life', {}, () => ({ iat: seconds() - 600, exp: seconds() + 5 })],
     ['subject beyond ASCII', {}, { sub: 'ümläut 🙂' }],
     ['claims of no concern', {}, { roles: [null, 1.5, { a: [] }], email: null, organization_id: 'org1' }],
     ['unknown header member', { x: [{}] }, {}],
@@ -137,10 +146,14 @@ async function gateways() {
   check('expiry', Number(plain.headers.get('x-auth-expires')) > seconds());
   check('not kept', plain.headers.get('cache-control') === 'no-store');
   for (const method of ['HEAD', 'POST', 'DELETE', 'OPTIONS', 'PROPFIND']) {
-    const answer = await fetch(`${edge.urls.live}/_proxy/verify/orders/1?scope=admin&x=%zz`, { method, headers });
+    const answer = await fetch(`${edge.urls.live}/_proxy/verify/for/orders/1?scope=admin&x=%zz`, { method, headers });
     check(`Envoy ${method}: ${answer.status}`, answer.status === 200);
-    const none = await fetch(`${edge.urls.live}/_proxy/verify/orders/1`, { method });
+    const none = await fetch(`${edge.urls.live}/_proxy/verify/for/orders/1`, { method });
     check(`Envoy ${method} without a token: ${none.status}`, none.status === 401 && none.headers.get('www-authenticate') === 'Bearer');
+  }
+  for (const path of ['/_proxy/verify/?scope=admin', '/_proxy/verify//?scope=admin']) {
+    const slashed = await fetch(`${edge.urls.live}${path}`, { headers });
+    check(`a slash drops no demand, ${path}: ${slashed.status}`, slashed.status === 403);
   }
   const lacking = await fetch(`${edge.urls.live}/_proxy/verify?scope=admin`, { headers });
   check('403 names the scope', lacking.status === 403 && lacking.headers.get('www-authenticate').includes('scope="admin"'));

@@ -9,14 +9,14 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 
-import { startWorkers } from '../sandbox/workers.mjs';
+import { startWorkers } from '../harness/sandbox/workers.mjs';
 import { ISSUERS, keySets, makeKeys, serveIssuers } from './issuers.mjs';
 
 const CLOSED = 'http://127.0.0.1:9';
 export const AUDIENCES = ['https://api.orders.example', 'app_newsroom'];
 export const IMPORT_LIFETIME_S = 3600;
 
-export async function startEdge({ extraWorkers = [], onLog } = {}) {
+export async function startEdge({ extraWorkers = [], vars = {}, onLog } = {}) {
   const keys = await makeKeys();
   const sets = keySets(keys);
   const issuers = await serveIssuers(sets);
@@ -33,6 +33,7 @@ export async function startEdge({ extraWorkers = [], onLog } = {}) {
       MGPASS_ISSUER: ISSUERS.mgpass,
       VERIFY_AUDIENCES: AUDIENCES.join(','),
       MAX_TOKEN_LIFETIME_S: '86400',
+      ...vars,
     },
   });
   const names = ['live', 'imported', 'sunset'];

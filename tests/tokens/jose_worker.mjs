@@ -19,7 +19,7 @@ export default {
           issuer: iss,
           audience: audiences,
           algorithms: ALGORITHMS,
-          clockTolerance: 60,
+          clockTolerance: 0,
           maxTokenAge: undefined,
           requiredClaims: ['sub', 'exp', 'iat'],
           ...(typed.includes(iss) ? { typ: 'at+jwt' } : {}),

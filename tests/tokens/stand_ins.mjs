@@ -5,7 +5,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 
-import { SECRETS, controlOf, startSandbox } from '../sandbox/sandbox.mjs';
+import { SECRETS, controlOf, startSandbox } from '../harness/sandbox/sandbox.mjs';
 
 const LOGTO_API = 'https://default.logto.app/api';
 const open = [];

@@ -31,6 +31,7 @@ fn name(decided: &Use) -> &'static str {
         Use::Stale(_) => "stale",
         Use::MustFetch { fallback: Some(_) } => "fetch or stale",
         Use::MustFetch { fallback: None } => "fetch",
+        Use::LookAgain => "look again",
         Use::Unavailable => "unavailable",
     }
 }
@@ -45,11 +46,25 @@ fn id(text: &str) -> KeyId {
 }
 
 #[test]
-fn without_a_set_each_request_fetches() {
+fn without_a_set_one_request_fetches_for_all() {
     let mut live = LiveKeySet::default();
     check(&live, 0, "fetch");
     live.attempt_started(at(0));
-    check(&live, 1, "fetch");
+    check(&live, 0, "look again");
+    check(&live, 1, "look again");
+    // It may have been lost with its request.
+    check(&live, 2, "fetch");
+    live.attempt_started(at(2));
+    check(&live, 3, "look again");
+    live.fetched(set(), None, at(3));
+    check(&live, 3, "fresh");
+}
+
+#[test]
+fn a_clock_put_back_does_not_keep_anybody_looking() {
+    let mut live = LiveKeySet::default();
+    live.attempt_started(at(1_000));
+    check(&live, 999, "fetch");
 }
 
 #[test]
@@ -106,7 +121,7 @@ fn a_set_endpoint_that_is_down_is_asked_every_ten_seconds_for_a_day() {
                 live.attempt_started(at(seconds));
                 attempts += 1;
             }
-            Use::MustFetch { fallback: None } | Use::Unavailable => {
+            Use::MustFetch { fallback: None } | Use::LookAgain | Use::Unavailable => {
                 panic!("nothing to serve at {seconds}")
             }
         }

@@ -51,6 +51,8 @@ fn authenticate(
 fn static_policy(issuer: Issuer) -> Policy<'static> {
     let mut policy = policy(issuer, audiences().leak());
     policy.required_scope = None;
+    // As Logto judges its own tokens: no tolerance at all.
+    policy.skew = Skew::NONE;
     policy
 }
 
@@ -81,7 +83,7 @@ fn check_recorded(file: &str, algorithm: Algorithm) {
         audiences: &audiences,
         token_type: TokenType::TypedAccessToken,
         required_scope: Some("all"),
-        skew: Skew::MAX,
+        skew: Skew::default(),
         max_lifetime_s: Some(HOUR),
     };
     let iat = recorded["claims"]["iat"].as_i64().unwrap();
@@ -202,6 +204,7 @@ fn oracle(claims: &Value) -> Result<(), String> {
     let algorithm = jsonwebtoken::Algorithm::HS256;
     let mut validation = Validation::new(algorithm);
     validation.validate_nbf = true;
+    validation.leeway = 0;
     validation.set_issuer(&[LOGTO]);
     validation.set_audience(&audiences());
     validation.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
@@ -255,7 +258,7 @@ fn the_claims_policy_agrees_with_the_oracle_but_for_named_refusals() {
             (Err(_), Err(_)) => {}
         }
     }
-    assert!(n_accepted > 1_000, "only {n_accepted} accepted by both");
+    assert!(n_accepted > 500, "only {n_accepted} accepted by both");
     assert!(n_stricter > 100, "only {n_stricter} refused by us alone");
 }
 

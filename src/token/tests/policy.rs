@@ -60,21 +60,35 @@ fn a_principal_says_what_the_token_said() {
 }
 
 #[test]
-fn time_is_judged_with_the_skew_and_not_a_second_more() {
+fn the_skew_forgives_a_late_clock_and_never_lengthens_a_life() {
     let audiences = audiences();
     let mut policy = policy(Issuer::Logto, &audiences);
     let (iat, exp) = (NOW.0 - 10, NOW.0 - 10 + HOUR);
     let good = claims(Issuer::Logto);
     let later = with(Issuer::Logto, "nbf", json!(iat + 600));
-    for skew in [0, 1, 60] {
+    for skew in [0, 1, 5, 60] {
         policy.skew = Skew::from_seconds(u32::try_from(skew).unwrap()).unwrap();
-        check(&good, &policy, exp + skew - 1, Ok(()));
-        check(&good, &policy, exp + skew, Err("expired"));
-        check(&good, &policy, exp + skew + 1, Err("expired"));
+        check(&good, &policy, exp - 1, Ok(()));
+        check(&good, &policy, exp, Err("expired"));
+        check(&good, &policy, exp + 1, Err("expired"));
         check(&good, &policy, iat - skew, Ok(()));
         check(&good, &policy, iat - skew - 1, Err("issued_in_future"));
         check(&later, &policy, iat + 600 - skew, Ok(()));
         check(&later, &policy, iat + 600 - skew - 1, Err("not_yet_valid"));
+    }
+}
+
+#[test]
+fn a_token_of_mgpass_ends_at_its_second_too() {
+    let audiences = audiences();
+    let policy = policy(Issuer::Mgpass, &audiences);
+    let exp = NOW.0 - 10 + HOUR;
+    for (now, expected) in [(exp - 1, None), (exp, Some("expired"))] {
+        let found = signed(&header(Issuer::Mgpass), &claims(Issuer::Mgpass))
+            .validate(&policy, UnixSeconds(now))
+            .err()
+            .map(Refusal::code);
+        assert_eq!(found, expected, "at {now}");
     }
 }
 
@@ -90,7 +104,11 @@ fn no_clock_however_wrong_overflows() {
 
 #[test]
 fn a_skew_of_more_than_a_minute_cannot_be_had() {
-    assert_eq!(Skew::from_seconds(60), Some(Skew::MAX));
+    assert_eq!(
+        Skew::from_seconds(Skew::DEFAULT_SECONDS),
+        Some(Skew::default())
+    );
+    assert!(Skew::from_seconds(60).is_some());
     assert_eq!(Skew::from_seconds(61), None);
     assert_eq!(Skew::from_seconds(u32::MAX), None);
 }

@@ -144,10 +144,10 @@ fn a_crash_anywhere_leaves_what_the_next_import_ends_right() {
                 let world = World::new();
                 populate(&world, &Random::new(seed));
                 world.faults.at_call(call as u32, fault);
-                let (mut after, mut is_cut) = (String::new(), false);
-                while let Some(Ok(done)) = page(&world, &after, 4, false) {
-                    match done.next_after {
-                        Some(next) => after = next,
+                let (mut from, mut is_cut) = (Place::default(), false);
+                while let Some(Ok(done)) = page(&world, &from, 4, false) {
+                    match done.next {
+                        Some(next) => from = next,
                         None => {
                             is_cut = true;
                             break;
@@ -173,7 +173,9 @@ fn a_page_costs_a_few_statements_whatever_its_users() {
             record(&world, &id, 10, 10, Some("bronze"));
             entry(&world, &Entry::new(&format!("e{index}"), &id, 10));
         }
-        page(&world, "", 100, false).unwrap().unwrap();
+        page(&world, &Place::default(), 100, false)
+            .unwrap()
+            .unwrap();
         world.faults.n_calls()
     };
     assert_eq!(cost(2), cost(100));

@@ -42,14 +42,16 @@ fn a_deletion_between_read_and_write_wins() {
             "user_deleted",
         ),
         (
-            format!(
-                "INSERT INTO logto_mirror (user_id, ticket, epoch, tombstone, digest, applied_at) VALUES ('{USER}', 1, 1, 1, '', 0)"
-            ),
+            format!("UPDATE logto_mirror SET tombstone = 1 WHERE user_id = '{USER}'"),
             "user_deleted",
         ),
         (
             format!("DELETE FROM users WHERE id = '{USER}'"),
             "unknown_user",
+        ),
+        (
+            format!("DELETE FROM logto_mirror WHERE user_id = '{USER}'"),
+            "not_mirrored",
         ),
     ] {
         let (world, outcome) = raced(&change);

@@ -39,7 +39,7 @@ fn what_cannot_be_read_parks_its_user_only() {
             "unreadable_in_source",
         ),
         (
-            "UPDATE rewards_ledger SET metadata = printf('{\"a\":\"%01600000d\"}', 1) WHERE user_id = 'b'",
+            "UPDATE rewards_ledger SET metadata = printf('{\"a\":\"%01999000d\"}', 1) WHERE user_id = 'b'",
             "entry_too_large",
         ),
         (
@@ -166,18 +166,20 @@ fn a_dry_run_says_the_same_and_writes_nothing() {
     for id in ["a", "b"] {
         entry(&world, &Entry::new(id, USER, 10));
     }
-    let dry = page(&world, "", 100, true).unwrap().unwrap();
+    let dry = page(&world, &Place::default(), 100, true).unwrap().unwrap();
     assert_eq!(
         (dry.n_entries_added, dry.users[0].outcome),
         (2, Outcome::Equal)
     );
     assert_eq!(state(&world), (vec![], vec![]));
-    let wet = page(&world, "", 100, false).unwrap().unwrap();
+    let wet = page(&world, &Place::default(), 100, false)
+        .unwrap()
+        .unwrap();
     assert_eq!(
         (wet.n_entries_added, wet.users[0].outcome),
         (2, Outcome::Equal)
     );
-    let again = page(&world, "", 100, true).unwrap().unwrap();
+    let again = page(&world, &Place::default(), 100, true).unwrap().unwrap();
     assert_eq!(again.n_entries_added, 0);
 }
 
@@ -186,7 +188,7 @@ fn without_a_source_or_with_other_tables_the_import_is_refused() {
     let world = World::new();
     world.has_rewards.set(false);
     assert_eq!(
-        page(&world, "", 9, false),
+        page(&world, &Place::default(), 9, false),
         Some(Err(PointsFailure::NotBound))
     );
     world.has_rewards.set(true);
@@ -195,7 +197,7 @@ fn without_a_source_or_with_other_tables_the_import_is_refused() {
         "ALTER TABLE rewards_ledger RENAME COLUMN points TO amount",
     );
     assert_eq!(
-        page(&world, "", 9, false),
+        page(&world, &Place::default(), 9, false),
         Some(Err(PointsFailure::SchemaRefused(Store::Rewards)))
     );
     let refused = world.events("schema.refused");
@@ -207,5 +209,71 @@ fn without_a_source_or_with_other_tables_the_import_is_refused() {
         .faults
         .always(Port::RewardsDatabase, "", Fault::BeforeEffect);
     let down = PointsFailure::Database(Store::Rewards, DatabaseFailure::Unavailable);
-    assert_eq!(page(&world, "", 9, false), Some(Err(down)));
+    assert_eq!(page(&world, &Place::default(), 9, false), Some(Err(down)));
+}
+
+/// A sum that overflows fails its statement, and with it whoever shares the page.
+#[test]
+fn sums_beyond_what_can_be_told_park_their_user_only() {
+    let huge = "9007199254740991";
+    for (store, change) in [
+        (
+            Store::Rewards,
+            format!(
+                "INSERT INTO rewards_ledger (id, user_id, event_type, points, created_at) \
+                 SELECT 'h' || value, 'b', 'x', {huge}, 1 FROM json_each('[1,2,3]')"
+            ),
+        ),
+        (
+            Store::Mgpass,
+            format!(
+                "WITH RECURSIVE n(n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM n WHERE n < 1100) \
+                 INSERT INTO points_ledger (id, user_id, event_type, points, created_at) \
+                 SELECT 'pts_lm_e_h' || n, 'b', 'x', {huge}, 1 FROM n"
+            ),
+        ),
+    ] {
+        let world = World::new();
+        for id in ["a", "b", "c"] {
+            at_mgpass(&world, id);
+            record(&world, id, 10, 10, Some("bronze"));
+            entry(&world, &Entry::new(&format!("e{id}"), id, 10));
+        }
+        world.databases.execute(store, &change);
+        let (users, n_added) = import(&world, 100);
+        assert_eq!(users["b"], parked("sum_out_of_range", &[]), "{change}");
+        assert_eq!(
+            (&users["a"], &users["c"], n_added),
+            (&equal(&[]), &equal(&[]), 2),
+            "{change}"
+        );
+        let ids = ["a", "b", "c"].map(|id| UserId::parse(id).unwrap());
+        let asked = [balance::target_balances(&ids)];
+        let rows = world.databases.batch(Store::Mgpass, &asked).unwrap();
+        assert!(balance::parse_balances(&rows[0]).is_some());
+    }
+}
+
+/// mgPass's own user who happens to have this id.
+#[test]
+fn points_of_a_user_whom_the_mirror_did_not_make_stay_in_the_source() {
+    let world = World::new();
+    at_mgpass(&world, "a");
+    put(
+        &world,
+        Store::Mgpass,
+        "INSERT INTO users (id, created_at) VALUES ('b', 1)",
+        vec![],
+    );
+    for id in ["a", "b"] {
+        record(&world, id, 10, 10, Some("bronze"));
+        entry(&world, &Entry::new(&format!("e{id}"), id, 10));
+    }
+    let (users, _) = import(&world, 100);
+    assert_eq!(
+        (&users["a"], &users["b"]),
+        (&equal(&[]), &parked("not_mirrored", &[]))
+    );
+    let written = "SELECT user_id FROM points_ledger UNION SELECT user_id FROM user_rewards";
+    assert_eq!(json!(world.mgpass(written)), json!([{ "user_id": "a" }]));
 }

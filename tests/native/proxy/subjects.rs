@@ -3,36 +3,6 @@
 use super::*;
 
 #[test]
-fn an_interaction_that_nobody_knows_stays_visible() {
-    let world = World::new();
-    let uid = "uid-of-nobody";
-    let answer = world.ask(
-        Request::new("POST", "/api/experience/submit")
-            .header("cookie", &format!("_interaction={uid}")),
-    );
-    assert_eq!(answer.status, 400);
-    world.deliver();
-    let rows =
-        world.proxy("SELECT subject, interaction, settled IS NOT NULL AS settled FROM intents");
-    assert_eq!(
-        json!(rows),
-        json!([{ "subject": null, "interaction": uid, "settled": 1 }])
-    );
-}
-
-#[test]
-fn an_identification_that_finds_nobody_is_discharged() {
-    let world = World::new();
-    let answer = world.ask(
-        Request::new("POST", "/api/experience/identification")
-            .header("cookie", "_interaction=gone"),
-    );
-    assert_eq!(answer.status, 400);
-    world.deliver();
-    assert_eq!(world.n_open(), 0);
-}
-
-#[test]
 fn a_submit_fences_its_user_before_the_answer_even_when_only_logto_knew_whose_it_was() {
     let world = world_with_alice();
     world.flag("read_percent", "100");
@@ -41,7 +11,7 @@ fn a_submit_fences_its_user_before_the_answer_even_when_only_logto_knew_whose_it
         Interaction {
             user: Some("alice0000001".into()),
             is_identified: true,
-            register: None,
+            ..Interaction::default()
         },
     );
     let settling = "UPDATE counters SET value = value + 1 WHERE name = 'sequence'";

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use dual_write_proxy::ports::Store;
+use dual_write_proxy::runtime::ports::Store;
 use serde_json::json;
 
 use super::super::support::{Fault, Node, Port, Request, World};

@@ -80,8 +80,7 @@ fn a_second_witness_that_comes_after_the_parking_is_found_by_the_sweep_alone() {
     world.idle();
     assert_eq!(deletion.take().unwrap().status, 204);
     world.faults.clear();
-    world.sweep();
-    world.deliver();
+    recover(&world);
     assert_ne!(world.user(ALICE, "deleted_at"), Value::Null);
     assert_eq!((world.parked(ALICE), world.n_open()), (Value::Null, 0));
 }

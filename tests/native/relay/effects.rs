@@ -160,7 +160,11 @@ fn an_import_between_a_suspension_and_its_reconcile_leaves_the_sessions_to_it() 
     world.drop_queue();
     let start = Request::new("POST", "/_proxy/import?kind=users&lanes=1").token("operator-s3cret");
     assert_eq!(world.ask(start).status, 202);
-    world.deliver_for(30_000);
+    for _ in 0..4 {
+        world.deliver_for(60_000);
+        world.sweep();
+    }
+    world.deliver();
     let done = "SELECT state FROM jobs";
     assert_eq!(world.value(Store::Proxy, done), "done");
     assert_eq!((world.mgpass.n_revoked(ALICE), world.n_open()), (1, 0));

@@ -195,7 +195,7 @@ fn a_late_record_is_kept_in_stage_off_too() {
         json!({ "id": "i1", "subject": ALICE, "interaction": null, "operation": "users.patch" });
     let settle = message(json!({ "kind": "settle", "intent": intent, "status": 200 }));
     world.finish(async move {
-        relay::handle(&node, &node.context(), Stage::Off, settle).await;
+        deliver::deliver(&node, &node.context(), Stage::Off, vec![settle]).await;
     });
     assert_eq!(world.n_open(), 1);
 }

@@ -2,13 +2,16 @@
 //! keeps what they were told.
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
 use std::pin::pin;
 use std::rc::Rc;
 
 use futures_util::future::{Either, select};
 use serde_json::json;
 
+use super::chaos::Chaos;
 use super::help::{bypass, tamper};
+use super::values;
 use super::{ADMIN, Course, Setup, USERS};
 use crate::support::Node;
 use crate::support::executor::Random;
@@ -22,6 +25,9 @@ pub struct Journal {
     /// Users whose deletion was answered by 204.
     pub deleted: RefCell<Vec<String>>,
     pub n_undone_suspensions: Cell<u64>,
+    /// Who wrote for themselves without a clean answer: where nobody could name them,
+    /// nothing is recorded of what nobody was told of.
+    pub doubtful: RefCell<BTreeSet<String>>,
     /// Fields that somebody changed at mgPass on purpose.
     pub edits: RefCell<Vec<(String, &'static str)>>,
     /// Suspensions without a clean answer: they may be looked at twice.
@@ -83,11 +89,14 @@ pub const ROUTES: &[(&str, Requests)] = &[
     ("POST experience, sign in", |world| {
         interaction(world, "uid1", None, USERS[0])
     }),
-    ("POST interaction/submit", |world| {
-        let mut requests = interaction(world, "uid1", None, USERS[0]);
-        requests[1] =
-            Request::new("POST", "/api/interaction/submit").header("cookie", "_interaction=uid1");
-        requests
+    ("POST interaction/submit, sign in", |world| {
+        older(world, "uid1", None, USERS[0])
+    }),
+    ("POST interaction/submit, register", |world| {
+        older(world, "uid1", Some("newbie"), USERS[0])
+    }),
+    ("GET /consent of a returning session", |world| {
+        consent_page(world, "uid1", USERS[0])
     }),
     ("POST interaction/consent", |world| {
         let mut requests = interaction(world, "uid1", None, USERS[0]);
@@ -105,6 +114,18 @@ pub const ROUTES: &[(&str, Requests)] = &[
                 .json(r#"{"name":"Mine"}"#),
         ]
     }),
+    (
+        "PATCH /api/my-account, loosely and without a grant",
+        |world| {
+            let ended = &world.logto.ended_grants;
+            ended.borrow_mut().insert(USERS[0].to_owned());
+            vec![
+                Request::new("PATCH", "/api/my-account")
+                    .header("authorization", &format!("Bearer:opaque-{}", USERS[0]))
+                    .json(r#"{"name":"Mine"}"#),
+            ]
+        },
+    ),
     ("an address taken over from another user", |_| {
         vec![
             Request::new("PATCH", &format!("/api/users/{}", USERS[1]))
@@ -127,11 +148,50 @@ fn admin(method: &'static str, rest: &str, body: &str) -> Request {
     }
 }
 
+/// By the older API, where nobody can ask whose it is.
+fn older(world: &World, uid: &str, register: Option<&str>, user: &str) -> Vec<Request> {
+    let interaction = Interaction {
+        register: register.map(str::to_owned),
+        user: register.is_none().then(|| user.to_owned()),
+        is_identified: true,
+        is_older: true,
+    };
+    let interactions = &world.logto.interactions;
+    interactions
+        .borrow_mut()
+        .insert(uid.to_owned(), interaction);
+    let cookie = format!("_interaction={uid}");
+    vec![Request::new("POST", "/api/interaction/submit").header("cookie", &cookie)]
+}
+
+fn consent_page(world: &World, uid: &str, user: &str) -> Vec<Request> {
+    let sessions = &world.logto.sessions;
+    sessions
+        .borrow_mut()
+        .insert(uid.to_owned(), user.to_owned());
+    // Quoted, and by a method that no page has.
+    let cookie = format!("_interaction=\"{uid}\"");
+    vec![Request::new("POST", "/consent/x").header("cookie", &cookie)]
+}
+
+/// Who writes for themselves by this request, as far as anybody knows before.
+fn own_writer(world: &World, request: &Request) -> Option<String> {
+    if let Some(header) = request.value_of("authorization") {
+        let (_, user) = header.split_once("opaque-")?;
+        return Some(user.to_owned());
+    }
+    let (_, uid) = request.value_of("cookie")?.split_once('=')?;
+    let uid = uid.trim_matches('"');
+    let of_session = world.logto.sessions.borrow().get(uid).cloned();
+    let interactions = world.logto.interactions.borrow();
+    of_session.or_else(|| interactions.get(uid)?.user.clone())
+}
+
 fn interaction(world: &World, uid: &str, register: Option<&str>, user: &str) -> Vec<Request> {
     let interaction = Interaction {
         register: register.map(str::to_owned),
         user: register.is_none().then(|| user.to_owned()),
-        is_identified: false,
+        ..Interaction::default()
     };
     world
         .logto
@@ -170,7 +230,9 @@ pub fn start(world: &Rc<World>, setup: &Setup, journal: &Rc<Journal>) -> i64 {
         Course::Writers => {
             let nodes = [world.node(), world.node()];
             let random = Random::new(setup.seed ^ 0xac71);
-            world.deliveries.set(1 + random.below(2) as u32);
+            let deliveries = 1 + random.below(2) as u32;
+            let is_calm = matches!(setup.chaos, Chaos::None);
+            world.deliveries.set(if is_calm { 1 } else { deliveries });
             world
                 .queue_delay_ms
                 .set([0, 0, 700, 5_000][random.below(4)]);
@@ -206,6 +268,9 @@ async fn act(node: &Node, journal: &Journal, random: &Random, writer: usize, ste
     } else {
         users[random.below(users.len())].clone()
     };
+    if random.below(60) == 0 {
+        return send(node, journal, values::request(&user, random)).await;
+    }
     let path = |rest: &str| format!("/api/users/{user}{rest}");
     let mail = |random: &Random| match random.below(4) {
         3 => json!(null),
@@ -222,7 +287,7 @@ async fn act(node: &Node, journal: &Journal, random: &Random, writer: usize, ste
             .token(ADMIN)
             .json(&body)
     };
-    let requests = match random.below(16) {
+    let requests = match random.below(20) {
         0 => vec![patch(json!({ "name": format!("Name {writer}{step}") }))],
         1..=3 => vec![patch(json!({ "primaryEmail": mail(random) }))],
         4 => vec![patch(
@@ -257,6 +322,22 @@ async fn act(node: &Node, journal: &Journal, random: &Random, writer: usize, ste
             &user,
         ),
         14 => interaction(world, &format!("uid{writer}{step}"), None, &user),
+        15 => consent_page(world, &format!("uid{writer}{step}"), &user),
+        16 | 17 => {
+            let body = json!({ "name": format!("Own {writer}{step}") }).to_string();
+            vec![
+                Request::new("PATCH", "/api/my-account")
+                    .header("authorization", &format!("Bearer\topaque-{user}"))
+                    .json(&body),
+            ]
+        }
+        18 if random.below(4) == 0 => older(world, &format!("uid{writer}{step}"), None, &user),
+        18 => older(
+            world,
+            &format!("uid{writer}{step}"),
+            Some(&format!("new{writer}{step}")),
+            &user,
+        ),
         _ => {
             // Two users swap their addresses by way of none.
             let other = users
@@ -306,12 +387,16 @@ async fn send(node: &Node, journal: &Journal, request: Request) {
                 .unwrap_or_default()
                 .to_owned()
         });
+    let own_writer = own_writer(&node.world, &request);
     let answered = node.world.start_at(node, request);
     let status = match select(answered, pin!(node.world.executor.sleep(130_000))).await {
         Either::Left((answer, _)) => answer.status,
         Either::Right(_) => 0,
     };
-    if (200..300).contains(&status) {
+    if !(200..400).contains(&status) {
+        journal.doubtful.borrow_mut().extend(own_writer);
+    }
+    if (200..400).contains(&status) {
         journal.n_acknowledged.set(journal.n_acknowledged.get() + 1);
         journal.deleted.borrow_mut().extend(deleted);
     } else if is_suspension {

@@ -3,10 +3,12 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
-use dual_write_proxy::ports::{Row, Statement, Store};
+use dual_write_proxy::runtime::message::Message;
+use dual_write_proxy::runtime::ports::{Row, Statement, Store};
 
 use super::Setup;
 use super::variants::Variant;
+use super::wakes::{self, Fate, Turns};
 use crate::support::executor::Random;
 use crate::support::faults::Glitch;
 use crate::support::world::Tamper;
@@ -19,6 +21,8 @@ pub enum Chaos {
     At(u64, Fault),
     /// The request of that number that reaches a backend.
     Glitch(u64, Glitch),
+    /// The message of that number.
+    Message(u64, Fate),
     Random,
 }
 
@@ -39,9 +43,14 @@ pub const FAULTS: &[Fault] = &[
     Fault::SlowAnswer(45_000),
 ];
 
+/// 401 and 403 also stand for a gateway that keeps somebody out.
 pub const GLITCHES: &[Glitch] = &[
+    Glitch::Refuse(401),
+    Glitch::Refuse(403),
     Glitch::Refuse(503),
     Glitch::Refuse(500),
+    Glitch::Refuse(401),
+    Glitch::Refuse(403),
     Glitch::CommitThenFail(500),
     Glitch::NotFound,
 ];
@@ -53,18 +62,26 @@ pub struct SimulationTamper {
     is_on: Cell<bool>,
     random: Random,
     n_reached: Cell<u64>,
+    n_sent: Cell<u64>,
+    /// One of so many messages has a fate of its own.
+    messages_one_in: usize,
+    pub turns: Turns,
     /// Faults that may repeat an effect: its call, or the note that it was made.
     pub n_effect_faults: Rc<Cell<u64>>,
 }
 
 impl SimulationTamper {
     pub fn new(setup: &Setup) -> Self {
+        let random = Random::new(setup.seed ^ 0x6117);
         Self {
             chaos: setup.chaos,
             variant: setup.variant,
             is_on: Cell::new(false),
-            random: Random::new(setup.seed ^ 0x6117),
             n_reached: Cell::new(0),
+            n_sent: Cell::new(0),
+            messages_one_in: wakes::moods(&random),
+            turns: Turns::default(),
+            random,
             n_effect_faults: Rc::default(),
         }
     }
@@ -78,7 +95,7 @@ impl SimulationTamper {
         let n_effect_faults = Rc::clone(&self.n_effect_faults);
         *world.faults.script.borrow_mut() = Some(Box::new(move |port, what, number| {
             let fault = match chaos {
-                Chaos::None | Chaos::Glitch(..) => None,
+                Chaos::None | Chaos::Glitch(..) | Chaos::Message(..) => None,
                 Chaos::At(point, fault) => (number == first_call + point).then_some(fault),
                 Chaos::Random => {
                     (random.below(one_in) == 0).then(|| FAULTS[random.below(FAULTS.len())])
@@ -102,14 +119,15 @@ impl SimulationTamper {
     }
 }
 
-/// An intent that neither database nor Queue takes is a gap, which the epoch tells;
-/// it is judged in the flow tests. Here every intent is recorded somewhere.
+/// An intent that neither database nor Queue takes is a gap, which the epoch tells; it is
+/// judged in the flow tests, as is a gap that neither takes. Here every intent, and every
+/// gap, is recorded somewhere.
 fn may_happen(port: Port, what: &str, fault: Fault) -> bool {
     match port {
         // An isolate that knows no flag behaves as `off`, which is a gap, too.
         Port::Flags | Port::Keys | Port::MetricsDatabase | Port::RewardsDatabase => false,
         Port::Queue => {
-            !what.starts_with(r#"{"kind":"open""#)
+            !(what.starts_with(r#"{"kind":"open""#) || what.starts_with(r#"{"kind":"gap""#))
                 || matches!(fault, Fault::CrashAfter | Fault::SlowAnswer(_))
         }
         _ => true,
@@ -127,6 +145,12 @@ fn repeats_effect(port: Port, what: &str) -> bool {
     }
 }
 
+/// Whose a token is. Refused, the write is forwarded without a name, which is judged in
+/// the flow tests.
+fn names_the_writer(port: Port, what: &str) -> bool {
+    port == Port::Logto && what.starts_with("GET /oidc/me")
+}
+
 impl Tamper for SimulationTamper {
     fn statements(
         &self,
@@ -141,10 +165,27 @@ impl Tamper for SimulationTamper {
     }
 
     fn results(&self, store: Store, sql: &[&'static str], results: Vec<Vec<Row>>) -> Vec<Vec<Row>> {
+        self.turns.observe(store, sql, &results);
         match self.variant {
             Some(variant) => variant.results(store, sql, results),
             None => results,
         }
+    }
+
+    fn copies(&self, message: &Message) -> Vec<i64> {
+        if !self.is_on.get() {
+            return vec![0];
+        }
+        let number = self.n_sent.get();
+        self.n_sent.set(number + 1);
+        let fate = match self.chaos {
+            Chaos::Message(point, fate) => (number == point).then_some(fate),
+            Chaos::Random if self.random.below(self.messages_one_in) == 0 => {
+                Some(wakes::draw(&self.random))
+            }
+            _ => None,
+        };
+        fate.map_or_else(|| vec![0], |fate| wakes::copies(message, fate))
     }
 
     fn glitch(&self, port: Port, what: &str) -> Option<Glitch> {
@@ -160,6 +201,9 @@ impl Tamper for SimulationTamper {
             }
             _ => None,
         }?;
+        if glitch.refuses_the_proxy() && names_the_writer(port, what) {
+            return None;
+        }
         if repeats_effect(port, what) {
             self.n_effect_faults.set(self.n_effect_faults.get() + 1);
         }

@@ -5,7 +5,7 @@
 use std::pin::pin;
 use std::rc::Rc;
 
-use dual_write_proxy::ports::Store;
+use dual_write_proxy::runtime::ports::Store;
 use futures_util::future::select;
 use serde_json::json;
 

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::rc::Rc;
 
-use dual_write_proxy::mirror::reconcile::digest;
-use dual_write_proxy::ports::{Row, Store};
+use dual_write_proxy::runtime::digest::digest;
+use dual_write_proxy::runtime::ports::{Row, Store};
 use serde_json::{Value, json};
 
 use super::Setup;
@@ -27,11 +27,20 @@ pub struct Verdict {
     pub wrong: Vec<String>,
     /// Intents, effects or parked subjects that nothing will ever move.
     pub stuck: Vec<String>,
+    /// Without a fault, and yet not before a sweep.
+    pub late: Vec<String>,
+    /// Turns that took a lease, and read both backends, with nothing to cover.
+    pub wasted: Vec<String>,
+    /// Turns with something to cover, and without.
+    pub n_turns: u64,
+    pub n_idle: u64,
     pub n_acknowledged: u64,
     pub n_calls: u64,
     pub n_parked: u64,
     /// Registrations recorded without an id: for the catch-up, which is off.
     pub n_waiting: u64,
+    /// Users whose reads a gap keeps at Logto, and whom only the walk brings up to date.
+    pub n_behind: u64,
     /// Imports that went through.
     pub n_imports: u64,
 }
@@ -49,6 +58,8 @@ impl Verdict {
             ("missing effect", &self.missing),
             ("wrong", &self.wrong),
             ("stuck", &self.stuck),
+            ("late", &self.late),
+            ("wasted", &self.wasted),
         ];
         let found: Vec<_> = kinds
             .iter()
@@ -62,6 +73,8 @@ impl Verdict {
 const OPEN: &str = "SELECT count(*) FROM intents WHERE discharged_at IS NULL AND subject IS NOT NULL AND subject NOT IN (SELECT subject FROM subjects WHERE parked IS NOT NULL)";
 const UNRESOLVED: &str =
     "SELECT count(*) FROM intents WHERE discharged_at IS NULL AND subject IS NULL";
+/// Whom no reconcile has looked at since the epoch was raised.
+const BEHIND: &str = "SELECT user_id, epoch FROM logto_mirror WHERE tombstone = 0";
 const OWED: &str = "SELECT count(*) FROM logto_mirror_effects";
 
 const JOBS: &str = "SELECT count(*) FROM jobs WHERE state = 'running'";
@@ -69,10 +82,24 @@ const IMPORTS: &str = "SELECT count(*) FROM jobs WHERE state = 'done'";
 
 pub fn is_drained(world: &World, setup: &Setup) -> bool {
     world.next_due_ms().is_none()
-        && (!setup.is_helped || number(world, Store::Proxy, UNRESOLVED) == 0)
+        && (!setup.is_helped || (number(world, Store::Proxy, UNRESOLVED) == 0 && is_walked(world)))
         && number(world, Store::Proxy, OPEN) == 0
         && number(world, Store::Proxy, JOBS) == 0
         && number(world, Store::Mgpass, OWED) == 0
+}
+
+/// The walk has been where a gap was.
+fn is_walked(world: &World) -> bool {
+    let epoch = world.counter("epoch");
+    let parked = parked(world);
+    let is_parked = |row: &Row| {
+        parked
+            .iter()
+            .any(|(subject, _)| row["user_id"] == subject.as_str())
+    };
+    let rows = world.mgpass(BEHIND);
+    rows.iter()
+        .all(|row| row["epoch"].as_i64() >= Some(epoch) || is_parked(row))
 }
 
 fn number(world: &World, store: Store, sql: &str) -> i64 {
@@ -112,7 +139,7 @@ pub fn judge(
         ..Verdict::default()
     };
     let rows = world.mgpass(
-        "SELECT u.*, m.digest, m.tombstone, (SELECT count(*) FROM user_roles r WHERE r.user_id = u.id) AS n_roles, \
+        "SELECT u.*, m.digest, m.tombstone, m.epoch AS mirror_epoch, (SELECT count(*) FROM user_roles r WHERE r.user_id = u.id) AS n_roles, \
          (SELECT count(*) FROM audit_logs a WHERE a.target_id = u.id AND a.event_type = 'user.created') AS n_created, \
          (SELECT count(*) FROM audit_logs a WHERE a.target_id = u.id AND a.event_type = 'user.deleted') AS n_deleted, \
          (SELECT json_group_array(s.provider || ' ' || s.provider_user_id) FROM social_identities s WHERE s.user_id = u.id) AS identities \
@@ -127,6 +154,13 @@ pub fn judge(
     };
     let users = world.logto.users.borrow();
     let mut n_unresolved = number(world, Store::Proxy, UNRESOLVED);
+    // Each says that one user may lag behind; with help, nobody does any more.
+    let mut n_gaps = match setup.is_helped {
+        true => 0,
+        false => world.counter("unrecorded"),
+    };
+    let epoch = world.counter("epoch");
+    let doubtful = journal.doubtful.borrow();
     verdict.n_waiting = n_unresolved as u64;
     verdict.n_imports = number(world, Store::Proxy, IMPORTS) as u64;
     if setup.is_helped && n_unresolved > 0 {
@@ -146,10 +180,15 @@ pub fn judge(
             }
             Some(row) => {
                 let found = differences(user, row);
-                // A write whose user nobody could name waits like a registration.
-                let is_waiting = !found.is_empty() && n_unresolved > 0;
-                n_unresolved -= i64::from(is_waiting);
-                if !is_waiting {
+                if found.is_empty() {
+                    continue;
+                }
+                // Of whom a gap says so, the reads are Logto's.
+                let is_behind = n_gaps > 0 && row["mirror_epoch"].as_i64() < Some(epoch);
+                let is_unacknowledged = !setup.is_helped && doubtful.contains(&user.id);
+                n_gaps -= i64::from(is_behind);
+                verdict.n_behind += u64::from(is_behind);
+                if !is_behind && !is_unacknowledged {
                     verdict.lost.extend(found);
                 }
             }
@@ -180,6 +219,13 @@ pub fn judge(
         if n_left > 0 {
             verdict.stuck.push(format!("{n_left} {what}"));
         }
+    }
+    let turns = &tamper.turns;
+    verdict.n_turns = turns.n_covering.get();
+    verdict.n_idle = turns.n_idle.get();
+    let n_for_nothing = turns.n_for_nothing.get();
+    if n_for_nothing > 0 {
+        verdict.wasted.push(format!("{n_for_nothing} turns"));
     }
     verdict.vanished = vanished(world, journal);
     judge_effects(world, journal, tamper, &rows, &mut verdict);

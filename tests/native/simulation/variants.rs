@@ -2,9 +2,9 @@
 //! that the core itself has no switch for it.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
-use dual_write_proxy::ports::{Row, Statement, Store, Value};
+use dual_write_proxy::runtime::ports::{Row, Statement, Store, Value};
 use serde_json::json;
 
 use crate::support::World;
@@ -22,6 +22,12 @@ pub enum Variant {
     DeletionOnOneWitness,
     EffectsNotOwed,
     RefusedDischarges,
+    GapNotTold,
+    LateNotRecorded,
+    MarkNeverTakenAway,
+    MarkNeverRunsOut,
+    WokenByEachSettling,
+    TurnForNothing,
     WalkIsIdle,
     EditsNotAsked,
     NoBase,
@@ -40,11 +46,33 @@ pub const VARIANTS: &[Variant] = &[
     Variant::DeletionOnOneWitness,
     Variant::EffectsNotOwed,
     Variant::RefusedDischarges,
+    Variant::GapNotTold,
+    Variant::LateNotRecorded,
+    Variant::MarkNeverTakenAway,
+    Variant::MarkNeverRunsOut,
+    Variant::WokenByEachSettling,
+    Variant::TurnForNothing,
     Variant::WalkIsIdle,
     Variant::EditsNotAsked,
     Variant::NoBase,
     Variant::EditsNotGuarded,
 ];
+
+/// Whether the intent was ever to be recorded before its write.
+fn was_opened(statement: &Statement, is_open: bool) -> bool {
+    thread_local! {
+        static OPENED: RefCell<HashSet<String>> = RefCell::default();
+    }
+    let Some(Value::Text(id)) = statement.values.first() else {
+        return false;
+    };
+    OPENED.with_borrow_mut(|opened| {
+        if is_open {
+            opened.insert(id.clone());
+        }
+        opened.contains(id)
+    })
+}
 
 /// How the guard of a batch ends.
 const EDITS: &str = ") = ?12";
@@ -52,6 +80,9 @@ const ANY_EDITS: &str = ") >= 0 * ?12";
 const NOTHING: &str = "SELECT NULL AS subject";
 const FENCE: &str = "WHERE excluded.ticket > logto_mirror.ticket AND logto_mirror.ticket = ?8";
 const NO_FENCE: &str = "WHERE ?8 = ?8";
+const TAKEN_AWAY: &str = "woken_at = CASE WHEN ?3 = 1 THEN subjects.woken_at ELSE 0 END";
+const RUNS_OUT: &str = "<= max((SELECT value FROM counters WHERE name = 'marker') - 20000, \
+     CAST(unixepoch('subsec') * 1000 AS INTEGER) - 600000)";
 const FREE: &str = "WHERE subjects.lease_until < CAST(unixepoch('subsec') * 1000 AS INTEGER)";
 
 impl Variant {
@@ -68,6 +99,12 @@ impl Variant {
             Self::DeletionOnOneWitness => "deletion on one witness",
             Self::EffectsNotOwed => "effects not owed",
             Self::RefusedDischarges => "refused reconcile discharging",
+            Self::GapNotTold => "acknowledged without a name, and no gap",
+            Self::LateNotRecorded => "acknowledged unrecorded, and not recorded late",
+            Self::MarkNeverTakenAway => "wake-up mark never taken away by a turn",
+            Self::MarkNeverRunsOut => "wake-up mark without a message never running out",
+            Self::WokenByEachSettling => "woken by each settling, marked or not",
+            Self::TurnForNothing => "turn that reads both sides with nothing to cover",
             Self::WalkIsIdle => "walk that leaves no intents",
             Self::EditsNotAsked => "audit log of mgPass not asked",
             Self::NoBase => "no base beside the rows",
@@ -89,7 +126,13 @@ impl Variant {
             | Self::ExpiredDischargedAtOnce
             | Self::DeletionOnOneWitness
             | Self::EffectsNotOwed
-            | Self::RefusedDischarges => false,
+            | Self::RefusedDischarges
+            | Self::GapNotTold
+            | Self::LateNotRecorded
+            | Self::MarkNeverTakenAway
+            | Self::MarkNeverRunsOut
+            | Self::WokenByEachSettling
+            | Self::TurnForNothing => false,
         }
     }
 
@@ -157,6 +200,33 @@ impl Variant {
                 "CASE WHEN opened_at + 900000 <= ?2",
                 "CASE WHEN ?2 = ?2",
             ),
+            Self::GapNotTold if sql.starts_with("UPDATE counters") && sql.contains("'epoch'") => {
+                Statement::new(NOTHING, vec![])
+            }
+            Self::LateNotRecorded if is_open => {
+                was_opened(&statement, true);
+                statement
+            }
+            Self::LateNotRecorded if is_settle && !was_opened(&statement, false) => {
+                Statement::new(NOTHING, vec![])
+            }
+            Self::MarkNeverTakenAway => {
+                let kept = "woken_at = subjects.woken_at";
+                let statement = self.replace(statement, TAKEN_AWAY, kept);
+                self.replace(
+                    statement,
+                    "ELSE 0 END WHERE subject",
+                    "ELSE woken_at END WHERE subject",
+                )
+            }
+            Self::MarkNeverRunsOut => self.replace(statement, RUNS_OUT, "<= 0"),
+            Self::WokenByEachSettling => {
+                let statement = self.replace(statement, RUNS_OUT, "<= 9e15");
+                self.replace(statement, "AND coalesce(s.woken_at, 0) <= 9e15", "")
+            }
+            Self::TurnForNothing => {
+                self.replace(statement, "(?3 = 1 OR EXISTS", "(?3 = ?3 OR EXISTS")
+            }
             Self::WalkIsIdle
                 if statement.values.get(1) == Some(&Value::Text("walk".to_owned())) =>
             {
@@ -181,8 +251,8 @@ impl Variant {
         sql: &[&'static str],
         mut results: Vec<Vec<Row>>,
     ) -> Vec<Vec<Row>> {
-        let is_lease = sql.len() == 4
-            && results.len() == 4
+        let is_lease = sql.len() >= 4
+            && results.len() == sql.len()
             && sql[3].starts_with("SELECT operation, status, settled");
         if self == Self::DeletionOnOneWitness && is_lease {
             let row = json!({ "operation": "users.delete", "status": 204, "settled": 1, "opened_at": 0, "expires_at": 0, "passes": 0 });

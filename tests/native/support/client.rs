@@ -4,14 +4,16 @@
 use std::pin::pin;
 use std::rc::Rc;
 
-use dual_write_proxy::authenticate;
-use dual_write_proxy::execute::{Reply, Surroundings, execute};
-use dual_write_proxy::ports::{
+use dual_write_proxy::auth::{authenticate, forward_auth};
+use dual_write_proxy::inbound::request::Method;
+use dual_write_proxy::operate::admin;
+use dual_write_proxy::runtime::context::Surroundings;
+use dual_write_proxy::runtime::ports::{
     AnswerCopy, BodyFailure, CallFailure, Clock, Entropy, Exchange, Forward, Sink,
 };
-use dual_write_proxy::request::Method;
-use dual_write_proxy::snapshot::{self, Refresh};
-use dual_write_proxy::{admin, afterwards};
+use dual_write_proxy::runtime::snapshot::{self, Refresh};
+use dual_write_proxy::serve::afterwards;
+use dual_write_proxy::serve::execute::{Reply, execute};
 use futures_util::future::{Either, select};
 
 use super::executor::Handle;
@@ -68,6 +70,11 @@ impl Request {
     pub fn url(mut self, url: &str) -> Self {
         url.clone_into(&mut self.url);
         self
+    }
+
+    pub fn value_of(&self, name: &str) -> Option<&str> {
+        let found = self.headers.iter().find(|(key, _)| key == name);
+        found.map(|(_, value)| value.as_str())
     }
 
     pub fn header(mut self, name: &str, value: &str) -> Self {
@@ -175,8 +182,12 @@ async fn serve(node: Node, request: Request) -> Answered {
         held: None,
         answer: None,
     };
-    let mut executed = match admin::route(&node, &around, &mut exchange).await {
-        Some(answered) => answered,
+    let ours = match forward_auth::route(&node, &around, &exchange).await {
+        Some(answered) => Some(answered),
+        None => admin::route(&node, &around, &mut exchange).await,
+    };
+    let mut executed = match ours {
+        Some(answered) => answered.into(),
         None => execute(&node, &around, &mut exchange).await,
     };
     let duration_ms = node.now_ms() - began_ms;
@@ -277,10 +288,15 @@ impl Exchange for FakeExchange {
             .unwrap()
             .to_owned();
         let what = format!("{} {path}", self.request.method);
+        let mut headers = self.request.headers.clone();
+        headers.retain(|(name, _)| !name.starts_with("x-proxy-"));
+        if let Some(secret) = forward.origin_secret {
+            headers.push(("x-proxy-secret".to_owned(), secret.0.clone()));
+        }
         let request = LogtoRequest {
             method: self.request.method.to_owned(),
             path,
-            headers: self.request.headers.clone(),
+            headers,
             body: match &self.request.body {
                 Body::Whole(body) => Some(body.clone()),
                 _ => None,
@@ -317,11 +333,13 @@ impl Exchange for FakeExchange {
         Ok(status)
     }
 
-    fn answer_cookies(&self) -> Vec<String> {
-        let answer = self.answer.as_ref();
-        answer
-            .map(|answer| answer.cookies.clone())
-            .unwrap_or_default()
+    fn answer_header(&self, name: &str) -> Option<String> {
+        let answer = self.answer.as_ref()?;
+        match name {
+            "location" => answer.location.clone(),
+            "content-type" => answer.is_json.then(|| "application/json".to_owned()),
+            _ => None,
+        }
     }
 
     fn tee_answer(&mut self) -> Option<FakeCopy> {

@@ -1,18 +1,35 @@
-//! The SQLite databases with the real migrations, on virtual time. A batch is one
-//! transaction, and its errors are told apart as the platform's are.
+//! The SQLite databases with the real migrations, on virtual time, and with D1's
+//! limits. A batch is one transaction, and its errors are told apart as the platform's
+//! are.
 
 use std::cell::RefCell;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 
-use dual_write_proxy::ports::{DatabaseFailure, Row, Statement, Store, Value};
+use dual_write_proxy::runtime::limits::{MAX_PARAMETERS, MAX_SQL_BYTES, MAX_VALUE_BYTES};
+use dual_write_proxy::runtime::ports::{DatabaseFailure, Row, Statement, Store, Value};
 use rusqlite::config::DbConfig;
 use rusqlite::functions::FunctionFlags;
+use rusqlite::limits::Limit;
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, ErrorCode};
 use serde_json::Value as Json;
 
 use super::executor::SharedTime;
+
+/// What D1 documents, and what its SQLite (workerd's) sets besides.
+const D1_LIMITS: &[(Limit, i32)] = &[
+    (Limit::SQLITE_LIMIT_LENGTH, MAX_VALUE_BYTES as i32),
+    (Limit::SQLITE_LIMIT_SQL_LENGTH, MAX_SQL_BYTES as i32),
+    (Limit::SQLITE_LIMIT_VARIABLE_NUMBER, MAX_PARAMETERS as i32),
+    (Limit::SQLITE_LIMIT_COLUMN, 100),
+    (Limit::SQLITE_LIMIT_EXPR_DEPTH, 100),
+    (Limit::SQLITE_LIMIT_COMPOUND_SELECT, 5),
+    (Limit::SQLITE_LIMIT_VDBE_OP, 25_000),
+    (Limit::SQLITE_LIMIT_FUNCTION_ARG, 32),
+    (Limit::SQLITE_LIMIT_LIKE_PATTERN_LENGTH, 50),
+    (Limit::SQLITE_LIMIT_TRIGGER_DEPTH, 10),
+];
 
 pub const PROXY_MIGRATIONS: &[&str] = &["proxy"];
 pub const MGPASS_MIGRATIONS: &[&str] = &["mgpass", "mirror"];
@@ -148,6 +165,9 @@ pub fn empty(time: &SharedTime) -> Connection {
     connection
         .pragma_update(None, "foreign_keys", true)
         .unwrap();
+    for (limit, most) in D1_LIMITS {
+        connection.set_limit(*limit, *most).unwrap();
+    }
     let seconds = std::sync::Arc::clone(time);
     connection
         .create_scalar_function("unixepoch", 0, FunctionFlags::SQLITE_UTF8, move |_| {
@@ -207,6 +227,9 @@ fn classify(error: &rusqlite::Error) -> DatabaseFailure {
             if failure.code == ErrorCode::ConstraintViolation =>
         {
             DatabaseFailure::Constraint
+        }
+        rusqlite::Error::SqliteFailure(failure, _) if failure.code == ErrorCode::TooBig => {
+            DatabaseFailure::TooLarge
         }
         rusqlite::Error::SqliteFailure(..)
         | rusqlite::Error::SqlInputError { .. }

@@ -61,6 +61,12 @@ pub enum Glitch {
     NotFound,
 }
 
+impl Glitch {
+    pub fn refuses_the_proxy(self) -> bool {
+        matches!(self, Self::Refuse(401 | 403))
+    }
+}
+
 #[derive(Default)]
 pub struct Faults {
     /// Asked before the rules: the port, the call's description, its number.
@@ -134,6 +140,13 @@ impl Faults {
         seen.iter()
             .filter(|(called, what)| *called == port && what.contains(part))
             .count()
+    }
+
+    /// The same, each as often as it contains it: a batch holds many messages.
+    pub fn occurrences(&self, port: Port, part: &str) -> usize {
+        let seen = self.seen.borrow();
+        let calls = seen.iter().filter(|(called, _)| *called == port);
+        calls.map(|(_, what)| what.matches(part).count()).sum()
     }
 
     pub fn n_calls(&self) -> usize {

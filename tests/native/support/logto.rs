@@ -1,10 +1,14 @@
 //! Logto, as far as the proxy touches it: users with the members and the order of
-//! its JSON, the Management API, the Experience API, tokens and keys.
+//! its JSON, the Management API, tokens and keys; interactions and accounts in
+//! `logto/experience.rs`. As lax as the real one (contract 13): any character after
+//! `Bearer`, quoted cookies, accounts whose grant has ended, consent by any method.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
+
+mod experience;
 
 use super::tokens;
 pub use super::user::User;
@@ -12,6 +16,8 @@ pub use super::user::User;
 /// The proxy's own credential, as Logto hands it out.
 pub const OWN_TOKEN: &str = "logto-own-token-s3cret";
 const CLIENT: &str = "Basic bTJtLWNsaWVudDptMm0tc2VjcmV0";
+/// What the gateway before a closed origin asks for.
+const ORIGIN_SECRET: &str = "origin-s3cret";
 
 #[derive(Clone, Debug)]
 pub struct LogtoRequest {
@@ -36,6 +42,7 @@ pub struct LogtoAnswer {
     pub status: u16,
     pub is_json: bool,
     pub cookies: Vec<String>,
+    pub location: Option<String>,
     /// `Total-Number` of a listing.
     pub total: Option<i64>,
     pub body: String,
@@ -47,6 +54,7 @@ impl LogtoAnswer {
             status,
             is_json: true,
             cookies: Vec::new(),
+            location: None,
             total: None,
             body: body.into(),
         }
@@ -60,7 +68,17 @@ impl LogtoAnswer {
     }
 
     pub fn glitch(status: u16) -> Self {
-        Self::error(status, "glitch")
+        match status {
+            300..=399 => Self::redirect(status, "/oidc/auth/glitch"),
+            _ => Self::error(status, "glitch"),
+        }
+    }
+
+    fn redirect(status: u16, location: &str) -> Self {
+        Self {
+            location: Some(location.to_owned()),
+            ..Self::text(status, "")
+        }
     }
 
     fn error(status: u16, code: &str) -> Self {
@@ -74,18 +92,27 @@ pub struct Interaction {
     pub register: Option<String>,
     pub user: Option<String>,
     pub is_identified: bool,
+    /// Of the older API: the newer one knows nothing of its progress.
+    pub is_older: bool,
 }
 
 pub struct Logto {
     pub users: RefCell<BTreeMap<String, User>>,
     pub interactions: RefCell<BTreeMap<String, Interaction>>,
-    /// Whose the interaction is that follows a finished one.
-    sessions: RefCell<BTreeMap<String, String>>,
+    /// Whose session an interaction is in: those that follow a finished one, and those of
+    /// a returning browser.
+    pub sessions: RefCell<BTreeMap<String, String>>,
+    /// Users whose grants have ended: userinfo is closed to them, their account is not.
+    pub ended_grants: RefCell<BTreeSet<String>>,
+    /// A gateway lets nobody pass who does not know the secret.
+    pub is_closed: Cell<bool>,
     /// Bearer tokens of clients that the Management API takes.
     pub accepted: RefCell<BTreeSet<String>>,
     pub key_set: RefCell<String>,
     /// `METHOD path` of everything served.
     pub served: RefCell<Vec<String>>,
+    /// Of introspections.
+    pub bodies: RefCell<Vec<String>>,
     /// Whose sessions Logto ended by a suspension or a deletion, and when.
     pub ended: RefCell<Vec<(String, i64)>>,
     /// Users whose own routes answer what no contract knows; the listing has them.
@@ -103,9 +130,12 @@ impl Logto {
             users: RefCell::default(),
             interactions: RefCell::default(),
             sessions: RefCell::default(),
+            ended_grants: RefCell::default(),
+            is_closed: Cell::new(false),
             accepted: RefCell::default(),
             key_set: RefCell::new(tokens::key_set(&[&tokens::LOGTO_KEY])),
             served: RefCell::default(),
+            bodies: RefCell::default(),
             ended: RefCell::default(),
             odd: RefCell::default(),
             told: RefCell::default(),
@@ -134,6 +164,9 @@ impl Logto {
     pub fn handle(&self, request: &LogtoRequest, now_ms: i64) -> LogtoAnswer {
         let line = format!("{} {}", request.method, request.path);
         self.served.borrow_mut().push(line);
+        if self.is_closed.get() && request.header("x-proxy-secret") != Some(ORIGIN_SECRET) {
+            return LogtoAnswer::text(403, "Forbidden");
+        }
         let path = request.path.split('?').next().unwrap_or_default();
         let segments: Vec<&str> = path.trim_matches('/').split('/').collect();
         match (request.method.as_str(), segments.as_slice()) {
@@ -145,39 +178,34 @@ impl Logto {
                 ),
                 _ => LogtoAnswer::json(401, r#"{"error":"invalid_client"}"#),
             },
+            ("POST", ["oidc", "token", "introspection"]) => {
+                let body = request.body.as_deref().unwrap_or_default();
+                self.bodies.borrow_mut().push(body.to_owned());
+                let (status, body) = super::introspection::logto(request.header("authorization"), body);
+                LogtoAnswer::json(status, body)
+            }
             ("GET", ["oidc", "jwks"]) => LogtoAnswer::json(200, self.key_set.borrow().clone()),
-            ("GET", ["oidc", "me"]) => match self.opaque(request) {
-                Some(id) => LogtoAnswer::json(200, json!({ "sub": id }).to_string()),
-                None => LogtoAnswer::json(401, r#"{"error":"invalid_token"}"#),
-            },
             ("GET", ["oidc", "auth", uid]) => {
                 let next = format!("{uid}-next");
-                let mut answer = LogtoAnswer::text(303, "");
+                let mut answer = LogtoAnswer::redirect(303, "/consent?app_id=spa");
                 answer.cookies = vec![
                     "_session=cookie-s3cret; path=/; httponly".to_owned(),
                     format!("_interaction={{\"spa\":\"{next}\",\"_legacy\":\"{next}\"}}; path=/; httponly"),
                 ];
                 answer
             }
-            ("PATCH", ["api", "my-account"]) => match self.opaque(request) {
-                Some(id) => self.patch(&id, request, now_ms),
-                None => LogtoAnswer::error(401, "auth.unauthorized"),
-            },
+            ("GET", ["oidc", "me"]) => self.userinfo(request),
+            (method, ["api", "my-account", rest @ ..]) => self.account(request, method, rest, now_ms),
             (_, ["api", "users", ..]) => self.management(request, segments.get(2..).unwrap_or_default(), now_ms),
             (method, ["api", "experience", step]) => self.experience(request, method, step, now_ms),
-            // The older API, over the same interactions.
-            ("POST", ["api", "interaction", "consent"]) => self.consent(request),
-            ("POST", ["api", "interaction", "submit"]) => {
-                self.experience(request, "POST", "submit", now_ms)
-            }
+            (method, ["api", "interaction", step]) => self.interaction(request, method, step, now_ms),
+            (_, ["consent", ..]) => self.consent_page(request),
             _ => LogtoAnswer::text(404, "Not Found"),
         }
     }
 
     fn management(&self, request: &LogtoRequest, rest: &[&str], now_ms: i64) -> LogtoAnswer {
-        let token = request
-            .header("authorization")
-            .and_then(|value| value.strip_prefix("Bearer "));
+        let token = bearer(request);
         if !token.is_some_and(|token| token == OWN_TOKEN || self.accepted.borrow().contains(token))
         {
             return LogtoAnswer::error(401, "auth.unauthorized");
@@ -348,113 +376,12 @@ impl Logto {
                     || same(&user.username, &wanted.username))
         })
     }
-
-    fn experience(
-        &self,
-        request: &LogtoRequest,
-        method: &str,
-        step: &str,
-        now_ms: i64,
-    ) -> LogtoAnswer {
-        let uid = interaction_of(request);
-        let mut interactions = self.interactions.borrow_mut();
-        let found = uid
-            .as_ref()
-            .and_then(|uid| Some((uid, interactions.get_mut(uid)?)));
-        let Some((uid, interaction)) = found else {
-            return LogtoAnswer::error(400, "session.not_found");
-        };
-        match (method, step) {
-            ("GET", "interaction") => {
-                let known = interaction
-                    .user
-                    .as_ref()
-                    .filter(|_| interaction.is_identified);
-                let mut body = json!({ "interactionEvent": "SignIn" });
-                if let Some(user) = known {
-                    body["userId"] = json!(user);
-                }
-                LogtoAnswer::json(200, body.to_string())
-            }
-            ("POST", "identification") => {
-                interaction.is_identified = true;
-                match interaction.register.clone() {
-                    None => LogtoAnswer::text(204, ""),
-                    Some(username) => {
-                        self.counter.set(self.counter.get() + 1);
-                        if self
-                            .users
-                            .borrow()
-                            .values()
-                            .any(|user| user.username.as_ref() == Some(&username))
-                        {
-                            return LogtoAnswer::error(422, "user.username_already_in_use");
-                        }
-                        let mut user =
-                            User::new(&format!("register{:04}", self.counter.get()), now_ms);
-                        user.username = Some(username);
-                        interaction.user = Some(user.id.clone());
-                        self.tell_of_interaction("User.Created", &user.id, uid);
-                        self.put(user);
-                        LogtoAnswer::text(201, "Created")
-                    }
-                }
-            }
-            ("POST", "submit") => {
-                let Some(id) = interaction
-                    .user
-                    .clone()
-                    .filter(|_| interaction.is_identified)
-                else {
-                    return LogtoAnswer::error(400, "session.identifier_not_found");
-                };
-                if !self.users.borrow().contains_key(&id) {
-                    return LogtoAnswer::error(404, "user.user_not_exist");
-                }
-                self.change(&id, |user| user.last_sign_in_at = Some(now_ms));
-                let event = match interaction.register {
-                    Some(_) => "PostRegister",
-                    None => "PostSignIn",
-                };
-                self.tell_of_interaction(event, &id, uid);
-                self.sessions
-                    .borrow_mut()
-                    .insert(format!("{uid}-next"), id.clone());
-                interactions.remove(uid);
-                LogtoAnswer::json(200, r#"{"redirectTo":"/oidc/auth/x"}"#)
-            }
-            _ => LogtoAnswer::text(404, "Not Found"),
-        }
-    }
-
-    /// In the interaction that followed the one with the submit.
-    fn consent(&self, request: &LogtoRequest) -> LogtoAnswer {
-        let sessions = self.sessions.borrow();
-        let user = interaction_of(request).and_then(|uid| sessions.get(&uid));
-        let Some(id) = user.filter(|id| self.users.borrow().contains_key(*id)) else {
-            return LogtoAnswer::error(400, "session.not_found");
-        };
-        self.change(id, |user| {
-            user.application_id.get_or_insert_with(|| "app".to_owned());
-        });
-        LogtoAnswer::json(200, r#"{"redirectTo":"/oidc/auth/y"}"#)
-    }
-
-    /// `opaque-ID` is the access token of that user.
-    fn opaque(&self, request: &LogtoRequest) -> Option<String> {
-        let id = request
-            .header("authorization")?
-            .strip_prefix("Bearer opaque-")?;
-        self.users.borrow().contains_key(id).then(|| id.to_owned())
-    }
 }
 
-fn interaction_of(request: &LogtoRequest) -> Option<String> {
-    let cookie = request.header("cookie")?;
-    let uid = cookie
-        .split("; ")
-        .find_map(|pair| pair.strip_prefix("_interaction="))?;
-    Some(uid.to_owned())
+/// The word is tested for, and one character more is cut off, whatever it is.
+fn bearer(request: &LogtoRequest) -> Option<&str> {
+    let header = request.header("authorization")?;
+    header.starts_with("Bearer").then(|| header.get(7..))?
 }
 
 fn members(request: &LogtoRequest) -> Value {

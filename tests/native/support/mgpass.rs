@@ -3,11 +3,11 @@
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 
-use dual_write_proxy::ports::{Call, CallAnswer, Row, Store};
+use dual_write_proxy::runtime::ports::{Call, CallAnswer, Row, Store};
 use serde_json::{Value, json};
 
 use super::database::Databases;
-use super::tokens;
+use super::{introspection, tokens};
 
 /// The proxy's own credential, as mgPass hands it out.
 pub const OWN_TOKEN: &str = "mgpass-own-token-s3cret";
@@ -101,6 +101,16 @@ impl Mgpass {
                 }
                 _ => answer(400, json!({ "error": "invalid_client" })),
             },
+            ("POST", ["token", "introspect"]) => {
+                let body = call
+                    .body
+                    .as_ref()
+                    .map(|body| body.0.as_str())
+                    .unwrap_or_default();
+                let authorization = header("authorization");
+                let (status, body) = introspection::mgpass(authorization, body, ".");
+                text_answer(status, body)
+            }
             (_, ["api", "users", id, rest @ ..]) => {
                 match token {
                     Some(OWN_TOKEN) => {}

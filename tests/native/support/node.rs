@@ -3,21 +3,24 @@
 //! A call leaves its task and takes effect on its own, as on a network: whoever
 //! stops waiting for it, or crashes, does not undo it.
 
+use std::cell::Cell;
 use std::pin::pin;
 use std::rc::Rc;
 
-use dual_write_proxy::backend::Backend;
-use dual_write_proxy::context::Context;
-use dual_write_proxy::flags::Stage;
-use dual_write_proxy::isolate::Isolate;
-use dual_write_proxy::metrics::Series;
-use dual_write_proxy::observe::Event;
-use dual_write_proxy::ports::{
-    ANSWER_HEAD_BYTES, Call, CallAnswer, CallFailure, Calls, Clock, Database, DatabaseFailure,
-    Entropy, FlagStore, KeyStore, KvFailure, MAX_ANSWER_BYTES, Queue, QueueFailure, Row,
+use dual_write_proxy::mirror::relay::Disposition;
+use dual_write_proxy::policy::flags::Stage;
+use dual_write_proxy::runtime::context::Context;
+use dual_write_proxy::runtime::isolate::Isolate;
+use dual_write_proxy::runtime::limits::{MAX_SENT_MESSAGES, MAX_SUBREQUESTS, Usage};
+use dual_write_proxy::runtime::message::Message;
+use dual_write_proxy::runtime::metrics::Series;
+use dual_write_proxy::runtime::observe::Event;
+use dual_write_proxy::runtime::ports::{
+    ANSWER_HEAD_BYTES, Backend, Call, CallAnswer, CallFailure, Calls, Clock, Database,
+    DatabaseFailure, Entropy, FlagStore, Invocation, KeyStore, KvFailure, Queue, QueueFailure, Row,
     Signatures, Sink, Statement, Store,
 };
-use dual_write_proxy::relay::{self, Disposition, Message};
+use dual_write_proxy::serve::deliver;
 use dual_write_proxy::token::SignatureCheck;
 use futures_util::future::{Either, select};
 
@@ -31,9 +34,27 @@ use super::world::Delivery;
 pub struct Node {
     pub world: Rc<World>,
     pub isolate: Rc<Isolate>,
+    usage: Rc<Usage>,
+    /// Calls under way, of this invocation.
+    n_connections: Rc<Cell<usize>>,
 }
 
 impl Node {
+    pub fn new(world: Rc<World>, isolate: Rc<Isolate>) -> Self {
+        let usage = Rc::new(Usage::of(world.max_queries.get()));
+        Self {
+            world,
+            isolate,
+            usage,
+            n_connections: Rc::default(),
+        }
+    }
+
+    /// The next request, batch or run of cron in the same isolate.
+    pub fn next_invocation(&self) -> Self {
+        Self::new(Rc::clone(&self.world), Rc::clone(&self.isolate))
+    }
+
     pub fn context(&self) -> Context<'_> {
         Context {
             settings: self.world.settings.migration.as_ref().unwrap(),
@@ -43,15 +64,29 @@ impl Node {
         }
     }
 
-    pub async fn handle(&self, stage: Stage, delivery: Delivery) {
-        let message = delivery.message.clone();
-        let disposition = if delivery.is_dead {
-            relay::handle_dead(self, message).await
+    /// Held while a call is waited for. The platform lets further ones wait; here that
+    /// they were asked for is noted.
+    fn connect(&self) -> Connection {
+        let n_connections = self.n_connections.get() + 1;
+        self.n_connections.set(n_connections);
+        let most = &self.world.max_connections;
+        most.set(most.get().max(n_connections));
+        Connection(Rc::clone(&self.n_connections))
+    }
+
+    /// One batch of the Queue's.
+    pub async fn deliver(&self, stage: Stage, batch: Vec<Delivery>) {
+        let messages = batch.iter().map(|delivery| delivery.message.clone());
+        let is_dead = batch.iter().any(|delivery| delivery.is_dead);
+        let dispositions = if is_dead {
+            deliver::deliver_dead(self, messages.collect()).await
         } else {
-            relay::handle(self, &self.context(), stage, message).await
+            deliver::deliver(self, &self.context(), stage, messages.collect()).await
         };
-        if let Disposition::Retry { delay_s } = disposition {
-            self.world.retry(delivery, delay_s);
+        for (delivery, disposition) in batch.into_iter().zip(dispositions) {
+            if let Disposition::Retry { delay_s } = disposition {
+                self.world.retry(delivery, delay_s);
+            }
         }
     }
 
@@ -74,6 +109,7 @@ impl Node {
             Port::Forward => 20,
         };
         let executor = &self.world.executor;
+        let _connection = self.connect();
         let fault = self.world.faults.decide(port, what);
         if fault == Some(Fault::CrashBefore) {
             executor.crash_current();
@@ -115,6 +151,14 @@ impl Node {
     }
 }
 
+struct Connection(Rc<Cell<usize>>);
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
+}
+
 impl Clock for Node {
     fn now_ms(&self) -> i64 {
         self.world.now_ms()
@@ -141,6 +185,16 @@ impl Sink for Node {
     fn point(&self, _: &Series, _: i64) {}
 }
 
+impl Invocation for Node {
+    fn usage(&self) -> &Usage {
+        &self.usage
+    }
+
+    fn memory_bytes(&self) -> u64 {
+        0
+    }
+}
+
 impl Database for Node {
     fn is_bound(&self, store: Store) -> bool {
         store != Store::Rewards || self.world.has_rewards.get()
@@ -151,6 +205,12 @@ impl Database for Node {
         store: Store,
         statements: Vec<Statement>,
     ) -> Result<Vec<Vec<Row>>, DatabaseFailure> {
+        self.usage.count_batch(statements.len());
+        if self.usage.queries() > self.world.max_queries.get() {
+            // As D1 does: the query is not run.
+            self.world.note_overrun();
+            return Err(DatabaseFailure::Unavailable);
+        }
         let port = match store {
             Store::Proxy => Port::ProxyDatabase,
             Store::Mgpass => Port::MgpassDatabase,
@@ -180,15 +240,24 @@ impl Database for Node {
 
 impl Queue for Node {
     async fn send(&self, message: &Message, delay_s: u32) -> Result<(), QueueFailure> {
-        let text = serde_json::to_string(message).unwrap();
+        self.send_batch(std::slice::from_ref(message), delay_s)
+            .await
+    }
+
+    async fn send_batch(&self, messages: &[Message], delay_s: u32) -> Result<(), QueueFailure> {
+        assert!(messages.len() <= MAX_SENT_MESSAGES);
+        self.usage.count_subrequest();
+        let text = serde_json::to_string(messages).unwrap();
         // The wire form is what arrives.
-        let sent: Message = serde_json::from_str(&text).unwrap();
+        let sent: Vec<Message> = serde_json::from_str(&text).unwrap();
         self.remote(
             Port::Queue,
             &|| text.clone(),
             Err(QueueFailure),
             move |world| {
-                world.enqueue(sent, delay_s);
+                for message in sent {
+                    world.enqueue(message, delay_s);
+                }
                 Ok(())
             },
         )
@@ -255,6 +324,8 @@ impl Calls for Node {
             Backend::Logto => Port::Logto,
             Backend::Mgpass => Port::Mgpass,
         };
+        self.usage.count_subrequest();
+        assert!(self.usage.subrequests() <= MAX_SUBREQUESTS);
         let describe = || what.clone();
         let deadline = pin!(self.sleep(call.deadline_ms));
         let answered = pin!(
@@ -280,7 +351,7 @@ impl Calls for Node {
             })
         );
         match select(answered, deadline).await {
-            Either::Left((Ok(answer), _)) if answer.body.len() > MAX_ANSWER_BYTES => {
+            Either::Left((Ok(answer), _)) if answer.body.len() > call.max_bytes => {
                 let head = answer.body.chars().take(ANSWER_HEAD_BYTES).collect();
                 Err(CallFailure::TooLarge { head })
             }

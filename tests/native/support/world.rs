@@ -5,18 +5,22 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use dual_write_proxy::isolate::Isolate;
-use dual_write_proxy::ports::{Row, Statement, Store};
-use dual_write_proxy::relay::{self, Message};
-use dual_write_proxy::settings::Settings;
-use dual_write_proxy::snapshot;
+use dual_write_proxy::inbound::request::UserId;
+use dual_write_proxy::mirror::relay;
+use dual_write_proxy::mirror::triggers::Trigger;
+use dual_write_proxy::operate::findings;
+use dual_write_proxy::runtime::isolate::Isolate;
+use dual_write_proxy::runtime::limits::{MAX_CONNECTIONS, MAX_QUERIES};
+use dual_write_proxy::runtime::message::Message;
+use dual_write_proxy::runtime::ports::{Row, Statement, Store};
+use dual_write_proxy::runtime::settings::Settings;
+use dual_write_proxy::runtime::snapshot;
 use dual_write_proxy::token::IssuerNames;
-use futures_util::future::join_all;
 use serde_json::Value as Json;
 
 use super::Node;
 use super::database::Databases;
-use super::executor::{Executor, Random};
+use super::executor::{Executor, Handle, Random};
 use super::faults::{Faults, Glitch, Port};
 use super::logto::{self, Logto};
 use super::mgpass::Mgpass;
@@ -52,6 +56,23 @@ pub struct Delivery {
     n_retries: u32,
 }
 
+/// As wrangler.toml says: a job's page is an invocation of its own.
+fn batches(due: Vec<Delivery>) -> Vec<Vec<Delivery>> {
+    let mut batches: Vec<Vec<Delivery>> = Vec::new();
+    let (pages, wake_ups): (Vec<_>, Vec<_>) = due
+        .into_iter()
+        .partition(|delivery| matches!(delivery.message, Message::Job { .. }));
+    let (dead, live): (Vec<_>, Vec<_>) =
+        wake_ups.into_iter().partition(|delivery| delivery.is_dead);
+    for (mut queued, size) in [(pages, 1), (live, 10), (dead, 100)] {
+        while !queued.is_empty() {
+            let rest = queued.split_off(queued.len().min(size));
+            batches.push(std::mem::replace(&mut queued, rest));
+        }
+    }
+    batches
+}
+
 /// Changes what the ports pass on: a broken variant of the proxy, or a backend's glitch.
 pub trait Tamper {
     fn statements(&self, _: &World, _: Store, statements: Vec<Statement>) -> Vec<Statement> {
@@ -62,6 +83,10 @@ pub trait Tamper {
     }
     fn glitch(&self, _: Port, _what: &str) -> Option<Glitch> {
         None
+    }
+    /// How much later than usual each copy of a message arrives; none: it is lost.
+    fn copies(&self, _: &Message) -> Vec<i64> {
+        vec![0]
     }
 }
 
@@ -82,6 +107,11 @@ pub struct World {
     pub imported_keys: RefCell<Option<String>>,
     pub events: RefCell<Vec<String>>,
     queue: RefCell<Vec<Delivery>>,
+    /// What one invocation may ask of the databases.
+    pub max_queries: Cell<u32>,
+    /// Queries beyond that; and the most calls at once that an invocation made.
+    pub n_overruns: Cell<u32>,
+    pub max_connections: Cell<usize>,
     /// Messages that the dead-letter queue gave up, too.
     pub n_dropped: Cell<u32>,
     /// Every message is delivered so many times ...
@@ -136,6 +166,9 @@ impl World {
             imported_keys: RefCell::default(),
             events: RefCell::default(),
             queue: RefCell::default(),
+            max_queries: Cell::new(MAX_QUERIES),
+            n_overruns: Cell::new(0),
+            max_connections: Cell::new(0),
             n_dropped: Cell::new(0),
             deliveries: Cell::new(1),
             queue_delay_ms: Cell::new(0),
@@ -157,10 +190,7 @@ impl World {
 
     /// A fresh isolate of the proxy.
     pub fn node(self: &Rc<Self>) -> Node {
-        Node {
-            world: Rc::clone(self),
-            isolate: Rc::new(Isolate::default()),
-        }
+        Node::new(Rc::clone(self), Rc::new(Isolate::default()))
     }
 
     pub fn advance(&self, duration_ms: i64) {
@@ -179,6 +209,20 @@ impl World {
         handle.take()
     }
 
+    pub fn note_overrun(&self) {
+        self.n_overruns.set(self.n_overruns.get() + 1);
+    }
+
+    /// No invocation asked for more than the platform gives.
+    pub fn assert_within_limits(&self) {
+        assert_eq!(self.n_overruns.get(), 0, "queries beyond the limit");
+        assert!(
+            self.max_connections.get() <= MAX_CONNECTIONS,
+            "{}",
+            self.max_connections.get()
+        );
+    }
+
     pub fn n_queued(&self) -> usize {
         self.queue.borrow().len()
     }
@@ -194,13 +238,19 @@ impl World {
 
     pub fn enqueue(&self, message: Message, delay_s: u32) {
         let due_ms = self.now_ms() + self.queue_delay_ms.get() + i64::from(delay_s) * 1_000;
-        for _ in 0..self.deliveries.get() {
-            self.queue.borrow_mut().push(Delivery {
-                due_ms,
-                message: message.clone(),
-                is_dead: false,
-                n_retries: 0,
-            });
+        let copies = match &*self.tamper.borrow() {
+            Some(tamper) => tamper.copies(&message),
+            None => vec![0],
+        };
+        for late_ms in copies {
+            for _ in 0..self.deliveries.get() {
+                self.queue.borrow_mut().push(Delivery {
+                    due_ms: due_ms + late_ms,
+                    message: message.clone(),
+                    is_dead: false,
+                    n_retries: 0,
+                });
+            }
         }
     }
 
@@ -257,21 +307,34 @@ impl World {
                 break;
             };
             self.advance((next - self.now_ms()).max(0));
-            let due = self.take_due();
-            let node = node.clone();
-            let batch = self.executor.spawn(async move {
-                let stage = snapshot::read(&node, &node.isolate).await.stage;
-                // Each on its own: the executor's seed decides how they interleave.
-                let handles = due.into_iter().map(|delivery| {
-                    let each = node.clone();
-                    let handle = async move { each.handle(stage, delivery).await };
-                    node.world.executor.spawn(handle)
-                });
-                join_all(handles).await
+            let batches = batches(self.take_due()).into_iter().map(|batch| {
+                let node = node.next_invocation();
+                self.executor.spawn(async move {
+                    let stage = snapshot::read(&node, &node.isolate).await.stage;
+                    node.deliver(stage, batch).await;
+                })
             });
-            self.executor.run(until_ms, || batch.is_done());
+            let batches: Vec<_> = batches.collect();
+            self.executor
+                .run(until_ms, || batches.iter().all(Handle::is_done));
         }
         self.advance((until_ms - self.now_ms()).max(0));
+    }
+
+    /// The one that is due first, if any is.
+    pub fn deliver_one(self: &Rc<Self>) {
+        let mut due = self.take_due();
+        if due.is_empty() {
+            return;
+        }
+        due.sort_by_key(|delivery| delivery.due_ms);
+        let first = due.remove(0);
+        self.queue.borrow_mut().extend(due);
+        let node = self.node();
+        self.finish(async move {
+            let stage = snapshot::read(&node, &node.isolate).await.stage;
+            node.deliver(stage, vec![first]).await;
+        });
     }
 
     /// Two minutes of deliveries.
@@ -284,7 +347,7 @@ impl World {
         let node = self.node();
         self.finish(async move {
             let stage = snapshot::read(&node, &node.isolate).await.stage;
-            relay::sweep(&node, &node.context(), stage).await;
+            relay::sweep(&node, &node.context(), stage, findings::purge()).await;
         });
     }
 
@@ -348,9 +411,22 @@ impl World {
         self.wake(id);
         self.deliver();
         assert_eq!(self.user(id, "id"), id, "{:?}", self.events.borrow());
+        let discharged = "DELETE FROM intents WHERE discharged_at IS NOT NULL";
+        self.databases.execute(Store::Proxy, discharged);
     }
 
+    /// As an operator's replay does: with an intent, and a message.
     pub fn wake(&self, id: &str) {
+        let user = UserId::parse(id).unwrap();
+        let (intent, status) = Trigger::Replay.intent(&user, self.random.next());
+        self.databases
+            .batch(Store::Proxy, &intent.settle(status))
+            .unwrap();
+        self.send_wake(id);
+    }
+
+    /// A message alone.
+    pub fn send_wake(&self, id: &str) {
         self.enqueue(
             Message::Reconcile {
                 subject: id.to_owned(),

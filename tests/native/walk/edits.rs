@@ -133,12 +133,13 @@ fn what_was_undone_is_named_although_mgpass_api_caches() {
         "UPDATE users SET name = 'Other' WHERE id = 'alice0000001'",
     );
     world.mgpass.cache_ms.set(15_000);
-    let caller = dual_write_proxy::backend::mgpass::Caller::Proxy;
+    let caller = dual_write_proxy::runtime::backend::mgpass::Caller::Proxy;
     let node = world.node();
-    let alice = dual_write_proxy::request::UserId::parse(ALICE).unwrap();
+    let alice = dual_write_proxy::inbound::request::UserId::parse(ALICE).unwrap();
     world.finish(async move {
         let context = node.context();
-        dual_write_proxy::backend::mgpass::user(&node, &context, &caller, &alice, 1_000).await
+        dual_write_proxy::runtime::backend::mgpass::user(&node, &context, &caller, &alice, 1_000)
+            .await
     });
     pass(&world);
     assert_equal_at_mgpass(&world, ALICE);

@@ -1,0 +1,208 @@
+//! The command line. No secret is an argument: every process of the machine sees those.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use super::job::{Imported, Kind};
+use super::keys;
+
+#[derive(Debug, Parser)]
+#[command(
+    name = "dwp",
+    about = "Operates the dual-write proxy: imports people and points, proves that both sides are equal",
+    after_help = "The admin token comes from the variable ADMIN_TOKEN, or is asked for on a terminal.\n\
+        Exit status: 0 done and equal; 1 something needs a person (differences, parked users, a job that did not end well); \
+        2 usage, unreachable, or refused."
+)]
+pub struct Cli {
+    /// Where the proxy answers, such as https://auth.example.com
+    #[arg(long, env = "DWP_URL", global = true)]
+    pub url: Option<String>,
+    /// One JSON document on standard output and nothing else there
+    #[arg(long, global = true)]
+    pub json: bool,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Starts an import; it goes on in the proxy whatever becomes of this command
+    Import(Import),
+    /// Flags in force, the mirror's backlog, the newest job of each kind
+    Status,
+    /// Lets a job rest where it is
+    Pause { kind: Kind },
+    /// Lets a job go on
+    Resume {
+        kind: Kind,
+        /// From now on at most so many people a minute
+        #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+        rate: Option<u32>,
+    },
+    /// Ends a job; what it has done stays done
+    Stop { kind: Kind },
+    /// Shows a job until it ends; survives a restarting proxy
+    Watch { kind: Kind },
+    /// Who could not be carried over, and why
+    Parked {
+        #[arg(long, default_value = "users")]
+        kind: Imported,
+        /// Only this reason
+        #[arg(long)]
+        reason: Option<String>,
+    },
+    /// Who came over with this note, such as mfa_not_carried:Totp
+    Noted {
+        note: String,
+        #[arg(long, default_value = "users")]
+        kind: Imported,
+    },
+    /// Looks again at users whom the mirror parked
+    Replay(Replay),
+    /// Everything about one user but their values: intents, differences, who changed what at mgPass, where reads go
+    Explain { user: String },
+    /// Whether both sides are equal; what differs and what to do
+    Report(Report),
+    /// The users who differ, field by field, as the last report found them
+    Differences,
+    /// How each imported person gets in again without their old password
+    Readiness {
+        /// A new file for a reset campaign; it holds addresses, so only you may read it
+        #[arg(long)]
+        csv: Option<PathBuf>,
+    },
+    /// The second witness of a deletion; deletes nobody whom Logto still has
+    ConfirmDeletion { user: String },
+    /// Logto's values replace what somebody changed at mgPass on purpose (`explain` says who)
+    Overrule { user: String },
+    /// The mirror's backlog, parked subjects, walk and findings
+    Mirror,
+    /// Logto's signing keys
+    Keys {
+        #[command(subcommand)]
+        command: keys::Keys,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct Import {
+    pub kind: Imported,
+    /// Everything but the writes
+    #[arg(long)]
+    pub dry_run: bool,
+    /// At most so many people a minute
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    pub rate: Option<u32>,
+    /// So many pages at the same time
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    pub lanes: Option<u32>,
+    /// Does not ask Logto for each person's second factors and company sign-in: faster, and nobody is named for them
+    #[arg(long)]
+    pub no_inspect: bool,
+    /// Stays and shows the progress
+    #[arg(long)]
+    pub watch: bool,
+}
+
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub struct Replay {
+    /// One user, parked or not
+    #[arg(long)]
+    pub user: Option<String>,
+    /// All that are parked for this reason
+    #[arg(long)]
+    pub reason: Option<String>,
+    /// All that are parked
+    #[arg(long)]
+    pub all: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Report {
+    /// Compares anew, rather than showing the last comparison
+    #[arg(long)]
+    pub run: bool,
+    /// Has the mirror reconcile each user who differs
+    #[arg(long, requires = "run")]
+    pub repair: bool,
+    /// At most so many people a minute
+    #[arg(long, requires = "run", value_parser = clap::value_parser!(u32).range(1..))]
+    pub rate: Option<u32>,
+    /// So many pages at the same time
+    #[arg(long, requires = "run", value_parser = clap::value_parser!(u32).range(1..))]
+    pub lanes: Option<u32>,
+    /// Writes the report for people into this file, `-` for standard output
+    #[arg(long)]
+    pub markdown: Option<PathBuf>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    fn parse(line: &str) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from(std::iter::once("dwp").chain(line.split_whitespace()))
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_of_the_manual_is_understood() {
+        for line in [
+            "import users",
+            "import points --dry-run --rate 5000 --lanes 4 --watch",
+            "--url https://auth.example.com --json status",
+            "status --json --url https://auth.example.com",
+            "pause users",
+            "resume equality --rate 100",
+            "stop points",
+            "watch users",
+            "parked",
+            "parked --kind points --reason earned_at_mgpass",
+            "noted mfa_not_carried:Totp",
+            "replay --user u1",
+            "replay --reason value_taken_at_mgpass",
+            "replay --all",
+            "explain u1",
+            "report",
+            "report --run --repair --markdown report.md",
+            "differences",
+            "readiness --csv campaign.csv",
+            "confirm-deletion u1",
+            "overrule u1",
+            "mirror",
+            "keys check --token - --introspection https://a.example/i --client-id app_1",
+        ] {
+            assert!(parse(line).is_ok(), "{line}");
+        }
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_a_usage_error_of_status_2() {
+        for line in [
+            "",
+            "import",
+            "import equality",
+            "import users --rate 0",
+            "import users --lanes -1",
+            "import users --rate many",
+            "parked --kind equality",
+            "replay",
+            "replay --user u1 --all",
+            "report --repair",
+            "report --lanes 3",
+            "watch",
+            "status --token secret",
+        ] {
+            let error = parse(line).expect_err(line);
+            assert_eq!(error.exit_code(), 2, "{line}");
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! Why the command could not do what it was asked. Never a secret, never an input.
+
+use std::io;
+use std::path::PathBuf;
+
+use super::token::TokenFault;
+use dual_write_proxy::token::ImportFailure;
+use dwp::key_import::ExportFailure;
+
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    #[error("the proxy's address is missing: give --url or set DWP_URL")]
+    NoUrl,
+    #[error("{0} is no http or https address")]
+    NotAnAddress(String),
+    /// The admin token would travel in clear.
+    #[error("{0} is not https: the admin token goes in clear only to this machine itself")]
+    PlainHttp(String),
+    #[error("no admin token: set ADMIN_TOKEN, or run this on a terminal, where it is asked for")]
+    NoToken,
+    #[error("the proxy cannot be reached: {0}")]
+    Unreachable(String),
+    #[error("the proxy gave up on the way: status {0}")]
+    Unwell(u16),
+    #[error("{message} ({code})")]
+    Refused {
+        status: u16,
+        code: String,
+        message: String,
+    },
+    #[error("one of the proxy's stores failed: {0}")]
+    Store(String),
+    #[error("the proxy's answer is not what this command reads: {0}")]
+    Unreadable(&'static str),
+    #[error("job {0} is not the newest any more: another one was started")]
+    Replaced(i64),
+    #[error("{0} cannot be read: {1}")]
+    Read(PathBuf, io::Error),
+    #[error("{0} cannot be written: {1}")]
+    Write(PathBuf, io::Error),
+    #[error("the output cannot be written: {0}")]
+    Output(io::Error),
+    #[error("the export: {0}")]
+    Export(#[from] ExportFailure),
+    #[error("the edge would not take it: {0}")]
+    Value(#[from] ImportFailure),
+    #[error("{0} cannot be run: {1}")]
+    NotRun(&'static str, io::Error),
+    #[error("{0} failed")]
+    Failed(&'static str),
+    #[error("{0} cannot be read: {1}")]
+    NotFetched(String, String),
+    #[error("Logto's key set at {0} is unreadable: {1}")]
+    Jwks(String, &'static str),
+    #[error("Logto publishes {0}, which the export does not hold")]
+    NotExported(String),
+    #[error("the issuer has no name")]
+    NoIssuer,
+    #[error("MGPASS_CLIENT_SECRET is not set")]
+    NoSecret,
+    /// mgPass was not asked.
+    #[error("the token: {0}")]
+    Token(#[from] TokenFault),
+}
+
+impl Failure {
+    /// For scripts: stable, without values.
+    pub fn code(&self) -> &str {
+        match self {
+            Self::NoUrl => "no_url",
+            Self::NotAnAddress(_) => "not_an_address",
+            Self::PlainHttp(_) => "plain_http",
+            Self::NoToken => "no_admin_token",
+            Self::Unreachable(_) => "unreachable",
+            Self::Unwell(_) => "proxy_unwell",
+            Self::Refused { code, .. } => code,
+            Self::Store(_) => "store_failed",
+            Self::Unreadable(_) => "unreadable_answer",
+            Self::Replaced(_) => "job_replaced",
+            Self::Read(..) => "file_not_read",
+            Self::Write(..) | Self::Output(_) => "not_written",
+            Self::Export(_) => "export_unreadable",
+            Self::Value(_) => "value_refused",
+            Self::NotRun(..) | Self::Failed(_) => "command_failed",
+            Self::NotFetched(..) => "not_fetched",
+            Self::Jwks(..) => "key_set_unreadable",
+            Self::NotExported(_) => "key_not_exported",
+            Self::NoIssuer => "no_issuer",
+            Self::NoSecret => "no_client_secret",
+            Self::Token(_) => "token_unusable",
+        }
+    }
+
+    /// Whether the same call may succeed in a moment: the Worker restarts, or a
+    /// store of its own was slow.
+    pub fn is_passing(&self) -> bool {
+        match self {
+            Self::Unreachable(_) | Self::Unwell(_) | Self::Store(_) => true,
+            Self::NoUrl
+            | Self::NotAnAddress(_)
+            | Self::PlainHttp(_)
+            | Self::NoToken
+            | Self::Refused { .. }
+            | Self::Unreadable(_)
+            | Self::Replaced(_)
+            | Self::Read(..)
+            | Self::Write(..)
+            | Self::Output(_)
+            | Self::Export(_)
+            | Self::Value(_)
+            | Self::NotRun(..)
+            | Self::Failed(_)
+            | Self::NotFetched(..)
+            | Self::Jwks(..)
+            | Self::NotExported(_)
+            | Self::NoIssuer
+            | Self::NoSecret
+            | Self::Token(_) => false,
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! Numbers, times and JSON as text for people.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+pub type Counts = BTreeMap<String, u64>;
+
+/// 1234567 as 1,234,567.
+pub fn number(value: u64) -> String {
+    let digits = value.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+pub fn plural(count: u64, one: &str, many: &str) -> String {
+    format!("{} {}", number(count), if count == 1 { one } else { many })
+}
+
+/// Milliseconds in the two units that matter.
+pub fn duration(ms: i64) -> String {
+    let s = ms.max(0) / 1_000;
+    let (large, unit, small, small_unit) = match s {
+        0..60 => return format!("{s} s"),
+        60..3_600 => (s / 60, "min", s % 60, "s"),
+        3_600..86_400 => (s / 3_600, "h", s % 3_600 / 60, "min"),
+        _ => (s / 86_400, "d", s % 86_400 / 3_600, "h"),
+    };
+    if small == 0 {
+        format!("{large} {unit}")
+    } else {
+        format!("{large} {unit} {small} {small_unit}")
+    }
+}
+
+/// Counts by name, the greatest first.
+pub fn by_count(counts: &Counts) -> Vec<(&str, u64)> {
+    let mut list: Vec<_> = counts
+        .iter()
+        .filter(|(_, count)| **count > 0)
+        .map(|(name, count)| (name.as_str(), *count))
+        .collect();
+    list.sort_by(|(one, n), (other, m)| m.cmp(n).then(one.cmp(other)));
+    list
+}
+
+pub fn table(counts: &Counts) -> String {
+    by_count(counts)
+        .iter()
+        .map(|(name, count)| format!("{:>10}  {name}\n", number(*count)))
+        .collect()
+}
+
+/// Any JSON, a member a line, indented; objects in lists take one line each.
+pub fn outline(value: &Value) -> String {
+    let mut text = String::new();
+    write_outline(value, 0, &mut text);
+    text
+}
+
+fn write_outline(value: &Value, depth: usize, text: &mut String) {
+    let indent = "  ".repeat(depth);
+    match value {
+        Value::Object(members) => {
+            for (name, member) in members {
+                match member {
+                    Value::Object(inner) if !inner.is_empty() => {
+                        text.push_str(&format!("{indent}{name}:\n"));
+                        write_outline(member, depth + 1, text);
+                    }
+                    Value::Array(items) if items.iter().any(Value::is_object) => {
+                        text.push_str(&format!("{indent}{name}:\n"));
+                        write_outline(member, depth + 1, text);
+                    }
+                    plain => text.push_str(&format!("{indent}{name}: {}\n", inline(plain))),
+                }
+            }
+        }
+        Value::Array(items) => {
+            for item in items {
+                text.push_str(&format!("{indent}- {}\n", inline(item)));
+            }
+        }
+        plain => text.push_str(&format!("{indent}{}\n", inline(plain))),
+    }
+}
+
+fn inline(value: &Value) -> String {
+    match value {
+        Value::Null => "-".to_owned(),
+        Value::Bool(true) => "yes".to_owned(),
+        Value::Bool(false) => "no".to_owned(),
+        Value::Number(number) => number.to_string(),
+        Value::String(text) => printable(text),
+        Value::Array(items) if items.is_empty() => "none".to_owned(),
+        Value::Array(items) => items.iter().map(inline).collect::<Vec<_>>().join(", "),
+        Value::Object(members) => members
+            .iter()
+            .map(|(name, member)| format!("{name}={}", inline(member)))
+            .collect::<Vec<_>>()
+            .join(" "),
+    }
+}
+
+/// A control character could rewrite the operator's terminal.
+pub fn printable(text: &str) -> String {
+    text.chars()
+        .map(|character| {
+            if character.is_control() {
+                '\u{fffd}'
+            } else {
+                character
+            }
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn numbers_are_grouped() {
+        for (value, text) in [
+            (0, "0"),
+            (999, "999"),
+            (1_000, "1,000"),
+            (12_345, "12,345"),
+            (1_234_567, "1,234,567"),
+        ] {
+            assert_eq!(number(value), text);
+        }
+    }
+
+    #[test]
+    fn durations_have_two_units_at_most() {
+        for (ms, text) in [
+            (-5, "0 s"),
+            (59_999, "59 s"),
+            (60_000, "1 min"),
+            (61_000, "1 min 1 s"),
+            (3_660_000, "1 h 1 min"),
+            (90_000_000, "1 d 1 h"),
+        ] {
+            assert_eq!(duration(ms), text);
+        }
+    }
+
+    #[test]
+    fn an_outline_shows_every_member_and_no_control_character() {
+        let text = outline(&json!({
+            "stage": "dual_write", "outbox": { "n_open": 0, "oldest_ms": null },
+            "findings": [{ "subject": "u\u{1b}[2J1" }], "kids": [],
+        }));
+        assert_eq!(
+            text,
+            "findings:\n  - subject=u\u{fffd}[2J1\nkids: none\noutbox:\n  n_open: 0\n  oldest_ms: -\nstage: dual_write\n"
+        );
+    }
+}

@@ -1,0 +1,5 @@
+//! Who is asking, and what others may be told about that.
+
+pub mod authenticate;
+pub mod forward_auth;
+pub mod introspection;

@@ -1,0 +1,394 @@
+//! The inbound request as the core sees it: method, target, and what it reads of
+//! `Authorization` and the cookies.
+//!
+//! Decides nothing about routes. Never touches a body.
+
+use std::fmt;
+
+use percent_encoding::percent_decode_str;
+use serde_json::Value;
+
+/// Every route of the proxy's own begins so.
+pub const PROXY_PREFIX: &str = "/_proxy/";
+
+/// Methods that rules distinguish; anything else passes through untouched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Method {
+    Get,
+    Post,
+    Put,
+    Patch,
+    Delete,
+    Other,
+}
+
+impl Method {
+    pub fn parse(text: &str) -> Self {
+        match text {
+            "GET" => Self::Get,
+            "POST" => Self::Post,
+            "PUT" => Self::Put,
+            "PATCH" => Self::Patch,
+            "DELETE" => Self::Delete,
+            _ => Self::Other,
+        }
+    }
+}
+
+/// The parts of an absolute request URL, dot segments resolved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Target<'a> {
+    pub scheme: &'a str,
+    pub host: &'a str,
+    pub path: &'a str,
+    pub query: Option<&'a str>,
+    /// Path and query, to be appended to a backend's origin byte for byte.
+    pub path_and_query: &'a str,
+}
+
+impl<'a> Target<'a> {
+    pub fn parse(url: &'a str) -> Option<Self> {
+        let (scheme, rest) = url.split_once("://")?;
+        let start = rest.find(['/', '?']).unwrap_or(rest.len());
+        let (host, path_and_query) = rest.split_at_checked(start)?;
+        let path_and_query = path_and_query.split('#').next().unwrap_or("");
+        let (path, query) = match path_and_query.split_once('?') {
+            Some((path, query)) => (path, Some(query)),
+            None => (path_and_query, None),
+        };
+        Some(Self {
+            scheme,
+            host,
+            path,
+            query,
+            path_and_query,
+        })
+    }
+}
+
+/// Whether a path is what Logto will be sent. The platform hands a client's URL over as it
+/// came, and resolves `.`, `..` and backslashes when it makes a request of it: rules that
+/// looked at the one would miss what the other does.
+pub fn is_resolved(url: &str) -> bool {
+    let is_dots = |segment: &str| {
+        segment.len() <= "%2e%2e".len()
+            && segment.starts_with(['.', '%'])
+            && matches!(
+                &*percent_decode_str(segment).decode_utf8_lossy(),
+                "." | ".."
+            )
+    };
+    let path = Target::parse(url).map_or("", |target| target.path);
+    !url.contains('\\') && !path.split('/').any(is_dots)
+}
+
+/// How a path stands to the proxy's own, which lie below `/_proxy/`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Own<'a> {
+    /// Logto's.
+    No,
+    /// Ours, and what follows `/_proxy/`.
+    Route(&'a str),
+    /// Another spelling of it. None of ours, and nobody's at Logto; whoever wrote it may have
+    /// sent the admin token along, so it is not forwarded.
+    Lookalike,
+}
+
+impl<'a> Target<'a> {
+    pub fn own(&self) -> Own<'a> {
+        if let Some(route) = self.path.strip_prefix("/_proxy/") {
+            return Own::Route(route);
+        }
+        let path = self.path.trim_start_matches('/');
+        // Most of all paths begin otherwise.
+        if !path.starts_with(['_', '%']) {
+            return Own::No;
+        }
+        let first = path.split('/').next().unwrap_or_default();
+        let first = percent_decode_str(first).decode_utf8_lossy();
+        let first = first.trim_start_matches(SLASHES).split(SLASHES).next();
+        match first {
+            Some(first) if first.eq_ignore_ascii_case("_proxy") => Own::Lookalike,
+            _ => Own::No,
+        }
+    }
+}
+
+/// As a sloppy server may read a decoded one.
+const SLASHES: [char; 2] = ['/', '\\'];
+
+/// A user's id at Logto, and at mgPass after the import: ids are preserved.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct UserId(String);
+
+impl UserId {
+    /// Longer than any id either backend makes; bounds rows and log lines.
+    const MAX_BYTES: usize = 64;
+
+    pub fn parse(text: &str) -> Option<Self> {
+        let fits = !text.is_empty() && text.len() <= Self::MAX_BYTES;
+        let printable = text.bytes().all(|byte| byte.is_ascii_graphic());
+        (fits && printable).then(|| Self(text.to_owned()))
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Ids as a JSON array, the form in which a statement takes many.
+pub fn id_list(ids: &[UserId]) -> String {
+    let ids: Vec<_> = ids.iter().map(UserId::as_str).collect();
+    serde_json::json!(ids).to_string()
+}
+
+impl fmt::Display for UserId {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+/// The uid of one of Logto's interactions (a sign-in or registration in progress).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct InteractionUid(String);
+
+impl InteractionUid {
+    pub fn parse(text: &str) -> Option<Self> {
+        let fits = !text.is_empty() && text.len() <= 64;
+        let plain = text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-');
+        (fits && plain).then(|| Self(text.to_owned()))
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// A value that must not reach a log line or an error body.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret<T>(pub T);
+
+impl<T> fmt::Debug for Secret<T> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("[redacted]")
+    }
+}
+
+/// The bearer token of an `Authorization` header (RFC 6750 2.1).
+pub fn bearer(authorization: &str) -> Option<&str> {
+    let (scheme, token) = authorization.split_once(' ')?;
+    let token = token.trim_matches(' ');
+    (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
+}
+
+/// Whether Logto may see a bearer token in this `Authorization` header: it tests for the
+/// word and cuts off one character more, whatever that is.
+pub fn may_bear(authorization: &str) -> bool {
+    authorization.starts_with("Bearer")
+}
+
+/// Whether a cookie-driven call may belong to an interaction at all.
+pub fn has_interaction(cookie_header: &str) -> bool {
+    interaction_cookie(cookie_header).is_some_and(|value| !value.is_empty())
+}
+
+/// Which interaction a cookie-driven call belongs to, chosen as Logto chooses: by the
+/// header `Logto-App-Id` unless it is empty, else by the query's `app_id`, else
+/// `_legacy`. Up to 1.33 the cookie held the bare uid.
+pub fn interaction_uid(
+    cookie_header: &str,
+    app_id_header: Option<&str>,
+    query: Option<&str>,
+) -> Option<InteractionUid> {
+    let value = interaction_cookie(cookie_header)?;
+    // Newer releases percent-encode what 1.41 sends raw.
+    let value = percent_decode_str(value).decode_utf8().ok()?;
+    let Ok(parsed) = serde_json::from_str::<Value>(&value) else {
+        return InteractionUid::parse(&value);
+    };
+    let app_id = app_id_header
+        .filter(|app_id| !app_id.is_empty())
+        .map(str::to_owned)
+        .or_else(|| query_value(query?, "app_id"));
+    let uid = |key: &str| {
+        let uid = parsed.get(key).and_then(Value::as_str);
+        uid.filter(|uid| !uid.is_empty())
+    };
+    let uid = app_id.as_deref().and_then(uid).or_else(|| uid("_legacy"))?;
+    InteractionUid::parse(uid)
+}
+
+/// The first of that name; Logto's cookie library takes quotes off before it checks the
+/// signature.
+fn interaction_cookie(header: &str) -> Option<&str> {
+    let value = header.split(';').find_map(|pair| {
+        let (name, value) = pair.trim_start().split_once('=')?;
+        (name == "_interaction").then_some(value)
+    })?;
+    let Some(quoted) = value.strip_prefix('"') else {
+        return Some(value);
+    };
+    let mut characters = quoted.chars();
+    characters.next_back();
+    Some(characters.as_str())
+}
+
+/// The first of that name, decoded as a form is.
+fn query_value(query: &str, name: &str) -> Option<String> {
+    let decode = |text: &str| {
+        let spaced = text.replace('+', " ");
+        percent_decode_str(&spaced).decode_utf8_lossy().into_owned()
+    };
+    query.split('&').find_map(|pair| {
+        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+        (decode(key) == name).then(|| decode(value))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_target_keeps_path_and_query_byte_for_byte() {
+        let target = Target::parse("https://auth.example.com/api/users/a%20b?x=%2F&x=1").unwrap();
+        assert_eq!(target.host, "auth.example.com");
+        assert_eq!(target.path, "/api/users/a%20b");
+        assert_eq!(target.query, Some("x=%2F&x=1"));
+        assert_eq!(target.path_and_query, "/api/users/a%20b?x=%2F&x=1");
+        assert_eq!(Target::parse("http://h:1//api?").unwrap().path, "//api");
+        assert!(Target::parse("nonsense").is_none());
+    }
+
+    #[test]
+    fn what_a_rule_looks_at_is_what_is_sent() {
+        for (path, expected) in [
+            ("/", true),
+            ("/oidc/.well-known/openid-configuration?x=/../", true),
+            ("/api/users/...", true),
+            ("/api/users/a.b/%2fx", true),
+            ("/x/../api/users/u1", false),
+            ("/./api/users/u1", false),
+            ("/api/users/u1/.", false),
+            ("/x/%2e%2E/api/users/u1", false),
+            ("/x/.%2e/api/users/u1", false),
+            ("/%2e/api/users/u1", false),
+            ("/x\\..\\api/users/u1", false),
+        ] {
+            let url = format!("https://auth.example.com{path}");
+            assert_eq!(is_resolved(&url), expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn every_spelling_of_the_proxys_own_paths_is_kept_from_logto() {
+        let own = |path: &str| {
+            let url = format!("https://auth.example.com{path}");
+            match Target::parse(&url).unwrap().own() {
+                Own::Route(route) => route.to_owned(),
+                Own::Lookalike => "lookalike".to_owned(),
+                Own::No => "no".to_owned(),
+            }
+        };
+        assert_eq!(own("/_proxy/status?x=1"), "status");
+        assert_eq!(own("/_proxy/"), "");
+        assert_eq!(own("/_proxy//status"), "/status");
+        for path in [
+            "//_proxy/status",
+            "///_proxy/status",
+            "/_proxy",
+            "/_proxy?x",
+            "/_Proxy/status",
+            "/_PROXY",
+            "/%5Fproxy/status",
+            "/%5f%70roxy/",
+            "/_proxy%2Fstatus",
+            "/_proxy%5cstatus",
+            "/%2F_proxy/status",
+            "//%2f%5fPROXY%2fstatus",
+        ] {
+            assert_eq!(own(path), "lookalike", "{path}");
+        }
+        for path in [
+            "",
+            "/",
+            "/_proxyable",
+            "/_proxy.txt",
+            "/proxy/status",
+            "/api/_proxy/status",
+            "/%",
+            "/%ff",
+            "/__proxy",
+        ] {
+            assert_eq!(own(path), "no", "{path}");
+        }
+    }
+
+    #[test]
+    fn the_interaction_is_chosen_as_logto_chooses_it() {
+        let cookie = r#"_logto={"appId":"a"}; _interaction={"app1":"uid1","app2":"uid2","_legacy":"uid2"}; _interaction.sig=x"#;
+        let uid = |header, query| interaction_uid(cookie, header, query).map(|uid| uid.0);
+        assert_eq!(uid(Some("app1"), None).as_deref(), Some("uid1"));
+        assert_eq!(uid(None, Some("app_id=app1")).as_deref(), Some("uid1"));
+        assert_eq!(uid(None, None).as_deref(), Some("uid2"));
+        assert_eq!(uid(Some("other"), None).as_deref(), Some("uid2"));
+        // Empty is as good as absent, and a query is decoded before it is looked up.
+        assert_eq!(
+            uid(Some(""), Some("x=1&app_id=%61pp1")).as_deref(),
+            Some("uid1")
+        );
+        assert_eq!(uid(None, Some("%61pp_id=app1")).as_deref(), Some("uid1"));
+        assert_eq!(
+            uid(Some("app2"), Some("app_id=app1")).as_deref(),
+            Some("uid2")
+        );
+        assert_eq!(uid(None, Some("app_id=")).as_deref(), Some("uid2"));
+        let quoted = interaction_uid(r#"a="b"; _interaction="{"_legacy":"uid4"}""#, None, None);
+        assert_eq!(quoted.map(|uid| uid.0).as_deref(), Some("uid4"));
+        let old = interaction_uid("_interaction=5SX83Dvw5U63rZr6xs5Nk", None, None);
+        assert_eq!(
+            old.map(|uid| uid.0).as_deref(),
+            Some("5SX83Dvw5U63rZr6xs5Nk")
+        );
+        let newer = interaction_uid("_interaction=%7B%22_legacy%22%3A%22uid3%22%7D", None, None);
+        assert_eq!(newer.map(|uid| uid.0).as_deref(), Some("uid3"));
+        assert!(interaction_uid("_interaction={broken", None, None).is_none());
+        assert!(interaction_uid("_session=x", None, None).is_none());
+    }
+
+    #[test]
+    fn whatever_logto_may_take_counts_as_given() {
+        for loose in ["Bearer x", "Bearer:x", "Bearer\tx", "Bearerxx"] {
+            assert!(may_bear(loose), "{loose}");
+        }
+        for none in ["", "bearer x", "Basic x", " Bearer x"] {
+            assert!(!may_bear(none), "{none}");
+        }
+        for loose in [
+            "_interaction=x",
+            "a=1;  _interaction=\"x\"",
+            "_interaction={broken",
+        ] {
+            assert!(has_interaction(loose), "{loose}");
+        }
+        for none in [
+            "",
+            "_interaction=",
+            "_interaction.sig=x",
+            "x_interaction=x",
+            "_interaction=\"\"",
+        ] {
+            assert!(!has_interaction(none), "{none}");
+        }
+    }
+
+    #[test]
+    fn only_a_bearer_scheme_gives_a_bearer_token() {
+        assert_eq!(bearer("Bearer abc"), Some("abc"));
+        assert_eq!(bearer("bearer  abc "), Some("abc"));
+        assert_eq!(bearer("Basic abc"), None);
+        assert_eq!(bearer("Bearer "), None);
+    }
+}

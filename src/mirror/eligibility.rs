@@ -1,0 +1,98 @@
+//! Whether mgPass may be read for a user: fence, epoch and mirror row, looked up before
+//! mgPass is asked, so that nobody reads older than what they were told was written.
+
+use std::future::ready;
+use std::pin::pin;
+
+use futures_util::future::{Either, join, select};
+
+use crate::inbound::request::UserId;
+use crate::mirror::outbox::{self, Fence};
+use crate::mirror::target::{self, MirrorRow, SELECT_MIRROR};
+use crate::policy::plan::Standing;
+use crate::runtime::context::Context;
+use crate::runtime::ports::{DatabaseFailure, Platform, Statement, Store};
+
+/// How mgPass stands with the user, and what the mirror kept of Logto's form.
+pub async fn standing<P: Platform>(
+    platform: &P,
+    context: &Context<'_>,
+    user: &UserId,
+    request_began_ms: i64,
+) -> (Standing, Option<MirrorRow>) {
+    let mirror = mirror_row(platform, user);
+    look_up(platform, context, user, request_began_ms, mirror).await
+}
+
+/// The same with a mirror row that is at hand.
+pub async fn standing_of<P: Platform>(
+    platform: &P,
+    context: &Context<'_>,
+    user: &UserId,
+    request_began_ms: i64,
+    mirror: MirrorRow,
+) -> (Standing, Option<MirrorRow>) {
+    let mirror = ready(Ok(Some(mirror)));
+    look_up(platform, context, user, request_began_ms, mirror).await
+}
+
+async fn look_up<P: Platform>(
+    platform: &P,
+    context: &Context<'_>,
+    user: &UserId,
+    request_began_ms: i64,
+    mirror: impl Future<Output = Result<Option<MirrorRow>, DatabaseFailure>>,
+) -> (Standing, Option<MirrorRow>) {
+    let fence = platform.batch(Store::Proxy, outbox::fence(user, request_began_ms));
+    let deadline = pin!(platform.sleep(context.settings.standing_deadline_ms));
+    match select(pin!(join(fence, mirror)), deadline).await {
+        Either::Left(((Ok(fence), mirror), _)) => {
+            let is_in_doubt = context.isolate.doubts_outbox(platform.now_ms());
+            match mirror {
+                Ok(mirror) if !is_in_doubt => judge(outbox::parse_fence(&fence), mirror),
+                Ok(_) | Err(_) => (Standing::Unknown, None),
+            }
+        }
+        Either::Left(((Err(_), _), _)) => {
+            context.isolate.prolong_doubt();
+            (Standing::Unknown, None)
+        }
+        Either::Right(_) => (Standing::Unknown, None),
+    }
+}
+
+/// The rule by which a user's rows say whether mgPass may be read.
+pub fn judge(fence: Option<Fence>, mirror: Option<MirrorRow>) -> (Standing, Option<MirrorRow>) {
+    let Some(fence) = fence else {
+        return (Standing::Unknown, None);
+    };
+    if fence.is_fenced || !fence.logto_is_authority {
+        return (Standing::Fenced, None);
+    }
+    match mirror {
+        Some(row) if row.epoch == fence.epoch && !row.is_tombstone => (Standing::Equal, Some(row)),
+        _ => (Standing::NotReconciled, None),
+    }
+}
+
+async fn mirror_row<P: Platform>(
+    platform: &P,
+    user: &UserId,
+) -> Result<Option<MirrorRow>, DatabaseFailure> {
+    let statement = Statement::new(SELECT_MIRROR, vec![user.as_str().into()]);
+    let results = platform.batch(Store::Mgpass, vec![statement]).await?;
+    Ok(results
+        .first()
+        .and_then(|rows| rows.first())
+        .and_then(target::parse_mirror))
+}
+
+/// What a caller with mgPass's own token needs besides: there is no fence for it,
+/// and Logto's form only where the mirror has one.
+pub async fn mirror_row_if_any<P: Platform>(platform: &P, user: &UserId) -> Option<MirrorRow> {
+    mirror_row(platform, user)
+        .await
+        .ok()
+        .flatten()
+        .filter(|row| !row.is_tombstone)
+}

@@ -1,0 +1,353 @@
+//! Delivery: make mgPass equal to Logto, one subject at a time, until it is.
+//!
+//! Woken by the Queue, by cron's sweep, or by a walk. Why everything that may
+//! happen twice, late or out of order is harmless:
+//! * a message only wakes; all state is in the outbox, so a doubled one finds nothing
+//!   to cover and ends after one query, and a lost one is sent again (`mirror::wake`);
+//! * a marker says only how far the Queue has come: of two the newer counts;
+//! * two relays on one subject: the lease lets one in; if a lease expires under a
+//!   slow relay, the tickets in the target order the two;
+//! * a batch that lands late carries an old ticket and changes nothing;
+//! * an effect is paid by the ticket that owed it; a repeated call ends sessions
+//!   that are ended already;
+//! * a refused or failed reconcile discharges nothing.
+
+mod attempt;
+mod give_up;
+mod sweep;
+
+use self::attempt::attempt;
+use self::give_up::give_up;
+pub use self::sweep::sweep;
+use crate::inbound::request::{InteractionUid, UserId};
+use crate::mirror::findings::Finding;
+use crate::mirror::outbox::{self, Intent, Lease, LeaseAnswer, Purpose};
+use crate::mirror::reconcile::{Change, Park};
+use crate::mirror::target::{self, Effect};
+use crate::mirror::triggers::Trigger;
+use crate::mirror::wake;
+use crate::policy::flags::Stage;
+use crate::runtime::backend::mgpass;
+use crate::runtime::context::Context;
+use crate::runtime::limits::MAX_SENT_MESSAGES;
+use crate::runtime::message::{IntentRecord, Message};
+use crate::runtime::observe::Event;
+use crate::runtime::ports::{DatabaseFailure, Platform, Statement, Store};
+use crate::runtime::sql::lease_ms;
+
+impl From<&Intent> for IntentRecord {
+    fn from(intent: &Intent) -> Self {
+        Self {
+            id: intent.id.clone(),
+            subject: intent
+                .subject
+                .as_ref()
+                .map(|subject| subject.as_str().to_owned()),
+            interaction: intent
+                .interaction
+                .as_ref()
+                .map(|uid| uid.as_str().to_owned()),
+            operation: intent.operation.clone(),
+        }
+    }
+}
+
+impl From<IntentRecord> for Intent {
+    fn from(record: IntentRecord) -> Self {
+        Self {
+            id: record.id,
+            subject: record.subject.as_deref().and_then(UserId::parse),
+            interaction: record
+                .interaction
+                .as_deref()
+                .and_then(InteractionUid::parse),
+            operation: record.operation,
+        }
+    }
+}
+
+/// The call and its note take no more than the rest of the lease.
+const EFFECT_UNTIL_MS: i64 = lease_ms!() - 12_000;
+
+/// What becomes of the message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Disposition {
+    Ack,
+    Retry { delay_s: u32 },
+}
+
+/// One delivery. In stage `off` nothing is mirrored: what is in the outbox stays there
+/// until the sweep of a later stage finds it.
+pub async fn handle<P: Platform>(
+    platform: &P,
+    context: &Context<'_>,
+    stage: Stage,
+    message: Message,
+) -> Disposition {
+    let subject = match message {
+        Message::Reconcile { subject } => {
+            let subject = UserId::parse(&subject);
+            if subject.is_none() {
+                platform.emit(&Event::MessageRefused { code: "subject" });
+            }
+            subject
+        }
+        Message::Marker { sent_ms } => {
+            // Not told, the next one tells more.
+            let _ = platform.batch(Store::Proxy, wake::arrived(sent_ms)).await;
+            None
+        }
+        record => match keep(platform, record).await {
+            Ok(subject) => subject,
+            // The database is down; the record waits for it, here and then as a dead letter.
+            Err(_) => return Disposition::Retry { delay_s: 30 },
+        },
+    };
+    match subject {
+        Some(subject) if stage == Stage::Off => {
+            forget(platform, &[subject]).await;
+            Disposition::Ack
+        }
+        Some(subject) => reconcile(platform, context, &subject).await,
+        None => Disposition::Ack,
+    }
+}
+
+/// One delivery of the dead-letter queue. What a wake-up would do lies in the outbox,
+/// where the sweep finds it; a late record is not in it yet, and is tried for a day.
+pub async fn handle_dead<P: Platform>(platform: &P, message: Message) -> Disposition {
+    match keep(platform, message).await {
+        Ok(_) => Disposition::Ack,
+        Err(_) => Disposition::Retry { delay_s: 900 },
+    }
+}
+
+/// Puts a late record into the outbox; answers whom to reconcile now.
+async fn keep<P: Platform>(
+    platform: &P,
+    message: Message,
+) -> Result<Option<UserId>, DatabaseFailure> {
+    let (statements, is_settled) = match message {
+        Message::Reconcile { .. } | Message::Marker { .. } | Message::Job { .. } => {
+            return Ok(None);
+        }
+        Message::Gap => (outbox::raise_epoch(), false),
+        Message::Open { intent } => (Intent::from(intent).open(), false),
+        Message::Settle { intent, status } => (Intent::from(intent).settle(status), true),
+    };
+    let results = platform.batch(Store::Proxy, statements).await?;
+    Ok(outbox::parse_subject(&results).filter(|_| is_settled))
+}
+
+/// Sends a message to each whom a batch has marked. Whose message the Queue does not
+/// take is unmarked, so that the next sweep finds them.
+pub async fn send_wakes<P: Platform>(platform: &P, woken: &[UserId]) {
+    let unsent = send_all(platform, woken).await;
+    if !unsent.is_empty() {
+        platform.emit(&Event::OutboxDelayed {
+            step: "wake",
+            code: "queue",
+        });
+        forget(platform, &unsent).await;
+    }
+}
+
+/// As many in a call as it takes: ids are short, so that a hundred are far below its
+/// bytes. Answers whom the Queue did not take.
+async fn send_all<P: Platform>(platform: &P, woken: &[UserId]) -> Vec<UserId> {
+    let mut unsent = Vec::new();
+    for some in woken.chunks(MAX_SENT_MESSAGES) {
+        let messages: Vec<_> = some
+            .iter()
+            .map(|subject| Message::Reconcile {
+                subject: subject.as_str().to_owned(),
+            })
+            .collect();
+        if platform.send_batch(&messages, 0).await.is_err() {
+            unsent.extend_from_slice(some);
+        }
+    }
+    unsent
+}
+
+/// If this fails, too, the mark runs out.
+async fn forget<P: Platform>(platform: &P, subjects: &[UserId]) {
+    let _ = platform.batch(Store::Proxy, wake::forget(subjects)).await;
+}
+
+pub async fn reconcile<P: Platform>(
+    platform: &P,
+    context: &Context<'_>,
+    subject: &UserId,
+) -> Disposition {
+    let began_ms = platform.now_ms();
+    let Some(mut room) = platform.usage().reserve(queries_of_one(context)) else {
+        // The invocation has used up its share; the message comes with another.
+        return Disposition::Retry { delay_s: 1 };
+    };
+    let lease = match take_lease(platform, subject, Purpose::Own).await {
+        Ok(LeaseAnswer::Held(lease)) => lease,
+        Ok(LeaseAnswer::Busy) => return Disposition::Retry { delay_s: 1 },
+        Ok(LeaseAnswer::Paused { until_ms, now_ms }) => {
+            return Disposition::Retry {
+                delay_s: seconds(until_ms - now_ms),
+            };
+        }
+        // Kept in the outbox; nothing to do until Logto is the authority again.
+        Ok(LeaseAnswer::NotAuthority) => return Disposition::Ack,
+        Ok(LeaseAnswer::NothingToCover) => {
+            platform.emit(&Event::MirrorWaited {
+                subject: context.subject_hash(subject).as_deref(),
+                code: "nothing_to_cover",
+            });
+            return Disposition::Ack;
+        }
+        Err(_) => return Disposition::Retry { delay_s: 5 },
+    };
+    let mut group = vec![lease];
+    let stopped = match attempt(platform, context, &mut group, &mut room).await {
+        Ok(changes) => {
+            return finish(platform, context, &group, &changes, began_ms).await;
+        }
+        Err(stopped) => stopped,
+    };
+    give_up(platform, context, &group, stopped).await
+}
+
+/// Queries of a reconcile of one subject, from the lease to its end: preflight 4, lease
+/// 4, read 6, batch 8, effect 1, end 4; and two for each social account, dropped and
+/// made anew.
+fn queries_of_one(context: &Context<'_>) -> usize {
+    27 + 2 * context.settings.mapping.providers.len()
+}
+
+async fn take_lease<P: Platform>(
+    platform: &P,
+    subject: &UserId,
+    purpose: Purpose,
+) -> Result<LeaseAnswer, DatabaseFailure> {
+    let holder = format!("{:016x}", platform.random_u64());
+    let results = platform
+        .batch(Store::Proxy, outbox::lease(subject, &holder, purpose))
+        .await?;
+    outbox::parse_lease(subject, &holder, purpose, &results).ok_or(DatabaseFailure::Refused)
+}
+
+async fn finish<P: Platform>(
+    platform: &P,
+    context: &Context<'_>,
+    group: &[Lease],
+    changes: &[Change],
+    began_ms: i64,
+) -> Disposition {
+    let mut disposition = Disposition::Ack;
+    for (lease, change) in group.iter().zip(changes) {
+        if change.owes_effect() && platform.now_ms() - began_ms < EFFECT_UNTIL_MS {
+            // Under the lease, while it surely holds: the next reconcile, or the sweep,
+            // finds what is still owed and makes the call, and two would make it twice.
+            pay_effect(
+                platform,
+                context,
+                &lease.subject,
+                Effect::RevokeAll,
+                lease.ticket,
+            )
+            .await;
+        }
+        match platform.batch(Store::Proxy, ending(lease, change)).await {
+            Ok(results) => send_wakes(platform, &wake::parse(&results)).await,
+            // Not discharged: the next reconcile finds nothing to do and discharges.
+            Err(_) => disposition = Disposition::Retry { delay_s: 5 },
+        }
+        tell(platform, context, lease, change, began_ms);
+    }
+    disposition
+}
+
+/// Discharged and released; or released and parked, where a person decides on the rest.
+fn ending(lease: &Lease, change: &Change) -> Vec<Statement> {
+    let mut statements = Vec::new();
+    if change.is_held() {
+        statements.extend(lease.parked(Park::EditedAtMgpass.code()));
+        statements.push(Finding::EditedAtMgpass.note_of(&lease.subject, &change.there.kept));
+        if lease.covered.is_empty() {
+            // Read as somebody's holder: an open intent keeps the reads on Logto.
+            statements.extend(Trigger::Walk.all(std::slice::from_ref(&lease.subject)));
+        }
+    } else {
+        statements.extend(lease.done(change.outcome.name()));
+    }
+    statements.push(lease.free_waiting());
+    statements
+}
+
+fn tell<P: Platform>(
+    platform: &P,
+    context: &Context<'_>,
+    lease: &Lease,
+    change: &Change,
+    began_ms: i64,
+) {
+    let subject = context.subject_hash(&lease.subject);
+    if change.is_held() {
+        platform.emit(&Event::MirrorFound {
+            subject: subject.as_deref(),
+            code: Finding::EditedAtMgpass.code(),
+            n_fields: change.there.kept.len(),
+        });
+        platform.emit(&Event::MirrorParked {
+            subject: subject.as_deref(),
+            reason: Park::EditedAtMgpass.code(),
+        });
+        return;
+    }
+    platform.emit(&Event::MirrorReconciled {
+        subject: subject.as_deref(),
+        outcome: change.outcome.name(),
+        ticket: lease.ticket,
+        n_intents: lease.covered.len(),
+        duration_ms: platform.now_ms() - began_ms,
+    });
+}
+
+/// An effect that fails stays owed; the sweep comes back to it. False when the
+/// next one would fail just so.
+async fn pay_effect<P: Platform>(
+    platform: &P,
+    context: &Context<'_>,
+    user: &UserId,
+    effect: Effect,
+    ticket: i64,
+) -> bool {
+    let called = match effect {
+        Effect::RevokeAll => mgpass::revoke_all(platform, context, user).await,
+    };
+    let mut goes_on = true;
+    let outcome = match called {
+        Ok(()) => match platform
+            .batch(Store::Mgpass, vec![target::pay(user, effect, ticket)])
+            .await
+        {
+            Ok(_) => "paid",
+            Err(failure) => {
+                goes_on = false;
+                failure.code()
+            }
+        },
+        Err(failure) => {
+            goes_on = failure.blames_backend().is_none();
+            failure.code()
+        }
+    };
+    platform.emit(&Event::MirrorEffect {
+        effect: effect.name(),
+        outcome,
+    });
+    goes_on
+}
+
+fn seconds(milliseconds: i64) -> u32 {
+    u32::try_from((milliseconds + 999) / 1_000)
+        .unwrap_or(1)
+        .clamp(1, 43_200)
+}

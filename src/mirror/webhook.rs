@@ -1,0 +1,195 @@
+//! Logto's webhooks at `/_proxy/hooks/logto`: at most once, unordered and silent
+//! about several changes, so a help and never the base.
+//!
+//! What is believed of one is who it concerns, the interaction it came from, and
+//! that a user was deleted; everything else is read from Logto by the reconcile.
+//! Signed by HMAC-SHA256 over the raw bytes (contract section 7). There is no time
+//! in it: a replayed one is one reconcile more, and a replayed deletion still needs
+//! Logto's own 404.
+
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use crate::inbound::request::{InteractionUid, Secret, UserId};
+use crate::mirror::triggers::Trigger;
+use crate::mirror::{outbox, relay, wake};
+use crate::runtime::context::Surroundings;
+use crate::runtime::message::Message;
+use crate::runtime::observe::Event;
+use crate::runtime::ports::{BodyFailure, Exchange, Platform, Store};
+
+pub const PATH: &str = "hooks/logto";
+const SIGNATURE: &str = "logto-signature-sha-256";
+/// Logto sends whole users, and those take 1 MB at most.
+const MAX_BYTES: usize = 1024 * 1024;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Received {
+    Taken,
+    /// No secret is set: there is no such route.
+    Closed,
+    /// The body was not had whole.
+    Unread(BodyFailure),
+    BadSignature,
+    /// Neither database nor Queue took it.
+    NotRecorded,
+}
+
+pub async fn receive<P: Platform, E: Exchange>(
+    platform: &P,
+    around: &Surroundings<'_>,
+    exchange: &mut E,
+) -> Received {
+    let Some(secret) = &around.settings.webhook_secret else {
+        return Received::Closed;
+    };
+    if let Err(failure) = exchange.hold_body(MAX_BYTES).await {
+        return Received::Unread(failure);
+    }
+    // Valid UTF-8 is the same bytes again; anything else is not Logto's.
+    let body = exchange.held_text().unwrap_or_default();
+    let signature = exchange.header(SIGNATURE).unwrap_or_default();
+    if !is_signed(secret, body.as_bytes(), &signature) {
+        platform.emit(&Event::HookRefused { code: "signature" });
+        return Received::BadSignature;
+    }
+    let Some(told) = parse(&body) else {
+        // Roles, organisations and the like: of no user.
+        platform.emit(&Event::HookReceived {
+            outcome: "of_no_user",
+        });
+        return Received::Taken;
+    };
+    record(platform, &told).await
+}
+
+async fn record<P: Platform>(platform: &P, told: &Told) -> Received {
+    let trigger = if told.is_deletion {
+        Trigger::WebhookDeletion
+    } else {
+        Trigger::Webhook
+    };
+    let (intent, status) = trigger.intent(&told.subject, platform.random_u64());
+    let mut statements = intent.settle(status);
+    if let Some(interaction) = &told.interaction {
+        statements.extend(outbox::learn(interaction, &told.subject));
+    }
+    statements.push(wake::all(std::slice::from_ref(&told.subject)));
+    let outcome = match platform.batch(Store::Proxy, statements).await {
+        Ok(results) => {
+            relay::send_wakes(platform, &wake::parse(&results)).await;
+            "recorded"
+        }
+        Err(_) => {
+            let intent = (&intent).into();
+            match platform.send(&Message::Settle { intent, status }, 0).await {
+                Ok(()) => "queued",
+                Err(_) => "lost",
+            }
+        }
+    };
+    platform.emit(&Event::HookReceived { outcome });
+    match outcome {
+        "lost" => Received::NotRecorded,
+        _ => Received::Taken,
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Told {
+    subject: UserId,
+    interaction: Option<InteractionUid>,
+    is_deletion: bool,
+}
+
+fn parse(body: &str) -> Option<Told> {
+    let value: Value = serde_json::from_str(body).ok()?;
+    let text = |value: Option<&Value>| value.and_then(Value::as_str).map(str::to_owned);
+    let event = text(value.get("event"))?;
+    let is_data = event.starts_with("User.");
+    if !is_data && !event.starts_with("Post") {
+        return None;
+    }
+    let of_data = || text(value.pointer("/data/id"));
+    // `data` is the answer's body: of `/custom-data` and `/profile` it is no user.
+    let subject = text(value.get("userId"))
+        .or_else(|| text(value.pointer("/params/userId")))
+        .or_else(|| if is_data { of_data() } else { None })?;
+    Some(Told {
+        subject: UserId::parse(&subject)?,
+        interaction: text(value.get("sessionId")).and_then(|uid| InteractionUid::parse(&uid)),
+        is_deletion: event == "User.Deleted",
+    })
+}
+
+/// RFC 2104 over SHA-256; every byte is compared, whatever the first ones are.
+fn is_signed(secret: &Secret<String>, body: &[u8], signature: &str) -> bool {
+    let expected = hmac_sha256(secret.0.as_bytes(), body);
+    let hex: String = expected.iter().map(|byte| format!("{byte:02x}")).collect();
+    let mut difference = u8::from(hex.len() != signature.len());
+    for (one, other) in hex.bytes().zip(signature.bytes()) {
+        difference |= one ^ other;
+    }
+    difference == 0
+}
+
+fn hmac_sha256(key: &[u8], message: &[u8]) -> [u8; 32] {
+    const BLOCK: usize = 64;
+    let mut block = [0_u8; BLOCK];
+    let digest = Sha256::digest(key);
+    let key = if key.len() > BLOCK { &digest } else { key };
+    for (slot, byte) in block.iter_mut().zip(key) {
+        *slot = *byte;
+    }
+    let inner = Sha256::new()
+        .chain_update(block.map(|byte| byte ^ 0x36))
+        .chain_update(message)
+        .finalize();
+    Sha256::new()
+        .chain_update(block.map(|byte| byte ^ 0x5c))
+        .chain_update(inner)
+        .finalize()
+        .into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_signature_is_that_of_rfc_4231() {
+        // Test case 2, and 6 with a key longer than a block.
+        let secret = |text: &str| Secret(text.to_owned());
+        let body = b"what do ya want for nothing?";
+        let good = "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843";
+        assert!(is_signed(&secret("Jefe"), body, good));
+        assert!(!is_signed(&secret("Jefe"), body, &good[..63]));
+        assert!(!is_signed(&secret("jefe"), body, good));
+        assert!(!is_signed(&secret("Jefe"), b"", good));
+        assert!(!is_signed(&secret("Jefe"), body, ""));
+        let long = hmac_sha256(
+            &[0xaa; 131],
+            b"Test Using Larger Than Block-Size Key - Hash Key First",
+        );
+        assert_eq!(&long[..4], &[0x60, 0xe4, 0x31, 0x59]);
+    }
+
+    #[test]
+    fn each_kind_names_its_user() {
+        let subject = |body: &str| parse(body).map(|told| told.subject.to_string());
+        let created = r#"{"event":"User.Created","sessionId":"uid1","data":{"id":"u1"}}"#;
+        assert_eq!(subject(created).as_deref(), Some("u1"));
+        let told = parse(created).unwrap();
+        assert_eq!(told.interaction, InteractionUid::parse("uid1"));
+        let merged = r#"{"event":"User.Data.Updated","params":{"userId":"u2"},"data":{"id":"x"}}"#;
+        assert_eq!(subject(merged).as_deref(), Some("u2"));
+        let register =
+            r#"{"event":"PostRegister","sessionId":"s","userId":"u3","user":{"id":"u3"}}"#;
+        assert_eq!(subject(register).as_deref(), Some("u3"));
+        let deleted = r#"{"event":"User.Deleted","params":{"userId":"u4"},"data":null}"#;
+        assert!(parse(deleted).unwrap().is_deletion);
+        for of_no_user in ["", "[]", r#"{"event":"Role.Created","data":{"id":"r1"}}"#] {
+            assert_eq!(subject(of_no_user), None);
+        }
+    }
+}

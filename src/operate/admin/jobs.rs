@@ -1,0 +1,370 @@
+//! The operator's view of jobs: start, watch, pause, resume, stop; what became of
+//! whom; and the report of the proof of equality.
+
+use serde_json::{Map, Value, json};
+
+use crate::inbound::request::Method;
+use crate::mirror::triggers;
+use crate::policy::flags::Stage;
+use crate::population::jobs::book::{self, Order, Turn};
+use crate::population::jobs::orders::{self, Refusal};
+use crate::population::jobs::view::{self, Filter};
+use crate::population::jobs::{Kind, equality};
+use crate::population::readiness;
+use crate::runtime::error::ProxyError;
+use crate::runtime::ports::{Platform, Row, Statement, Store};
+use crate::runtime::sql::{integer, text};
+
+type Answered = Result<(u16, Value), ProxyError>;
+
+const MAX_SHOWN: i64 = 1_000;
+
+/// `None`: not one of these routes.
+pub(super) async fn route<P: Platform>(
+    platform: &P,
+    stage: Stage,
+    method: Method,
+    path: &str,
+    query: &impl Fn(&str) -> Option<String>,
+) -> Option<Answered> {
+    let kind = || match query("kind").as_deref().map(Kind::from_name) {
+        Some(Some(kind)) => Ok(kind),
+        _ => Err(ProxyError::ParameterMissing),
+    };
+    Some(match (method, path) {
+        (Method::Post, "import") => match kind() {
+            Ok(Kind::Equality) | Err(_) => Err(ProxyError::ParameterMissing),
+            Ok(kind) => start(platform, stage, kind, query).await,
+        },
+        (Method::Post, "equality") => start(platform, stage, Kind::Equality, query).await,
+        (Method::Get, "import") => match kind() {
+            Ok(kind) => view(platform, kind, is_on(query, "detail")).await,
+            Err(error) => Err(error),
+        },
+        (Method::Get, "equality") => report(platform).await,
+        (Method::Get, "equality/differences") => differences(platform, query).await,
+        (Method::Get, "import/users") => match kind() {
+            Ok(kind) => users(platform, kind, query).await,
+            Err(error) => Err(error),
+        },
+        (Method::Get, "import/readiness") => ready(platform, query).await,
+        (Method::Post, "import/pause" | "import/resume" | "import/stop") => {
+            turn(platform, kind(), path, query).await
+        }
+        _ => return None,
+    })
+}
+
+fn is_on(query: &impl Fn(&str) -> Option<String>, name: &str) -> bool {
+    query(name).as_deref() == Some("true")
+}
+
+/// `true` or `false` alone; absent is `absent`.
+fn switch(
+    query: &impl Fn(&str) -> Option<String>,
+    name: &str,
+    absent: bool,
+) -> Result<bool, ProxyError> {
+    match query(name).as_deref() {
+        None => Ok(absent),
+        Some("true") => Ok(true),
+        Some("false") => Ok(false),
+        Some(_) => Err(ProxyError::ParameterMissing),
+    }
+}
+
+/// A whole number from 1 on.
+fn number(query: &impl Fn(&str) -> Option<String>, name: &str) -> Result<Option<i64>, ProxyError> {
+    match query(name).map(|text| text.parse::<i64>()) {
+        None => Ok(None),
+        Some(Ok(number)) if number > 0 => Ok(Some(number)),
+        Some(_) => Err(ProxyError::ParameterMissing),
+    }
+}
+
+fn limit(query: &impl Fn(&str) -> Option<String>) -> Result<i64, ProxyError> {
+    Ok(number(query, "limit")?.unwrap_or(MAX_SHOWN).min(MAX_SHOWN))
+}
+
+fn order(kind: Kind, query: &impl Fn(&str) -> Option<String>) -> Result<Order, ProxyError> {
+    Ok(Order {
+        kind,
+        dry_run: switch(query, "dry_run", false)?,
+        repair: switch(query, "repair", false)?,
+        inspect: switch(query, "inspect", true)?,
+        lanes: number(query, "lanes")?.unwrap_or(0),
+        rate: number(query, "rate")?,
+    })
+}
+
+async fn start<P: Platform>(
+    platform: &P,
+    stage: Stage,
+    kind: Kind,
+    query: &impl Fn(&str) -> Option<String>,
+) -> Answered {
+    let order = order(kind, query)?;
+    orders::start(platform, stage, order)
+        .await
+        .map_err(refusal)?;
+    let (_, body) = view(platform, kind, false).await?;
+    Ok((202, body))
+}
+
+async fn turn<P: Platform>(
+    platform: &P,
+    kind: Result<Kind, ProxyError>,
+    path: &str,
+    query: &impl Fn(&str) -> Option<String>,
+) -> Answered {
+    let kind = kind?;
+    let turn = match path {
+        "import/pause" => Turn::Pause,
+        "import/resume" => Turn::Resume(number(query, "rate")?),
+        _ => Turn::Stop,
+    };
+    orders::turn(platform, kind, turn).await.map_err(refusal)?;
+    view(platform, kind, false).await
+}
+
+fn refusal(refusal: Refusal) -> ProxyError {
+    match refusal {
+        Refusal::Active => ProxyError::JobActive,
+        Refusal::NotActive => ProxyError::JobNotActive,
+        Refusal::StageOff => ProxyError::StageOff,
+        Refusal::RewardsNotBound => ProxyError::RewardsNotBound,
+        Refusal::Database(_) => ProxyError::DatabaseUnavailable,
+    }
+}
+
+async fn ask<P: Platform>(
+    platform: &P,
+    store: Store,
+    statements: Vec<Statement>,
+) -> Result<Vec<Vec<Row>>, ProxyError> {
+    platform
+        .batch(store, statements)
+        .await
+        .map_err(|_| ProxyError::DatabaseUnavailable)
+}
+
+async fn newest<P: Platform>(platform: &P, kind: Kind) -> Result<(i64, Row), ProxyError> {
+    let results = ask(platform, Store::Proxy, vec![book::newest(kind)]).await?;
+    let row = results
+        .into_iter()
+        .next()
+        .and_then(|rows| rows.into_iter().next());
+    let row = row.ok_or(ProxyError::NoSuchJob)?;
+    let job = integer(&row, "id").ok_or(ProxyError::Defect)?;
+    Ok((job, row))
+}
+
+async fn view<P: Platform>(platform: &P, kind: Kind, detail: bool) -> Answered {
+    let (job, row) = newest(platform, kind).await?;
+    let counts = ask(platform, Store::Proxy, view::counts(job, kind, detail)).await?;
+    Ok((200, shown(&row, &counts)))
+}
+
+fn shown(row: &Row, counts: &[Vec<Row>]) -> Value {
+    let get = |name: &str| row.get(name).cloned().unwrap_or_default();
+    let n_users = integer(row, "n_users").unwrap_or(0);
+    let (outcomes, parked) = outcomes(n_users, counts.first());
+    let mut view = json!({
+        "id": get("id"), "kind": get("kind"), "state": get("state"), "phase": get("phase"),
+        "dry_run": integer(row, "dry_run") == Some(1),
+        "repair": integer(row, "repair") == Some(1),
+        "inspect": integer(row, "inspect") == Some(1),
+        "pass": get("pass"), "lanes": get("lanes"), "rate_limit": get("rate"),
+        "started_at": get("started_at"), "moved_at": get("moved_at"), "finished_at": get("finished_at"),
+        "total": get("total_last"), "seen": get("n_seen"), "users": n_users,
+        "last_failure": get("last_failure"),
+        "outcomes": outcomes, "parked": parked,
+        "pages": get("n_pages"), "statements": get("n_statements"), "added": get("n_added"),
+        "logto_ms": get("logto_ms"), "mgpass_ms": get("mgpass_ms"), "work_ms": get("work_ms"),
+        "memory_bytes": get("memory_bytes"),
+    });
+    if let (Some(rows), Some(view)) = (counts.get(1), view.as_object_mut()) {
+        view.insert("notes".to_owned(), by_name(rows, "note", "n"));
+    }
+    view
+}
+
+/// By outcome, and what is parked by reason. Whoever is not counted is equal.
+fn outcomes(n_users: i64, rows: Option<&Vec<Row>>) -> (Map<String, Value>, Map<String, Value>) {
+    let (mut outcomes, mut parked) = (Map::new(), Map::new());
+    let mut n_equal = n_users;
+    let add = |map: &mut Map<String, Value>, name: String, n: i64| {
+        let before = map.get(&name).and_then(Value::as_i64).unwrap_or(0);
+        map.insert(name, json!(before + n));
+    };
+    for row in rows.map(Vec::as_slice).unwrap_or_default() {
+        let (Some(outcome), Some(n)) = (text(row, "outcome"), integer(row, "n")) else {
+            continue;
+        };
+        n_equal -= n;
+        if outcome == "parked" {
+            add(&mut parked, text(row, "reason").unwrap_or_default(), n);
+        }
+        add(&mut outcomes, outcome, n);
+    }
+    outcomes.insert("equal".to_owned(), json!(n_equal));
+    (outcomes, parked)
+}
+
+fn by_name(rows: &[Row], name: &str, value: &str) -> Value {
+    let pairs = rows
+        .iter()
+        .filter_map(|row| Some((text(row, name)?, json!(integer(row, value)?))));
+    Value::Object(pairs.collect())
+}
+
+async fn users<P: Platform>(
+    platform: &P,
+    kind: Kind,
+    query: &impl Fn(&str) -> Option<String>,
+) -> Answered {
+    let (job, _) = newest(platform, kind).await?;
+    let filter = Filter {
+        outcome: query("outcome"),
+        reason: query("reason"),
+        note: query("note"),
+        after: query("after").unwrap_or_default(),
+        limit: limit(query)?,
+    };
+    let results = ask(platform, Store::Proxy, view::users(job, kind, &filter)).await?;
+    let rows = results.into_iter().next().unwrap_or_default();
+    let shown: Vec<_> = rows
+        .iter()
+        .map(|row| {
+            let notes = text(row, "notes").unwrap_or_default();
+            json!({
+                "id": row.get("id"), "outcome": row.get("outcome"), "reason": row.get("reason"),
+                "notes": serde_json::from_str::<Value>(&notes).unwrap_or_default(),
+            })
+        })
+        .collect();
+    let next = next(&rows, filter.limit);
+    Ok((200, json!({ "users": shown, "next": next })))
+}
+
+/// Where to go on; `None` when this was all.
+fn next(rows: &[Row], limit: i64) -> Option<String> {
+    let is_full = rows.len() as i64 >= limit;
+    rows.last()
+        .filter(|_| is_full)
+        .and_then(|row| text(row, "id"))
+}
+
+async fn ready<P: Platform>(platform: &P, query: &impl Fn(&str) -> Option<String>) -> Answered {
+    if is_on(query, "count") {
+        let results = ask(platform, Store::Mgpass, readiness::count()).await?;
+        let count = readiness::parse_count(&results);
+        return Ok((200, json!({ "readiness": count })));
+    }
+    let limit = limit(query)?;
+    let after = query("after").unwrap_or_default();
+    let results = ask(platform, Store::Mgpass, readiness::list(&after, limit)).await?;
+    let rows = results.into_iter().next().unwrap_or_default();
+    let users: Vec<_> = rows.iter().map(readiness::shown).collect();
+    Ok((200, json!({ "users": users, "next": next(&rows, limit) })))
+}
+
+async fn differences<P: Platform>(
+    platform: &P,
+    query: &impl Fn(&str) -> Option<String>,
+) -> Answered {
+    let limit = limit(query)?;
+    let after = query("after").unwrap_or_default();
+    let results = ask(platform, Store::Proxy, equality::differences(&after, limit)).await?;
+    let mut rows = results.into_iter().next().unwrap_or_default();
+    let next = next(&rows, limit);
+    if let Some(last) = &next {
+        // A user's differences are shown together: the last one's come with the next page.
+        let is_last = |row: &Row| text(row, "id").as_ref() == Some(last);
+        if !rows.iter().all(is_last) {
+            rows.retain(|row| !is_last(row));
+        }
+    }
+    let next = next.and_then(|_| rows.last().and_then(|row| text(row, "id")));
+    Ok((200, json!({ "differences": rows, "next": next })))
+}
+
+async fn report<P: Platform>(platform: &P) -> Answered {
+    let (job, row) = newest(platform, Kind::Equality).await?;
+    let mut statements = view::counts(job, Kind::Equality, false);
+    statements.extend(equality::report(job));
+    statements.extend(triggers::overview());
+    let results = ask(platform, Store::Proxy, statements).await?;
+    let readiness = match platform.batch(Store::Mgpass, readiness::count()).await {
+        Ok(results) => readiness::parse_count(&results),
+        Err(_) => Value::Null,
+    };
+    let notes = match newest(platform, Kind::Users).await {
+        Ok((import, _)) => {
+            let counts = view::counts(import, Kind::Users, true);
+            let results = ask(platform, Store::Proxy, counts).await?;
+            by_name(
+                results.get(1).map(Vec::as_slice).unwrap_or_default(),
+                "note",
+                "n",
+            )
+        }
+        Err(_) => Value::Null,
+    };
+    let mut view = shown(&row, results.get(..1).unwrap_or_default());
+    let of = |name: &str| {
+        let outcome = view.get("outcomes").and_then(|all| all.get(name));
+        outcome.and_then(Value::as_i64).unwrap_or(0)
+    };
+    let n_users = integer(&row, "n_users").unwrap_or(0);
+    let rows = results.get(1).map(Vec::as_slice).unwrap_or_default();
+    let users = |is: &dyn Fn(&Row) -> bool| -> i64 {
+        let of_rows = rows.iter().filter(|row| is(row));
+        of_rows.filter_map(|row| integer(row, "users")).sum()
+    };
+    let unexplained = unexplained(results.first());
+    let gone = users(&|row| {
+        text(row, "path").as_deref() == Some("user")
+            && text(row, "class").as_deref() == Some("extra")
+    });
+    let balances = users(&|row| text(row, "path").is_some_and(|path| path.starts_with("balance.")));
+    let unlike = of("differs") + of("missing") + of("parked");
+    let is_done = text(&row, "state").as_deref() == Some("done");
+    let report = json!({
+        "logto_total": row.get("total_last"),
+        "compared": n_users - of("only_at_mgpass"),
+        "equal": of("equal"),
+        "differing": of("differs"),
+        "missing_at_mgpass": of("missing"),
+        "gone_at_logto": gone,
+        "only_at_mgpass": of("only_at_mgpass"),
+        "unreadable": of("parked"),
+        "unexplained": unexplained,
+        "explained": unlike - unexplained,
+        "whole_records_compared": row.get("n_whole"),
+        "differences": rows,
+        "parked": by_name(results.get(2).map(Vec::as_slice).unwrap_or_default(), "reason", "n"),
+        "notes": notes,
+        "readiness": readiness,
+        "balances": { "compared": row.get("n_added"), "differing": balances },
+        "is_equal": is_done && unlike == 0,
+        "started_at": row.get("started_at"),
+        "finished_at": row.get("finished_at"),
+    });
+    if let Some(view) = view.as_object_mut() {
+        view.insert("report".to_owned(), report);
+    }
+    Ok((200, view))
+}
+
+/// Users who differ without a reason that the mirror knows.
+fn unexplained(rows: Option<&Vec<Row>>) -> i64 {
+    let rows = rows.map(Vec::as_slice).unwrap_or_default();
+    rows.iter()
+        .filter(|row| {
+            matches!(text(row, "outcome").as_deref(), Some("differs" | "missing"))
+                && text(row, "reason").as_deref() == Some("unexplained")
+        })
+        .filter_map(|row| integer(row, "n"))
+        .sum()
+}

@@ -1,0 +1,8 @@
+//! Pure decisions about reads and stages: no port, no clock, no store.
+
+pub mod allowance;
+pub mod breaker;
+pub mod flags;
+pub mod guard;
+pub mod left_behind;
+pub mod plan;

@@ -1,0 +1,80 @@
+//! Why a request goes where it goes, as one word each.
+
+/// Stable codes: log lines, metric labels, test assertions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// What no rule claims, and what is about tokens and keys.
+    NotARead,
+    /// May change a user; its answer is Logto's.
+    Write,
+    /// A read with a query, which may ask for what only Logto has.
+    Query,
+    /// The proxy's own route or error: no backend's answer.
+    Own,
+    /// The settings have faults: the proxy is a pipe.
+    Settings,
+    StageOff,
+    StageShadow,
+    NoBearerJwt,
+    ForeignIssuer,
+    MgpassToken,
+    TokenRefused,
+    KillSwitch,
+    OutsideShare,
+    Guard,
+    StandingUnknown,
+    Fence,
+    NotReconciled,
+    /// mgPass fails in this isolate's eyes: Logto answers in its stead.
+    Breaker,
+    InShare,
+}
+
+impl Reason {
+    /// Served by Logto for a reason that says nothing against mgPass's answer being
+    /// the same: such a read may be compared.
+    pub fn is_comparable(self) -> bool {
+        match self {
+            Self::StageShadow | Self::KillSwitch | Self::OutsideShare | Self::Guard => true,
+            Self::NotARead
+            | Self::Write
+            | Self::Query
+            | Self::Own
+            | Self::Settings
+            | Self::StageOff
+            | Self::NoBearerJwt
+            | Self::ForeignIssuer
+            | Self::MgpassToken
+            | Self::TokenRefused
+            | Self::StandingUnknown
+            | Self::Fence
+            | Self::NotReconciled
+            | Self::Breaker
+            | Self::InShare => false,
+        }
+    }
+
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::NotARead => "not_a_read",
+            Self::Write => "write",
+            Self::Query => "query",
+            Self::Own => "own",
+            Self::Settings => "settings",
+            Self::StageOff => "stage_off",
+            Self::StageShadow => "stage_shadow",
+            Self::NoBearerJwt => "no_bearer_jwt",
+            Self::ForeignIssuer => "foreign_issuer",
+            Self::MgpassToken => "mgpass_token",
+            Self::TokenRefused => "token_refused",
+            Self::KillSwitch => "kill_switch",
+            Self::OutsideShare => "outside_share",
+            Self::Guard => "guard",
+            Self::StandingUnknown => "standing_unknown",
+            Self::Fence => "fence",
+            Self::NotReconciled => "not_reconciled",
+            Self::Breaker => "breaker",
+            Self::InShare => "in_share",
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! The proxy's own errors as the client sees them: a stable code, a request id,
+//! no cause. A backend's own error passes unchanged and never comes through here.
+//!
+//! OAuth endpoints answer with OAuth error objects (RFC 6749 5.2), the rest in
+//! the shape that clients of Logto's API already read (`code`, `message`).
+
+use serde_json::json;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ProxyError {
+    /// No Logto origin: nothing can be served.
+    #[error("the proxy is not configured")]
+    Misconfigured,
+    #[error("the request has a malformed target")]
+    MalformedRequest,
+    /// Only for writes without a declared length: the body is read before the write is recorded.
+    #[error("the request body is larger than a user write may be")]
+    BodyTooLarge,
+    #[error("the request body ended before its declared length")]
+    BodyIncomplete,
+    #[error("the authorization server could not be reached")]
+    LogtoUnreachable,
+    #[error("the authorization server did not answer in time")]
+    LogtoTimedOut,
+    #[error("the user service could not be reached")]
+    MgpassUnavailable,
+    /// Not one usable key of an issuer is known now.
+    #[error("the keys of an issuer cannot be had")]
+    KeysUnavailable,
+    /// The client's own credential was refused too often, or others' from the same place.
+    #[error("too many attempts by clients that are not known; try again within a minute")]
+    TooManyAttempts,
+    #[error("the proxy has no such route")]
+    NoSuchRoute,
+    #[error("a parameter is missing or malformed")]
+    ParameterMissing,
+    #[error("the signature is not that of the body")]
+    SignatureRefused,
+    /// Neither database nor Queue took a webhook.
+    #[error("the message could not be recorded")]
+    NotRecorded,
+    #[error("an admin token is needed")]
+    AdminTokenNeeded,
+    #[error("a job of this kind is running or paused")]
+    JobActive,
+    #[error("no job of this kind is in a state for that")]
+    JobNotActive,
+    #[error("no job of this kind was ever started")]
+    NoSuchJob,
+    /// A real import hands users over to the mirror, which is off.
+    #[error("the stage is off: set it to shadow, or start a dry run")]
+    StageOff,
+    #[error("no rewards database is bound, so there are no points to import")]
+    RewardsNotBound,
+    /// The proxy's own database, or mgPass's, did not answer an operator.
+    #[error("a database did not answer")]
+    DatabaseUnavailable,
+    #[error("the proxy failed")]
+    Defect,
+}
+
+impl ProxyError {
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::Misconfigured => "proxy.misconfigured",
+            Self::MalformedRequest => "proxy.malformed_request",
+            Self::BodyTooLarge => "proxy.body_too_large",
+            Self::BodyIncomplete => "proxy.body_incomplete",
+            Self::LogtoUnreachable => "proxy.logto_unreachable",
+            Self::LogtoTimedOut => "proxy.logto_timed_out",
+            Self::MgpassUnavailable => "proxy.mgpass_unavailable",
+            Self::KeysUnavailable => "proxy.keys_unavailable",
+            Self::TooManyAttempts => "proxy.too_many_attempts",
+            Self::NoSuchRoute => "proxy.no_such_route",
+            Self::AdminTokenNeeded => "proxy.admin_token_needed",
+            Self::ParameterMissing => "proxy.parameter_missing",
+            Self::SignatureRefused => "proxy.signature_refused",
+            Self::NotRecorded => "proxy.not_recorded",
+            Self::JobActive => "proxy.job_active",
+            Self::JobNotActive => "proxy.job_not_active",
+            Self::NoSuchJob => "proxy.no_such_job",
+            Self::StageOff => "proxy.stage_off",
+            Self::RewardsNotBound => "proxy.rewards_not_bound",
+            Self::DatabaseUnavailable => "proxy.database_unavailable",
+            Self::Defect => "proxy.defect",
+        }
+    }
+
+    pub fn status(self) -> u16 {
+        match self {
+            Self::MalformedRequest | Self::BodyIncomplete | Self::ParameterMissing => 400,
+            Self::AdminTokenNeeded | Self::SignatureRefused => 401,
+            Self::NoSuchRoute | Self::NoSuchJob => 404,
+            Self::JobActive | Self::JobNotActive | Self::StageOff | Self::RewardsNotBound => 409,
+            Self::BodyTooLarge => 413,
+            Self::TooManyAttempts => 429,
+            Self::Misconfigured | Self::Defect => 500,
+            Self::LogtoUnreachable | Self::MgpassUnavailable => 502,
+            Self::NotRecorded | Self::KeysUnavailable | Self::DatabaseUnavailable => 503,
+            Self::LogtoTimedOut => 504,
+        }
+    }
+
+    /// After how many seconds the same may go better, where that is known.
+    pub fn retry_after_s(self) -> Option<u32> {
+        (self == Self::TooManyAttempts).then_some(60)
+    }
+
+    /// The JSON body for a request to `path`.
+    pub fn body(self, path: &str, request_id: &str) -> String {
+        let message = self.to_string();
+        let oauth = match self.status() {
+            429 | 500.. => "temporarily_unavailable",
+            _ => "invalid_request",
+        };
+        let body = if path.starts_with("/oidc/") {
+            json!({ "error": oauth, "error_description": message, "code": self.code(), "request_id": request_id })
+        } else {
+            json!({ "code": self.code(), "message": message, "request_id": request_id })
+        };
+        body.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn oauth_endpoints_get_oauth_errors() {
+        let body: serde_json::Value =
+            serde_json::from_str(&ProxyError::LogtoUnreachable.body("/oidc/token", "r1")).unwrap();
+        assert_eq!(body["error"], "temporarily_unavailable");
+        assert_eq!(body["code"], "proxy.logto_unreachable");
+        assert_eq!(body["request_id"], "r1");
+    }
+
+    #[test]
+    fn other_endpoints_get_code_and_message() {
+        let body: serde_json::Value =
+            serde_json::from_str(&ProxyError::BodyTooLarge.body("/api/users", "r1")).unwrap();
+        assert_eq!(body["code"], "proxy.body_too_large");
+        assert!(body.get("error").is_none());
+    }
+}

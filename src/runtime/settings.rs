@@ -1,0 +1,357 @@
+//! Variables and secrets, read once per isolate, all faults reported together.
+//!
+//! A deployment without a Logto origin cannot serve. Any other fault leaves the
+//! proxy a transparent pipe: it behaves as stage `off`, and says so.
+
+use crate::inbound::request::Secret;
+use crate::policy::guard::Tuning;
+use crate::token::Skew;
+
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Where requests go, without a trailing slash.
+    pub logto_origin: String,
+    pub origin_secret: Option<Secret<String>>,
+    /// Absent when the settings below had faults.
+    pub migration: Option<Migration>,
+    pub faults: Vec<SettingFault>,
+    /// Keys the hash by which events name a subject; without it they name none.
+    pub subject_key: Option<Secret<String>>,
+    pub admin_token: Option<Secret<String>>,
+    /// Logto's signing key of the webhook; without it there is no receiver.
+    pub webhook_secret: Option<Secret<String>>,
+    /// How long Logto may take to begin an answer to a request that a rule claims.
+    pub logto_deadline_ms: u32,
+}
+
+/// All that mirroring and reading from mgPass need.
+#[derive(Clone, Debug)]
+pub struct Migration {
+    pub logto_origin: String,
+    /// As in [`Settings`].
+    pub origin_secret: Option<Secret<String>>,
+    pub logto_issuer: String,
+    pub logto_api_audience: String,
+    pub logto_client: Client,
+    pub mgpass_origin: String,
+    pub mgpass_issuer: String,
+    pub mgpass_audiences: Vec<String>,
+    pub mgpass_credential: MgpassCredential,
+    pub mapping: MappingSettings,
+    /// The brake: at most so many mirrored deletions within an hour.
+    pub deletions_per_hour: i64,
+    /// Whether cron walks the whole population; the catch-up and the sweep go on without.
+    pub walk: bool,
+    /// Whom tokens shown to `/_proxy/verify` must be for; without any that route is closed.
+    pub verify_audiences: Vec<String>,
+    /// The longest `exp - iat` believed of any token; `None` believes whatever an issuer grants.
+    pub max_token_lifetime_s: Option<i64>,
+    /// How far issuers' clocks may be ahead of the edge's; it lengthens no token's life.
+    pub clock_skew: Skew,
+    /// How long mgPass may take to answer a read.
+    pub mgpass_deadline_ms: u32,
+    /// How long the outbox may take before the Queue is used instead.
+    pub outbox_deadline_ms: u32,
+    /// How long fence and mirror row may take to be looked up; Logto answers then.
+    pub standing_deadline_ms: u32,
+    /// How many comparisons an isolate may begin: a sampled share stays a share of its
+    /// work, however many reads come at once.
+    pub comparisons_per_second: u32,
+    /// How long counts stay in an isolate before they are written down.
+    pub metrics_flush_ms: u32,
+    pub guard: Tuning,
+}
+
+#[derive(Clone, Debug)]
+pub struct Client {
+    pub id: String,
+    pub secret: Secret<String>,
+}
+
+/// ASSUMPTION (contracts, mgPass 19.25): a client may hold `mgpass:admin` by client
+/// credentials. Else the operator gives a token.
+#[derive(Clone, Debug)]
+pub enum MgpassCredential {
+    Client(Client),
+    Token(Secret<String>),
+}
+
+/// What the mapping of a user depends on.
+#[derive(Clone, Debug)]
+pub struct MappingSettings {
+    /// Logto's identity target -> mgPass's provider.
+    pub providers: Vec<(String, String)>,
+    /// Whether a mirrored address counts as verified. Logto's own tokens call
+    /// every existing address verified, so `on` keeps what applications see.
+    pub email_verified: bool,
+    pub phone_verified: bool,
+}
+
+impl MappingSettings {
+    pub fn provider(&self, target: &str) -> Option<&str> {
+        self.providers
+            .iter()
+            .find(|(logto, _)| logto == target)
+            .map(|(_, provider)| provider.as_str())
+    }
+
+    pub fn target(&self, provider: &str) -> Option<&str> {
+        self.providers
+            .iter()
+            .find(|(_, mgpass)| mgpass == provider)
+            .map(|(target, _)| target.as_str())
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SettingFault {
+    pub name: &'static str,
+    pub code: &'static str,
+}
+
+impl Settings {
+    pub fn read(lookup: impl Fn(&str) -> Option<String>) -> Self {
+        let mut reader = Reader {
+            lookup,
+            faults: Vec::new(),
+        };
+        let logto_origin = reader.origin("LOGTO_ORIGIN");
+        let migration = reader.migration(&logto_origin);
+        let origin_secret = reader.optional("ORIGIN_SECRET").map(Secret);
+        let subject_key = reader.optional("SUBJECT_KEY").map(Secret);
+        let admin_token = reader.optional("ADMIN_TOKEN").map(Secret);
+        let webhook_secret = reader.optional("LOGTO_WEBHOOK_SECRET").map(Secret);
+        let logto_deadline_ms = reader.number("LOGTO_DEADLINE_MS", 125_000);
+        Self {
+            logto_origin,
+            origin_secret,
+            migration: reader.faults.is_empty().then_some(migration),
+            faults: reader.faults,
+            subject_key,
+            admin_token,
+            webhook_secret,
+            logto_deadline_ms,
+        }
+    }
+}
+
+struct Reader<F> {
+    lookup: F,
+    faults: Vec<SettingFault>,
+}
+
+impl<F: Fn(&str) -> Option<String>> Reader<F> {
+    fn migration(&mut self, logto_origin: &str) -> Migration {
+        Migration {
+            logto_origin: logto_origin.to_owned(),
+            origin_secret: self.optional("ORIGIN_SECRET").map(Secret),
+            logto_issuer: self.required("LOGTO_ISSUER"),
+            logto_api_audience: self
+                .optional("LOGTO_API_AUDIENCE")
+                .unwrap_or_else(|| "https://default.logto.app/api".to_owned()),
+            logto_client: Client {
+                id: self.required("LOGTO_CLIENT_ID"),
+                secret: Secret(self.required("LOGTO_CLIENT_SECRET")),
+            },
+            mgpass_origin: self.origin("MGPASS_ORIGIN"),
+            mgpass_issuer: self.required("MGPASS_ISSUER"),
+            mgpass_audiences: self.list("MGPASS_AUDIENCES"),
+            mgpass_credential: match self.optional("MGPASS_ADMIN_TOKEN") {
+                Some(token) => MgpassCredential::Token(Secret(token)),
+                None => MgpassCredential::Client(Client {
+                    id: self.required("MGPASS_CLIENT_ID"),
+                    secret: Secret(self.required("MGPASS_CLIENT_SECRET")),
+                }),
+            },
+            mapping: MappingSettings {
+                providers: self.providers("SOCIAL_PROVIDERS"),
+                email_verified: self.switch("EMAIL_VERIFIED", true),
+                phone_verified: self.switch("PHONE_VERIFIED", true),
+            },
+            deletions_per_hour: i64::from(self.number("DELETIONS_PER_HOUR", 100)),
+            walk: self.switch("WALK", true),
+            verify_audiences: self.items("VERIFY_AUDIENCES"),
+            max_token_lifetime_s: match self.number("MAX_TOKEN_LIFETIME_S", 0) {
+                0 => None,
+                seconds => Some(i64::from(seconds)),
+            },
+            clock_skew: self.skew("CLOCK_SKEW_S"),
+            mgpass_deadline_ms: self.number("MGPASS_DEADLINE_MS", 1_500),
+            outbox_deadline_ms: self.number("OUTBOX_DEADLINE_MS", 300),
+            standing_deadline_ms: self.number("STANDING_DEADLINE_MS", 500),
+            comparisons_per_second: self.number("COMPARISONS_PER_SECOND", 20),
+            metrics_flush_ms: self.number("METRICS_FLUSH_MS", 5_000),
+            guard: Tuning {
+                window_ms: i64::from(self.number("GUARD_WINDOW_S", 300)) * 1_000,
+                min_reads: i64::from(self.number("GUARD_MIN_READS", 50)),
+                min_compared: i64::from(self.number("GUARD_MIN_COMPARED", 20)),
+                max_failure_bps: i64::from(self.number("GUARD_MAX_FAILURE_BPS", 100)),
+                max_mismatch_bps: i64::from(self.number("GUARD_MAX_MISMATCH_BPS", 50)),
+                max_p95_ms: i64::from(self.number("GUARD_MAX_P95_MS", 1_000)),
+                max_p95_percent: i64::from(self.number("GUARD_MAX_P95_PERCENT", 300)),
+            },
+        }
+    }
+
+    fn fault(&mut self, name: &'static str, code: &'static str) {
+        self.faults.push(SettingFault { name, code });
+    }
+
+    fn optional(&mut self, name: &'static str) -> Option<String> {
+        (self.lookup)(name)
+            .map(|value| value.trim().to_owned())
+            .filter(|value| !value.is_empty())
+    }
+
+    fn required(&mut self, name: &'static str) -> String {
+        self.optional(name).unwrap_or_else(|| {
+            self.fault(name, "missing");
+            String::new()
+        })
+    }
+
+    /// Scheme, host and port alone: paths are appended to it byte for byte.
+    fn origin(&mut self, name: &'static str) -> String {
+        let value = self.required(name);
+        let value = value.trim_end_matches('/');
+        let host = value
+            .strip_prefix("https://")
+            .or_else(|| value.strip_prefix("http://"));
+        if !value.is_empty()
+            && host.is_none_or(|host| host.is_empty() || host.contains(['/', '?', '#']))
+        {
+            self.fault(name, "not_an_origin");
+        }
+        value.to_owned()
+    }
+
+    fn list(&mut self, name: &'static str) -> Vec<String> {
+        self.required(name);
+        self.items(name)
+    }
+
+    /// Comma separated, and possibly none.
+    fn items(&mut self, name: &'static str) -> Vec<String> {
+        let text = self.optional(name).unwrap_or_default();
+        text.split(',')
+            .map(|item| item.trim().to_owned())
+            .filter(|item| !item.is_empty())
+            .collect()
+    }
+
+    fn skew(&mut self, name: &'static str) -> Skew {
+        let seconds = self.number(name, Skew::DEFAULT_SECONDS);
+        Skew::from_seconds(seconds).unwrap_or_else(|| {
+            self.fault(name, "above_a_minute");
+            Skew::default()
+        })
+    }
+
+    fn number(&mut self, name: &'static str, absent: u32) -> u32 {
+        match self.optional(name).map(|text| text.parse()) {
+            None => absent,
+            Some(Ok(number)) => number,
+            Some(Err(_)) => {
+                self.fault(name, "not_a_number");
+                absent
+            }
+        }
+    }
+
+    fn switch(&mut self, name: &'static str, absent: bool) -> bool {
+        match self.optional(name).as_deref() {
+            None => absent,
+            Some("on") => true,
+            Some("off") => false,
+            Some(_) => {
+                self.fault(name, "neither_on_nor_off");
+                absent
+            }
+        }
+    }
+
+    /// `logto-target=provider`, comma separated.
+    fn providers(&mut self, name: &'static str) -> Vec<(String, String)> {
+        let text = self
+            .optional(name)
+            .unwrap_or_else(|| "google=google,apple=apple,facebook=facebook".to_owned());
+        let pairs: Option<Vec<_>> = text
+            .split(',')
+            .map(|pair| {
+                let (target, provider) = pair.trim().split_once('=')?;
+                Some((target.trim().to_owned(), provider.trim().to_owned()))
+            })
+            .collect();
+        pairs.unwrap_or_else(|| {
+            self.fault(name, "not_pairs");
+            Vec::new()
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &[(&str, &str)] = &[
+        ("LOGTO_ORIGIN", "http://127.0.0.1:9001/"),
+        ("LOGTO_ISSUER", "https://auth.example.com/oidc"),
+        ("LOGTO_CLIENT_ID", "m2m"),
+        ("LOGTO_CLIENT_SECRET", "s"),
+        ("MGPASS_ORIGIN", "https://auth.mgpass.net"),
+        ("MGPASS_ISSUER", "https://auth.mgpass.net"),
+        ("MGPASS_AUDIENCES", "app_a, app_b"),
+        ("MGPASS_CLIENT_ID", "app_proxy"),
+        ("MGPASS_CLIENT_SECRET", "s"),
+    ];
+
+    fn read(changes: &[(&str, &str)]) -> Settings {
+        Settings::read(|name| {
+            let found = |list: &[(&str, &str)]| {
+                list.iter()
+                    .find(|(key, _)| *key == name)
+                    .map(|(_, value)| (*value).to_owned())
+            };
+            found(changes).or_else(|| found(GOOD))
+        })
+    }
+
+    #[test]
+    fn good_settings_have_no_fault() {
+        let settings = read(&[]);
+        assert_eq!(settings.faults, []);
+        let migration = settings.migration.unwrap();
+        assert_eq!(migration.logto_origin, "http://127.0.0.1:9001");
+        assert_eq!(migration.mgpass_audiences, ["app_a", "app_b"]);
+        assert_eq!(migration.mapping.providers.len(), 3);
+    }
+
+    #[test]
+    fn all_faults_are_reported_together_and_leave_a_pipe() {
+        let settings = read(&[
+            ("MGPASS_ORIGIN", "auth.mgpass.net/path"),
+            ("LOGTO_CLIENT_ID", ""),
+            ("DELETIONS_PER_HOUR", "many"),
+            ("EMAIL_VERIFIED", "yes"),
+            ("SOCIAL_PROVIDERS", "google"),
+        ]);
+        let names: Vec<_> = settings.faults.iter().map(|fault| fault.name).collect();
+        assert_eq!(
+            names,
+            [
+                "LOGTO_CLIENT_ID",
+                "MGPASS_ORIGIN",
+                "SOCIAL_PROVIDERS",
+                "EMAIL_VERIFIED",
+                "DELETIONS_PER_HOUR"
+            ]
+        );
+        assert!(settings.migration.is_none());
+        assert_eq!(settings.logto_origin, "http://127.0.0.1:9001");
+    }
+
+    #[test]
+    fn secrets_do_not_print() {
+        assert!(!format!("{:?}", read(&[("LOGTO_CLIENT_SECRET", "hunter2")])).contains("hunter2"));
+    }
+}

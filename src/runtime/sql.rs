@@ -1,0 +1,94 @@
+//! What the SQL of several modules is made of, as macros since `concat!` takes literals;
+//! and how a row is read.
+
+use crate::runtime::ports::Row;
+
+/// The database's own clock, in milliseconds.
+macro_rules! now {
+    () => {
+        "CAST(unixepoch('subsec') * 1000 AS INTEGER)"
+    };
+}
+
+/// The newest of settle order and tickets, in the proxy's database.
+macro_rules! sequence {
+    () => {
+        "(SELECT value FROM counters WHERE name = 'sequence')"
+    };
+}
+
+/// An intent that was not settled by then is reconciled on suspicion ...
+macro_rules! expiry_ms {
+    () => {
+        60_000
+    };
+}
+
+/// ... and once more so long after its opening, since Logto may commit late (180 s
+/// were seen); only then is it discharged.
+macro_rules! late_commit_ms {
+    () => {
+        900_000
+    };
+}
+
+/// Of a subject; longer than a reconcile takes with every backend at its deadline.
+macro_rules! lease_ms {
+    () => {
+        30_000
+    };
+}
+
+/// Stands for the clocks of isolate and database, in the fence of reads.
+macro_rules! clock_margin_ms {
+    () => {
+        2_000
+    };
+}
+
+/// A discharged intent stays so long for the fence.
+macro_rules! discharged_kept_ms {
+    () => {
+        60_000
+    };
+}
+
+/// An interaction of Logto's lives for an hour; whose it was is kept for two.
+macro_rules! interaction_kept_ms {
+    () => {
+        7_200_000
+    };
+}
+
+/// An intent `i` of which a reconcile that begins now covers something: it is settled,
+/// or it was not settled in time and is due for its first look, or for its last.
+macro_rules! coverable {
+    () => {
+        concat!(
+            "i.discharged_at IS NULL AND (i.settled IS NOT NULL OR (i.passes = 0 AND i.expires_at <= ",
+            now!(),
+            ") OR i.opened_at + ",
+            late_commit_ms!(),
+            " <= ",
+            now!(),
+            ")"
+        )
+    };
+}
+
+pub(crate) use {
+    clock_margin_ms, coverable, discharged_kept_ms, expiry_ms, interaction_kept_ms, late_commit_ms,
+    lease_ms, now, sequence,
+};
+
+pub fn text(row: &Row, column: &str) -> Option<String> {
+    row.get(column)?.as_str().map(str::to_owned)
+}
+
+/// D1 hands integers over as JavaScript numbers.
+pub fn integer(row: &Row, column: &str) -> Option<i64> {
+    let value = row.get(column)?;
+    value
+        .as_i64()
+        .or_else(|| value.as_f64().map(|float| float as i64))
+}

@@ -1,6 +1,0 @@
-// What mgPass's public documents promise, asked of the stand-in on real workerd.
-// Run: node --test tests/backends/mgpass/contract.test.mjs
-
-import './contract/openid.mjs';
-import './contract/users.mjs';
-import './contract/operations.mjs';
