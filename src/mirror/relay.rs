@@ -271,7 +271,7 @@ async fn finish<P: Platform>(
 fn ending(lease: &Lease, change: &Change) -> Vec<Statement> {
     let mut statements = Vec::new();
     if change.is_held() {
-        statements.extend(lease.parked(Park::EditedAtMgpass.code()));
+        statements.extend(lease.held(Park::EditedAtMgpass.code()));
         statements.push(Finding::EditedAtMgpass.note_of(&lease.subject, &change.there.kept));
         if lease.covered.is_empty() {
             // Read as somebody's holder: an open intent keeps the reads on Logto.
