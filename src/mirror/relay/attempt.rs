@@ -333,6 +333,10 @@ fn shows(expected: &MgpassUser, user: &mgpass::ApiUser) -> bool {
         && user.avatar == expected.avatar
         && user.is_suspended == expected.is_suspended
         && user.created_at_s == expected.created_at_s
+        // Or a newer one, which mgPass has seen itself.
+        && user
+            .last_sign_in_at_s
+            .admits(|shown| *shown >= expected.last_sign_in_at_s)
         && user
             .custom_data
             .admits(|shown| same_json(shown, &expected.metadata))
