@@ -158,13 +158,6 @@ pub fn are_open(gates: &[Gate]) -> bool {
     gates.iter().all(|gate| gate.state != State::Shut)
 }
 
-/// All but what the origin says, which costs calls.
-pub fn are_open_but_for_probes(gates: &[Gate]) -> bool {
-    gates
-        .iter()
-        .all(|gate| gate.state != State::Shut || gate.name == "armed")
-}
-
 /// SHA-256 of what the gates saw.
 pub fn evidence_digest(facts: &Facts) -> String {
     digest(&json!(facts).to_string())

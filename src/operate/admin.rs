@@ -6,6 +6,7 @@ mod exceptions;
 mod handover;
 mod jobs;
 mod mirror;
+mod reply;
 
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};

@@ -8,8 +8,8 @@ use dual_write_proxy::handover::{
     translated, wish,
 };
 use dual_write_proxy::mirror::{
-    backlog, edits, fence, findings as mirror_findings, outbox, pass, preflight, states, target,
-    triggers, wake, writer,
+    backlog, edits, fence, findings as mirror_findings, intent, outbox, pass, preflight, states,
+    target, triggers, wake, writer,
 };
 use dual_write_proxy::operate::{findings, guard, metrics};
 use dual_write_proxy::population::jobs::{equality, store, view};
@@ -45,6 +45,7 @@ fn every_statement_prepares_against_the_migrations() {
         (Store::Proxy, translated::ALL_SQL),
         (Store::Mgpass, handover_target::ALL_SQL),
         (Store::Proxy, outbox::ALL_SQL),
+        (Store::Proxy, intent::ALL_SQL),
         (Store::Proxy, fence::ALL_SQL),
         (Store::Proxy, backlog::ALL_SQL),
         (Store::Proxy, triggers::ALL_SQL),
