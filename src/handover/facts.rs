@@ -123,9 +123,15 @@ pub const METRICS_SQL: &[&str] = &[VERDICTS];
 /// The triggers that keep it, and whether a mirrored user is missing in it.
 const UNIQUE: &str = "SELECT (SELECT count(*) FROM sqlite_schema WHERE type = 'trigger' \
      AND name IN ('logto_mirror_unique_new', 'logto_mirror_unique_changed')) AS n_triggers, \
-     EXISTS (SELECT 1 FROM logto_mirror m WHERE json_type(m.residue, '$.username') = 'text' \
+     (EXISTS (SELECT 1 FROM logto_mirror m WHERE json_type(m.residue, '$.username') = 'text' \
      AND NOT EXISTS (SELECT 1 FROM logto_mirror_unique u WHERE u.kind = 'username' \
-     AND u.value = json_extract(m.residue, '$.username') AND u.user_id = m.user_id)) AS has_gaps";
+     AND u.value = json_extract(m.residue, '$.username') AND u.user_id = m.user_id)) \
+     OR EXISTS (SELECT 1 FROM logto_mirror m WHERE json_type(m.residue, '$.primaryPhone') = 'text' \
+     AND NOT EXISTS (SELECT 1 FROM logto_mirror_unique u WHERE u.kind = 'phone' \
+     AND u.value = json_extract(m.residue, '$.primaryPhone') AND u.user_id = m.user_id)) \
+     OR EXISTS (SELECT 1 FROM logto_mirror m, json_each(m.residue, '$.identities') i WHERE json_type(i.value, '$.userId') = 'text' \
+     AND NOT EXISTS (SELECT 1 FROM logto_mirror_unique u WHERE u.kind = 'identity:' || i.key \
+     AND u.value = json_extract(i.value, '$.userId') AND u.user_id = m.user_id))) AS has_gaps";
 /// Whose last reconcile began before recording had its last gap.
 const BEHIND: &str = "SELECT user_id AS name FROM logto_mirror WHERE tombstone = 0 AND epoch < ?1 ORDER BY user_id LIMIT ?2";
 /// More of them are not looked at one by one.

@@ -165,6 +165,18 @@ fn each_gate_alone_keeps_the_hand_over_from_being_announced_and_says_so() {
             .databases
             .execute(Store::Mgpass, "DELETE FROM logto_mirror_unique");
     });
+    check("unique", &|world| {
+        world.mirrored("u1", |user| {
+            user.identities = vec![("wechat".to_owned(), "w-1".to_owned(), None)];
+        });
+        let identities = "DELETE FROM logto_mirror_unique WHERE kind = 'identity:wechat'";
+        assert_eq!(
+            world.mgpass("SELECT kind FROM logto_mirror_unique").len(),
+            1,
+            "kept by the trigger"
+        );
+        world.databases.execute(Store::Mgpass, identities);
+    });
     check("applications", &proxy("DELETE FROM waivers"));
     check("applications", &proxy("DELETE FROM dependencies"));
 }
