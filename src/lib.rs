@@ -28,6 +28,7 @@ pub mod backend;
 pub mod compare;
 pub mod read;
 pub mod translate;
+pub mod translate_write;
 
 pub mod mirror;
 pub mod points;
