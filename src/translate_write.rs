@@ -36,6 +36,7 @@ mod schema;
 mod shapes;
 mod tenant;
 mod unique;
+mod web_address;
 
 pub use self::account::{AccountCaller, Proof};
 pub use self::body::Body;

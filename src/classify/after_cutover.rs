@@ -59,6 +59,9 @@ pub enum Refusal {
     /// Logto stores it and then fails to show the user, for good.
     #[error("a value is longer than can be shown")]
     NotShowable,
+    /// Logto's reader of addresses and the proxy's differ on a few.
+    #[error("whether the avatar is an address cannot be said")]
+    AddressUnclear,
     // Of what could not be known.
     #[error("whether the verification record holds could not be asked")]
     ProofUnknown,
@@ -71,7 +74,7 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::NotTranslatable,
         Self::StartAgain,
         Self::PasswordCheck,
@@ -85,6 +88,7 @@ impl Refusal {
         Self::TooDeep,
         Self::TooLarge,
         Self::NotShowable,
+        Self::AddressUnclear,
         Self::ProofUnknown,
         Self::ScopeUnknown,
         Self::UnreadableUser,
@@ -105,6 +109,7 @@ impl Refusal {
             Self::TooDeep => "proxy.depth_not_translatable",
             Self::TooLarge => "proxy.user_too_large",
             Self::NotShowable => "proxy.value_not_showable",
+            Self::AddressUnclear => "proxy.address_not_translatable",
             Self::ProofUnknown => "proxy.verification_unknown",
             Self::ScopeUnknown => "proxy.scope_unknown",
             Self::UnreadableUser => "proxy.user_unreadable",
@@ -122,6 +127,7 @@ impl Refusal {
             | Self::LoneSurrogate
             | Self::TooDeep
             | Self::NotShowable
+            | Self::AddressUnclear
             | Self::ScopeUnknown => 422,
             Self::FormBody | Self::EncodedBody => 415,
             Self::TooLarge => 413,

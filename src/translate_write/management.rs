@@ -12,6 +12,7 @@ use super::shapes::{
     USERS_PROFILE,
 };
 use super::unique::{Wanted, assert_free};
+use super::web_address::{self, Reading};
 use super::{After, Applied, Facts, Owed, PathUser, Question, Refusal, Settings, Step, parse_view};
 use crate::request::Secret;
 
@@ -50,9 +51,15 @@ pub(super) fn apply(
 /// The body's known members.
 ///
 /// # Errors
-/// When the body is none that Logto takes.
+/// When the body is none that Logto takes, or none of which that can be said.
 pub(super) fn input(shape: &'static [Field], body: Body<'_>) -> Result<Object, Step> {
-    parse(shape, &read(body)?).map_err(|issues| Reply::invalid(&issues).into())
+    let body = read(body)?;
+    let avatar = body.as_object().and_then(|body| body.text("avatar"));
+    let takes_avatar = shape.iter().any(|field| field.name == "avatar");
+    if takes_avatar && avatar.is_some_and(|text| web_address::read(text) == Reading::Unclear) {
+        return Err(Refusal::AddressUnclear.into());
+    }
+    parse(shape, &body).map_err(|issues| Reply::invalid(&issues).into())
 }
 
 pub(super) fn password_of(input: &Object) -> Option<Secret<String>> {
@@ -129,34 +136,23 @@ impl Request<'_> {
         if algorithm == Some("Legacy") && digest.is_none() {
             return Err(Reply::error(LogtoError::UnsupportedEncryptionMethod).into());
         }
-        if digest.is_some() {
+        // How the digest reads is looked at first, which nothing but Logto's own runtime can.
+        if algorithm == Some("Legacy") {
             return Err(Refusal::PasswordDigest.into());
         }
         let mut set = input.clone();
         for name in ["password", "passwordDigest", "passwordAlgorithm"] {
             set.remove(name);
         }
-        self.insert(&set, password)
-    }
-
-    /// Nothing that would be refused must cost a reservation.
-    fn insert(&self, set: &Object, password: Option<Secret<String>>) -> Result<Applied, Step> {
-        let with = |mut row: Row| -> Result<Row, Step> {
-            // The reservation's own mark.
-            row.put("customData", Value::Object(Object::default()));
-            row.put("hasPassword", Value::Bool(password.is_some()));
-            let (created_at, updated_at) = (row.get("createdAt").cloned(), "updatedAt");
-            if !set.is_empty() {
-                row.store(set, Mode::Replace, self.settings.now_ms)?;
-            }
-            row.put(updated_at, created_at.unwrap_or(Value::Null));
-            Ok(row)
-        };
+        // Nothing that Logto would refuse must cost a reservation.
+        self.filled(Row::default(), &set, password.is_some())?;
+        if digest.is_some() {
+            return Err(Refusal::PasswordDigest.into());
+        }
         let Some(reserved) = self.facts.reserved else {
-            with(Row::default())?;
             return Err(Step::Ask(Question::Reservation));
         };
-        let row = with(parse_view(reserved)?)?;
+        let row = self.filled(parse_view(reserved)?, &set, password.is_some())?;
         Ok(Applied {
             reply: Reply::json(200, row.to_json()),
             after: After::Created(row.to_json()),
@@ -166,6 +162,20 @@ impl Request<'_> {
                 ..Owed::default()
             },
         })
+    }
+
+    /// A new user of the body's members.
+    fn filled(&self, mut row: Row, set: &Object, has_password: bool) -> Result<Row, Step> {
+        // Without the reservation's own mark.
+        row.put("customData", Value::Object(Object::default()));
+        row.put("hasPassword", Value::Bool(has_password));
+        if !set.is_empty() {
+            row.store(set, Mode::Replace, self.settings.now_ms)?;
+        }
+        // Of a row that was just inserted both times are one.
+        let created_at = row.get("createdAt").cloned();
+        row.put("updatedAt", created_at.unwrap_or(Value::Null));
+        Ok(row)
     }
 
     fn patch(&self, input: &Object) -> Result<Applied, Step> {

@@ -1,8 +1,12 @@
 //! Validation of bodies with the issues of zod 3, by which Logto validates: which there are, in
 //! which order, with which members. Schemas are data (`shapes`); this is what they mean.
 
+mod issue;
+
+use self::issue::{Expected, Problem};
+pub use self::issue::{Issue, details, issues_json};
 use super::json::{Object, Value};
-use crate::mirror::members::{ObjectWriter, quote};
+use super::web_address::{self, Reading};
 
 /// One member of an object.
 #[derive(Clone, Copy)]
@@ -98,36 +102,6 @@ pub fn utf16_len(text: &str) -> usize {
     text.encode_utf16().count()
 }
 
-#[derive(Clone, Debug, PartialEq)]
-pub struct Issue {
-    path: Vec<&'static str>,
-    problem: Problem,
-}
-
-#[derive(Clone, Debug, PartialEq)]
-enum Problem {
-    WrongType {
-        expected: Expected,
-        received: &'static str,
-    },
-    Check(TextCheck),
-    NotOneOf {
-        options: &'static [&'static str],
-        received: Value,
-    },
-    NotEmptyText {
-        received: Value,
-    },
-    /// The issues of each side of a union.
-    Union(Vec<Vec<Issue>>),
-}
-
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Expected {
-    Type(&'static str),
-    OneOf(&'static [&'static str]),
-}
-
 /// The body's known members, in the schema's order; or every issue there is.
 ///
 /// # Errors
@@ -186,8 +160,8 @@ fn parse_field(
             let mut side = Vec::new();
             parse_value(field.schema, value, path, &mut side);
             let received = value.clone();
-            let other = issue(Problem::NotEmptyText { received }, path);
-            issues.push(issue(Problem::Union(vec![side, vec![other]]), path));
+            let other = Issue::new(Problem::NotEmptyText { received }, path);
+            issues.push(Issue::new(Problem::Union(vec![side, vec![other]]), path));
             return None;
         }
         (Empty::Nothing | Empty::Null, _) => {}
@@ -204,7 +178,7 @@ fn parse_value(
     match (schema, value) {
         (Schema::Text(checks), Value::Text(text)) => {
             let failed = checks.iter().filter(|check| !check.holds(text));
-            issues.extend(failed.map(|check| issue(Problem::Check(*check), path)));
+            issues.extend(failed.map(|check| Issue::new(Problem::Check(*check), path)));
             Some(value.clone())
         }
         (Schema::Flag, Value::Bool(_)) => Some(value.clone()),
@@ -216,7 +190,7 @@ fn parse_value(
                 return Some(value.clone());
             }
             let received = value.clone();
-            issues.push(issue(Problem::NotOneOf { options, received }, path));
+            issues.push(Issue::new(Problem::NotOneOf { options, received }, path));
             None
         }
         (Schema::Text(_) | Schema::Flag | Schema::Record | Schema::OneOf(_), _) => {
@@ -256,176 +230,16 @@ impl TextCheck {
     fn holds(self, text: &str) -> bool {
         match self {
             Self::Pattern(pattern) => pattern.matches(text),
-            Self::Url => url::Url::parse(text).is_ok(),
+            // What is unclear is refused before the issues are told (`management::input`).
+            Self::Url => web_address::read(text) != Reading::NoAddress,
             Self::AtLeast(n_units) => utf16_len(text) >= n_units,
             Self::AtMost(n_units) => utf16_len(text) <= n_units,
         }
     }
 }
 
-fn issue(problem: Problem, path: &[&'static str]) -> Issue {
-    Issue {
-        path: path.to_vec(),
-        problem,
-    }
-}
-
 fn wrong_type(expected: Expected, received: &'static str, path: &[&'static str]) -> Issue {
-    issue(Problem::WrongType { expected, received }, path)
-}
-
-/// A `ZodError` as JSON.
-pub fn issues_json(issues: &[Issue]) -> String {
-    let mut writer = ObjectWriter::default();
-    writer.member("issues", &list(issues.iter().map(Issue::to_json)));
-    writer.member("name", &quote("ZodError"));
-    writer.finish()
-}
-
-/// As Logto names the issues for people.
-pub fn details(issues: &[Issue]) -> String {
-    let lines: Vec<_> = issues
-        .iter()
-        .map(|issue| {
-            let path = issue.path.join(".");
-            let text = match &issue.problem {
-                Problem::WrongType { expected, received } => {
-                    format!("Expected {} but received {received}.", expected.text())
-                }
-                _ => issue.message(),
-            };
-            format!("Error in key path \"{path}\": ({}) {text}", issue.code())
-        })
-        .collect();
-    lines.join("\n")
-}
-
-impl Expected {
-    fn text(self) -> String {
-        match self {
-            Self::Type(name) => name.to_owned(),
-            Self::OneOf(options) => options
-                .iter()
-                .map(|option| format!("'{option}'"))
-                .collect::<Vec<_>>()
-                .join(" | "),
-        }
-    }
-}
-
-impl Issue {
-    fn code(&self) -> &'static str {
-        match &self.problem {
-            Problem::WrongType { .. } => "invalid_type",
-            Problem::Check(TextCheck::Pattern(_) | TextCheck::Url) => "invalid_string",
-            Problem::Check(TextCheck::AtLeast(_)) => "too_small",
-            Problem::Check(TextCheck::AtMost(_)) => "too_big",
-            Problem::NotOneOf { .. } => "invalid_enum_value",
-            Problem::NotEmptyText { .. } => "invalid_literal",
-            Problem::Union(_) => "invalid_union",
-        }
-    }
-
-    fn message(&self) -> String {
-        match &self.problem {
-            Problem::WrongType {
-                received: "undefined",
-                ..
-            } => "Required".to_owned(),
-            Problem::WrongType { expected, received } => {
-                format!("Expected {}, received {received}", expected.text())
-            }
-            Problem::Check(TextCheck::Pattern(_)) => "Invalid".to_owned(),
-            Problem::Check(TextCheck::Url) => "Invalid url".to_owned(),
-            Problem::Check(TextCheck::AtLeast(n)) => {
-                format!("String must contain at least {n} character(s)")
-            }
-            Problem::Check(TextCheck::AtMost(n)) => {
-                format!("String must contain at most {n} character(s)")
-            }
-            Problem::NotOneOf { options, received } => {
-                let received = match received {
-                    Value::Text(text) => text.clone(),
-                    other => other.to_json(),
-                };
-                let options = Expected::OneOf(options).text();
-                format!("Invalid enum value. Expected {options}, received '{received}'")
-            }
-            Problem::NotEmptyText { .. } => "Invalid literal value, expected \"\"".to_owned(),
-            Problem::Union(_) => "Invalid input".to_owned(),
-        }
-    }
-
-    /// Members as zod puts them: its own first, then path and message; where a check may bring a
-    /// message of its own, the message keeps that place.
-    fn to_json(&self) -> String {
-        let mut writer = ObjectWriter::default();
-        let code = quote(self.code());
-        let path = list(self.path.iter().map(|name| quote(name)));
-        let message = quote(&self.message());
-        match &self.problem {
-            Problem::WrongType { expected, received } => {
-                let expected_json = quote(&expected.text());
-                // An enumeration names them the other way round.
-                if let Expected::Type(_) = expected {
-                    writer.member("code", &code);
-                    writer.member("expected", &expected_json);
-                    writer.member("received", &quote(received));
-                } else {
-                    writer.member("expected", &expected_json);
-                    writer.member("received", &quote(received));
-                    writer.member("code", &code);
-                }
-            }
-            Problem::Check(check) => {
-                match check {
-                    TextCheck::Pattern(_) => {
-                        writer.member("validation", &quote("regex"));
-                        writer.member("code", &code);
-                    }
-                    TextCheck::Url => {
-                        writer.member("validation", &quote("url"));
-                        writer.member("code", &code);
-                    }
-                    TextCheck::AtLeast(n) => write_bound(&mut writer, &code, "minimum", *n),
-                    TextCheck::AtMost(n) => write_bound(&mut writer, &code, "maximum", *n),
-                }
-                writer.member("message", &message);
-                writer.member("path", &path);
-                return writer.finish();
-            }
-            Problem::NotOneOf { options, received } => {
-                writer.member("received", &received.to_json());
-                writer.member("code", &code);
-                writer.member("options", &list(options.iter().map(|option| quote(option))));
-            }
-            Problem::NotEmptyText { received } => {
-                writer.member("received", &received.to_json());
-                writer.member("code", &code);
-                writer.member("expected", &quote(""));
-            }
-            Problem::Union(sides) => {
-                writer.member("code", &code);
-                let sides = sides.iter().map(|side| issues_json(side));
-                writer.member("unionErrors", &list(sides));
-            }
-        }
-        writer.member("path", &path);
-        writer.member("message", &message);
-        writer.finish()
-    }
-}
-
-fn write_bound(writer: &mut ObjectWriter, code: &str, name: &str, bound: usize) {
-    writer.member("code", code);
-    writer.member(name, &bound.to_string());
-    writer.member("type", &quote("string"));
-    writer.member("inclusive", "true");
-    writer.member("exact", "false");
-}
-
-fn list(items: impl Iterator<Item = String>) -> String {
-    format!("[{}]", items.collect::<Vec<_>>().join(","))
+    Issue::new(Problem::WrongType { expected, received }, path)
 }
 
 #[cfg(test)]

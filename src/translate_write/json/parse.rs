@@ -234,8 +234,11 @@ impl Parser<'_> {
             Some('r') => 0x0d,
             Some('t') => 0x09,
             Some('u') => return self.escaped_unit(),
-            Some(_) => return Err(self.positioned("Bad escaped character in JSON")),
-            None => return Err(self.unexpected()),
+            // V8 looks an escape up among the first 256 characters.
+            Some('\0'..='\u{ff}') => {
+                return Err(self.positioned("Bad escaped character in JSON"));
+            }
+            Some(_) | None => return Err(self.unexpected()),
         };
         self.at += 1;
         Ok(unit)

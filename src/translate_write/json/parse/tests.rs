@@ -28,6 +28,8 @@ fn errors_are_worded_as_v8_words_them() {
         ("[", "Unexpected end of JSON input"),
         ("[\"", "Unterminated string in JSON at position 2 (line 1 column 3)"),
         ("[\"\\x\"]", "Bad escaped character in JSON at position 3 (line 1 column 4)"),
+        ("[\"\\é\"]", "Bad escaped character in JSON at position 3 (line 1 column 4)"),
+        ("[\"\\ж\"]", "Unexpected token 'ж', \"[\"\\ж\"]\" is not valid JSON"),
         ("[\"\\u12\"]", "Bad Unicode escape in JSON at position 6 (line 1 column 7)"),
         ("[\"\\u12g4\"]", "Bad Unicode escape in JSON at position 6 (line 1 column 7)"),
         ("[\"a\nb\"]", "Bad control character in string literal in JSON at position 3 (line 1 column 4)"),
