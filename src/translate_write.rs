@@ -191,3 +191,6 @@ impl From<Refusal> for Step {
 fn parse_view(view: &str) -> Result<Row, Step> {
     Row::parse(view).ok_or(Step::Refuse(Refusal::UnreadableUser))
 }
+
+#[cfg(test)]
+mod tests;

@@ -245,3 +245,73 @@ impl UserWords {
         name.max(longest_of(&self.others).unwrap_or(0))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What Logto's own checker says to each.
+    #[rustfmt::skip]
+    #[test]
+    fn passwords_are_judged_as_logto_judges_them() {
+        let row = Row::parse(
+            r#"{"name":"Ama Boateng","username":"kojo","primaryEmail":"esi@example.test","primaryPhone":"233200000055"}"#,
+        )
+        .unwrap();
+        let mut policy = PasswordPolicy::default();
+        policy.rejects.words = vec!["vorpal".to_owned()];
+        for (password, expected) in [
+            ("0123456789", "restricted.sequence"),
+            ("zyxwvuts", "restricted.sequence"),
+            ("QWERTYUIOP", "restricted.sequence"),
+            ("lkjhgfdsa", "restricted.sequence"),
+            ("zxcvbnmz", "restricted.sequence"),
+            ("1qaz1qaz", "restricted.sequence"),
+            ("2wsx2wsx", "restricted.sequence"),
+            ("3edc3edc", "restricted.sequence"),
+            ("4rfv4rfv", "restricted.sequence"),
+            ("5tgb5tgb", "restricted.sequence"),
+            ("6yhn6yhn", "restricted.sequence"),
+            ("7ujm7ujm", "restricted.sequence"),
+            ("8ik8ik8ik", "restricted.sequence"),
+            ("9ol9ol9ol", "restricted.sequence"),
+            ("aaaaaaaa", "restricted.repetition"),
+            ("AAAbbb12", "restricted.repetition"),
+            ("abc!D9xq", ""),
+            ("kojokojo", "restricted.user_info"),
+            ("esiesi12", "restricted.user_info"),
+            ("Boateng1", "restricted.user_info"),
+            ("AmaBoateng", "restricted.user_info"),
+            ("ama boateng", "restricted.user_info"),
+            ("23320000", ""),
+            ("2332000000551", "restricted.user_info restricted.repetition"),
+            ("vorpal12", "restricted.words"),
+            ("Vorpal-Blade-42", ""),
+            ("ééééééééé", "unsupported_characters restricted.repetition"),
+            ("Zz9!", "too_short"),
+            (&"x".repeat(257), "too_long restricted.repetition"),
+            ("qazwsxed", "restricted.sequence"),
+        ] {
+            let issues = password_issues(&policy, password, &row, false).unwrap_or_default();
+            let codes: Vec<_> = issues
+                .split("password_rejected.")
+                .skip(1)
+                .filter_map(|issue| issue.split('"').next())
+                .collect();
+            assert_eq!(codes.join(" "), expected, "{password}");
+        }
+    }
+
+    #[test]
+    fn an_issue_carries_its_bound() {
+        let row = Row::default();
+        let policy = PasswordPolicy::default();
+        let issues = password_issues(&policy, "x!Z", &row, true);
+        assert_eq!(
+            issues.as_deref(),
+            Some(
+                r#"[{"code":"password_rejected.too_short","interpolation":{"min":8}},{"code":"password_rejected.pwned"}]"#
+            )
+        );
+    }
+}

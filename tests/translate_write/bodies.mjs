@@ -5,11 +5,12 @@ const usernames = ['ama', 'Ama', 'AMA', 'kojo_1', '_x', 'X9', 'esi', 'Esi', 'yaw
 const badUsernames = ['1ama', 'a b', 'é', 'a-b', 'a.b', ' ama', 'ama\n', 'a\0'];
 const emails = ['ama@example.test', 'Ama@Example.test', 'AMA@EXAMPLE.TEST', 'kojo@example.test', 'Ünï@exämple.test', 'ÜNÏ@EXÄMPLE.TEST', 'a@b.c', 'İ@x.y', 'i̇@x.y', `${'e'.repeat(120)}@ex.test`, `${'e'.repeat(121)}@ex.test`, 'a\0@b.c', '@@b.c'];
 const badEmails = ['ama', 'a@b', '@b.c', 'a@.c', 'a b@c.d', 'a@b.c ', 'a@b.c\u00a0'];
-const phones = ['233200000055', '2330200000055', '61412345678', '610412345678', '14155555357', '0041', '999123456', '1', '141', '78005553535', '788005553535', '540111523456789', '5491123456789', '390612345678', '4915112345678', '37812345678', '8613812345678', '123456789012345678901', '8'.repeat(130), '8'.repeat(251), '5'];
+const phones = ['233200000055', '2330200000055', '61412345678', '610412345678', '14155555357', '0041', '999123456', '1', '141', '78005553535', '788005553535', '540111523456789', '5491123456789', '390612345678', '4915112345678', '37812345678', '8613812345678', '123456789012345678901', '620073035906965508', '82008018333589', '37586136632', '59800041785340', '8'.repeat(130), '8'.repeat(251), '5'];
 const badPhones = ['+233200000055', '233 200', 'phone', '٣٣', '1\n', '１２３'];
 const urls = ['https://cdn.example.test/a.png', 'http://a', 'HTTP://EX.TEST', 'ftp://x/y z', 'mailto:a@b', 'x:', 'data:,', 'javascript:alert(1)', 'https://例え.テスト/é', 'https://[::1]/', 'https://1.2.3', 'file:///x', 'https:a', 'blob:null', ' https://a.test ', 'https://a.test:443/\t', `https://a.test/${'a'.repeat(2033)}`, `https://a.test/${'a'.repeat(2034)}`, `https://a.test/${'🦊'.repeat(1100)}`];
 const badUrls = ['a', 'no url', '//a.test', '/x', 'https://', 'http:///', 'https://a b', 'https://a.test:99999', 'https://[::g]/', 'https://1.2.3.4.5', 'https://256.1.1.1', 'https://%', 'https://xn--', 'https://a<b', ':x', '1x:', 'https://ex\0.test', 'https://a..b/', 'https://-x-/', 'https://\u00ad/', 'https://a\u200db/'];
 const passwords = ['Vorpal-Blade-42', 'short', 'x', 'aaaaaaaa', '12345678', 'abcdefgh1', 'password', 'AmaAma12', 'ama12345', 'é'.repeat(9), 'Zz9 zZ8 !q', '😀'.repeat(5), 'p'.repeat(257), 'Tumtum-Tree-1234', 'qwertyui', 'Jubjub-Bird-9000'];
+const passwordParts = ['aaa', 'abc', 'cba', '123', '1qaz', '2wsx', '3edc', '4rfv', 'tgb5', '6yhn', '7ujm', '8ik', 'lo9', 'qwe', 'asdf', 'zxc', 'ama', 'kojo', 'vorpal', 'jubjub', 'n', '!', 'é', 'Z', '9'];
 const targets = ['google', 'apple', 'facebook', 'github', 'wechat', 'my idp', 'ключ', '10', '9', 'constructor', 'toString', '__proto__', "it's", 'a"b', 'a\\b', 'a,b', '{x}', 'Google'];
 const identities = ['g-1', 'g-2', 'G-1', '', 'x'.repeat(300), 'ünï', 'a\0'];
 const wrong = [null, true, false, 0, -1.5, 1e21, '', 'x', [], [1], {}, { a: 1 }, [[]], 'null'];
@@ -37,17 +38,20 @@ export function createBodies({ below, pick, chance, weighted, some }) {
     }
     return made;
   }
+  // What somebody holds already, so that bodies collide, in several fields at once.
+  let held = {};
+  const lent = (name, otherwise) => (held[name]?.length > 0 && chance(30) ? pick(held[name]) : otherwise());
   /** Of a field: good, bad by its own rules, or of any type. */
   const value = (good, bad = []) => weighted([[84, () => pick(good)], [bad.length ? 9 : 0, () => pick(bad)], [7, () => pick(wrong)]])();
   const fields = {
-    username: () => value([...usernames, null, ''], badUsernames),
-    primaryEmail: () => value([...emails, null, ''], badEmails),
-    primaryPhone: () => value([...phones, null, ''], badPhones),
+    username: () => lent('username', () => value([...usernames, null, ''], badUsernames)),
+    primaryEmail: () => lent('primaryEmail', () => value([...emails, null, ''], badEmails)),
+    primaryPhone: () => lent('primaryPhone', () => value([...phones, null, ''], badPhones)),
     name: () => value([...texts, null]),
     avatar: () => value([...urls, null, ''], badUrls),
     customData: () => (chance(92) ? object() : pick(wrong)),
     profile: () => (chance(92) ? profile() : pick(wrong)),
-    password: () => value(passwords, ['']),
+    password: () => (chance(40) ? Array.from({ length: 1 + below(4) }, () => pick(passwordParts)).join('').replace(/./g, (letter) => (chance(5) ? letter.toUpperCase() : letter)) : value(passwords, [''])),
     passwordDigest: () => value(['', '5f4dcc3b5aa765d61d8327deb882cf99', 'd'.repeat(256)], ['d'.repeat(257)]),
     passwordAlgorithm: () => value(['MD5', 'Argon2i', 'Legacy'], ['argon2i', 'Argon3', 'toString']),
   };
@@ -55,6 +59,8 @@ export function createBodies({ below, pick, chance, weighted, some }) {
     const made = {};
     for (const name of some(names, most)) made[name] = fields[name]();
     if (chance(10)) made.unknown = json(1);
+    // More than one that is too long: which is told of?
+    if (chance(2)) Object.assign(made, { avatar: `https://a.test/${'a'.repeat(2048)}`, name: 'n'.repeat(129) });
     return made;
   };
   const patchable = ['username', 'primaryEmail', 'primaryPhone', 'name', 'avatar', 'customData', 'profile'];
@@ -120,5 +126,5 @@ export function createBodies({ below, pick, chance, weighted, some }) {
     return { contentType, contentEncoding: chance(1) ? pick(['gzip', 'identity', 'br']) : undefined, bytes };
   }
 
-  return { make, targets, passwords };
+  return { make, targets, lend: (users) => { held = Object.fromEntries(['username', 'primaryEmail', 'primaryPhone'].map((name) => [name, users.map((user) => user[name]).filter(Boolean)])); } };
 }

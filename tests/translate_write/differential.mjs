@@ -41,7 +41,7 @@ const required = [
   'create apply 200', 'patch apply 200', 'customData apply 200', 'profile apply 200', 'password apply 200', 'suspension apply 200',
   'delete apply 204', 'identity apply 201', 'identity apply 200', 'dropIdentity apply 200', 'verify answer 204', 'verify answer 422 session.invalid_credentials',
   'accountPatch apply 200', 'accountProfile apply 200', 'accountPassword apply 204', 'accountDropEmail apply 204', 'accountDropPhone apply 204', 'accountDropIdentity apply 204',
-  'create answer 400 guard.invalid_input', 'create answer 400', 'create answer 404', 'create answer 422 user.username_already_in_use',
+  'create answer 400 guard.invalid_input', 'create answer 400', 'patch answer 404', 'create answer 422 user.username_already_in_use',
   'create answer 422 user.email_already_in_use', 'create answer 422 user.phone_already_in_use', 'create answer 422 user.invalid_phone',
   'create answer 422 entity.value_too_long', 'create answer 400 user.password_algorithm_required', 'create answer 500',
   'patch answer 400 guard.invalid_input', 'patch answer 400', 'patch answer 404 entity.not_found', 'patch answer 422 entity.invalid_input',
@@ -49,7 +49,6 @@ const required = [
   'patch answer 422 entity.value_too_long', 'delete answer 400 user.cannot_delete_self', 'delete answer 404 entity.not_found',
   'identity answer 422 user.identity_already_in_use', 'dropIdentity answer 404 user.identity_not_exist',
   'accountPatch answer 400 account_center.field_not_editable', 'accountPatch answer 400 auth.unauthorized', 'accountPatch answer 401 verification_record.permission_denied',
-  'accountPatch answer 422 user.username_too_short', 'accountPatch answer 422 user.username_underscore_not_allowed',
   'accountPassword answer 422 password.rejected', 'accountPassword answer 422 user.same_password', 'accountLink answer 401 auth.unauthorized',
 ];
 
@@ -96,7 +95,7 @@ export async function differential({ n, seed, defect, stopAfter = 20 }) {
       const at = random.below(worlds.length);
       const world = worlds[at];
       await populate(world, random);
-      const request = next({ people: [...world.logto.users.values()].map(({ id }) => id), accounts: [...world.logto.users.values()].map(({ id }) => id), self: world.self });
+      const request = next({ users: [...world.logto.users.values()], self: world.self });
       const { outcome, problems } = await compare(world, judge, request, at, random);
       outcomes.set(outcome, (outcomes.get(outcome) ?? 0) + 1);
       for (const problem of problems) wrong.push(`request ${i}: ${describe(request)}\n    ${problem}`);
@@ -118,6 +117,8 @@ async function populate({ logto }, { pick, chance }) {
       ...(chance(20) && { ssoIdentities: [{ id: 'sso', issuer: 'https://idp.example', identityId: 'x', detail: {} }] }),
       ...(chance(30) && { customData: { plan: pick(['pro', 'free']), a: 1 } }),
       ...(chance(20) && { lastSignInAt: 1_790_000_000_123 }),
+      // As rows from before numbers were normalised have it.
+      ...(chance(10) && !logto.users.findByIdentifier({ type: 'phone', value: '610412345678' }) && { primaryPhone: '610412345678' }),
       createdAt: Date.now() - 1_000,
     });
   }

@@ -5,6 +5,14 @@
 //! Of each translated write it checks besides that `changes` are complete, minimal, and that the
 //! user, mapped to mgPass and shown again by the read path, reads as Logto would show them.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on fails"
+)]
+
 use std::io::{BufRead, Write as _};
 
 use base64::Engine;

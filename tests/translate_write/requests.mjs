@@ -33,8 +33,10 @@ export function createRequests(random) {
   const { pick, chance, weighted } = random;
   const bodies = createBodies(random);
 
-  /** `people` are ids; one in some is of nobody, or of the caller itself. */
-  return function next({ people, accounts, self }) {
+  /** Of `users`, or of nobody, or of the caller itself. */
+  return function next({ users, self }) {
+    const people = users.map((user) => user.id);
+    bodies.lend(users);
     const route = weighted([[68, usersRoutes], [32, accountRoutes]]);
     const { family, name, body, method, path } = weighted(route);
     const id = weighted([[94, () => pick(people)], [4, () => pick(['nobody000000', 'x', '%75nknown', 'ünknown', 'a%2Fb'])], [2, () => self]])();
@@ -44,7 +46,7 @@ export function createRequests(random) {
     return {
       family, name, method, path: path(encodeURIComponent(decodeURIComponent(id)), target), id: decodeURIComponent(id),
       contentType: hasBody ? contentType : undefined, contentEncoding: hasBody ? contentEncoding : undefined, bytes: hasBody ? bytes : undefined,
-      account: family === 'account' ? pick(accounts) : undefined,
+      account: family === 'account' ? pick(people) : undefined,
       proof: weighted([[60, 'own'], [25, 'none'], [8, 'foreign'], [7, 'unasked']]),
       origin: chance(30) ? 'https://app.example' : undefined,
     };

@@ -1,0 +1,485 @@
+//! The exchanges that were recorded of real servers, computed anew; then what the differential
+//! cannot see: which questions are asked, and when.
+
+use serde_json::Value as Json;
+
+use super::json::parse::parse;
+use super::json::{Object, Value};
+use super::tenant::{Control, Fields};
+use super::*;
+use crate::mirror::mapping::tests::settings as mapping;
+use crate::request::Method;
+
+fn samples(name: &str) -> Vec<Object> {
+    let path = format!(
+        "{}/tests/backends/logto/samples/{name}.json",
+        env!("CARGO_MANIFEST_DIR")
+    );
+    let text = std::fs::read_to_string(path).unwrap();
+    let object = |value: Value| match value {
+        Value::Object(object) => object,
+        other => panic!("{other:?}"),
+    };
+    match parse(&text).unwrap().value {
+        Value::List(list) => list.into_iter().map(object).collect(),
+        Value::Object(sample) => match sample.get("exchanges") {
+            Some(Value::List(list)) => list.iter().cloned().map(object).collect(),
+            _ => vec![sample],
+        },
+        other => panic!("{other:?}"),
+    }
+}
+
+/// One recorded exchange.
+struct Exchange {
+    method: Method,
+    path: String,
+    body: Option<String>,
+    has_proof: bool,
+    status: u16,
+    answer: String,
+}
+
+impl Exchange {
+    fn of(sample: &Object) -> Self {
+        let part = |name: &str| sample.get(name).unwrap().as_object().unwrap();
+        let (request, response) = (part("request"), part("response"));
+        let (_, target) = request.text("url").unwrap().split_once("/api").unwrap();
+        let headers = request.get("headers").unwrap().as_object().unwrap();
+        let Some(Value::Number(status)) = response.get("status") else {
+            panic!("no status");
+        };
+        Self {
+            method: Method::parse(request.text("method").unwrap()),
+            path: format!("/api{target}"),
+            body: request.get("body").map(Value::to_json),
+            has_proof: headers.get("logto-verification-id").is_some(),
+            status: *status as u16,
+            answer: match response.get("body").unwrap() {
+                Value::Text(text) => text.clone(),
+                body => body.to_json(),
+            },
+        }
+    }
+
+    fn body(&self) -> Body<'_> {
+        Body {
+            content_type: self.body.is_some().then_some("application/json"),
+            content_encoding: None,
+            bytes: self.body.as_deref().map(str::as_bytes),
+        }
+    }
+
+    /// The moment at which Logto wrote it, where the answer tells.
+    fn now_ms(&self) -> i64 {
+        let answer: Json = serde_json::from_str(&self.answer).unwrap_or(Json::Null);
+        answer["updatedAt"].as_i64().unwrap_or(1)
+    }
+
+    fn check(&self, step: Step) -> Option<Applied> {
+        let (reply, applied) = match step {
+            Step::Apply(applied) => (applied.reply.clone(), Some(*applied)),
+            Step::Answer(reply) => (reply, None),
+            other => panic!("{}: {other:?}", self.path),
+        };
+        let answer = reply.into_answer("r", Cors::SameOrigin);
+        assert_eq!(
+            (answer.status, answer.body.as_str()),
+            (self.status, self.answer.as_str()),
+            "{}",
+            self.path
+        );
+        applied
+    }
+}
+
+/// Logto's answer to the reservation of the id that the answer names.
+fn reserved(answer: &str) -> String {
+    let answer = Row::parse(answer).unwrap_or_default();
+    let mut row = Row::parse(
+        r#"{"id":"","username":null,"primaryEmail":null,"primaryPhone":null,"name":null,"avatar":null,"customData":{"_dwp":"n"},"identities":{},"lastSignInAt":null,"createdAt":0,"updatedAt":0,"profile":{},"applicationId":null,"isSuspended":false,"hasPassword":false}"#,
+    )
+    .unwrap();
+    for name in ["id", "createdAt", "updatedAt"] {
+        row.put(name, answer.get(name).unwrap_or(&Value::Null).clone());
+    }
+    row.to_json()
+}
+
+fn all_fields() -> Fields {
+    let edit = Control::Edit;
+    Fields {
+        name: edit,
+        avatar: edit,
+        profile: edit,
+        email: edit,
+        phone: edit,
+        password: edit,
+        username: edit,
+        social: edit,
+        custom_data: edit,
+    }
+}
+
+fn tenant() -> Tenant {
+    let mut tenant = Tenant {
+        fields: all_fields(),
+        ..Tenant::default()
+    };
+    tenant.password.rejects.pwned = false;
+    tenant
+}
+
+fn settled(
+    exchange: &Exchange,
+    user: Option<&str>,
+    held: &[Unique],
+    is_right: bool,
+) -> Option<Applied> {
+    let found = find(exchange.method, &exchange.path).unwrap();
+    let Route::Users(route) = &found.route else {
+        panic!("{}", exchange.path);
+    };
+    let reserved = reserved(&exchange.answer);
+    let id = found.user.as_ref().map_or("", |user| user.as_str());
+    let (tenant, mapping) = (tenant(), mapping());
+    let settings = Settings {
+        tenant: &tenant,
+        mapping: &mapping,
+        now_ms: exchange.now_ms(),
+    };
+    let write = Write::Users {
+        route,
+        user: user.map_or(PathUser::Missing { id }, |view| PathUser::Known {
+            id,
+            view,
+        }),
+        caller: "m2m",
+    };
+    let facts = Facts {
+        held_by_others: Some(held),
+        password_is_right: Some(is_right),
+        reserved: Some(&reserved),
+        ..Facts::default()
+    };
+    exchange.check(apply(&settings, write, exchange.body(), &facts))
+}
+
+fn view_of(applied: Option<Applied>) -> String {
+    match applied.unwrap().after {
+        After::Created(view) | After::Changed(view) => view,
+        After::Deleted => panic!("deleted"),
+    }
+}
+
+#[test]
+fn the_recorded_life_of_a_user_is_computed_to_the_byte() {
+    let one = |name: &str| Exchange::of(&samples(name)[0]);
+    let mut view = view_of(settled(&one("users-create"), None, &[], true));
+    settled(&one("users-create-id-is-ignored"), None, &[], true);
+    let held = Unique {
+        kind: UniqueKind::Username,
+        value: "alice_1ae441".to_owned(),
+    };
+    let taken = one("error-users-create-duplicate-username");
+    settled(&taken, None, &[held], true);
+    settled(&one("error-users-create-invalid-body"), None, &[], true);
+    view = view_of(settled(&one("users-patch"), Some(&view), &[], true));
+    // Between the recordings, and known from their next answers.
+    for (path, body) in [
+        ("custom-data", r#"{"customData":{"beta":true}}"#),
+        ("profile", r#"{"profile":{"nickname":"Al"}}"#),
+    ] {
+        let exchange = Exchange {
+            method: Method::Patch,
+            path: format!("/api/users/ohr0n387iy4o/{path}"),
+            body: Some(body.to_owned()),
+            has_proof: false,
+            status: 200,
+            answer: if path == "profile" {
+                r#"{"familyName":"Example","givenName":"Alice","nickname":"Al","locale":"en"}"#
+            } else {
+                r#"{"beta":true,"plan":"free"}"#
+            }
+            .to_owned(),
+        };
+        view = view_of(settled(&exchange, Some(&view), &[], true));
+    }
+    view = view_of(settled(
+        &one("users-patch-password"),
+        Some(&view),
+        &[],
+        true,
+    ));
+    settled(&one("users-password-verify-ok"), Some(&view), &[], true);
+    settled(
+        &one("error-users-password-verify-wrong"),
+        Some(&view),
+        &[],
+        false,
+    );
+    view = view_of(settled(&one("users-put-identity"), Some(&view), &[], true));
+    let suspensions: Vec<_> = samples("users-suspend").iter().map(Exchange::of).collect();
+    for (exchange, ends_sessions) in suspensions.iter().zip([true, false]) {
+        if exchange.method != Method::Patch {
+            continue;
+        }
+        let applied = settled(exchange, Some(&view), &[], true).unwrap();
+        assert_eq!(applied.owed.revoke_all, ends_sessions);
+        view = view_of(Some(applied));
+    }
+    let deletions: Vec<_> = samples("users-delete").iter().map(Exchange::of).collect();
+    let applied = settled(&deletions[0], Some(&view), &[], true).unwrap();
+    assert_eq!(
+        (applied.after, applied.owed.revoke_all),
+        (After::Deleted, true)
+    );
+    settled(&deletions[1], None, &[], true);
+}
+
+#[test]
+fn the_recorded_account_is_computed_to_the_byte() {
+    let exchanges: Vec<_> = samples("account-api").iter().map(Exchange::of).collect();
+    let shown = exchanges[0].answer.clone();
+    let (tenant, mapping) = (tenant(), mapping());
+    let mut view = {
+        let mut row = Row::parse(&shown).unwrap().to_json();
+        row = row.replace(r#","hasSecurityVerificationMethod":true"#, "");
+        row
+    };
+    let mut n_checked = 0;
+    for exchange in &exchanges {
+        let Some(found) = find(exchange.method, &exchange.path) else {
+            continue;
+        };
+        let Route::Account(route) = &found.route else {
+            panic!("{}", exchange.path);
+        };
+        let settings = Settings {
+            tenant: &tenant,
+            mapping: &mapping,
+            now_ms: exchange.now_ms(),
+        };
+        let write = Write::Account {
+            route,
+            user: &view,
+            caller: AccountCaller {
+                shown: &shown,
+                proof: if exchange.has_proof {
+                    Proof::Holds
+                } else {
+                    Proof::Fails
+                },
+            },
+        };
+        let facts = Facts {
+            password_is_right: Some(false),
+            ..Facts::default()
+        };
+        let applied = exchange.check(apply(&settings, write, exchange.body(), &facts));
+        if applied.is_some() {
+            view = view_of(applied);
+        }
+        n_checked += 1;
+    }
+    assert_eq!(n_checked, 4);
+}
+
+const FRESH: &str = r#"{"id":"u5er0000id01","username":"ama","primaryEmail":null,"primaryPhone":null,"name":null,"avatar":null,"customData":{},"identities":{},"lastSignInAt":null,"createdAt":1,"updatedAt":1,"profile":{},"applicationId":null,"isSuspended":false,"hasPassword":true}"#;
+
+fn step(method: Method, path: &str, body: &str, facts: &Facts<'_>) -> Step {
+    step_of(&Tenant::default(), method, path, body, Proof::Holds, facts)
+}
+
+fn step_of(
+    tenant: &Tenant,
+    method: Method,
+    path: &str,
+    body: &str,
+    proof: Proof,
+    facts: &Facts<'_>,
+) -> Step {
+    let found = find(method, path).unwrap();
+    let mapping = mapping();
+    let settings = Settings {
+        tenant,
+        mapping: &mapping,
+        now_ms: 2,
+    };
+    let write = match &found.route {
+        Route::Users(route) => Write::Users {
+            route,
+            user: PathUser::Known {
+                id: "u5er0000id01",
+                view: FRESH,
+            },
+            caller: "m2m",
+        },
+        Route::Account(route) => Write::Account {
+            route,
+            user: FRESH,
+            caller: AccountCaller {
+                shown: FRESH,
+                proof,
+            },
+        },
+    };
+    let body = Body {
+        content_type: Some("application/json"),
+        content_encoding: None,
+        bytes: Some(body.as_bytes()),
+    };
+    apply(&settings, write, body, facts)
+}
+
+fn unique(kind: UniqueKind, value: &str) -> Unique {
+    Unique {
+        kind,
+        value: value.to_owned(),
+    }
+}
+
+#[test]
+fn nothing_is_asked_that_the_answer_does_not_depend_on() {
+    let facts = Facts::default();
+    let path = "/api/users/u5er0000id01";
+    // A body with an issue, or without a value that is unique.
+    for body in [r#"{"username":"ama","name":5}"#, r#"{"name":"Ama"}"#, "{"] {
+        let step = step(Method::Patch, path, body, &facts);
+        assert!(!matches!(step, Step::Ask(_)), "{body}: {step:?}");
+    }
+    let asked = step(
+        Method::Patch,
+        path,
+        r#"{"username":"Kojo","primaryEmail":"A@B.c","primaryPhone":"610412345678"}"#,
+        &facts,
+    );
+    let values = vec![
+        unique(UniqueKind::Email, "a@b.c"),
+        unique(UniqueKind::Phone, "61412345678"),
+        unique(UniqueKind::Phone, "610412345678"),
+        unique(UniqueKind::Username, "Kojo"),
+    ];
+    assert_eq!(asked, Step::Ask(Question::Holders(values)));
+    let verify = step(
+        Method::Post,
+        "/api/users/u5er0000id01/password/verify",
+        r#"{"password":"x"}"#,
+        &facts,
+    );
+    let secret = Secret("x".to_owned());
+    assert_eq!(verify, Step::Ask(Question::PasswordIsRight(secret)));
+}
+
+#[test]
+fn an_id_is_reserved_for_nobody_whom_logto_would_refuse() {
+    let free = Facts {
+        held_by_others: Some(&[]),
+        ..Facts::default()
+    };
+    let create = |body: &str| step(Method::Post, "/api/users", body, &free);
+    assert_eq!(create("{}"), Step::Ask(Question::Reservation));
+    for body in [
+        r#"{"primaryPhone":"0041"}"#.to_owned(),
+        format!(r#"{{"name":"{}"}}"#, "n".repeat(129)),
+        r#"{"passwordDigest":"x","passwordAlgorithm":"MD5"}"#.to_owned(),
+        r#"{"customData":{"a":"\u0000"}}"#.to_owned(),
+    ] {
+        let step = create(&body);
+        assert!(
+            matches!(step, Step::Answer(_) | Step::Refuse(_)),
+            "{body}: {step:?}"
+        );
+    }
+}
+
+#[test]
+fn a_password_leaves_in_a_secret_and_stands_in_no_row() {
+    let facts = Facts {
+        held_by_others: Some(&[]),
+        reserved: Some(FRESH),
+        ..Facts::default()
+    };
+    let body = r#"{"password":"Vorpal-Blade-42","username":"kojo"}"#;
+    let step = step(Method::Post, "/api/users", body, &facts);
+    let Step::Apply(applied) = step else {
+        panic!("{step:?}");
+    };
+    assert_eq!(
+        applied.owed.password,
+        Some(Secret("Vorpal-Blade-42".to_owned()))
+    );
+    assert!(!format!("{applied:?}").contains("Vorpal"));
+}
+
+#[test]
+fn what_cannot_be_known_of_a_caller_is_refused_and_not_passed() {
+    let tenant = tenant();
+    let facts = Facts::default();
+    let account = |path: &str, method: Method, body: &str, proof: Proof| {
+        step_of(&tenant, method, path, body, proof, &facts)
+    };
+    let path = "/api/my-account";
+    let body = r#"{"username":"kojo"}"#;
+    let unknown = account(path, Method::Patch, body, Proof::Unknown);
+    assert_eq!(unknown, Step::Refuse(Refusal::ProofUnknown));
+    let fails = account(path, Method::Patch, body, Proof::Fails);
+    assert!(
+        matches!(fails, Step::Answer(Reply { status: 401, .. })),
+        "{fails:?}"
+    );
+    let address = r#"{"address":{"country":"GH"}}"#;
+    let profile = account(
+        "/api/my-account/profile",
+        Method::Patch,
+        address,
+        Proof::Holds,
+    );
+    assert_eq!(profile, Step::Refuse(Refusal::ScopeUnknown));
+    // The last identifier, unless Logto knows of an SSO identity.
+    let last = account(path, Method::Patch, r#"{"username":null}"#, Proof::Holds);
+    assert_eq!(last, Step::Ask(Question::SsoIdentities));
+    let email = r#"{"email":"a@b.c","newIdentifierVerificationRecordId":"r"}"#;
+    let set = account(
+        "/api/my-account/primary-email",
+        Method::Post,
+        email,
+        Proof::Holds,
+    );
+    assert_eq!(set, Step::Refuse(Refusal::NeedsVerificationRecord));
+}
+
+#[test]
+fn a_user_without_a_username_takes_its_name_column_from_it() {
+    // mgPass's `name` is Logto's name, else its username: one write, one column more.
+    let facts = Facts {
+        held_by_others: Some(&[]),
+        ..Facts::default()
+    };
+    let body = r#"{"username":"kojo"}"#;
+    let step = step(Method::Patch, "/api/users/u5er0000id01", body, &facts);
+    let Step::Apply(applied) = step else {
+        panic!("{step:?}");
+    };
+    let changes = applied.changes;
+    let names: Vec<_> = changes
+        .columns
+        .iter()
+        .map(|(column, _)| column.name())
+        .collect();
+    assert_eq!(names, ["name"]);
+    assert_eq!(changes.residue_members, ["username", "updatedAt"]);
+    assert_eq!(changes.claimed, [unique(UniqueKind::Username, "kojo")]);
+    assert_eq!(changes.released, [unique(UniqueKind::Username, "ama")]);
+}
+
+#[test]
+fn every_refusal_has_a_code_of_its_own() {
+    let codes: std::collections::BTreeSet<_> =
+        Refusal::ALL.iter().map(|refusal| refusal.code()).collect();
+    assert_eq!(codes.len(), Refusal::ALL.len());
+    for refusal in Refusal::ALL {
+        assert!(refusal.code().starts_with("proxy."));
+        assert!((400..600).contains(&refusal.status()));
+    }
+}
