@@ -1,7 +1,7 @@
 //! Logto's row of a user, as its API shows it, and what its database makes of values on their way
 //! in: lengths in characters, `""` as null, what it cannot hold, merges one level deep.
 
-use super::json::parse::parse;
+use super::json::parse::parse_view;
 use super::json::{Object, Value};
 use super::phone::Phone;
 use super::reply::{LogtoError, Reply};
@@ -36,12 +36,7 @@ pub struct Row(Object);
 impl Row {
     /// Of Logto's own form of a user.
     pub fn parse(json: &str) -> Option<Self> {
-        match parse(json).ok()?.value {
-            Value::Object(object) => Some(Self(object)),
-            Value::Null | Value::Bool(_) | Value::Number(_) | Value::Text(_) | Value::List(_) => {
-                None
-            }
-        }
+        parse_view(json).map(Self)
     }
 
     pub fn get(&self, name: &str) -> Option<&Value> {

@@ -483,3 +483,19 @@ fn every_refusal_has_a_code_of_its_own() {
         assert!((400..600).contains(&refusal.status()));
     }
 }
+
+#[test]
+fn who_holds_deeper_data_than_a_body_may_bring_is_written_all_the_same() {
+    let nested = format!("{}1{}", r#"{"a":"#.repeat(300), "}".repeat(300));
+    let user = FRESH.replace(r#""customData":{}"#, &format!(r#""customData":{nested}"#));
+    let exchange = Exchange {
+        method: Method::Patch,
+        path: "/api/users/u5er0000id01".to_owned(),
+        body: Some(r#"{"name":"Ama"}"#.to_owned()),
+        has_proof: false,
+        status: 200,
+        answer: user.replace(r#""name":null"#, r#""name":"Ama""#),
+    };
+    let view = view_of(settled(&exchange, Some(&user), &[], true));
+    assert!(view.contains(&nested));
+}

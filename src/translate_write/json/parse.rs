@@ -3,8 +3,12 @@
 
 use super::{Object, Value};
 
-/// Deeper than this nothing is translated; `serde_json`, through which the rows go, ends at 128.
-const MAX_DEPTH: usize = 100;
+/// A body that is nested deeper is not translated.
+const MAX_BODY_DEPTH: usize = 100;
+
+/// A user may hold what was written by others, and one body's depth within another's; far below
+/// what the stack of a Worker takes.
+const MAX_VIEW_DEPTH: usize = 500;
 
 /// V8 shows this much of the text on each side of a token that it did not expect.
 const CONTEXT: usize = 10;
@@ -23,13 +27,31 @@ pub enum Unparsed {
     TooDeep,
 }
 
+/// The body of a request.
+///
 /// # Errors
 /// When it is no JSON, or deeper than can be translated.
 pub fn parse(text: &str) -> Result<Parsed, Unparsed> {
+    parse_within(text, MAX_BODY_DEPTH)
+}
+
+/// A user in Logto's form; `None`: it is none that can be taken apart and put together again.
+pub fn parse_view(text: &str) -> Option<Object> {
+    match parse_within(text, MAX_VIEW_DEPTH) {
+        Ok(Parsed {
+            value: Value::Object(object),
+            has_lone_surrogate: false,
+        }) => Some(object),
+        Ok(_) | Err(_) => None,
+    }
+}
+
+fn parse_within(text: &str, max_depth: usize) -> Result<Parsed, Unparsed> {
     let units: Vec<u16> = text.encode_utf16().collect();
     let mut parser = Parser {
         units: &units,
         at: 0,
+        max_depth,
         has_lone_surrogate: false,
     };
     parser.skip_space();
@@ -47,6 +69,7 @@ pub fn parse(text: &str) -> Result<Parsed, Unparsed> {
 struct Parser<'a> {
     units: &'a [u16],
     at: usize,
+    max_depth: usize,
     has_lone_surrogate: bool,
 }
 
@@ -64,7 +87,7 @@ impl Parser<'_> {
     }
 
     fn value(&mut self, depth: usize) -> Result<Value, Unparsed> {
-        if depth > MAX_DEPTH {
+        if depth > self.max_depth {
             return Err(Unparsed::TooDeep);
         }
         match self.peek() {

@@ -74,10 +74,14 @@ fn errors_are_worded_as_v8_words_them() {
 }
 
 #[test]
-fn depth_ends_where_the_rows_could_not_follow() {
+fn a_body_may_not_be_as_deep_as_a_user() {
     let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
-    assert!(parse(&nested(MAX_DEPTH)).is_ok());
-    assert_eq!(message(&nested(MAX_DEPTH + 2)), "too deep");
+    assert!(parse(&nested(MAX_BODY_DEPTH)).is_ok());
+    assert_eq!(message(&nested(MAX_BODY_DEPTH + 2)), "too deep");
+    let view = |depth: usize| format!("{{\"a\":{}}}", nested(depth));
+    assert!(parse_view(&view(MAX_VIEW_DEPTH - 1)).is_some());
+    assert!(parse_view(&view(MAX_VIEW_DEPTH + 1)).is_none());
+    assert!(parse_view(r#"{"a":"\ud800"}"#).is_none());
 }
 
 #[test]
