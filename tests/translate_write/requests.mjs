@@ -10,7 +10,7 @@ const usersRoutes = [
   [4, 'password', 'PATCH', (id) => `/${id}/password`],
   [4, 'password', 'POST', (id) => `/${id}/password/verify`, 'verify'],
   [4, 'suspension', 'PATCH', (id) => `/${id}/is-suspended`],
-  [3, 'none', 'DELETE', (id) => `/${id}`, 'delete'],
+  [4, 'none', 'DELETE', (id) => `/${id}`, 'delete'],
   [10, 'identity', 'PUT', (id, target) => `/${id}/identities/${target}`],
   [2, 'connector', 'POST', (id) => `/${id}/identities`],
   [5, 'none', 'DELETE', (id, target) => `/${id}/identities/${target}`, 'dropIdentity'],
@@ -39,14 +39,16 @@ export function createRequests(random) {
     bodies.lend(users);
     const route = weighted([[68, usersRoutes], [32, accountRoutes]]);
     const { family, name, body, method, path } = weighted(route);
-    const id = weighted([[94, () => pick(people)], [4, () => pick(['nobody000000', 'x', '%75nknown', 'ünknown', 'a%2Fb'])], [2, () => self]])();
-    const target = encodeURIComponent(pick(bodies.targets));
+    const id = weighted([[88, () => pick(people)], [8, () => pick(['nobody000000', 'x', '%75nknown', 'ünknown', 'a%2Fb'])], [4, () => self]])();
+    const account = pick(people);
+    const { identities = {} } = users.find((user) => user.id === (family === 'account' ? account : id)) ?? {};
+    const target = encodeURIComponent(method === 'DELETE' && chance(60) && Object.keys(identities).length > 0 ? pick(Object.keys(identities)) : pick(bodies.targets));
     const { contentType, contentEncoding, bytes } = bodies.make(body);
     const hasBody = method !== 'DELETE';
     return {
       family, name, method, path: path(encodeURIComponent(decodeURIComponent(id)), target), id: decodeURIComponent(id),
       contentType: hasBody ? contentType : undefined, contentEncoding: hasBody ? contentEncoding : undefined, bytes: hasBody ? bytes : undefined,
-      account: family === 'account' ? pick(people) : undefined,
+      account: family === 'account' ? account : undefined,
       proof: weighted([[60, 'own'], [25, 'none'], [8, 'foreign'], [7, 'unasked']]),
       origin: chance(30) ? 'https://app.example' : undefined,
     };
