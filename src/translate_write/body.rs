@@ -30,37 +30,49 @@ const JSON_TYPES: [&str; 5] = [
     "application/reports+json",
 ];
 
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 enum Kind {
     Json,
     Form,
     Text,
-    /// Not read.
-    Other,
+}
+
+impl Kind {
+    /// `None`: of a type that is not read.
+    fn of(content_type: &str) -> Option<Self> {
+        let media_type = media_type(content_type)?;
+        if JSON_TYPES.contains(&media_type.as_str()) {
+            Some(Self::Json)
+        } else if media_type == "application/x-www-form-urlencoded" {
+            Some(Self::Form)
+        } else {
+            media_type.starts_with("text/").then_some(Self::Text)
+        }
+    }
+
+    fn limit_bytes(self) -> usize {
+        match self {
+            Self::Json => JSON_LIMIT_BYTES,
+            Self::Form | Self::Text => TEXT_LIMIT_BYTES,
+        }
+    }
 }
 
 /// # Errors
 /// When Logto would answer to the body alone, or when it cannot be read here.
 pub fn read(body: Body<'_>) -> Result<Value, Step> {
     let none = Value::Object(Object::default());
-    let kind = body.content_type.map_or(Kind::Other, kind);
-    let Some(bytes) = body.bytes else {
+    let kind = body.content_type.and_then(Kind::of);
+    let (Some(kind), Some(bytes)) = (kind, body.bytes) else {
         return Ok(none);
     };
-    if kind == Kind::Other {
-        return Ok(none);
-    }
     if body
         .content_encoding
         .is_some_and(|encoding| encoding != "identity")
     {
         return Err(Refusal::EncodedBody.into());
     }
-    let limit = match kind {
-        Kind::Json => JSON_LIMIT_BYTES,
-        Kind::Form | Kind::Text | Kind::Other => TEXT_LIMIT_BYTES,
-    };
-    if bytes.len() > limit {
+    if bytes.len() > kind.limit_bytes() {
         return Err(Reply::NOT_FOUND_TEXT.into());
     }
     let text = String::from_utf8_lossy(bytes);
@@ -69,7 +81,7 @@ pub fn read(body: Body<'_>) -> Result<Value, Step> {
         Kind::Text => Ok(Value::text(text)),
         Kind::Form | Kind::Json if text.is_empty() => Ok(none),
         Kind::Form => Err(Refusal::FormBody.into()),
-        Kind::Json | Kind::Other => read_json(text),
+        Kind::Json => read_json(text),
     }
 }
 
@@ -104,21 +116,6 @@ fn quote_units(units: impl IntoIterator<Item = u16>) -> String {
     }
     json.push('"');
     json
-}
-
-fn kind(content_type: &str) -> Kind {
-    let Some(media_type) = media_type(content_type) else {
-        return Kind::Other;
-    };
-    if JSON_TYPES.contains(&media_type.as_str()) {
-        Kind::Json
-    } else if media_type == "application/x-www-form-urlencoded" {
-        Kind::Form
-    } else if media_type.starts_with("text/") {
-        Kind::Text
-    } else {
-        Kind::Other
-    }
 }
 
 /// Lower-cased and without its parameters; `None` when malformed, parameters included.

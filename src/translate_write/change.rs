@@ -2,7 +2,6 @@
 //! by the mapping, the residue for what mgPass has no column for, and the unique values.
 
 use super::row::Row;
-use super::tenant::Tenant;
 use super::unique::Unique;
 use super::{Refusal, Settings, Step};
 use crate::mirror::mapping::{LogtoUser, MgpassIdentity, MgpassUser, Obstacle, map};
@@ -106,13 +105,9 @@ impl Side {
             residue: Residue::of(&user),
             user: mapped.user,
             obstacles: mapped.obstacles,
-            held: held(settings.tenant, row),
+            held: Unique::of(settings.tenant, row),
         })
     }
-}
-
-fn held(tenant: &Tenant, row: &Row) -> Vec<Unique> {
-    Unique::of(tenant, row)
 }
 
 fn without(values: &[Unique], others: &[Unique]) -> Vec<Unique> {

@@ -136,7 +136,6 @@ pub enum LogtoError {
     UsernameTooShort,
     UsernameUnderscore,
     UsernameUppercase,
-    ProofNotFound,
     ProofDenied,
 }
 
@@ -183,7 +182,6 @@ impl LogtoError {
             Self::UsernameTooShort => (422, "user.username_too_short", "Username is too short."),
             Self::UsernameUnderscore => (422, "user.username_underscore_not_allowed", "Username cannot contain underscores."),
             Self::UsernameUppercase => (422, "user.username_uppercase_not_allowed", "Username cannot contain uppercase letters."),
-            Self::ProofNotFound => (400, "verification_record.not_found", "Verification record not found."),
             Self::ProofDenied => (401, "verification_record.permission_denied", "Permission denied, please re-authenticate."),
         }
     }
