@@ -15,10 +15,13 @@
 //! 1. judge the token first: who is no caller of Logto's never gets here (`Write`);
 //! 2. answer `Step::Ask` and call again, with the same body and the view read anew;
 //! 3. carry `Applied` out in one guarded batch: `changes` are changed columns only, to be written on
-//!    condition that the rows are those that the view was made of, together with `after`'s residue,
-//!    claims, releases and `owed.revoke_all`;
-//! 4. set `owed.password` by API before the answer, at mgPass and at Logto; it stands in no row;
-//! 5. only then answer with `reply`.
+//!    condition that the rows are those that the view was made of, together with the residue of
+//!    `after`, `owed.revoke_all`, and the values claimed and released (those that mgPass's own
+//!    constraints do not keep unique stand in `logto_mirror_unique`);
+//! 4. set `owed.password` by API, at mgPass and at Logto; it stands in no row. Of a user who exists
+//!    before the batch, so that a password that mgPass refuses leaves nothing changed; a new user
+//!    exists first, and is taken back when the password is refused;
+//! 5. answer with `reply` only when all of it is done.
 //!
 //! Never here: I/O, a clock, a plaintext outside `Secret`, a text of Logto's that is not Logto's.
 
