@@ -14,6 +14,7 @@ pub struct Tenant {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct UsernamePolicy {
+    /// Off as well when Logto runs with `CASE_SENSITIVE_USERNAME=0`, which no answer tells.
     pub case_sensitive: bool,
     pub min_length: usize,
     pub max_length: usize,
