@@ -3,9 +3,10 @@
 //! One Worker in front of both. The flow of a request is the order of the modules:
 //! [`request`] -> [`classify`] -> [`flags`] -> [`plan`] -> [`execute`] (with
 //! [`token`] and [`authenticate`], [`read`] and [`translate`] where a read may go
-//! to mgPass) -> [`afterwards`] (with [`compare`]) -> [`observe`] and [`metrics`],
-//! which [`guard`] judges every minute. The slow lane makes mgPass equal to Logto:
-//! [`mirror`] decides, [`relay`] delivers.
+//! to mgPass, [`translate_write`] for a write once mgPass is the authority) ->
+//! [`afterwards`] (with [`compare`]) -> [`observe`] and [`metrics`], which [`guard`]
+//! judges every minute. The slow lane makes mgPass equal to Logto: [`mirror`]
+//! decides, [`relay`] delivers.
 //!
 //! Everything but [`shell`] is pure of the platform: it reaches the outside only
 //! through [`ports`]. ARCHITECTURE.md has the map and the reasons.
@@ -28,6 +29,7 @@ pub mod backend;
 pub mod compare;
 pub mod read;
 pub mod translate;
+pub mod translate_write;
 
 pub mod mirror;
 pub mod points;

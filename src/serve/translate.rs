@@ -122,7 +122,7 @@ impl Refusal {
             Self::IdentityNotExist => (
                 404,
                 "user.identity_not_exist",
-                "The specified identity does not exist.",
+                "The social account has not been registered yet.",
             ),
         }
     }

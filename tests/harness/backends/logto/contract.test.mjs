@@ -5,3 +5,4 @@ import './contract/metadata.mjs';
 import './contract/experience.mjs';
 import './contract/management.mjs';
 import './contract/behaviour.mjs';
+import './contract/writes.mjs';

@@ -4,7 +4,8 @@
 
 import { RequestError } from './errors.mjs';
 import { findInteraction, saveResult } from './interaction.mjs';
-import { hashPassword, passwordIssues, verifyPassword } from './passwords.mjs';
+import { passwordIssues } from './password_policy.mjs';
+import { hashPassword, verifyPassword } from './passwords.mjs';
 import { object, oneOf, optional, parse, patterns, text } from './schema.mjs';
 import { userInfo } from './users.mjs';
 import { experienceDataEvent, interactionHookEvent } from './webhooks.mjs';
@@ -18,7 +19,7 @@ const profileFields = {
   phone: optional(text({ regex: patterns.phone })), password: secret,
 };
 
-export function addLegacyInteractionRoutes(router, { oidc: { provider }, store, applications }) {
+export function addLegacyInteractionRoutes(router, { oidc: { provider }, store, applications, passwordPolicy }) {
   async function load(ctx, { started = true } = {}) {
     const interaction = await findInteraction(provider, ctx);
     const progress = interaction.result?.event ? interaction.result : undefined;
@@ -45,7 +46,7 @@ export function addLegacyInteractionRoutes(router, { oidc: { provider }, store, 
     );
     store.assertFree(columns, exceptId);
     if (password === undefined) return columns;
-    const issues = passwordIssues(password, [username, email]);
+    const issues = passwordIssues(password, { username, email, phoneNumber: phone }, passwordPolicy);
     if (issues.length > 0) throw new RequestError('password.rejected', 422, { data: issues });
     return { ...columns, password: hashPassword(password) };
   }

@@ -8,7 +8,7 @@
 import { pathToFileURL } from 'node:url';
 import { parseArgs } from 'node:util';
 import { startFront } from '../front.mjs';
-import { accountGuard, addAccountRoutes } from './account.mjs';
+import { accountCenterOf, accountGuard, addAccountRoutes } from './account.mjs';
 import { createOidcStore } from './adapter.mjs';
 import { createCodes } from './codes.mjs';
 import { controlRoutes } from './control.mjs';
@@ -17,10 +17,12 @@ import { makeKeys } from './keys.mjs';
 import { addLegacyInteractionRoutes } from './legacy.mjs';
 import { addManagementRoutes, managementGuard } from './management.mjs';
 import { createOidc } from './oidc.mjs';
+import { passwordPolicyOf } from './password_policy.mjs';
 import { hashPassword } from './passwords.mjs';
+import { createQueries } from './queries.mjs';
 import { createRoles } from './roles.mjs';
 import { Router, routeNamer } from './router.mjs';
-import { defaultSeed } from './seed.mjs';
+import { defaultSeed, signInExperience } from './seed.mjs';
 import { createApp } from './server.mjs';
 import { UserStore } from './users.mjs';
 import { createWebhooks } from './webhooks.mjs';
@@ -28,10 +30,14 @@ import { createWebhooks } from './webhooks.mjs';
 /**
  * @param endpoint  public origin; without it the data port's own address
  * @param keys      private JWKs, the signing one first; without them made anew for `alg`
+ * @param accountCenter  whether users may see and change what of themselves; off with `false`, all of it without
+ * @param usernamePolicy, passwordPolicy  as the tenant's sign-in experience has them
+ * @param isPwned   answers for the look-up of leaked passwords, which goes over the network
  * @param seed      parts of defaultSeed to replace: {applications, resources, users, hooks}
  */
 export async function startLogto({
   port = 0, controlPort = 0, endpoint, alg = 'ES384', keys, accountCenter = true, trustProxyHeader = true,
+  usernamePolicy = signInExperience.usernamePolicy, passwordPolicy = signInExperience.passwordPolicy, isPwned = () => false,
   loopbackRedirects = true, seed = {}, host = '127.0.0.1',
 } = {}) {
   const { applications, resources, users, hooks } = { ...defaultSeed, ...seed };
@@ -55,7 +61,9 @@ export async function startLogto({
   });
   const origin = (endpoint ?? front.url).replace(/\/$/, '');
   const oidc = createOidc({ endpoint: origin, keys: ownKeys, store, roles, oidcStore, applications, resources, trustProxyHeader, loopbackRedirects });
-  const context = { endpoint: origin, store, oidcStore, oidc, provider: oidc.provider, roles, codes, webhooks, applications, router, trustProxyHeader, accountCenter };
+  const queries = createQueries({ store, usernamePolicy });
+  const context = { endpoint: origin, store, queries, oidcStore, oidc, provider: oidc.provider, roles, codes, webhooks, applications, router, trustProxyHeader,
+    accountCenter: accountCenterOf(accountCenter), usernamePolicy, passwordPolicy: passwordPolicyOf(passwordPolicy), isPwned };
   context.guards = { management: managementGuard(oidc), account: accountGuard(context) };
   router.add('GET', '/status', { area: 'public' }, (ctx) => { ctx.status = 204; });
   addExperienceRoutes(router, context);
@@ -75,6 +83,7 @@ export async function startLogto({
     webhooks,
     codes,
     applications,
+    provider: oidc.provider,
     async close() {
       await front.close();
       await webhooks.settled();
