@@ -8,3 +8,4 @@ pub mod execute;
 pub mod question;
 pub mod read;
 pub mod translate;
+pub mod translate_write;
