@@ -6,8 +6,9 @@
 //!
 //! A request: [`inbound`] says what it means, [`policy`] where it goes, [`serve`] carries
 //! it out, with [`auth`] and [`token`] where it matters who asks. The slow lane:
-//! [`mirror`] makes mgPass equal to Logto, one user at a time. The operator's:
-//! [`population`] moves everybody, [`operate`] shows and steers.
+//! [`mirror`] makes mgPass equal to Logto, one user at a time. Whose data wins, and how
+//! that changes, is [`handover`]'s. The operator's: [`population`] moves everybody,
+//! [`operate`] shows and steers.
 //!
 //! Everything but [`shell`] is pure of the platform: it reaches the outside only
 //! through [`runtime::ports`].
@@ -20,6 +21,7 @@ pub mod policy;
 pub mod runtime;
 
 pub mod auth;
+pub mod handover;
 pub mod mirror;
 
 pub mod population;

@@ -6,26 +6,21 @@
 -- One sequence for settle order and tickets. `epoch` rises whenever an
 -- acknowledged write was not recorded; `unrecorded` counts them. Nobody is
 -- relayed before `paused_until`. `marker`: when the newest marker was sent that has
--- come through the Queue.
+-- come through the Queue. `feed`: how far mgPass's audit log was read while mgPass is the
+-- authority, by rowid; `feed_at`: when that was last so.
 CREATE TABLE counters (
-  name  TEXT PRIMARY KEY CHECK (name IN ('sequence', 'epoch', 'unrecorded', 'paused_until', 'marker')),
+  name  TEXT PRIMARY KEY CHECK (name IN ('sequence', 'epoch', 'unrecorded', 'paused_until', 'marker', 'feed', 'feed_at')),
   value INTEGER NOT NULL
 ) STRICT;
 
-INSERT INTO counters (name, value) VALUES ('sequence', 0), ('epoch', 1), ('unrecorded', 0), ('paused_until', 0), ('marker', 0);
-
--- Whose data wins. One row: two places may see two stages, never two authorities.
-CREATE TABLE authority (
-  singleton INTEGER PRIMARY KEY CHECK (singleton = 1),
-  holder    TEXT NOT NULL CHECK (holder IN ('logto', 'draining', 'mgpass')),
-  since     INTEGER NOT NULL
-) STRICT;
-
-INSERT INTO authority (singleton, holder, since) VALUES (1, 'logto', CAST(unixepoch('subsec') * 1000 AS INTEGER));
+INSERT INTO counters (name, value) VALUES ('sequence', 0), ('epoch', 1), ('unrecorded', 0), ('paused_until', 0), ('marker', 0), ('feed', 0), ('feed_at', 0);
 
 -- open: settled IS NULL. settled: Logto has answered (`status`). discharged:
 -- mgPass is equal. A discharged row stays a minute for the fence of reads.
--- `passes` counts reconciles of an open intent that expired.
+-- `passes` counts reconciles of an open intent that expired. `side`: which backend's
+-- write it is; a relay covers the intents of the side that it reads. `generation`: of
+-- the authority when a write was recorded, where that was asked. `nonce`: by which a
+-- user is known that a create reserved at Logto.
 CREATE TABLE intents (
   id            TEXT PRIMARY KEY,
   subject       TEXT,
@@ -36,7 +31,10 @@ CREATE TABLE intents (
   settled       INTEGER,
   status        INTEGER,
   passes        INTEGER NOT NULL DEFAULT 0,
-  discharged_at INTEGER
+  discharged_at INTEGER,
+  side          TEXT NOT NULL DEFAULT 'logto' CHECK (side IN ('logto', 'mgpass')),
+  generation    INTEGER,
+  nonce         TEXT
 ) STRICT;
 
 CREATE INDEX intents_by_subject ON intents (subject, discharged_at);

@@ -12,11 +12,12 @@
 pub use crate::mirror::backlog::{backlog, parse_purge, purge};
 pub use crate::mirror::fence::{Fence, fence, parse_fence};
 
+use crate::handover::authority::Holder;
 use crate::inbound::request::{InteractionUid, UserId};
 use crate::mirror::wake;
 use crate::runtime::ports::{Row, Statement, Value};
 use crate::runtime::sql::{
-    coverable, expiry_ms, integer, late_commit_ms, lease_ms, now, sequence, text,
+    coverable, expiry_ms, integer, late_commit_ms, lease_ms, may_relay_forward, now, sequence, text,
 };
 
 const OPEN: &str = concat!(
@@ -58,8 +59,8 @@ const LEARN_INTENTS: &str =
 const WITHDRAW: &str = "DELETE FROM intents WHERE id = ?1 AND settled IS NULL";
 const RAISE_EPOCH: &str =
     "UPDATE counters SET value = value + 1 WHERE name IN ('epoch', 'unrecorded')";
-/// Not while the relay is paused, nor while Logto is not the authority, nor, for a turn
-/// of the subject's own, with nothing to cover.
+/// Not while the relay is paused, nor where it may not write at mgPass, nor of who is held
+/// for a person, nor, for a turn of the subject's own, with nothing to cover.
 const LEASE: &str = concat!(
     "INSERT INTO subjects (subject, lease_holder, lease_until) SELECT ?1, ?2, ",
     now!(),
@@ -67,7 +68,9 @@ const LEASE: &str = concat!(
     lease_ms!(),
     " WHERE (SELECT value FROM counters WHERE name = 'paused_until') <= ",
     now!(),
-    " AND (SELECT holder FROM authority) = 'logto' ",
+    " AND ",
+    may_relay_forward!(),
+    " AND NOT EXISTS (SELECT 1 FROM held_subjects WHERE subject = ?1) ",
     "AND (?3 = 1 OR EXISTS (SELECT 1 FROM intents i WHERE i.subject = ?1 AND ",
     coverable!(),
     ")) ",
@@ -88,7 +91,9 @@ const STANDING: &str = concat!(
     " AS now, ",
     sequence!(),
     " AS ticket, (SELECT value FROM counters WHERE name = 'epoch') AS epoch, ",
-    "(SELECT holder FROM authority) AS authority, ",
+    "(SELECT holder FROM authority) AS authority, (SELECT generation FROM authority) AS generation, ",
+    "(SELECT raise_owed FROM authority) AS raise_owed, ",
+    "EXISTS (SELECT 1 FROM held_subjects WHERE subject = ?1) AS is_held_back, ",
     "(SELECT value FROM counters WHERE name = 'paused_until') AS paused_until, ",
     "coalesce((SELECT lease_holder = ?2 FROM subjects WHERE subject = ?1), 0) AS held, ",
     "coalesce((SELECT retry_at FROM subjects WHERE subject = ?1), 0) AS retry_at, ",
@@ -269,6 +274,8 @@ pub struct Lease {
     /// Taken before Logto is read: intents settled up to it are covered.
     pub ticket: i64,
     pub epoch: i64,
+    /// Of the authority; the batch at mgPass carries it.
+    pub generation: i64,
     pub taken_at_ms: i64,
     pub failures: i64,
     /// The last of them: mgPass's API did not show what was written.
@@ -297,8 +304,12 @@ pub enum LeaseAnswer {
     },
     /// Somebody else's turn has covered it.
     NothingToCover,
-    /// Logto is not the source of truth: the relay must not write.
-    NotAuthority,
+    /// Nothing may be carried from Logto to mgPass now.
+    NotAuthority(Holder),
+    /// Nor before mgPass's database knows this generation of the authority.
+    RaiseOwed,
+    /// Neither direction writes this user until a person has decided.
+    HeldBack,
 }
 
 /// For whom a lease is taken.
@@ -337,8 +348,17 @@ pub fn parse_lease(
         return None;
     };
     let row = standing.first()?;
-    if text(row, "authority")? != "logto" {
-        return Some(LeaseAnswer::NotAuthority);
+    match Holder::from_name(&text(row, "authority")?)? {
+        Holder::Logto | Holder::Draining => {}
+        holder @ (Holder::Mgpass | Holder::Returning) => {
+            return Some(LeaseAnswer::NotAuthority(holder));
+        }
+    }
+    if integer(row, "raise_owed")? != 0 {
+        return Some(LeaseAnswer::RaiseOwed);
+    }
+    if integer(row, "is_held_back")? != 0 {
+        return Some(LeaseAnswer::HeldBack);
     }
     let is_held = integer(row, "held")? != 0;
     let now_ms = integer(row, "now")?;
@@ -360,6 +380,7 @@ pub fn parse_lease(
         holder: holder.to_owned(),
         ticket: integer(row, "ticket")?,
         epoch: integer(row, "epoch")?,
+        generation: integer(row, "generation")?,
         taken_at_ms: now_ms,
         failures: integer(row, "failures")?,
         is_unseen: integer(row, "unseen")? != 0,

@@ -118,6 +118,8 @@ const MIRROR_TABLES: &[Table] = &[
         "logto_mirror_effects",
         ["user_id", "effect", "ticket", "owed_at"]
     ),
+    table!(read "logto_mirror_authority", ["singleton", "generation"]),
+    table!(read "logto_mirror_unique", ["kind", "value", "user_id"]),
 ];
 
 const REWARDS_TARGET_TABLES: &[Table] = &[

@@ -141,6 +141,8 @@ pub struct Inputs<'a> {
     pub user: &'a UserId,
     pub ticket: i64,
     pub epoch: i64,
+    /// Of the authority, when the ticket was taken.
+    pub generation: i64,
     pub logto: Seen<'a>,
     pub target: &'a TargetState,
     pub witnesses: Witnesses,
@@ -225,6 +227,7 @@ fn decide_present(inputs: &Inputs<'_>, logto: &LogtoUser, json: &str) -> Decisio
             false => left.seen_at,
         }),
         n_edits: n_edits(target),
+        generation: inputs.generation,
     };
     Decision::Apply(Box::new(Change {
         owes_effect,
@@ -317,6 +320,7 @@ fn decide_gone(inputs: &Inputs<'_>) -> Decision {
         base: None,
         seen_at: target.left.as_ref().map(|left| left.read_at),
         n_edits: n_edits(target),
+        generation: inputs.generation,
     };
     let live = match (&target.user, &target.mirror) {
         // A row without a mirror row is mgPass's own user: a finding, never a repair.

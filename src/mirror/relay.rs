@@ -193,8 +193,10 @@ pub async fn reconcile<P: Platform>(
                 delay_s: seconds(until_ms - now_ms),
             };
         }
-        // Kept in the outbox; nothing to do until Logto is the authority again.
-        Ok(LeaseAnswer::NotAuthority) => return Disposition::Ack,
+        // Kept in the outbox; nothing to do until Logto is the authority again, or a person
+        // has decided.
+        Ok(LeaseAnswer::NotAuthority(_) | LeaseAnswer::HeldBack) => return Disposition::Ack,
+        Ok(LeaseAnswer::RaiseOwed) => return Disposition::Retry { delay_s: 5 },
         Ok(LeaseAnswer::NothingToCover) => {
             platform.emit(&Event::MirrorWaited {
                 subject: context.subject_hash(subject).as_deref(),
@@ -214,11 +216,11 @@ pub async fn reconcile<P: Platform>(
     give_up(platform, context, &group, stopped).await
 }
 
-/// Queries of a reconcile of one subject, from the lease to its end: preflight 4, lease
-/// 4, read 6, batch 8, effect 1, end 4; and two for each social account, dropped and
+/// Queries of a reconcile of one subject, from the lease to its end: preflight 9, lease
+/// 5, read 7, batch 8, effect 1, end 4; and two for each social account, dropped and
 /// made anew.
 fn queries_of_one(context: &Context<'_>) -> usize {
-    27 + 2 * context.settings.mapping.providers.len()
+    34 + 2 * context.settings.mapping.providers.len()
 }
 
 async fn take_lease<P: Platform>(

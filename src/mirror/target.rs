@@ -24,7 +24,8 @@ const SELECT_LEFT: &str = concat!(
     ") AS n_edits FROM logto_mirror m WHERE m.user_id = ?1"
 );
 const SELECT_EFFECTS: &str = "SELECT effect, ticket FROM logto_mirror_effects WHERE user_id = ?1";
-const SELECT_DELETIONS: &str = "SELECT count(*) AS n FROM logto_mirror \
+/// With what mgPass's database knows of the authority.
+const SELECT_DELETIONS: &str = "SELECT count(*) AS n, (SELECT generation FROM logto_mirror_authority) AS generation FROM logto_mirror \
      WHERE tombstone = 1 AND digest <> '' AND applied_at > (unixepoch('subsec') - 3600) * 1000";
 /// Who else holds a value that this user is about to take. An identity that its
 /// holder linked at mgPass itself is not the mirror's to move.
@@ -97,6 +98,8 @@ pub struct TargetState {
     pub holders: Vec<Holder>,
     /// Mirrored deletions within the last hour, over all users.
     pub recent_deletions: i64,
+    /// Of the authority, as mgPass's database knows it.
+    pub generation: i64,
 }
 
 impl TargetState {
@@ -215,6 +218,7 @@ pub fn parse_read(results: &[Vec<Row>]) -> Option<TargetState> {
             })
             .collect::<Option<_>>()?,
         recent_deletions: integer(deletions.first()?, "n")?,
+        generation: integer(deletions.first()?, "generation")?,
     })
 }
 

@@ -15,19 +15,22 @@ use crate::mirror::differences::Wanted;
 use crate::mirror::edits::edits_since;
 use crate::mirror::mapping::MgpassIdentity;
 use crate::mirror::merge::ChangedThere;
-use crate::mirror::target::{Effect, SELECT_MIRROR};
+use crate::mirror::target::Effect;
 use crate::runtime::ports::{Statement, Value};
+use crate::runtime::sql::in_generation;
 
 /// Raises the ticket, if ours is newer and nobody raised it since the decision was
 /// made; the guard of all that follows. Without the second condition an older
 /// reconcile could land between our read and our batch, and what it wrote would
 /// stand wherever we saw nothing to change. The brake is judged here once more: of
 /// deletions decided at the same moment, no more go through than it lets. And nobody
-/// may have edited the user at mgPass meanwhile: such a change was not judged yet.
+/// may have edited the user at mgPass meanwhile: such a change was not judged yet. Nor may
+/// the authority have moved, which all of this is done in the name of.
 const RAISE: &str = concat!(
     "INSERT INTO logto_mirror (user_id, ticket, epoch, tombstone, digest, residue, obstacles, applied_at, base, seen_at) \
-     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, CAST(unixepoch('subsec') * 1000 AS INTEGER), ?10, coalesce(?11, unixepoch())) \
-     ON CONFLICT (user_id) DO UPDATE SET ticket = excluded.ticket, epoch = excluded.epoch, tombstone = excluded.tombstone, \
+     SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, CAST(unixepoch('subsec') * 1000 AS INTEGER), ?10, coalesce(?11, unixepoch()) WHERE ",
+    in_generation!("?13"),
+    " ON CONFLICT (user_id) DO UPDATE SET ticket = excluded.ticket, epoch = excluded.epoch, tombstone = excluded.tombstone, \
      digest = excluded.digest, residue = excluded.residue, obstacles = excluded.obstacles, base = excluded.base, seen_at = excluded.seen_at, \
      applied_at = CASE WHEN logto_mirror.tombstone = 1 AND excluded.tombstone = 1 THEN logto_mirror.applied_at ELSE excluded.applied_at END \
      WHERE excluded.ticket > logto_mirror.ticket AND logto_mirror.ticket = ?8 \
@@ -72,6 +75,9 @@ const OWE: &str = "INSERT INTO logto_mirror_effects (user_id, effect, ticket, ow
      WHERE EXISTS (SELECT 1 FROM logto_mirror WHERE user_id = ?1 AND ticket = ?2) \
      ON CONFLICT (user_id, effect) DO UPDATE SET ticket = excluded.ticket";
 
+const IN_FORCE: &str = "SELECT (SELECT ticket FROM logto_mirror WHERE user_id = ?1) AS ticket, \
+     (SELECT generation FROM logto_mirror_authority) AS generation";
+
 /// Every string above, for the test that prepares each one against the schema.
 pub const ALL_SQL: &[&str] = &[
     RAISE,
@@ -84,6 +90,7 @@ pub const ALL_SQL: &[&str] = &[
     GIVE_DEFAULT_ROLES,
     AUDIT,
     OWE,
+    IN_FORCE,
 ];
 
 /// The statements of one subject's change, all under one ticket.
@@ -113,6 +120,8 @@ pub struct Raise {
     pub seen_at: Option<i64>,
     /// How many edits were there when the decision was made.
     pub n_edits: i64,
+    /// Of the authority, when the lease was taken.
+    pub generation: i64,
 }
 
 impl<'a> Writer<'a> {
@@ -134,6 +143,7 @@ impl<'a> Writer<'a> {
                 raise.base.as_ref().map(Base::to_text).into(),
                 raise.seen_at.into(),
                 raise.n_edits.into(),
+                raise.generation.into(),
             ],
         )
     }
@@ -209,7 +219,7 @@ impl<'a> Writer<'a> {
 
     /// Asked last: whether this ticket is the one in force.
     pub fn ticket_in_force(&self) -> Statement {
-        Statement::new(SELECT_MIRROR, vec![self.user.as_str().into()])
+        Statement::new(IN_FORCE, vec![self.user.as_str().into()])
     }
 
     fn statement(&self, sql: &'static str, more: Vec<Value>) -> Statement {

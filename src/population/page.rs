@@ -7,7 +7,8 @@
 //!
 //! A live change always wins: a newer ticket in the target makes every statement
 //! about that user do nothing. A batch that lands late or twice changes nothing: its
-//! INSERT of the mirror row conflicts, and all that follows is conditional on it.
+//! INSERT of the mirror row conflicts, and all that follows is conditional on it. Nor
+//! does one of an earlier generation of the authority.
 
 use serde_json::{Value as Json, json};
 
@@ -22,9 +23,9 @@ use crate::mirror::target::TargetState;
 use crate::runtime::backend::logto::LogtoUser;
 use crate::runtime::digest::digest;
 use crate::runtime::limits::{HEAVY_BYTES, json_lists};
-use crate::runtime::ports::{Row, Statement};
+use crate::runtime::ports::{Row, Statement, Value};
 use crate::runtime::settings::MappingSettings;
-use crate::runtime::sql::text;
+use crate::runtime::sql::{in_generation, text};
 
 /// Who wants a value that somebody else holds.
 const CONTENDED: &str = "SELECT json_extract(w.value, '$[0]') AS id FROM json_each(?1) w JOIN users u \
@@ -35,11 +36,14 @@ const CONTENDED: &str = "SELECT json_extract(w.value, '$[0]') AS id FROM json_ea
      ON s.provider = json_extract(w.value, '$[1]') AND s.provider_user_id = json_extract(w.value, '$[2]') \
      WHERE s.user_id <> json_extract(w.value, '$[0]')";
 
-const RAISE_NEW: &str = "INSERT INTO logto_mirror (user_id, ticket, epoch, tombstone, digest, residue, obstacles, applied_at, base, seen_at) \
+const RAISE_NEW: &str = concat!(
+    "INSERT INTO logto_mirror (user_id, ticket, epoch, tombstone, digest, residue, obstacles, applied_at, base, seen_at) \
      SELECT json_extract(w.value, '$.id'), ?2, ?3, 0, json_extract(w.value, '$.digest'), json_extract(w.value, '$.residue'), \
      json_extract(w.value, '$.obstacles'), CAST(unixepoch('subsec') * 1000 AS INTEGER), json_extract(w.value, '$.base'), unixepoch() \
-     FROM json_each(?1) w WHERE true \
-     ON CONFLICT (user_id) DO NOTHING";
+     FROM json_each(?1) w WHERE ",
+    in_generation!("?4"),
+    " ON CONFLICT (user_id) DO NOTHING"
+);
 const PUT_USERS: &str = "INSERT INTO users (id, email, email_verified, phone, phone_verified, name, avatar, metadata, is_suspended, \
      suspension_reason, created_at, last_sign_in_at) \
      SELECT m.user_id, json_extract(w.value, '$.email'), json_extract(w.value, '$.email_verified'), json_extract(w.value, '$.phone'), \
@@ -59,12 +63,15 @@ const AUDIT: &str = "INSERT INTO audit_logs (id, event_type, actor_type, actor_i
      SELECT 'aud_lm_' || m.user_id || '_' || ?2 || '_' || ?3, ?3, 'system', 'logto_mirror', 'user', m.user_id, NULL, unixepoch() \
      FROM json_each(?1) w JOIN logto_mirror m ON m.user_id = w.value AND m.ticket = ?2 WHERE true ON CONFLICT DO NOTHING";
 /// Nothing of theirs differs: the ticket, the epoch and Logto's own form are renewed.
-const RAISE_EQUAL: &str = "UPDATE logto_mirror SET ticket = ?2, epoch = ?3, tombstone = 0, digest = json_extract(w.value, '$.digest'), \
+const RAISE_EQUAL: &str = concat!(
+    "UPDATE logto_mirror SET ticket = ?2, epoch = ?3, tombstone = 0, digest = json_extract(w.value, '$.digest'), \
      residue = json_extract(w.value, '$.residue'), obstacles = json_extract(w.value, '$.obstacles'), \
      base = json_extract(w.value, '$.base'), seen_at = json_extract(w.value, '$.seen_at'), \
      applied_at = CAST(unixepoch('subsec') * 1000 AS INTEGER) FROM json_each(?1) w \
      WHERE logto_mirror.user_id = json_extract(w.value, '$.id') AND logto_mirror.ticket = json_extract(w.value, '$.seen') \
-     AND logto_mirror.ticket < ?2";
+     AND logto_mirror.ticket < ?2 AND ",
+    in_generation!("?4")
+);
 
 /// Every string above, for the test that prepares each one against the schema.
 pub const ALL_SQL: &[&str] = &[
@@ -76,6 +83,26 @@ pub const ALL_SQL: &[&str] = &[
     AUDIT,
     RAISE_EQUAL,
 ];
+
+/// What a page is written under, taken before Logto was listed.
+#[derive(Clone, Copy, Debug)]
+pub struct Under {
+    pub ticket: i64,
+    pub epoch: i64,
+    /// Of the authority.
+    pub generation: i64,
+}
+
+impl Under {
+    fn values(self, list: String) -> Vec<Value> {
+        vec![
+            list.into(),
+            self.ticket.into(),
+            self.epoch.into(),
+            self.generation.into(),
+        ]
+    }
+}
 
 /// One user of a page, as Logto lists them and as they map.
 #[derive(Clone, Debug)]
@@ -189,7 +216,8 @@ impl<'a> Creation<'a> {
 }
 
 /// Users whom mgPass does not know, in one batch.
-pub fn create(users: &[Creation<'_>], ticket: i64, epoch: i64) -> Vec<Statement> {
+pub fn create(users: &[Creation<'_>], under: Under) -> Vec<Statement> {
+    let ticket = under.ticket;
     let list = |texts: Vec<&str>| format!("[{}]", texts.join(","));
     let ids = |is_one: fn(&Candidate) -> bool| {
         let some = users.iter().filter(|user| is_one(user.of));
@@ -207,7 +235,7 @@ pub fn create(users: &[Creation<'_>], ticket: i64, epoch: i64) -> Vec<Statement>
         .flat_map(|user| user.identities.iter().map(String::as_str))
         .collect();
     let mut statements = vec![
-        Statement::new(RAISE_NEW, vec![mirrors.into(), ticket.into(), epoch.into()]),
+        Statement::new(RAISE_NEW, under.values(mirrors)),
         Statement::new(PUT_USERS, vec![rows.into(), ticket.into()]),
         Statement::new(
             GIVE_DEFAULT_ROLES,
@@ -241,13 +269,13 @@ impl Candidate {
 
 /// Nothing to write but that we looked: with the rows as they were then. As many
 /// statements as their values take.
-pub fn renew(users: &[(&Candidate, &TargetState)], ticket: i64, epoch: i64) -> Vec<Statement> {
+pub fn renew(users: &[(&Candidate, &TargetState)], under: Under) -> Vec<Statement> {
     let texts = users
         .iter()
         .map(|(one, target)| one.standing_json(target).to_string());
     json_lists(texts)
         .into_iter()
-        .map(|list| Statement::new(RAISE_EQUAL, vec![list.into(), ticket.into(), epoch.into()]))
+        .map(|list| Statement::new(RAISE_EQUAL, under.values(list)))
         .collect()
 }
 

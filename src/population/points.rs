@@ -86,6 +86,8 @@ impl PointsFailure {
 /// Asks the databases, and counts what it asks.
 struct Desk<'a, P> {
     platform: &'a P,
+    /// Of the authority.
+    generation: i64,
     n_statements: Cell<i64>,
     mgpass_ms: Cell<i64>,
 }
@@ -130,10 +132,12 @@ pub async fn page<P: Platform>(
     from: &Place,
     limit: i64,
     dry_run: bool,
+    generation: i64,
 ) -> Result<PointsPage, PointsFailure> {
     check_schemas(platform, context).await?;
     let desk = &Desk {
         platform,
+        generation,
         n_statements: Cell::new(0),
         mgpass_ms: Cell::new(0),
     };

@@ -76,9 +76,66 @@ macro_rules! coverable {
     };
 }
 
+/// Who is the authority now, of the row `authority`. Past its deadline a hand-over has
+/// failed, whoever is to write that down: the side it began at goes on.
+macro_rules! holder {
+    () => {
+        concat!(
+            "CASE WHEN deadline <= ",
+            now!(),
+            " THEN CASE holder WHEN 'draining' THEN 'logto' ELSE 'mgpass' END ELSE holder END"
+        )
+    };
+}
+
+/// The columns of [`crate::handover::authority::View`], of the row `authority`.
+macro_rules! view_columns {
+    () => {
+        concat!(
+            holder!(),
+            " AS holder, generation, term, announced_until, deadline, raise_owed, ",
+            now!(),
+            " AS now"
+        )
+    };
+}
+
+/// True while this side is the authority.
+macro_rules! is_held_by {
+    ($side:literal) => {
+        concat!(
+            "EXISTS (SELECT 1 FROM authority WHERE ",
+            holder!(),
+            " = '",
+            $side,
+            "')"
+        )
+    };
+}
+
+/// True while forward relays may write at mgPass: Logto is the authority or drains, and
+/// mgPass's database knows the generation.
+macro_rules! may_relay_forward {
+    () => {
+        "EXISTS (SELECT 1 FROM authority WHERE holder IN ('logto', 'draining') AND raise_owed = 0)"
+    };
+}
+
+/// In mgPass's database: what the first statement of every batch that writes users asks
+/// for. A writer of an earlier generation of the authority changes nothing.
+macro_rules! in_generation {
+    ($parameter:literal) => {
+        concat!(
+            "(SELECT generation FROM logto_mirror_authority) = ",
+            $parameter
+        )
+    };
+}
+
 pub(crate) use {
-    clock_margin_ms, coverable, discharged_kept_ms, expiry_ms, interaction_kept_ms, late_commit_ms,
-    lease_ms, now, sequence,
+    clock_margin_ms, coverable, discharged_kept_ms, expiry_ms, holder, in_generation,
+    interaction_kept_ms, is_held_by, late_commit_ms, lease_ms, may_relay_forward, now, sequence,
+    view_columns,
 };
 
 pub fn text(row: &Row, column: &str) -> Option<String> {

@@ -86,7 +86,8 @@ fn page(
     dry_run: bool,
 ) -> Option<Result<PointsPage, PointsFailure>> {
     let (node, from) = (world.node(), from.clone());
-    world.finish(async move { points::page(&node, &node.context(), &from, limit, dry_run).await })
+    world
+        .finish(async move { points::page(&node, &node.context(), &from, limit, dry_run, 1).await })
 }
 
 /// Page after page to the end.

@@ -110,9 +110,10 @@ fn a_read_served_by_mgpass_has_logtos_bytes() {
 #[test]
 fn while_logto_is_not_the_authority_standing_is_not_judged_by_the_mirror() {
     let world = world();
-    world
-        .databases
-        .execute(Store::Proxy, "UPDATE authority SET holder = 'draining'");
+    world.databases.execute(
+        Store::Proxy,
+        "UPDATE authority SET holder = 'draining', deadline = 2000000000000",
+    );
     check_same_from_logto(&world, "fence");
 }
 

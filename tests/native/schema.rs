@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
 
+use dual_write_proxy::handover::{authority, target as handover_target, translated};
 use dual_write_proxy::mirror::{
     backlog, edits, fence, findings as mirror_findings, outbox, pass, preflight, states, target,
     triggers, wake, writer,
@@ -26,6 +27,9 @@ fn time() -> SharedTime {
 fn every_statement_prepares_against_the_migrations() {
     let world = World::new();
     for (store, all) in [
+        (Store::Proxy, authority::ALL_SQL),
+        (Store::Proxy, translated::ALL_SQL),
+        (Store::Mgpass, handover_target::ALL_SQL),
         (Store::Proxy, outbox::ALL_SQL),
         (Store::Proxy, fence::ALL_SQL),
         (Store::Proxy, backlog::ALL_SQL),
@@ -69,6 +73,18 @@ fn every_statement_prepares_against_the_migrations() {
 #[test]
 fn the_lists_of_statements_are_complete() {
     for (source, all) in [
+        (
+            include_str!("../../src/handover/authority.rs"),
+            authority::ALL_SQL,
+        ),
+        (
+            include_str!("../../src/handover/translated.rs"),
+            translated::ALL_SQL,
+        ),
+        (
+            include_str!("../../src/handover/target.rs"),
+            handover_target::ALL_SQL,
+        ),
         (include_str!("../../src/mirror/outbox.rs"), outbox::ALL_SQL),
         (include_str!("../../src/mirror/fence.rs"), fence::ALL_SQL),
         (
@@ -314,6 +330,7 @@ fn no_statement_reads_a_growing_table_from_end_to_end() {
         "p",
         "reward_tiers",
         "authority",
+        "logto_mirror_authority",
         "counters",
         "roles",
         "r",
@@ -324,6 +341,9 @@ fn no_statement_reads_a_growing_table_from_end_to_end() {
         "walk",
     ];
     for (connection, all) in [
+        (&proxy, authority::ALL_SQL),
+        (&proxy, translated::ALL_SQL),
+        (&mgpass, handover_target::ALL_SQL),
         (&proxy, outbox::ALL_SQL),
         (&proxy, fence::ALL_SQL),
         (&proxy, backlog::ALL_SQL),

@@ -15,6 +15,7 @@ use crate::runtime::limits::{HEAVY_BYTES, MAX_ANSWER_BYTES, Reserved};
 use crate::runtime::members::same_json;
 use crate::runtime::observe::Event;
 use crate::runtime::ports::{DatabaseFailure, Platform, Store};
+use crate::runtime::sql::integer;
 
 /// Users that exchange values move in one batch; longer chains wait for each other.
 const MAX_GROUP: usize = 6;
@@ -27,6 +28,8 @@ pub(super) enum Stopped {
     Parked(usize, Park),
     /// A newer reconcile got there first; it covers what this one covered.
     Superseded(i64),
+    /// The authority has moved since the lease was taken; what mgPass's database knows.
+    Moved(i64),
     /// mgPass's API does not show the new state: it may cache, or show it in another form.
     NotVisible,
     HolderBusy,
@@ -145,6 +148,9 @@ async fn decide_all<P: Platform>(
         let target = target::parse_read(&results)
             .ok_or(Stopped::Database(Store::Mgpass, DatabaseFailure::Refused))?;
         drop((results, wanted));
+        if target.generation != lease.generation {
+            return Err(Stopped::Moved(target.generation));
+        }
         if let Some(mirror) = &target.mirror
             && mirror.ticket >= lease.ticket
         {
@@ -155,6 +161,7 @@ async fn decide_all<P: Platform>(
             user: &lease.subject,
             ticket: lease.ticket,
             epoch: lease.epoch,
+            generation: lease.generation,
             logto: state.seen(),
             target: &target,
             witnesses: witnesses(
@@ -230,14 +237,15 @@ async fn apply<P: Platform>(
         .map_err(|failure| Stopped::Database(Store::Mgpass, failure))?;
     let confirmations = results.len().saturating_sub(group.len());
     for (lease, rows) in group.iter().zip(results.iter().skip(confirmations)) {
-        let in_force = rows
-            .first()
-            .and_then(target::parse_mirror)
-            .map(|mirror| mirror.ticket);
-        match in_force {
-            Some(ticket) if ticket == lease.ticket => {}
-            Some(ticket) => return Err(Stopped::Superseded(ticket)),
-            None => return Err(Stopped::Database(Store::Mgpass, DatabaseFailure::Refused)),
+        let row = rows.first();
+        let of = |column| row.and_then(|row| integer(row, column));
+        match (of("ticket"), of("generation")) {
+            (Some(ticket), _) if ticket == lease.ticket => {}
+            (_, Some(generation)) if generation != lease.generation => {
+                return Err(Stopped::Moved(generation));
+            }
+            (Some(ticket), _) => return Err(Stopped::Superseded(ticket)),
+            (None, _) => return Err(Stopped::Database(Store::Mgpass, DatabaseFailure::Refused)),
         }
     }
     Ok(())

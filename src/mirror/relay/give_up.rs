@@ -66,6 +66,11 @@ pub(super) async fn give_up<P: Platform>(
             statements.extend(first.untried());
             None
         }
+        Stopped::Moved(_) => {
+            waited("authority_moved");
+            statements.extend(first.untried());
+            None
+        }
         Stopped::NotVisible => Some(NOT_VISIBLE),
         Stopped::NoRoom => {
             waited("no_room");

@@ -42,12 +42,12 @@ const CLAIM_EXPIRED: &str = concat!(
     now!(),
     " + 60000 WHERE job = ?1 AND page = (SELECT min(page) FROM job_pages WHERE job = ?1 AND claimed_until < ",
     now!(),
-    ") AND EXISTS (SELECT 1 FROM jobs WHERE id = ?1 AND state = 'running') AND (SELECT holder FROM authority) = 'logto'"
+    ") AND EXISTS (SELECT 1 FROM jobs WHERE id = ?1 AND state = 'running') AND (SELECT holder FROM authority) = 'logto' AND (SELECT raise_owed FROM authority) = 0"
 );
 const CLAIM_NEXT: &str = concat!(
     "INSERT INTO job_pages (job, page, holder, claimed_until) SELECT id, next_page, ?2, ",
     now!(),
-    " + 60000 FROM jobs WHERE id = ?1 AND state = 'running' AND (SELECT holder FROM authority) = 'logto' ",
+    " + 60000 FROM jobs WHERE id = ?1 AND state = 'running' AND (SELECT holder FROM authority) = 'logto' AND (SELECT raise_owed FROM authority) = 0 ",
     "AND next_at <= ",
     now!(),
     " AND (last_page IS NULL OR next_page <= last_page) ",
@@ -64,7 +64,7 @@ const STANDING: &str = concat!(
     "SELECT j.*, p.page AS page, coalesce(p.n_done, 0) AS n_done, ",
     now!(),
     " AS now, (SELECT value FROM counters WHERE name = 'sequence') AS ticket, ",
-    "(SELECT value FROM counters WHERE name = 'epoch') AS epoch, ",
+    "(SELECT value FROM counters WHERE name = 'epoch') AS epoch, (SELECT generation FROM authority) AS generation, ",
     "(SELECT count(*) FROM job_pages WHERE job = ?1) AS n_claimed ",
     "FROM jobs j LEFT JOIN job_pages p ON p.job = j.id AND p.holder = ?2 WHERE j.id = ?1"
 );
@@ -258,6 +258,8 @@ pub struct Standing {
     /// Taken after the claim and before anything is read.
     pub ticket: i64,
     pub epoch: i64,
+    /// Of the authority.
+    pub generation: i64,
     pub page: Option<i64>,
     /// Rows of the page that are done.
     pub n_done: i64,
@@ -298,6 +300,7 @@ pub fn parse_standing(results: &[Vec<Row>]) -> Option<Standing> {
         wait_ms: (integer(row, "next_at")? - integer(row, "now")?).max(0),
         ticket: integer(row, "ticket")?,
         epoch: integer(row, "epoch")?,
+        generation: integer(row, "generation")?,
         page: integer(row, "page"),
         n_done: integer(row, "n_done")?,
     })

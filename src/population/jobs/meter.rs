@@ -3,7 +3,8 @@
 
 use std::cell::Cell;
 
-use super::book::{Cost, Paged};
+use super::book::{Cost, Paged, Standing};
+use crate::handover;
 use crate::inbound::request::UserId;
 use crate::mirror::triggers::Trigger;
 use crate::mirror::{preflight, wake};
@@ -27,6 +28,8 @@ pub(super) enum Delay {
     NoRoom,
     /// Another lane took the page over.
     ClaimLost,
+    /// The authority has moved: what was written since changed nothing.
+    Moved,
 }
 
 impl Delay {
@@ -40,13 +43,14 @@ impl Delay {
             Self::Unsettled => "unsettled",
             Self::NoRoom => "no_room",
             Self::ClaimLost => "claim_lost",
+            Self::Moved => "authority_moved",
         }
     }
 
     pub(super) fn wait_s(self) -> u32 {
         match self {
             Self::Backend(BackendFailure::Limited(_, seconds)) => seconds.clamp(1, 600),
-            Self::SchemaRefused | Self::NotBound | Self::NoTiers => 60,
+            Self::SchemaRefused | Self::NotBound | Self::NoTiers | Self::Moved => 60,
             Self::Unsettled | Self::NoRoom => 2,
             Self::Backend(_) | Self::Database(..) | Self::ClaimLost => 5,
         }
@@ -108,6 +112,18 @@ impl<P: Platform> Meter<'_, P> {
         self.n_answers.set(self.n_answers.get().wrapping_add(1));
         self.cost.logto_ms += self.platform.now_ms() - began_ms;
         answer.map_err(Delay::Backend)
+    }
+
+    /// That all which was written by now was written in the page's own generation of the
+    /// authority: it only rises.
+    pub(super) async fn check_generation(&mut self, standing: &Standing) -> Result<(), Delay> {
+        let asked = vec![handover::target::generation()];
+        let results = self.batch(Store::Mgpass, asked).await?;
+        let generation = handover::target::parse_generation(&results);
+        match generation == Some(standing.generation) {
+            true => Ok(()),
+            false => Err(Delay::Moved),
+        }
     }
 
     /// mgPass's database is as the mirror relies on, or nothing is written to it.

@@ -21,9 +21,19 @@ pub(super) async fn source<P: Platform>(
 ) -> Result<Paged, Delay> {
     // What we did not write begins anew: carrying twice changes nothing.
     let from = Place::parse(&standing.after_id).unwrap_or_default();
-    let page = points::page(meter.platform, context, &from, PAGE_SIZE, standing.dry_run)
-        .await
-        .map_err(delay)?;
+    let page = points::page(
+        meter.platform,
+        context,
+        &from,
+        PAGE_SIZE,
+        standing.dry_run,
+        standing.generation,
+    )
+    .await
+    .map_err(delay)?;
+    if !standing.dry_run {
+        meter.check_generation(standing).await?;
+    }
     meter.cost.n_statements += page.n_statements;
     meter.cost.mgpass_ms += page.mgpass_ms;
     Ok(Paged {

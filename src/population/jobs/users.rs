@@ -16,7 +16,7 @@ use crate::mirror::reconcile::{self, Change, Decision, Inputs, Outcome as Reconc
 use crate::mirror::states::{self, PageState};
 use crate::mirror::target::TargetState;
 use crate::mirror::triggers::Trigger;
-use crate::population::page::{self, Candidate, Creation};
+use crate::population::page::{self, Candidate, Creation, Under};
 use crate::runtime::backend::logto::{self, LogtoState, Seen};
 use crate::runtime::context::Context;
 use crate::runtime::digest::digest;
@@ -213,6 +213,7 @@ impl<'a> Work<'a> {
             user: candidate.id(),
             ticket: standing.ticket,
             epoch: standing.epoch,
+            generation: standing.generation,
             logto,
             target: &state.target,
             witnesses: Witnesses::default(),
@@ -288,14 +289,18 @@ async fn write<P: Platform>(
     work: Work<'_>,
     paged: &Paged,
 ) -> Result<Vec<UserId>, Delay> {
-    let (ticket, epoch) = (standing.ticket, standing.epoch);
+    let under = Under {
+        ticket: standing.ticket,
+        epoch: standing.epoch,
+        generation: standing.generation,
+    };
     let mut handed = Vec::new();
     let creations = work.creates.into_iter();
     let creations = creations.map(|one| Creation::of(one, &context.settings.mapping));
     let mut groups = portions(creations, PORTION_BYTES, Creation::n_bytes);
     while let Some(mut group) = groups.pop() {
         let has_room = meter.has_room_for(CREATE_QUERIES, paged);
-        if has_room && apply(meter, page::create(&group, ticket, epoch)).await? == Applied::Yes {
+        if has_room && apply(meter, page::create(&group, under)).await? == Applied::Yes {
             continue;
         }
         // Nothing of it was written: each half again, until one alone is refused.
@@ -307,7 +312,7 @@ async fn write<P: Platform>(
             _ => handed.extend(group.iter().map(|one| one.of.id().clone())),
         }
     }
-    for statement in page::renew(&work.renewals, ticket, epoch) {
+    for statement in page::renew(&work.renewals, under) {
         meter.batch(Store::Mgpass, vec![statement]).await?;
     }
     let updates = portions(work.updates, PORTION_BYTES, |(_, change)| {
@@ -324,6 +329,7 @@ async fn write<P: Platform>(
             handed.extend(ids);
         }
     }
+    meter.check_generation(standing).await?;
     Ok(handed)
 }
 

@@ -1,10 +1,12 @@
 //! mgPass's rewards tables as the import reads and writes them. Names are our
 //! assumption (`schema/mgpass/0002_create_rewards.sql`).
 //!
-//! Each statement that writes holds the same condition: the user is at mgPass, made by
-//! the mirror, not deleted, and their ledger holds nothing but our entries. All of a batch are one
+//! Each statement that writes holds the same condition: the generation of the authority
+//! is ours, the user is at mgPass, made by the mirror, not deleted, and their ledger holds
+//! nothing but our entries. All of a batch are one
 //! transaction, so a credit by mgPass lands before the whole of it, and then nothing
-//! is written, or behind it. Our entries are known by their ids.
+//! is written, or behind it; the same holds for a move of the authority. Our entries are
+//! known by their ids.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +15,7 @@ use super::source::whole;
 use super::tier::Tiers;
 use crate::runtime::limits::json_lists;
 use crate::runtime::ports::{Row, Statement};
-use crate::runtime::sql::text;
+use crate::runtime::sql::{in_generation, text};
 
 /// The user's ledger holds an entry that is not ours ('`' follows '_').
 macro_rules! earned_at_mgpass {
@@ -26,10 +28,12 @@ macro_rules! earned_at_mgpass {
     };
 }
 
+/// `$generation`: of the authority, which mgPass's database must know as the newest.
 macro_rules! may_write {
-    ($user:literal) => {
+    ($user:literal, $generation:literal) => {
         concat!(
-            "EXISTS (SELECT 1 FROM users u WHERE u.id = ",
+            in_generation!($generation),
+            " AND EXISTS (SELECT 1 FROM users u WHERE u.id = ",
             $user,
             " AND u.deleted_at IS NULL) AND EXISTS (SELECT 1 FROM logto_mirror m WHERE m.user_id = ",
             $user,
@@ -61,7 +65,7 @@ const PUT_ENTRIES: &str = concat!(
      json_extract(e.value, '$[3]'), json_extract(e.value, '$[4]'), json_extract(e.value, '$[5]'), json_extract(e.value, '$[6]'), \
      json_extract(e.value, '$[7]'), json_extract(e.value, '$[8]') FROM json_each(?1) e \
      WHERE json_extract(e.value, '$[1]') IN (SELECT w.value FROM json_each(?2) w WHERE ",
-    may_write!("w.value"),
+    may_write!("w.value", "?3"),
     ") ON CONFLICT (id) DO UPDATE SET event_type = excluded.event_type, platform = excluded.platform, points = excluded.points, \
      rule_version = excluded.rule_version, reference_id = excluded.reference_id, metadata = excluded.metadata, created_at = excluded.created_at \
      WHERE points_ledger.user_id = excluded.user_id AND (points_ledger.event_type IS NOT excluded.event_type \
@@ -77,7 +81,7 @@ const PUT_ADJUSTMENT: &str = concat!(
      FROM (SELECT w.id AS id, w.total AS total, (SELECT CAST(total(l.points) AS INTEGER) FROM points_ledger l \
      WHERE l.user_id = w.id AND l.id <> 'pts_lm_a_' || w.id) AS entries \
      FROM (SELECT json_extract(value, '$[0]') AS id, json_extract(value, '$[1]') AS total FROM json_each(?1)) w WHERE ",
-    may_write!("w.id"),
+    may_write!("w.id", "?2"),
     ") a WHERE a.total <> a.entries OR EXISTS (SELECT 1 FROM points_ledger x WHERE x.id = 'pts_lm_a_' || a.id) \
      ON CONFLICT (id) DO UPDATE SET points = excluded.points, metadata = excluded.metadata \
      WHERE points_ledger.points <> excluded.points OR points_ledger.metadata IS NOT excluded.metadata"
@@ -91,7 +95,7 @@ const PUT_BALANCE: &str = concat!(
      SELECT w.id, w.total, w.lifetime, w.tier, unixepoch() FROM (SELECT json_extract(value, '$[0]') AS id, \
      json_extract(value, '$[1]') AS total, json_extract(value, '$[2]') AS lifetime, json_extract(value, '$[3]') AS tier \
      FROM json_each(?1)) w WHERE ",
-    may_write!("w.id"),
+    may_write!("w.id", "?2"),
     " ON CONFLICT (user_id) DO UPDATE SET total_points = excluded.total_points, lifetime_earned = excluded.lifetime_earned, \
      tier = CASE WHEN coalesce((SELECT n.min_points > o.min_points FROM reward_tiers n JOIN reward_tiers o ON o.name = user_rewards.tier \
      WHERE n.name = excluded.tier), 1) THEN excluded.tier ELSE user_rewards.tier END, updated_at = excluded.updated_at \
@@ -185,7 +189,7 @@ pub fn parse_standings(rows: &[Row]) -> Option<BTreeMap<String, Standing>> {
 
 /// One batch: the entries of these users among `carried`, their balances, and how
 /// they stand then.
-pub fn put(settlements: &[Settlement<'_>], carried: &[Carried]) -> Vec<Statement> {
+pub fn put(settlements: &[Settlement<'_>], carried: &[Carried], generation: i64) -> Vec<Statement> {
     let ids: Vec<_> = settlements.iter().map(|one| one.user).collect();
     let users = serde_json::json!(ids).to_string();
     let wanted: Vec<_> = settlements
@@ -198,12 +202,19 @@ pub fn put(settlements: &[Settlement<'_>], carried: &[Carried]) -> Vec<Statement
         .filter(|entry| ids.binary_search(&entry.user_id.as_str()).is_ok());
     let mut statements: Vec<_> = json_lists(entries.map(|entry| entry.json.clone()))
         .into_iter()
-        .map(|list| Statement::new(PUT_ENTRIES, vec![list.into(), users.as_str().into()]))
+        .map(|list| {
+            Statement::new(
+                PUT_ENTRIES,
+                vec![list.into(), users.as_str().into(), generation.into()],
+            )
+        })
         .collect();
-    statements.extend(
-        [PUT_ADJUSTMENT, DROP_ADJUSTMENT, PUT_BALANCE]
-            .map(|sql| Statement::new(sql, vec![wanted.as_str().into()])),
-    );
+    let guarded = |sql| Statement::new(sql, vec![wanted.as_str().into(), generation.into()]);
+    statements.extend([
+        guarded(PUT_ADJUSTMENT),
+        Statement::new(DROP_ADJUSTMENT, vec![wanted.as_str().into()]),
+        guarded(PUT_BALANCE),
+    ]);
     statements.push(standings(&ids));
     statements
 }

@@ -142,13 +142,13 @@ fn nothing_is_discharged_before_mgpass_shows_it() {
 
 #[test]
 fn without_authority_the_relay_writes_nothing() {
-    for holder in ["draining", "mgpass"] {
+    for (holder, deadline) in [("mgpass", "NULL"), ("returning", "2000000000000")] {
         let world = world_with_alice();
         patch(&world, ALICE, r#"{"name":"New"}"#);
         world.idle();
         world.databases.execute(
             Store::Proxy,
-            &format!("UPDATE authority SET holder = '{holder}'"),
+            &format!("UPDATE authority SET holder = '{holder}', deadline = {deadline}"),
         );
         let before = everything(&world);
         world.deliver();
@@ -158,9 +158,10 @@ fn without_authority_the_relay_writes_nothing() {
         let leased = "SELECT count(*) FROM subjects WHERE lease_until > 0";
         assert_eq!(world.value(Store::Proxy, leased), 0, "{holder}");
         assert_eq!(world.n_open(), 1);
-        world
-            .databases
-            .execute(Store::Proxy, "UPDATE authority SET holder = 'logto'");
+        world.databases.execute(
+            Store::Proxy,
+            "UPDATE authority SET holder = 'logto', deadline = NULL",
+        );
         recover(&world);
         assert_eq!(world.user(ALICE, "name"), "New");
     }
