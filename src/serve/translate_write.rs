@@ -39,7 +39,6 @@ mod schema;
 mod shapes;
 mod tenant;
 mod unique;
-mod web_address;
 
 pub use self::account::{AccountCaller, Proof};
 pub use self::body::Body;
@@ -99,6 +98,7 @@ pub enum PathUser<'a> {
 pub struct Facts<'a> {
     /// Of the values asked for, those that another user holds, at mgPass or in Logto's eyes.
     pub held_by_others: Option<&'a [Unique]>,
+    pub is_address: Option<bool>,
     pub password_is_leaked: Option<bool>,
     pub password_is_right: Option<bool>,
     pub n_sso_identities: Option<usize>,
@@ -110,6 +110,8 @@ pub struct Facts<'a> {
 pub enum Question {
     /// Who else holds any of these.
     Holders(Vec<Unique>),
+    /// Whether a runtime takes it for an address (`new URL`), as Logto's asks its own.
+    IsAddress(String),
     /// Whether the look-up of leaked passwords knows it.
     PasswordIsLeaked(Secret<String>),
     /// Whether it is the user's present password. Logto has no objection to one that it keeps in

@@ -210,6 +210,11 @@ fn settle(
                     .collect();
                 asked.push("holders");
             }
+            Question::IsAddress(text) => {
+                assert_eq!(Some(text.as_str()), case["avatar"].as_str());
+                facts.is_address = case["is_address"].as_bool();
+                asked.push("is_address");
+            }
             Question::PasswordIsLeaked(_) => {
                 facts.password_is_leaked = case["is_leaked"].as_bool();
                 asked.push("password_is_leaked");

@@ -59,9 +59,6 @@ pub enum Refusal {
     /// Logto stores it and then fails to show the user, for good.
     #[error("a value is longer than can be shown")]
     NotShowable,
-    /// Logto's reader of addresses and the proxy's differ on a few.
-    #[error("whether the avatar is an address cannot be said")]
-    AddressUnclear,
     // Of what could not be known.
     #[error("whether the verification record holds could not be asked")]
     ProofUnknown,
@@ -74,7 +71,7 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 16] = [
         Self::NotTranslatable,
         Self::StartAgain,
         Self::PasswordCheck,
@@ -88,7 +85,6 @@ impl Refusal {
         Self::TooDeep,
         Self::TooLarge,
         Self::NotShowable,
-        Self::AddressUnclear,
         Self::ProofUnknown,
         Self::ScopeUnknown,
         Self::UnreadableUser,
@@ -109,7 +105,6 @@ impl Refusal {
             Self::TooDeep => "proxy.depth_not_translatable",
             Self::TooLarge => "proxy.user_too_large",
             Self::NotShowable => "proxy.value_not_showable",
-            Self::AddressUnclear => "proxy.address_not_translatable",
             Self::ProofUnknown => "proxy.verification_unknown",
             Self::ScopeUnknown => "proxy.scope_unknown",
             Self::UnreadableUser => "proxy.user_unreadable",
@@ -127,7 +122,6 @@ impl Refusal {
             | Self::LoneSurrogate
             | Self::TooDeep
             | Self::NotShowable
-            | Self::AddressUnclear
             | Self::ScopeUnknown => 422,
             Self::FormBody | Self::EncodedBody => 415,
             Self::TooLarge => 413,

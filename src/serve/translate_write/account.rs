@@ -64,21 +64,21 @@ pub(super) fn apply(
         before,
     };
     match route {
-        AccountRoute::Patch => request.patch(&input(ACCOUNT_PATCH, body)?),
-        AccountRoute::Profile => request.profile(input(PROFILE, body)?),
-        AccountRoute::Password => request.password(&input(PASSWORD, body)?),
+        AccountRoute::Patch => request.patch(&input(ACCOUNT_PATCH, body, facts)?),
+        AccountRoute::Profile => request.profile(input(PROFILE, body, facts)?),
+        AccountRoute::Password => request.password(&input(PASSWORD, body, facts)?),
         AccountRoute::SetEmail => {
-            input(ACCOUNT_EMAIL, body)?;
+            input(ACCOUNT_EMAIL, body, facts)?;
             request.set_address(Address::Email)
         }
         AccountRoute::SetPhone => {
-            input(ACCOUNT_PHONE, body)?;
+            input(ACCOUNT_PHONE, body, facts)?;
             request.set_address(Address::Phone)
         }
         AccountRoute::DropEmail => request.drop_address(Address::Email),
         AccountRoute::DropPhone => request.drop_address(Address::Phone),
         AccountRoute::LinkIdentity => {
-            input(ACCOUNT_IDENTITY, body)?;
+            input(ACCOUNT_IDENTITY, body, facts)?;
             request.link_identity()
         }
         AccountRoute::DropIdentity { target } => request.drop_identity(target),

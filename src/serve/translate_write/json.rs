@@ -68,7 +68,7 @@ impl Value {
             Self::Null => json.push_str("null"),
             Self::Bool(flag) => json.push_str(if *flag { "true" } else { "false" }),
             Self::Number(number) if number.is_finite() => {
-                json.push_str(ryu_js::Buffer::new().format_finite(*number));
+                write_number(*number, json);
             }
             Self::Number(_) => json.push_str("null"),
             Self::Text(text) => json.push_str(&quote(text)),
@@ -211,6 +211,53 @@ fn as_jsonb(value: &Value) -> Value {
     }
 }
 
+/// The shortest digits that read as this number, placed as JavaScript places them
+/// (ECMA-262 6.1.6.1.20).
+fn write_number(number: f64, json: &mut String) {
+    if number == 0.0 {
+        json.push('0');
+        return;
+    }
+    let shortest = format!("{:e}", number.abs());
+    let n_after_point = shortest.split(['.', 'e']).nth(1).map_or(0, str::len);
+    let n_after_point = if shortest.contains('.') {
+        n_after_point
+    } else {
+        0
+    };
+    // Of two that are equally near the even one, which only this form looks at.
+    let scientific = format!("{:.n_after_point$e}", number.abs());
+    let (mantissa, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
+    let digits = mantissa.replace('.', "");
+    let exponent: i32 = exponent.parse().unwrap_or(0);
+    if number < 0.0 {
+        json.push('-');
+    }
+    let zeros = |n: i32| "0".repeat(usize::try_from(n).unwrap_or(0));
+    // Digits before the point.
+    let n_whole = exponent + 1;
+    let n_digits = i32::try_from(digits.len()).unwrap_or(i32::MAX);
+    let split = |at: i32| digits.split_at(usize::try_from(at).unwrap_or(0));
+    match n_whole {
+        _ if (n_digits..=21).contains(&n_whole) => {
+            json.push_str(&digits);
+            json.push_str(&zeros(n_whole - n_digits));
+        }
+        1..=21 => {
+            let (whole, fraction) = split(n_whole);
+            json.push_str(&format!("{whole}.{fraction}"));
+        }
+        -5..=0 => {
+            json.push_str(&format!("0.{}{digits}", zeros(-n_whole)));
+        }
+        _ => {
+            let (first, rest) = split(1);
+            let point = if rest.is_empty() { "" } else { "." };
+            json.push_str(&format!("{first}{point}{rest}e{exponent:+}"));
+        }
+    }
+}
+
 /// An array index (ECMA-262): below 2^32 - 1, no leading zero.
 fn index(name: &str) -> Option<u32> {
     let is_plain =
@@ -244,6 +291,28 @@ mod tests {
             json("[1.50,-0,1e21,1e-7,0.000001,123456789012345678901,5e-324,1e999,-1E999]"),
             "[1.5,0,1e+21,1e-7,0.000001,123456789012345680000,5e-324,null,null]"
         );
+    }
+
+    #[test]
+    fn numbers_are_written_as_a_crate_for_them_writes_them() {
+        let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+        for round in 0..200_000_u32 {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            let number = match round % 4 {
+                0 => f64::from_bits(state),
+                1 => (state >> 20) as f64,
+                2 => (state % 100_000) as f64 / 1_000.0,
+                _ => (state % 1_000) as f64 * 10_f64.powi((state % 60) as i32 - 30),
+            };
+            if !number.is_finite() {
+                continue;
+            }
+            let mut written = String::new();
+            write_number(number, &mut written);
+            assert_eq!(written, ryu_js::Buffer::new().format_finite(number));
+        }
     }
 
     #[test]

@@ -6,13 +6,12 @@ use super::json::{Object, Value};
 use super::reply::{LogtoError, Reply};
 use super::routes::UsersRoute;
 use super::row::{Mode, Row};
-use super::schema::{Field, parse};
+use super::schema::{Address, Field, parse};
 use super::shapes::{
     CONNECTOR, IDENTITY, PASSWORD, SUSPENSION, USERS_CREATE, USERS_CUSTOM_DATA, USERS_PATCH,
     USERS_PROFILE,
 };
 use super::unique::{Wanted, assert_free};
-use super::web_address::{self, Reading};
 use super::{After, Applied, Facts, Owed, PathUser, Question, Refusal, Settings, Step, parse_view};
 use crate::inbound::request::Secret;
 
@@ -30,17 +29,21 @@ pub(super) fn apply(
         facts,
     };
     match route {
-        UsersRoute::Create => request.create(&input(USERS_CREATE, body)?),
-        UsersRoute::Patch => request.patch(&input(USERS_PATCH, body)?),
-        UsersRoute::CustomData => request.merge(&input(USERS_CUSTOM_DATA, body)?, "customData"),
-        UsersRoute::Profile => request.merge(&input(USERS_PROFILE, body)?, "profile"),
-        UsersRoute::Password => request.set_password(&input(PASSWORD, body)?),
-        UsersRoute::VerifyPassword => request.verify_password(&input(PASSWORD, body)?),
-        UsersRoute::Suspension => request.suspend(&input(SUSPENSION, body)?),
+        UsersRoute::Create => request.create(&input(USERS_CREATE, body, facts)?),
+        UsersRoute::Patch => request.patch(&input(USERS_PATCH, body, facts)?),
+        UsersRoute::CustomData => {
+            request.merge(&input(USERS_CUSTOM_DATA, body, facts)?, "customData")
+        }
+        UsersRoute::Profile => request.merge(&input(USERS_PROFILE, body, facts)?, "profile"),
+        UsersRoute::Password => request.set_password(&input(PASSWORD, body, facts)?),
+        UsersRoute::VerifyPassword => request.verify_password(&input(PASSWORD, body, facts)?),
+        UsersRoute::Suspension => request.suspend(&input(SUSPENSION, body, facts)?),
         UsersRoute::Delete => request.delete(caller),
-        UsersRoute::PutIdentity { target } => request.put_identity(target, input(IDENTITY, body)?),
+        UsersRoute::PutIdentity { target } => {
+            request.put_identity(target, input(IDENTITY, body, facts)?)
+        }
         UsersRoute::LinkIdentity => {
-            input(CONNECTOR, body)?;
+            input(CONNECTOR, body, facts)?;
             // Whether connector or user is missing, Logto looks for both at once.
             Err(Refusal::NeedsConnector.into())
         }
@@ -52,14 +55,23 @@ pub(super) fn apply(
 ///
 /// # Errors
 /// When the body is none that Logto takes, or none of which that can be said.
-pub(super) fn input(shape: &'static [Field], body: Body<'_>) -> Result<Object, Step> {
+pub(super) fn input(
+    shape: &'static [Field],
+    body: Body<'_>,
+    facts: &Facts<'_>,
+) -> Result<Object, Step> {
     let body = read(body)?;
-    let avatar = body.as_object().and_then(|body| body.text("avatar"));
     let takes_avatar = shape.iter().any(|field| field.name == "avatar");
-    if takes_avatar && avatar.is_some_and(|text| web_address::read(text) == Reading::Unclear) {
-        return Err(Refusal::AddressUnclear.into());
-    }
-    parse(shape, &body).map_err(|issues| Reply::invalid(&issues).into())
+    let avatar = body
+        .as_object()
+        .and_then(|body| body.text("avatar"))
+        .filter(|avatar| takes_avatar && !avatar.is_empty());
+    let address = match (avatar, facts.is_address) {
+        (None, _) | (Some(_), Some(false)) => Address::Invalid,
+        (Some(_), Some(true)) => Address::Valid,
+        (Some(avatar), None) => return Err(Step::Ask(Question::IsAddress(avatar.to_owned()))),
+    };
+    parse(shape, &body, address).map_err(|issues| Reply::invalid(&issues).into())
 }
 
 pub(super) fn password_of(input: &Object) -> Option<Secret<String>> {

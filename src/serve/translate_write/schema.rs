@@ -6,7 +6,6 @@ mod issue;
 use self::issue::{Expected, Problem};
 pub use self::issue::{Issue, details, issues_json};
 use super::json::{Object, Value};
-use super::web_address::{self, Reading};
 
 /// One member of an object.
 #[derive(Clone, Copy)]
@@ -102,101 +101,126 @@ pub fn utf16_len(text: &str) -> usize {
     text.encode_utf16().count()
 }
 
+/// What the runtime makes of the one address that a body may hold (`new URL`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Address {
+    Valid,
+    Invalid,
+}
+
 /// The body's known members, in the schema's order; or every issue there is.
 ///
 /// # Errors
 /// When there is an issue.
-pub fn parse(shape: &'static [Field], body: &Value) -> Result<Object, Vec<Issue>> {
+pub fn parse(
+    shape: &'static [Field],
+    body: &Value,
+    address: Address,
+) -> Result<Object, Vec<Issue>> {
+    let mut parser = Parser {
+        address,
+        path: Vec::new(),
+    };
     let mut issues = Vec::new();
-    let parsed = parse_shape(shape, body, &mut Vec::new(), &mut issues);
+    let parsed = parser.shape(shape, body, &mut issues);
     match parsed {
         Some(object) if issues.is_empty() => Ok(object),
         Some(_) | None => Err(issues),
     }
 }
 
-type Path = Vec<&'static str>;
-
-fn parse_shape(
-    shape: &'static [Field],
-    value: &Value,
-    path: &mut Path,
-    issues: &mut Vec<Issue>,
-) -> Option<Object> {
-    let Value::Object(object) = value else {
-        issues.push(wrong_type(Expected::Type("object"), value.kind(), path));
-        return None;
-    };
-    let mut known = Object::default();
-    for field in shape {
-        path.push(field.name);
-        if let Some(value) = parse_field(field, object.get(field.name), path, issues) {
-            known.set(field.name, value);
-        }
-        path.pop();
-    }
-    Some(known)
+struct Parser {
+    address: Address,
+    path: Vec<&'static str>,
 }
 
-fn parse_field(
-    field: &Field,
-    value: Option<&Value>,
-    path: &mut Path,
-    issues: &mut Vec<Issue>,
-) -> Option<Value> {
-    let Some(value) = value else {
-        if field.presence == Presence::Required {
-            issues.push(wrong_type(field.schema.expected(), "undefined", path));
-        }
-        return None;
-    };
-    match (field.empty, value) {
-        (Empty::Null | Empty::NullOrEmptyText, Value::Null) => return Some(Value::Null),
-        (Empty::NullOrEmptyText, Value::Text(text)) if text.is_empty() => {
-            return Some(value.clone());
-        }
-        (Empty::NullOrEmptyText, Value::Text(_)) => {}
-        (Empty::NullOrEmptyText, _) => {
-            let mut side = Vec::new();
-            parse_value(field.schema, value, path, &mut side);
-            let received = value.clone();
-            let other = Issue::new(Problem::NotEmptyText { received }, path);
-            issues.push(Issue::new(Problem::Union(vec![side, vec![other]]), path));
+impl Parser {
+    fn shape(
+        &mut self,
+        shape: &'static [Field],
+        value: &Value,
+        issues: &mut Vec<Issue>,
+    ) -> Option<Object> {
+        let Value::Object(object) = value else {
+            issues.push(self.wrong_type(Expected::Type("object"), value.kind()));
             return None;
+        };
+        let mut known = Object::default();
+        for field in shape {
+            self.path.push(field.name);
+            if let Some(value) = self.field(field, object.get(field.name), issues) {
+                known.set(field.name, value);
+            }
+            self.path.pop();
         }
-        (Empty::Nothing | Empty::Null, _) => {}
+        Some(known)
     }
-    parse_value(field.schema, value, path, issues)
-}
 
-fn parse_value(
-    schema: Schema,
-    value: &Value,
-    path: &mut Path,
-    issues: &mut Vec<Issue>,
-) -> Option<Value> {
-    match (schema, value) {
-        (Schema::Text(checks), Value::Text(text)) => {
-            let failed = checks.iter().filter(|check| !check.holds(text));
-            issues.extend(failed.map(|check| Issue::new(Problem::Check(*check), path)));
-            Some(value.clone())
-        }
-        (Schema::Flag, Value::Bool(_)) => Some(value.clone()),
-        (Schema::Record, Value::Object(_)) => Some(without_proto(value)),
-        (Schema::Shape(shape), _) => parse_shape(shape, value, path, issues).map(Value::Object),
-        // An enumeration takes numbers for values, too; just not for its own.
-        (Schema::OneOf(options), Value::Text(_) | Value::Number(_)) => {
-            if value.as_text().is_some_and(|text| options.contains(&text)) {
+    fn field(
+        &mut self,
+        field: &Field,
+        value: Option<&Value>,
+        issues: &mut Vec<Issue>,
+    ) -> Option<Value> {
+        let Some(value) = value else {
+            if field.presence == Presence::Required {
+                issues.push(self.wrong_type(field.schema.expected(), "undefined"));
+            }
+            return None;
+        };
+        match (field.empty, value) {
+            (Empty::Null | Empty::NullOrEmptyText, Value::Null) => return Some(Value::Null),
+            (Empty::NullOrEmptyText, Value::Text(text)) if text.is_empty() => {
                 return Some(value.clone());
             }
-            let received = value.clone();
-            issues.push(Issue::new(Problem::NotOneOf { options, received }, path));
-            None
+            (Empty::NullOrEmptyText, Value::Text(_)) => {}
+            (Empty::NullOrEmptyText, _) => {
+                let mut side = Vec::new();
+                self.value(field.schema, value, &mut side);
+                let received = value.clone();
+                let other = self.issue(Problem::NotEmptyText { received });
+                issues.push(self.issue(Problem::Union(vec![side, vec![other]])));
+                return None;
+            }
+            (Empty::Nothing | Empty::Null, _) => {}
         }
-        (Schema::Text(_) | Schema::Flag | Schema::Record | Schema::OneOf(_), _) => {
-            issues.push(wrong_type(schema.expected(), value.kind(), path));
-            None
+        self.value(field.schema, value, issues)
+    }
+
+    fn value(&mut self, schema: Schema, value: &Value, issues: &mut Vec<Issue>) -> Option<Value> {
+        match (schema, value) {
+            (Schema::Text(checks), Value::Text(text)) => {
+                let failed = checks
+                    .iter()
+                    .filter(|check| !check.holds(text, self.address));
+                issues.extend(failed.map(|check| self.issue(Problem::Check(*check))));
+                Some(value.clone())
+            }
+            (Schema::Flag, Value::Bool(_)) => Some(value.clone()),
+            (Schema::Record, Value::Object(_)) => Some(without_proto(value)),
+            (Schema::Shape(shape), _) => self.shape(shape, value, issues).map(Value::Object),
+            // An enumeration takes numbers for values, too; just not for its own.
+            (Schema::OneOf(options), Value::Text(_) | Value::Number(_)) => {
+                if value.as_text().is_some_and(|text| options.contains(&text)) {
+                    return Some(value.clone());
+                }
+                let received = value.clone();
+                issues.push(self.issue(Problem::NotOneOf { options, received }));
+                None
+            }
+            (Schema::Text(_) | Schema::Flag | Schema::Record | Schema::OneOf(_), _) => {
+                issues.push(self.wrong_type(schema.expected(), value.kind()));
+                None
+            }
         }
+    }
+
+    fn wrong_type(&self, expected: Expected, received: &'static str) -> Issue {
+        self.issue(Problem::WrongType { expected, received })
+    }
+
+    fn issue(&self, problem: Problem) -> Issue {
+        Issue::new(problem, &self.path)
     }
 }
 
@@ -227,19 +251,14 @@ impl Schema {
 }
 
 impl TextCheck {
-    fn holds(self, text: &str) -> bool {
+    fn holds(self, text: &str, address: Address) -> bool {
         match self {
             Self::Pattern(pattern) => pattern.matches(text),
-            // What is unclear is refused before the issues are told (`management::input`).
-            Self::Url => web_address::read(text) != Reading::NoAddress,
+            Self::Url => !text.is_empty() && address == Address::Valid,
             Self::AtLeast(n_units) => utf16_len(text) >= n_units,
             Self::AtMost(n_units) => utf16_len(text) <= n_units,
         }
     }
-}
-
-fn wrong_type(expected: Expected, received: &'static str, path: &[&'static str]) -> Issue {
-    Issue::new(Problem::WrongType { expected, received }, path)
 }
 
 #[cfg(test)]

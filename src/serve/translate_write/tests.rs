@@ -159,6 +159,7 @@ fn settled(
     };
     let facts = Facts {
         held_by_others: Some(held),
+        is_address: Some(true),
         password_is_right: Some(is_right),
         reserved: Some(&reserved),
         ..Facts::default()
@@ -274,6 +275,7 @@ fn the_recorded_account_is_computed_to_the_byte() {
             },
         };
         let facts = Facts {
+            is_address: Some(true),
             password_is_right: Some(false),
             ..Facts::default()
         };

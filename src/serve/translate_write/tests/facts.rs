@@ -56,6 +56,32 @@ fn unique(kind: UniqueKind, value: &str) -> Unique {
 }
 
 #[test]
+fn an_avatar_is_an_address_where_the_runtime_says_so() {
+    let path = "/api/users/u5er0000id01";
+    let avatar = r#"{"avatar":"https://xn--/a.png"}"#;
+    let step_with = |body: &str, is_address| {
+        let facts = Facts {
+            is_address,
+            ..Facts::default()
+        };
+        step(Method::Patch, path, body, &facts)
+    };
+    let asked = Step::Ask(Question::IsAddress("https://xn--/a.png".to_owned()));
+    assert_eq!(step_with(avatar, None), asked);
+    assert!(matches!(step_with(avatar, Some(true)), Step::Apply(_)));
+    assert!(matches!(step_with(avatar, Some(false)), Step::Answer(_)));
+    // None to read: cleared, of another type, or not a member that the route takes.
+    for body in [r#"{"avatar":""}"#, r#"{"avatar":null}"#, r#"{"avatar":1}"#] {
+        let step = step_with(body, None);
+        assert!(!matches!(step, Step::Ask(_)), "{body}: {step:?}");
+    }
+    let facts = Facts::default();
+    let body = r#"{"customData":{},"avatar":"https://xn--"}"#;
+    let other = step(Method::Patch, &format!("{path}/custom-data"), body, &facts);
+    assert!(matches!(other, Step::Apply(_)), "{other:?}");
+}
+
+#[test]
 fn nothing_is_asked_that_the_answer_does_not_depend_on() {
     let facts = Facts::default();
     let path = "/api/users/u5er0000id01";
