@@ -1,6 +1,16 @@
 //! Whose data wins, and how that changes.
 
+pub mod advance;
+pub mod arm;
 pub mod authority;
-pub mod lease;
+pub mod facts;
+pub mod gates;
+pub mod holds;
+pub mod machine;
+pub mod moves;
+pub mod proof;
+pub mod row;
+pub mod strays;
 pub mod target;
 pub mod translated;
+pub mod wish;

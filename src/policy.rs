@@ -1,8 +1,10 @@
 //! Pure decisions about reads and stages: no port, no clock, no store.
 
 pub mod allowance;
+pub mod authority;
 pub mod breaker;
 pub mod flags;
 pub mod guard;
 pub mod left_behind;
 pub mod plan;
+pub mod tenant;

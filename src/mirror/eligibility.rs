@@ -6,6 +6,7 @@ use std::pin::pin;
 
 use futures_util::future::{Either, join, select};
 
+use crate::handover::authority::Holder;
 use crate::inbound::request::UserId;
 use crate::mirror::outbox::{self, Fence};
 use crate::mirror::target::{self, MirrorRow, SELECT_MIRROR};
@@ -43,13 +44,20 @@ async fn look_up<P: Platform>(
     request_began_ms: i64,
     mirror: impl Future<Output = Result<Option<MirrorRow>, DatabaseFailure>>,
 ) -> (Standing, Option<MirrorRow>) {
+    let asked_at_ms = platform.now_ms();
     let fence = platform.batch(Store::Proxy, outbox::fence(user, request_began_ms));
     let deadline = pin!(platform.sleep(context.settings.standing_deadline_ms));
     match select(pin!(join(fence, mirror)), deadline).await {
         Either::Left(((Ok(fence), mirror), _)) => {
             let is_in_doubt = context.isolate.doubts_outbox(platform.now_ms());
+            let fence = outbox::parse_fence(&fence);
+            if let Some(fence) = &fence {
+                let lease_ms = context.settings.handover.lease_ms;
+                let isolate = context.isolate;
+                isolate.note_authority(fence.view, asked_at_ms, lease_ms);
+            }
             match mirror {
-                Ok(mirror) if !is_in_doubt => judge(outbox::parse_fence(&fence), mirror),
+                Ok(mirror) if !is_in_doubt => judge(fence, mirror),
                 Ok(_) | Err(_) => (Standing::Unknown, None),
             }
         }
@@ -66,7 +74,9 @@ pub fn judge(fence: Option<Fence>, mirror: Option<MirrorRow>) -> (Standing, Opti
     let Some(fence) = fence else {
         return (Standing::Unknown, None);
     };
-    if fence.is_fenced || !fence.logto_is_authority {
+    // While Logto drains both sides are as they were: nobody may write.
+    let is_mirrored = matches!(fence.view.holder, Holder::Logto | Holder::Draining);
+    if fence.is_fenced || !is_mirrored {
         return (Standing::Fenced, None);
     }
     match mirror {

@@ -1,15 +1,17 @@
 //! The fence of reads: whether something of a user's is not yet known to be equal.
 
+use crate::handover::authority::{View, parse_view};
 use crate::inbound::request::UserId;
 use crate::runtime::ports::{Row, Statement};
-use crate::runtime::sql::{clock_margin_ms, integer, text};
+use crate::runtime::sql::{clock_margin_ms, holder, integer, now, view_columns};
 
 const FENCE: &str = concat!(
     "SELECT (SELECT value FROM counters WHERE name = 'epoch') AS epoch, ",
     "EXISTS (SELECT 1 FROM intents WHERE subject = ?1 AND (discharged_at IS NULL OR discharged_at >= ?2 - ",
     clock_margin_ms!(),
     ")) AS fenced, ",
-    "(SELECT holder FROM authority) AS authority"
+    view_columns!(),
+    " FROM authority"
 );
 /// Every string above, for the test that prepares each one against the schema.
 pub const ALL_SQL: &[&str] = &[FENCE];
@@ -18,7 +20,8 @@ pub const ALL_SQL: &[&str] = &[FENCE];
 pub struct Fence {
     pub epoch: i64,
     pub is_fenced: bool,
-    pub logto_is_authority: bool,
+    /// Of the authority, at the same moment.
+    pub view: View,
 }
 
 /// An intent that was not discharged before the request began fences the read. Two
@@ -35,6 +38,6 @@ pub fn parse_fence(results: &[Vec<Row>]) -> Option<Fence> {
     Some(Fence {
         epoch: integer(row, "epoch")?,
         is_fenced: integer(row, "fenced")? != 0,
-        logto_is_authority: text(row, "authority")? == "logto",
+        view: parse_view(row)?,
     })
 }

@@ -13,11 +13,13 @@ pub use crate::mirror::backlog::{backlog, parse_purge, purge};
 pub use crate::mirror::fence::{Fence, fence, parse_fence};
 
 use crate::handover::authority::Holder;
+use crate::inbound::classify::Operation;
 use crate::inbound::request::{InteractionUid, UserId};
 use crate::mirror::wake;
 use crate::runtime::ports::{Row, Statement, Value};
 use crate::runtime::sql::{
-    coverable, expiry_ms, integer, late_commit_ms, lease_ms, may_relay_forward, now, sequence, text,
+    coverable, expiry_ms, integer, late_commit_ms, lease_ms, may_relay_forward, may_trigger, now,
+    sequence, text,
 };
 
 const OPEN: &str = concat!(
@@ -33,17 +35,20 @@ const OPEN: &str = concat!(
 const SUBJECT_OF_INTENT: &str = "SELECT subject FROM intents WHERE id = ?1";
 const NEXT: &str = "UPDATE counters SET value = value + 1 WHERE name = 'sequence'";
 /// Told again, a settling changes nothing: what it stands for may be covered by now,
-/// and what it owes paid. Only a user whom nobody knew yet is news.
+/// and what it owes paid. Only a user whom nobody knew yet is news. ?6: not a client's
+/// write, but a trigger of the mirror's, which starts nothing while mgPass is the
+/// authority.
 const SETTLE: &str = concat!(
     "INSERT INTO intents (id, subject, interaction, operation, opened_at, expires_at, settled, status) ",
-    "VALUES (?1, coalesce(?2, (SELECT subject FROM interactions WHERE uid = ?3)), ?3, ?4, ",
+    "SELECT ?1, coalesce(?2, (SELECT subject FROM interactions WHERE uid = ?3)), ?3, ?4, ",
     now!(),
     ", ",
     now!(),
     ", ",
     sequence!(),
-    ", ?5) ",
-    "ON CONFLICT (id) DO UPDATE SET settled = excluded.settled, status = excluded.status, ",
+    ", ?5 WHERE ?6 = 0 OR ",
+    may_trigger!(),
+    " ON CONFLICT (id) DO UPDATE SET settled = excluded.settled, status = excluded.status, ",
     "subject = coalesce(excluded.subject, intents.subject), discharged_at = NULL ",
     "WHERE intents.status IS NULL OR (intents.subject IS NULL AND excluded.subject IS NOT NULL)"
 );
@@ -71,7 +76,7 @@ const LEASE: &str = concat!(
     " AND ",
     may_relay_forward!(),
     " AND NOT EXISTS (SELECT 1 FROM held_subjects WHERE subject = ?1) ",
-    "AND (?3 = 1 OR EXISTS (SELECT 1 FROM intents i WHERE i.subject = ?1 AND ",
+    "AND (?3 = 1 OR EXISTS (SELECT 1 FROM intents i WHERE i.subject = ?1 AND i.side = 'logto' AND ",
     coverable!(),
     ")) ",
     "ON CONFLICT (subject) DO UPDATE SET lease_holder = excluded.lease_holder, ",
@@ -97,17 +102,17 @@ const STANDING: &str = concat!(
     "(SELECT value FROM counters WHERE name = 'paused_until') AS paused_until, ",
     "coalesce((SELECT lease_holder = ?2 FROM subjects WHERE subject = ?1), 0) AS held, ",
     "coalesce((SELECT retry_at FROM subjects WHERE subject = ?1), 0) AS retry_at, ",
-    "EXISTS (SELECT 1 FROM intents i WHERE i.subject = ?1 AND ",
+    "EXISTS (SELECT 1 FROM intents i WHERE i.subject = ?1 AND i.side = 'logto' AND ",
     coverable!(),
     ") AS coverable, ",
     "coalesce((SELECT failures FROM subjects WHERE subject = ?1), 0) AS failures, ",
     "coalesce((SELECT last_outcome = 'not_visible' FROM subjects WHERE subject = ?1), 0) AS unseen"
 );
-const COVERED: &str = "SELECT operation, status, settled, expires_at, passes FROM intents WHERE subject = ?1 AND discharged_at IS NULL";
+const COVERED: &str = "SELECT operation, status, settled, expires_at, passes FROM intents WHERE subject = ?1 AND discharged_at IS NULL AND side = 'logto'";
 const DISCHARGE_SETTLED: &str = concat!(
     "UPDATE intents SET discharged_at = ",
     now!(),
-    " WHERE subject = ?1 AND discharged_at IS NULL ",
+    " WHERE subject = ?1 AND discharged_at IS NULL AND side = 'logto' ",
     "AND settled IS NOT NULL AND settled <= ?2"
 );
 const PASS_EXPIRED: &str = concat!(
@@ -117,7 +122,7 @@ const PASS_EXPIRED: &str = concat!(
     " <= ?2 THEN ",
     now!(),
     " END ",
-    "WHERE subject = ?1 AND discharged_at IS NULL AND settled IS NULL AND expires_at <= ?2"
+    "WHERE subject = ?1 AND discharged_at IS NULL AND side = 'logto' AND settled IS NULL AND expires_at <= ?2"
 );
 const RELEASE_DONE: &str = concat!(
     "UPDATE subjects SET lease_until = 0, failures = 0, retry_at = NULL, parked = NULL, parked_at = NULL, waits_for = NULL, ",
@@ -225,7 +230,8 @@ impl Intent {
 
     pub fn settle(&self, status: u16) -> Vec<Statement> {
         let mut values = self.key();
-        values.push(i64::from(status).into());
+        let is_trigger = Operation::from_name(&self.operation).is_none();
+        values.extend([i64::from(status).into(), is_trigger.into()]);
         vec![
             Statement::new(NEXT, vec![]),
             Statement::new(SETTLE, values),
@@ -276,6 +282,7 @@ pub struct Lease {
     pub epoch: i64,
     /// Of the authority; the batch at mgPass carries it.
     pub generation: i64,
+    pub authority: Holder,
     pub taken_at_ms: i64,
     pub failures: i64,
     /// The last of them: mgPass's API did not show what was written.
@@ -348,7 +355,8 @@ pub fn parse_lease(
         return None;
     };
     let row = standing.first()?;
-    match Holder::from_name(&text(row, "authority")?)? {
+    let authority = Holder::from_name(&text(row, "authority")?)?;
+    match authority {
         Holder::Logto | Holder::Draining => {}
         holder @ (Holder::Mgpass | Holder::Returning) => {
             return Some(LeaseAnswer::NotAuthority(holder));
@@ -381,6 +389,7 @@ pub fn parse_lease(
         ticket: integer(row, "ticket")?,
         epoch: integer(row, "epoch")?,
         generation: integer(row, "generation")?,
+        authority,
         taken_at_ms: now_ms,
         failures: integer(row, "failures")?,
         is_unseen: integer(row, "unseen")? != 0,

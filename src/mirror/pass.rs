@@ -28,7 +28,7 @@ const MOVE_ON: &str = concat!(
 const DISCHARGE_COVERED: &str = concat!(
     "UPDATE intents SET discharged_at = ",
     now!(),
-    " WHERE subject IS NULL AND discharged_at IS NULL AND settled <= (SELECT began FROM walk WHERE ",
+    " WHERE subject IS NULL AND discharged_at IS NULL AND side = 'logto' AND settled <= (SELECT began FROM walk WHERE ",
     here!(),
     ")"
 );
@@ -37,7 +37,7 @@ const DISCHARGE_COVERED: &str = concat!(
 const GIVE_UP: &str = concat!(
     "UPDATE intents SET settled = ",
     sequence!(),
-    " WHERE subject IS NULL AND discharged_at IS NULL AND settled IS NULL AND opened_at + ",
+    " WHERE subject IS NULL AND discharged_at IS NULL AND side = 'logto' AND settled IS NULL AND opened_at + ",
     late_commit_ms!(),
     " <= ",
     now!(),

@@ -19,6 +19,8 @@ mod sweep;
 use self::attempt::attempt;
 use self::give_up::give_up;
 pub use self::sweep::sweep;
+use crate::handover::advance;
+use crate::handover::authority::{self, Holder};
 use crate::inbound::request::{InteractionUid, UserId};
 use crate::mirror::findings::Finding;
 use crate::mirror::outbox::{self, Intent, Lease, LeaseAnswer, Purpose};
@@ -66,6 +68,9 @@ impl From<IntentRecord> for Intent {
     }
 }
 
+/// What moving the authority on asks at most, four times.
+const MOVE_QUERIES: usize = 50;
+
 /// The call and its note take no more than the rest of the lease.
 const EFFECT_UNTIL_MS: i64 = lease_ms!() - 12_000;
 
@@ -104,13 +109,24 @@ pub async fn handle<P: Platform>(
         },
     };
     match subject {
-        Some(subject) if stage == Stage::Off => {
+        Some(subject) if stage == Stage::Off && !is_handed_over(platform).await => {
             forget(platform, &[subject]).await;
             Disposition::Ack
         }
         Some(subject) => reconcile(platform, context, &subject).await,
         None => Disposition::Ack,
     }
+}
+
+/// The stage is a flag of Logto's time: later on policy follows the authority. In doubt
+/// the message ends, and a sweep finds its subject.
+async fn is_handed_over<P: Platform>(platform: &P) -> bool {
+    let asked = platform.batch(Store::Proxy, vec![authority::view()]).await;
+    let view = asked.ok().and_then(|results| {
+        let row = results.first()?.first()?;
+        authority::parse_view(row)
+    });
+    view.is_some_and(|view| view.holder != Holder::Logto)
 }
 
 /// One delivery of the dead-letter queue. What a wake-up would do lies in the outbox,
@@ -135,7 +151,8 @@ async fn keep<P: Platform>(
         Message::Open { intent } => (Intent::from(intent).open(), false),
         Message::Settle { intent, status } => (Intent::from(intent).settle(status), true),
     };
-    let results = platform.batch(Store::Proxy, statements).await?;
+    // Under another holder it is a stray.
+    let results = advance::absorb(platform, statements).await?;
     Ok(outbox::parse_subject(&results).filter(|_| is_settled))
 }
 
@@ -196,7 +213,10 @@ pub async fn reconcile<P: Platform>(
         // Kept in the outbox; nothing to do until Logto is the authority again, or a person
         // has decided.
         Ok(LeaseAnswer::NotAuthority(_) | LeaseAnswer::HeldBack) => return Disposition::Ack,
-        Ok(LeaseAnswer::RaiseOwed) => return Disposition::Retry { delay_s: 5 },
+        Ok(LeaseAnswer::RaiseOwed) => {
+            let _ = advance::agree(platform, &context.settings.handover).await;
+            return Disposition::Retry { delay_s: 5 };
+        }
         Ok(LeaseAnswer::NothingToCover) => {
             platform.emit(&Event::MirrorWaited {
                 subject: context.subject_hash(subject).as_deref(),
@@ -206,10 +226,16 @@ pub async fn reconcile<P: Platform>(
         }
         Err(_) => return Disposition::Retry { delay_s: 5 },
     };
+    let is_draining = lease.authority == Holder::Draining;
     let mut group = vec![lease];
     let stopped = match attempt(platform, context, &mut group, &mut room).await {
         Ok(changes) => {
-            return finish(platform, context, &group, &changes, began_ms).await;
+            let disposition = finish(platform, context, &group, &changes, began_ms).await;
+            if is_draining && platform.usage().has_room_for(MOVE_QUERIES) {
+                // This may have been what a hand-over waited for.
+                advance::nudge(platform, &context.settings.handover).await;
+            }
+            return disposition;
         }
         Err(stopped) => stopped,
     };

@@ -9,7 +9,7 @@ use crate::inbound::request::{InteractionUid, UserId, id_list};
 use crate::mirror::outbox::Intent;
 use crate::mirror::{findings, pass};
 use crate::runtime::ports::{Row, Statement};
-use crate::runtime::sql::{integer, late_commit_ms, now, sequence, text};
+use crate::runtime::sql::{integer, late_commit_ms, may_trigger, now, sequence, text};
 
 /// Operations that may bring a new user: a listing of the newest finds whom they made.
 /// An old user whom they may have changed instead was told of by a gap.
@@ -25,7 +25,7 @@ const UNRESOLVED: &str = concat!(
     now!(),
     " AS now_ms, ",
     sequence!(),
-    " AS as_of FROM intents WHERE subject IS NULL AND discharged_at IS NULL AND operation IN ",
+    " AS as_of FROM intents WHERE subject IS NULL AND discharged_at IS NULL AND side = 'logto' AND operation IN ",
     registrations!(),
     " AND (settled IS NOT NULL OR (passes = 0 AND expires_at <= ",
     now!(),
@@ -47,7 +47,9 @@ const TRIGGER_ALL: &str = concat!(
     ", ",
     sequence!(),
     ", 200 FROM json_each(?1) w WHERE NOT EXISTS (SELECT 1 FROM intents i WHERE i.subject = w.value ",
-    "AND i.discharged_at IS NULL AND i.settled IS NOT NULL) ON CONFLICT (id) DO NOTHING"
+    "AND i.discharged_at IS NULL AND i.settled IS NOT NULL) AND ",
+    may_trigger!(),
+    " ON CONFLICT (id) DO NOTHING"
 );
 /// One more for each, whatever is open: who is parked is due once for each new thing.
 const REPLAY_ALL: &str = concat!(
@@ -60,7 +62,9 @@ const REPLAY_ALL: &str = concat!(
     now!(),
     ", ",
     sequence!(),
-    ", 200 FROM json_each(?1) w WHERE true ON CONFLICT (id) DO NOTHING"
+    ", 200 FROM json_each(?1) w WHERE ",
+    may_trigger!(),
+    " ON CONFLICT (id) DO NOTHING"
 );
 const NEXT: &str = "UPDATE counters SET value = value + 1 WHERE name = 'sequence'";
 /// The listing began after these were settled, and reached users older than they are.
@@ -69,7 +73,7 @@ const RESOLVED_BY_LISTING: &str = concat!(
     late_commit_ms!(),
     " <= ?2) THEN ",
     now!(),
-    " END WHERE subject IS NULL AND discharged_at IS NULL AND operation IN ",
+    " END WHERE subject IS NULL AND discharged_at IS NULL AND side = 'logto' AND operation IN ",
     registrations!(),
     " AND opened_at >= ?3 AND (settled <= ?1 OR (settled IS NULL AND expires_at <= ?2))"
 );

@@ -19,7 +19,7 @@
 
 use crate::inbound::request::{UserId, id_list};
 use crate::runtime::ports::{Row, Statement};
-use crate::runtime::sql::{coverable, integer, late_commit_ms, now, text};
+use crate::runtime::sql::{coverable, integer, late_commit_ms, may_relay_forward, now, text};
 
 /// No message is on its way, as far as can be known: never sent, lost, or given up.
 macro_rules! unwoken {
@@ -97,8 +97,9 @@ const ARRIVED: &str = "UPDATE counters SET value = max(value, ?1) WHERE name = '
 /// In the batch that asks for the lease: the turn did not come. A message that is
 /// delivered again keeps its mark; one with nothing to cover, or without authority, ends.
 const HEARD: &str = concat!(
-    "UPDATE subjects SET woken_at = CASE WHEN (SELECT holder FROM authority) = 'logto' ",
-    "AND EXISTS (SELECT 1 FROM intents i WHERE i.subject = ?1 AND ",
+    "UPDATE subjects SET woken_at = CASE WHEN ",
+    may_relay_forward!(),
+    " AND EXISTS (SELECT 1 FROM intents i WHERE i.subject = ?1 AND ",
     coverable!(),
     ") THEN max(",
     now!(),

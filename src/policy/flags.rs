@@ -8,8 +8,8 @@ pub use self::reading::{RawFlags, keys, parse};
 
 use crate::inbound::classify::{Kind, OPERATIONS, Operation};
 
-/// The operator's wish. What is built stops at `dual_write`: the two later
-/// stages parse and are refused, and the last allowed stage stays.
+/// The operator's wish. `cutover` is the authority's to carry out, and until then all
+/// goes on as in `dual_write`; `cleanup` is not built, and the last allowed stage stays.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Stage {
     Off,
@@ -30,7 +30,7 @@ impl Stage {
         }
     }
 
-    fn parse(text: &str) -> Option<Self> {
+    pub fn parse(text: &str) -> Option<Self> {
         [
             Self::Off,
             Self::Shadow,
@@ -43,7 +43,7 @@ impl Stage {
     }
 
     pub fn is_built(self) -> bool {
-        self <= Self::DualWrite
+        self <= Self::Cutover
     }
 }
 
@@ -97,7 +97,11 @@ impl Guard {
 /// One snapshot of all flags.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Flags {
+    /// What recording, mirroring and reads go by while Logto is the authority: no later
+    /// than `dual_write`.
     pub stage: Stage,
+    /// What KV says; see [`Self::asked_stage`].
+    pub asked: Stage,
     /// False until KV has told this isolate a stage: then `stage` is `off`, which may be wrong.
     pub is_stage_known: bool,
     /// A later stage that was asked for and refused.
@@ -120,6 +124,7 @@ impl Default for Flags {
     fn default() -> Self {
         Self {
             stage: Stage::Off,
+            asked: Stage::Off,
             is_stage_known: true,
             refused_stage: None,
             read_percent: Share::NONE,
@@ -143,6 +148,11 @@ impl Flags {
             is_stage_known: false,
             ..Self::default()
         }
+    }
+
+    /// What KV says, once it has said something.
+    pub fn asked_stage(&self) -> Option<Stage> {
+        self.is_stage_known.then_some(self.asked)
     }
 
     pub fn stage_name(&self) -> &'static str {

@@ -6,9 +6,11 @@ use std::sync::Arc;
 
 use crate::inbound::request::Secret;
 use crate::policy::allowance::Allowance;
+use crate::policy::authority::{Lease, View};
 use crate::policy::breaker::Breaker;
 use crate::policy::flags::Flags;
 use crate::policy::left_behind::LeftBehind;
+use crate::policy::tenant::Tenant;
 use crate::runtime::metrics::Metrics;
 use crate::runtime::ports::Backend;
 use crate::token::{
@@ -28,6 +30,7 @@ const CATCHES_UP_WITHIN_MS: i64 = 45_000;
 const IMPORTED_FRESH_S: i64 = 60;
 const VOLATILE_FRESH_MS: i64 = 60_000;
 const TENANT_FRESH_MS: i64 = 60_000;
+const ADVANCED_EVERY_MS: i64 = 1_000;
 /// Longer than a reconcile takes with every backend at its deadline.
 const HEAVY_LEASE_MS: i64 = 60_000;
 
@@ -46,8 +49,6 @@ pub struct Isolate {
     volatile: RefCell<Option<(i64, Vec<Volatile>)>>,
     last_comparison_ms: Cell<i64>,
     tenant: RefCell<Option<(i64, Arc<Tenant>)>>,
-    /// What this isolate knows of the authority.
-    pub lease: Cell<Lease>,
     pub breaker: Cell<Breaker>,
     /// Never borrowed across an await.
     pub allowance: RefCell<Allowance>,
@@ -64,6 +65,10 @@ pub struct Isolate {
     /// After so long without an answer from the outbox, ask the Queue first.
     pub outbox_down_until_ms: Cell<i64>,
     doubt: Cell<Doubt>,
+    /// What the database said of the authority.
+    pub authority: Cell<Lease>,
+    /// Until when one of the writes that wait here tries to move the authority on.
+    advancing_until_ms: Cell<i64>,
     /// Until when a large user is worked on; over at once when that ends.
     heavy_until_ms: Cell<i64>,
 }
@@ -233,6 +238,23 @@ impl Isolate {
             Doubt::None
         });
         has_doubts
+    }
+
+    /// An answer of the database to a question that left at `asked_at_ms`.
+    pub fn note_authority(&self, view: View, asked_at_ms: i64, lease_ms: i64) {
+        let mut lease = self.authority.get();
+        lease.renew(view, asked_at_ms, lease_ms);
+        self.authority.set(lease);
+    }
+
+    /// Of all that wait in this isolate one tries to move the authority on, once a second.
+    pub fn may_advance(&self, now_ms: i64) -> bool {
+        // A clock set back must not end all trying.
+        let is_taken = (0..ADVANCED_EVERY_MS).contains(&(self.advancing_until_ms.get() - now_ms));
+        if !is_taken {
+            self.advancing_until_ms.set(now_ms + ADVANCED_EVERY_MS - 1);
+        }
+        !is_taken
     }
 
     pub fn own_token(&self, backend: Backend, now_ms: i64) -> Option<Secret<String>> {

@@ -235,6 +235,49 @@ pub enum Event<'a> {
         n_logto: i64,
         n_compared: i64,
     },
+    /// A hand-over is announced: no draining begins before.
+    AuthorityAnnounced {
+        until_ms: i64,
+    },
+    /// As somebody wished.
+    AuthorityMoved {
+        from: &'static str,
+        to: &'static str,
+        generation: i64,
+        /// How long the one before was the authority.
+        duration_ms: i64,
+    },
+    /// By itself, or by an operator who gave up what mgPass had: `cause` says why.
+    AuthorityReturned {
+        from: &'static str,
+        to: &'static str,
+        generation: i64,
+        cause: &'static str,
+        /// mgPass's database could not be told yet; until then nothing is written there.
+        owes_raise: bool,
+    },
+    AuthorityDelayed {
+        step: &'static str,
+        code: &'static str,
+    },
+    /// Somebody asked for a stage, and what became of that.
+    AuthorityWished {
+        stage: &'static str,
+        source: &'static str,
+        outcome: &'static str,
+    },
+    /// A change at Logto while mgPass is the authority.
+    AuthorityStray {
+        source: &'static str,
+        n_records: usize,
+    },
+    /// A user write waited for a side that may write.
+    AuthorityWaited {
+        operation: &'static str,
+        /// Who was the authority in the end; `none` when the time was over.
+        holder: &'static str,
+        duration_ms: i64,
+    },
     /// A ramp was stopped: no read goes to mgPass until a person deletes the KV key `guard`.
     GuardStopped {
         reason: &'static str,
@@ -280,6 +323,13 @@ impl Event<'_> {
         "compare.mismatch",
         "breaker.changed",
         "metrics.delayed",
+        "authority.announced",
+        "authority.moved",
+        "authority.returned",
+        "authority.delayed",
+        "authority.wished",
+        "authority.stray",
+        "authority.waited",
         "guard.judged",
         "guard.stopped",
     ];
@@ -326,6 +376,13 @@ impl Event<'_> {
             Self::CompareMismatch { .. } => ("compare.mismatch", Level::Warn),
             Self::BreakerChanged { .. } => ("breaker.changed", Level::Warn),
             Self::MetricsDelayed { .. } => ("metrics.delayed", Level::Warn),
+            Self::AuthorityAnnounced { .. } => ("authority.announced", Level::Warn),
+            Self::AuthorityMoved { .. } => ("authority.moved", Level::Warn),
+            Self::AuthorityReturned { .. } => ("authority.returned", Level::Error),
+            Self::AuthorityDelayed { .. } => ("authority.delayed", Level::Warn),
+            Self::AuthorityWished { .. } => ("authority.wished", Level::Info),
+            Self::AuthorityStray { .. } => ("authority.stray", Level::Error),
+            Self::AuthorityWaited { .. } => ("authority.waited", Level::Info),
             Self::GuardJudged { .. } => ("guard.judged", Level::Info),
             Self::GuardStopped { .. } => ("guard.stopped", Level::Error),
         }

@@ -11,7 +11,9 @@ use crate::token::Skew;
 pub struct Settings {
     /// Where requests go, without a trailing slash.
     pub logto_origin: String,
+    /// The hand-over secret where there is one, else `ORIGIN_SECRET`.
     pub origin_secret: Option<Secret<String>>,
+    pub handover: HandoverSettings,
     /// Absent when the settings below had faults.
     pub migration: Option<Migration>,
     pub faults: Vec<SettingFault>,
@@ -24,12 +26,40 @@ pub struct Settings {
     pub logto_deadline_ms: u32,
 }
 
+/// How the authority changes hands. All times but the last are one sum, and the same in
+/// every isolate: never change them while a hand-over is armed.
+#[derive(Clone, Debug)]
+pub struct HandoverSettings {
+    /// A version that has it sends it to the origin instead of `ORIGIN_SECRET`, and
+    /// forwards no user write without proof that Logto is the authority.
+    pub secret: Option<Secret<String>>,
+    /// `ORIGIN_SECRET`, which the origin must refuse by then.
+    pub former_secret: Option<Secret<String>>,
+    /// How long an answer of the database counts as such a proof.
+    pub lease_ms: i64,
+    /// Before draining: leases run out, what was forwarded under them is answered, and
+    /// what Logto commits late, or the Queue delivers late, has come.
+    pub announcement_ms: i64,
+    /// How long draining and returning may take.
+    pub between_ms: i64,
+    /// How long a user write waits for them.
+    pub hold_ms: u32,
+}
+
+impl HandoverSettings {
+    /// Whether this version of the proxy needs proof for what it forwards.
+    pub fn needs_proof(&self) -> bool {
+        self.secret.is_some()
+    }
+}
+
 /// All that mirroring and reading from mgPass need.
 #[derive(Clone, Debug)]
 pub struct Migration {
     pub logto_origin: String,
     /// As in [`Settings`].
     pub origin_secret: Option<Secret<String>>,
+    pub handover: HandoverSettings,
     pub logto_issuer: String,
     pub logto_api_audience: String,
     pub logto_client: Client,
@@ -118,15 +148,17 @@ impl Settings {
             faults: Vec::new(),
         };
         let logto_origin = reader.origin("LOGTO_ORIGIN");
-        let migration = reader.migration(&logto_origin);
-        let origin_secret = reader.optional("ORIGIN_SECRET").map(Secret);
+        let logto_deadline_ms = reader.number("LOGTO_DEADLINE_MS", 125_000);
+        let handover = reader.handover(logto_deadline_ms);
+        let origin_secret = handover.secret.clone().or(handover.former_secret.clone());
+        let migration = reader.migration(&logto_origin, &handover, origin_secret.clone());
         let subject_key = reader.optional("SUBJECT_KEY").map(Secret);
         let admin_token = reader.optional("ADMIN_TOKEN").map(Secret);
         let webhook_secret = reader.optional("LOGTO_WEBHOOK_SECRET").map(Secret);
-        let logto_deadline_ms = reader.number("LOGTO_DEADLINE_MS", 125_000);
         Self {
             logto_origin,
             origin_secret,
+            handover,
             migration: reader.faults.is_empty().then_some(migration),
             faults: reader.faults,
             subject_key,
@@ -143,10 +175,34 @@ struct Reader<F> {
 }
 
 impl<F: Fn(&str) -> Option<String>> Reader<F> {
-    fn migration(&mut self, logto_origin: &str) -> Migration {
+    fn handover(&mut self, logto_deadline_ms: u32) -> HandoverSettings {
+        let secret = self.optional("HANDOVER_SECRET");
+        let former_secret = self.optional("ORIGIN_SECRET");
+        if secret.is_some() && secret == former_secret {
+            self.fault("HANDOVER_SECRET", "same_as_origin_secret");
+        }
+        let lease_ms = i64::from(self.number("HANDOVER_LEASE_S", 60)) * 1_000;
+        let late_ms = i64::from(self.number("HANDOVER_LATE_S", 900)) * 1_000;
+        HandoverSettings {
+            secret: secret.map(Secret),
+            former_secret: former_secret.map(Secret),
+            lease_ms,
+            announcement_ms: lease_ms + i64::from(logto_deadline_ms) + late_ms,
+            between_ms: i64::from(self.number("HANDOVER_DEADLINE_S", 120)) * 1_000,
+            hold_ms: self.number("HANDOVER_HOLD_MS", 10_000),
+        }
+    }
+
+    fn migration(
+        &mut self,
+        logto_origin: &str,
+        handover: &HandoverSettings,
+        origin_secret: Option<Secret<String>>,
+    ) -> Migration {
         Migration {
             logto_origin: logto_origin.to_owned(),
-            origin_secret: self.optional("ORIGIN_SECRET").map(Secret),
+            origin_secret,
+            handover: handover.clone(),
             logto_issuer: self.required("LOGTO_ISSUER"),
             logto_api_audience: self
                 .optional("LOGTO_API_AUDIENCE")
@@ -360,6 +416,32 @@ mod tests {
         );
         assert!(settings.migration.is_none());
         assert_eq!(settings.logto_origin, "http://127.0.0.1:9001");
+    }
+
+    #[test]
+    fn an_announcement_outlasts_what_began_before_it() {
+        let settings = read(&[]);
+        let handover = &settings.handover;
+        assert_eq!(handover.announcement_ms, 60_000 + 125_000 + 900_000);
+        assert!(!handover.needs_proof());
+        let drill = read(&[
+            ("HANDOVER_LEASE_S", "2"),
+            ("HANDOVER_LATE_S", "3"),
+            ("LOGTO_DEADLINE_MS", "1000"),
+        ]);
+        assert_eq!(drill.handover.announcement_ms, 2_000 + 1_000 + 3_000);
+    }
+
+    #[test]
+    fn the_hand_over_secret_goes_to_the_origin_in_place_of_the_old_one() {
+        let settings = read(&[("ORIGIN_SECRET", "old"), ("HANDOVER_SECRET", "new")]);
+        let secret = |secret: &Option<Secret<String>>| secret.as_ref().map(|s| s.0.clone());
+        assert_eq!(secret(&settings.origin_secret).as_deref(), Some("new"));
+        let migration = settings.migration.as_ref().unwrap();
+        assert_eq!(secret(&migration.origin_secret).as_deref(), Some("new"));
+        assert!(settings.handover.needs_proof());
+        let same = read(&[("ORIGIN_SECRET", "s"), ("HANDOVER_SECRET", "s")]);
+        assert_eq!(same.faults.first().map(|f| f.name), Some("HANDOVER_SECRET"));
     }
 
     #[test]

@@ -121,6 +121,13 @@ macro_rules! may_relay_forward {
     };
 }
 
+/// True while the mirror's own triggers may ask for a reconcile of Logto's user.
+macro_rules! may_trigger {
+    () => {
+        "EXISTS (SELECT 1 FROM authority WHERE holder IN ('logto', 'draining'))"
+    };
+}
+
 /// In mgPass's database: what the first statement of every batch that writes users asks
 /// for. A writer of an earlier generation of the authority changes nothing.
 macro_rules! in_generation {
@@ -134,8 +141,8 @@ macro_rules! in_generation {
 
 pub(crate) use {
     clock_margin_ms, coverable, discharged_kept_ms, expiry_ms, holder, in_generation,
-    interaction_kept_ms, is_held_by, late_commit_ms, lease_ms, may_relay_forward, now, sequence,
-    view_columns,
+    interaction_kept_ms, is_held_by, late_commit_ms, lease_ms, may_relay_forward, may_trigger, now,
+    sequence, view_columns,
 };
 
 pub fn text(row: &Row, column: &str) -> Option<String> {

@@ -3,9 +3,11 @@
 //! First whatever only looks at what is at hand; last whatever waits for a backend: a
 //! slow Logto must not keep a ramp that goes wrong from being stopped.
 
+use crate::handover::advance::{self, Operated};
+use crate::handover::authority::Holder;
 use crate::mirror::{relay, walk};
 use crate::operate::{findings, guard, metrics};
-use crate::policy::flags::Flags;
+use crate::policy::flags::{Flags, Stage};
 use crate::population::jobs;
 use crate::runtime::context::Context;
 use crate::runtime::ports::Platform;
@@ -14,7 +16,32 @@ pub async fn tick<P: Platform>(platform: &P, context: &Context<'_>, flags: &Flag
     // This isolate's own counts are among the figures.
     metrics::flush(platform, context).await;
     guard::run(platform, context, flags).await;
-    walk::tick(platform, context, flags.stage).await;
-    relay::sweep(platform, context, flags.stage, findings::purge()).await;
+    let operated = Operated {
+        flags,
+        logto_origin: &context.settings.logto_origin,
+    };
+    let ran = advance::operate(platform, &context.settings.handover, operated).await;
+    let holder = ran.authority.map_or(Holder::Logto, |row| row.holder);
+    match holder {
+        Holder::Logto => walk::tick(platform, context, flags.stage).await,
+        // Who waits for a name is looked for; nobody else.
+        Holder::Draining => walk::catch_up(platform, context).await,
+        Holder::Mgpass | Holder::Returning => {}
+    }
+    relay::sweep(
+        platform,
+        context,
+        stage(holder, flags.stage),
+        findings::purge(),
+    )
+    .await;
     jobs::revive(platform).await;
+}
+
+/// Policy follows the authority, never the wish: the stage is a flag of Logto's time.
+fn stage(holder: Holder, by_flag: Stage) -> Stage {
+    match holder {
+        Holder::Logto => by_flag,
+        Holder::Draining | Holder::Mgpass | Holder::Returning => Stage::DualWrite,
+    }
 }

@@ -37,7 +37,6 @@ mod routes;
 mod row;
 mod schema;
 mod shapes;
-mod tenant;
 mod unique;
 
 pub use self::account::{AccountCaller, Proof};
@@ -45,9 +44,9 @@ pub use self::body::Body;
 pub use self::change::{Changes, Column};
 pub use self::reply::{Content, Cors, Reply};
 pub use self::routes::{AccountRoute, Found, Route, UsersRoute, find};
-pub use self::tenant::Tenant;
 pub use self::unique::{Unique, UniqueKind};
 pub use crate::inbound::classify::Refusal;
+pub use crate::policy::tenant::Tenant;
 
 use self::row::Row;
 use crate::inbound::request::Secret;

@@ -29,6 +29,7 @@ use dual_write_proxy::inbound::request::UserId;
 use dual_write_proxy::mirror::eligibility::judge;
 use dual_write_proxy::mirror::outbox::Fence;
 use dual_write_proxy::mirror::target::MirrorRow;
+use dual_write_proxy::policy::authority::{Holder, View};
 use dual_write_proxy::policy::flags::bucket::Bucket;
 use dual_write_proxy::policy::flags::{Flags, Share, Stage};
 use dual_write_proxy::policy::plan::{Admission, Facts, Origin, Primary, Step, Verdict, plan};
@@ -438,7 +439,15 @@ impl Model {
                     .writes
                     .iter()
                     .any(|write| write.has_row && !write.is_discharged),
-            logto_is_authority: true,
+            view: View {
+                holder: Holder::Logto,
+                generation: 1,
+                term: 1,
+                announced_until_ms: None,
+                deadline_ms: None,
+                is_raise_owed: false,
+                now_ms: 0,
+            },
         };
         let row = MirrorRow {
             ticket: i64::from(state.row.ticket),

@@ -28,8 +28,9 @@ pub(super) enum Stopped {
     Parked(usize, Park),
     /// A newer reconcile got there first; it covers what this one covered.
     Superseded(i64),
-    /// The authority has moved since the lease was taken; what mgPass's database knows.
-    Moved(i64),
+    /// The authority has moved since the lease was taken, or mgPass's database knows of a
+    /// generation that the proxy's own does not have.
+    Moved,
     /// mgPass's API does not show the new state: it may cache, or show it in another form.
     NotVisible,
     HolderBusy,
@@ -149,7 +150,7 @@ async fn decide_all<P: Platform>(
             .ok_or(Stopped::Database(Store::Mgpass, DatabaseFailure::Refused))?;
         drop((results, wanted));
         if target.generation != lease.generation {
-            return Err(Stopped::Moved(target.generation));
+            return Err(Stopped::Moved);
         }
         if let Some(mirror) = &target.mirror
             && mirror.ticket >= lease.ticket
@@ -242,7 +243,7 @@ async fn apply<P: Platform>(
         match (of("ticket"), of("generation")) {
             (Some(ticket), _) if ticket == lease.ticket => {}
             (_, Some(generation)) if generation != lease.generation => {
-                return Err(Stopped::Moved(generation));
+                return Err(Stopped::Moved);
             }
             (Some(ticket), _) => return Err(Stopped::Superseded(ticket)),
             (None, _) => return Err(Stopped::Database(Store::Mgpass, DatabaseFailure::Refused)),

@@ -2,6 +2,7 @@
 
 use super::attempt::Stopped;
 use super::{Disposition, seconds};
+use crate::handover::advance;
 use crate::mirror::outbox::{self, Lease};
 use crate::mirror::reconcile::Park;
 use crate::mirror::{backoff, wake};
@@ -66,8 +67,10 @@ pub(super) async fn give_up<P: Platform>(
             statements.extend(first.untried());
             None
         }
-        Stopped::Moved(_) => {
+        Stopped::Moved => {
             waited("authority_moved");
+            // Not answered, the next one tries.
+            let _ = advance::agree(platform, &context.settings.handover).await;
             statements.extend(first.untried());
             None
         }

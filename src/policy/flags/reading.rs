@@ -123,7 +123,8 @@ fn parse_stage(flags: &mut Flags, value: Option<&str>) -> Result<(), &'static st
         return Err("stage_refused");
     }
     flags.refused_stage = None;
-    flags.stage = stage;
+    flags.stage = stage.min(Stage::DualWrite);
+    flags.asked = stage;
     flags.is_stage_known = true;
     Ok(())
 }
@@ -246,22 +247,29 @@ mod tests {
     }
 
     #[test]
-    fn later_stages_parse_and_are_refused() {
+    fn a_stage_that_is_not_built_is_refused() {
         let good = parse(&Flags::default(), &raw(&[("stage", Some("shadow"))]));
-        for (text, stage) in [("cutover", Stage::Cutover), ("cleanup", Stage::Cleanup)] {
-            let kept = parse(&good, &raw(&[("stage", Some(text))]));
-            assert_eq!(
-                (kept.stage, kept.refused_stage),
-                (Stage::Shadow, Some(stage))
-            );
-            assert_eq!(
-                kept.refused,
-                [FlagFault {
-                    key: "stage".into(),
-                    code: "stage_refused"
-                }]
-            );
-        }
+        let kept = parse(&good, &raw(&[("stage", Some("cleanup"))]));
+        assert_eq!(
+            (kept.stage, kept.asked_stage(), kept.refused_stage),
+            (Stage::Shadow, Some(Stage::Shadow), Some(Stage::Cleanup))
+        );
+        assert_eq!(
+            kept.refused,
+            [FlagFault {
+                key: "stage".into(),
+                code: "stage_refused"
+            }]
+        );
+    }
+
+    #[test]
+    fn cutover_is_a_wish_and_changes_nothing_by_itself() {
+        let flags = parse(&Flags::unknown(), &raw(&[("stage", Some("cutover"))]));
+        assert_eq!(flags.stage, Stage::DualWrite);
+        assert_eq!(flags.asked_stage(), Some(Stage::Cutover));
+        assert!(flags.refused.is_empty());
+        assert_eq!(Flags::unknown().asked_stage(), None);
     }
 
     #[test]

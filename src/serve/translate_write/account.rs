@@ -16,7 +16,7 @@ use super::row::{Mode, Row};
 use super::shapes::{
     ACCOUNT_EMAIL, ACCOUNT_IDENTITY, ACCOUNT_PATCH, ACCOUNT_PHONE, PASSWORD, PROFILE,
 };
-use super::tenant::{Control, Fields};
+use crate::policy::tenant::{Control, Fields};
 use super::unique::{Wanted, assert_free};
 use super::{After, Applied, Facts, Owed, Question, Refusal, Settings, Step, parse_view};
 use crate::inbound::request::Secret;

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use super::reply::LogtoError;
 use super::row::Row;
 use super::schema::is_js_space;
-use super::tenant::{PasswordPolicy, UsernamePolicy};
+use crate::policy::tenant::{PasswordPolicy, UsernamePolicy};
 use crate::runtime::members::{ObjectWriter, quote};
 
 /// The first rule that a well-formed username breaks.

@@ -6,7 +6,7 @@ use serde_json::Value as Json;
 
 use super::json::parse::parse;
 use super::json::{Object, Value};
-use super::tenant::{Control, Fields};
+use crate::policy::tenant::{Control, Fields};
 use super::*;
 use crate::inbound::request::Method;
 use crate::mirror::mapping::tests::settings as mapping;

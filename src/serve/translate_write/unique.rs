@@ -4,7 +4,7 @@
 use super::phone::Phone;
 use super::reply::{LogtoError, Reply};
 use super::row::Row;
-use super::tenant::Tenant;
+use crate::policy::tenant::Tenant;
 use super::{Facts, Question, Step};
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

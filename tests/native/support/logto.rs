@@ -17,7 +17,9 @@ pub use super::user::User;
 pub const OWN_TOKEN: &str = "logto-own-token-s3cret";
 const CLIENT: &str = "Basic bTJtLWNsaWVudDptMm0tc2VjcmV0";
 /// What the gateway before a closed origin asks for.
-const ORIGIN_SECRET: &str = "origin-s3cret";
+pub const ORIGIN_SECRET: &str = "origin-s3cret";
+/// ... and from a hand-over on.
+pub const HANDOVER_SECRET: &str = "handover-s3cret";
 
 #[derive(Clone, Debug)]
 pub struct LogtoRequest {
@@ -104,8 +106,9 @@ pub struct Logto {
     pub sessions: RefCell<BTreeMap<String, String>>,
     /// Users whose grants have ended: userinfo is closed to them, their account is not.
     pub ended_grants: RefCell<BTreeSet<String>>,
-    /// A gateway lets nobody pass who does not know the secret.
+    /// A gateway lets nobody pass who does not know one of its secrets.
     pub is_closed: Cell<bool>,
+    pub secrets: RefCell<Vec<&'static str>>,
     /// Bearer tokens of clients that the Management API takes.
     pub accepted: RefCell<BTreeSet<String>>,
     pub key_set: RefCell<String>,
@@ -132,6 +135,7 @@ impl Logto {
             sessions: RefCell::default(),
             ended_grants: RefCell::default(),
             is_closed: Cell::new(false),
+            secrets: RefCell::new(vec![ORIGIN_SECRET]),
             accepted: RefCell::default(),
             key_set: RefCell::new(tokens::key_set(&[&tokens::LOGTO_KEY])),
             served: RefCell::default(),
@@ -164,7 +168,9 @@ impl Logto {
     pub fn handle(&self, request: &LogtoRequest, now_ms: i64) -> LogtoAnswer {
         let line = format!("{} {}", request.method, request.path);
         self.served.borrow_mut().push(line);
-        if self.is_closed.get() && request.header("x-proxy-secret") != Some(ORIGIN_SECRET) {
+        let secret = request.header("x-proxy-secret");
+        let is_known = secret.is_some_and(|secret| self.secrets.borrow().contains(&secret));
+        if self.is_closed.get() && !is_known {
             return LogtoAnswer::text(403, "Forbidden");
         }
         let path = request.path.split('?').next().unwrap_or_default();
@@ -194,6 +200,7 @@ impl Logto {
                 ];
                 answer
             }
+            ("GET", ["api", "status"]) => LogtoAnswer::text(204, ""),
             ("GET", ["oidc", "me"]) => self.userinfo(request),
             (method, ["api", "my-account", rest @ ..]) => self.account(request, method, rest, now_ms),
             (_, ["api", "users", ..]) => self.management(request, segments.get(2..).unwrap_or_default(), now_ms),

@@ -1,0 +1,275 @@
+//! What the gates go by, as it is read from the databases; and the waivers.
+
+use crate::handover::gates::{
+    Equality, Evidence, Facts, N_NAMES, N_VERDICTS, Named, Reads, Unique, Waiver,
+};
+use crate::inbound::classify::{Kind, OPERATIONS};
+use crate::policy::flags::{Flags, Share};
+use crate::runtime::ports::{Row, Statement};
+use crate::runtime::sql::{integer, now, text};
+
+const EVIDENCE: &str = "SELECT kind, term, at, digest, not_green FROM evidence";
+/// Users who differ without a reason that the mirror knows.
+const EQUALITY: &str = "SELECT j.state AS state, j.finished_at AS finished_at, j.n_users AS n_users, \
+     (SELECT count(*) FROM job_users u INDEXED BY job_users_unequal WHERE u.kind = 'equality' AND u.job = j.id \
+     AND u.outcome IN ('differs', 'missing') AND u.outcome <> 'equal' AND u.reason = 'unexplained') AS n_unexplained \
+     FROM jobs j WHERE j.kind = 'equality' ORDER BY j.id DESC LIMIT 1";
+
+/// Parked or held, and not waived by name in this term.
+macro_rules! unwaived_users {
+    () => {
+        "(SELECT p.subject AS name FROM subjects p INDEXED BY subjects_parked WHERE p.parked IS NOT NULL UNION SELECT h.subject FROM held_subjects h) u \
+         WHERE NOT EXISTS (SELECT 1 FROM waivers w WHERE w.term = (SELECT term FROM authority) AND w.gate = 'parked' AND w.name = u.name)"
+    };
+}
+
+const PARKED: &str = concat!(
+    "SELECT name FROM ",
+    unwaived_users!(),
+    " ORDER BY name LIMIT ?1"
+);
+const N_PARKED: &str = concat!("SELECT count(*) AS n FROM ", unwaived_users!());
+
+/// Needed Logto within the last seven days.
+macro_rules! applications {
+    () => {
+        concat!(
+            "(SELECT DISTINCT application AS name FROM dependencies WHERE last_needed_at > ",
+            now!(),
+            " - 604800000) d"
+        )
+    };
+}
+
+macro_rules! unwaived_applications {
+    () => {
+        concat!(
+            applications!(),
+            " WHERE NOT EXISTS (SELECT 1 FROM waivers w WHERE w.term = (SELECT term FROM authority) AND w.gate = 'applications' AND w.name = d.name)"
+        )
+    };
+}
+
+const APPLICATIONS: &str = concat!(
+    "SELECT name FROM ",
+    unwaived_applications!(),
+    " ORDER BY name LIMIT ?1"
+);
+const N_APPLICATIONS: &str = concat!(
+    "SELECT (SELECT count(*) FROM ",
+    applications!(),
+    ") AS n_all, (SELECT count(*) FROM ",
+    unwaived_applications!(),
+    ") AS n"
+);
+const WAIVERS: &str = "SELECT gate, name, reason, actor FROM waivers WHERE term = (SELECT term FROM authority) ORDER BY gate, name";
+const WAIVE: &str = concat!(
+    "INSERT INTO waivers (term, gate, name, reason, actor, at) SELECT term, ?1, ?2, ?3, ?4, ",
+    now!(),
+    " FROM authority WHERE true ON CONFLICT (term, gate, name) DO UPDATE SET reason = excluded.reason, actor = excluded.actor, at = excluded.at"
+);
+/// Each that is parked or held now, by name.
+const WAIVE_PARKED: &str = concat!(
+    "INSERT INTO waivers (term, gate, name, reason, actor, at) SELECT (SELECT term FROM authority), 'parked', name, ?1, ?2, ",
+    now!(),
+    " FROM ",
+    unwaived_users!(),
+    " ON CONFLICT (term, gate, name) DO NOTHING"
+);
+/// And each application that needed Logto of late.
+const WAIVE_APPLICATIONS: &str = concat!(
+    "INSERT INTO waivers (term, gate, name, reason, actor, at) SELECT (SELECT term FROM authority), 'applications', name, ?1, ?2, ",
+    now!(),
+    " FROM ",
+    unwaived_applications!(),
+    " ON CONFLICT (term, gate, name) DO NOTHING"
+);
+const UNWAIVE: &str =
+    "DELETE FROM waivers WHERE term = (SELECT term FROM authority) AND gate = ?1 AND name = ?2";
+const KEEP_EVIDENCE: &str = concat!(
+    "INSERT INTO evidence (kind, term, at, digest, not_green) SELECT ?1, term, ",
+    now!(),
+    ", ?2, ?3 FROM authority WHERE true ",
+    "ON CONFLICT (kind) DO UPDATE SET term = excluded.term, at = excluded.at, digest = excluded.digest, not_green = excluded.not_green"
+);
+
+/// Every string above, for the test that prepares each one against the schema.
+pub const ALL_SQL: &[&str] = &[
+    EVIDENCE,
+    EQUALITY,
+    PARKED,
+    N_PARKED,
+    APPLICATIONS,
+    N_APPLICATIONS,
+    WAIVERS,
+    WAIVE,
+    WAIVE_PARKED,
+    WAIVE_APPLICATIONS,
+    UNWAIVE,
+    KEEP_EVIDENCE,
+];
+
+const VERDICTS: &str = "SELECT at, verdict FROM verdicts ORDER BY id DESC LIMIT ?1";
+/// Every string above that is about the metrics database.
+pub const METRICS_SQL: &[&str] = &[VERDICTS];
+
+/// The triggers that keep it, and whether a mirrored user is missing in it.
+const UNIQUE: &str = "SELECT (SELECT count(*) FROM sqlite_schema WHERE type = 'trigger' \
+     AND name IN ('logto_mirror_unique_new', 'logto_mirror_unique_changed')) AS n_triggers, \
+     EXISTS (SELECT 1 FROM logto_mirror m WHERE json_type(m.residue, '$.username') = 'text' \
+     AND NOT EXISTS (SELECT 1 FROM logto_mirror_unique u WHERE u.kind = 'username' \
+     AND u.value = json_extract(m.residue, '$.username') AND u.user_id = m.user_id)) AS has_gaps";
+/// Every string above that is about mgPass's database.
+pub const MGPASS_SQL: &[&str] = &[UNIQUE];
+
+/// Behind [`crate::handover::row::read`] in one batch.
+pub fn read() -> Vec<Statement> {
+    let plain = |sql| Statement::new(sql, vec![]);
+    let some = |sql| Statement::new(sql, vec![N_NAMES.into()]);
+    vec![
+        plain(EVIDENCE),
+        plain(EQUALITY),
+        some(PARKED),
+        plain(N_PARKED),
+        some(APPLICATIONS),
+        plain(N_APPLICATIONS),
+        plain(WAIVERS),
+    ]
+}
+
+/// The answers of [`read`].
+pub fn parse(results: &[Vec<Row>]) -> Option<Facts> {
+    let [
+        evidence,
+        equality,
+        parked,
+        n_parked,
+        applications,
+        n_applications,
+        waivers,
+    ] = results
+    else {
+        return None;
+    };
+    let evidence = evidence.iter().map(|row| {
+        Some(Evidence {
+            kind: text(row, "kind")?,
+            term: integer(row, "term")?,
+            at_ms: integer(row, "at")?,
+            digest: text(row, "digest")?,
+            not_green: serde_json::from_str(&text(row, "not_green")?).ok()?,
+        })
+    });
+    let waivers = waivers.iter().map(|row| {
+        Some(Waiver {
+            gate: text(row, "gate")?,
+            name: text(row, "name")?,
+            reason: text(row, "reason")?,
+            actor: text(row, "actor")?,
+        })
+    });
+    let of = |rows: &[Row], name: &str| integer(rows.first()?, name);
+    Some(Facts {
+        evidence: evidence.collect::<Option<_>>()?,
+        equality: match equality.first() {
+            None => None,
+            Some(row) => Some(Equality {
+                is_done: text(row, "state")? == "done",
+                finished_at_ms: integer(row, "finished_at"),
+                n_compared: integer(row, "n_users")?,
+                n_unexplained: integer(row, "n_unexplained")?,
+            }),
+        },
+        parked: Named {
+            n: of(n_parked, "n")?,
+            names: names(parked),
+        },
+        applications: Named {
+            n: of(n_applications, "n")?,
+            names: names(applications),
+        },
+        n_applications: of(n_applications, "n_all")?,
+        waivers: waivers.collect::<Option<_>>()?,
+        ..Facts::default()
+    })
+}
+
+fn names(rows: &[Row]) -> Vec<String> {
+    rows.iter().filter_map(|row| text(row, "name")).collect()
+}
+
+/// In the metrics database.
+pub fn verdicts() -> Statement {
+    Statement::new(VERDICTS, vec![(N_VERDICTS as i64).into()])
+}
+
+/// `results`: of [`verdicts`], where that database answered.
+pub fn reads(flags: &Flags, results: Option<&[Vec<Row>]>) -> Reads {
+    let verdict = |row: &Row| Some((integer(row, "at")?, text(row, "verdict")?));
+    let all_are_shared = OPERATIONS
+        .iter()
+        .filter(|row| row.kind == Kind::Read)
+        .all(|row| flags.read_share(row.operation) == Share::ALL);
+    Reads {
+        all_are_shared,
+        is_braked: flags.kill_switch || flags.guard.is_some(),
+        verdicts: results.map(|results| {
+            let rows = results.first().map(Vec::as_slice).unwrap_or_default();
+            rows.iter().filter_map(verdict).collect()
+        }),
+    }
+}
+
+/// In mgPass's database; looks at every mirrored user.
+pub fn unique() -> Statement {
+    Statement::new(UNIQUE, vec![])
+}
+
+pub fn parse_unique(results: &[Vec<Row>]) -> Option<Unique> {
+    let row = results.first()?.first()?;
+    Some(Unique {
+        is_kept: integer(row, "n_triggers")? == 2,
+        has_gaps: integer(row, "has_gaps")? != 0,
+    })
+}
+
+/// What an operator lets pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Waived<'a> {
+    Gate(&'a str),
+    One {
+        gate: &'a str,
+        name: &'a str,
+    },
+    /// Everybody whom the gate counts now, each by name.
+    AllOf(&'a str),
+}
+
+/// `None`: of that gate nobody is counted by name.
+pub fn waive(waived: Waived<'_>, reason: &str, actor: &str) -> Option<Statement> {
+    let (gate, name) = match waived {
+        Waived::Gate(gate) => (gate, ""),
+        Waived::One { gate, name } => (gate, name),
+        Waived::AllOf(gate) => {
+            let sql = match gate {
+                "parked" => WAIVE_PARKED,
+                "applications" => WAIVE_APPLICATIONS,
+                _ => return None,
+            };
+            return Some(Statement::new(sql, vec![reason.into(), actor.into()]));
+        }
+    };
+    let values = vec![gate.into(), name.into(), reason.into(), actor.into()];
+    Some(Statement::new(WAIVE, values))
+}
+
+pub fn unwaive(gate: &str, name: &str) -> Statement {
+    Statement::new(UNWAIVE, vec![gate.into(), name.into()])
+}
+
+/// The checklist's or the certificate's newest result, of this term.
+pub fn keep_evidence(kind: &str, digest: &str, not_green: &[String]) -> Statement {
+    let not_green = serde_json::json!(not_green).to_string();
+    let values = vec![kind.into(), digest.into(), not_green.into()];
+    Statement::new(KEEP_EVIDENCE, values)
+}

@@ -1,0 +1,559 @@
+//! The gates before a hand-over: facts in, a verdict for each by name, with what to do.
+//!
+//! Pure. A gate that nothing is known of is shut: not probed, nothing sampled and idle
+//! are not green. Each may be waived by name with a reason, which the log of moves keeps,
+//! but for the two that no reason makes safe.
+
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::handover::arm::Probes;
+use crate::handover::row::Authority;
+use crate::runtime::digest::digest;
+
+/// How old evidence may be.
+pub const EVIDENCE_MS: i64 = 24 * 3_600_000;
+/// How old the guard's newest verdict may be: it gives one every minute.
+const VERDICT_MS: i64 = 600_000;
+/// So many verdicts in a row.
+pub const N_VERDICTS: usize = 3;
+/// At most so many names are shown.
+pub const N_NAMES: i64 = 20;
+
+/// In the order in which they are shown.
+pub const NAMES: [&str; 9] = [
+    "armed",
+    "checklist",
+    "certificate",
+    "equality",
+    "parked",
+    "intents",
+    "reads",
+    "unique",
+    "applications",
+];
+
+/// No reason makes it safe to go on without these.
+const NEVER_WAIVED: [&str; 2] = ["armed", "intents"];
+
+pub fn may_be_waived(gate: &str) -> bool {
+    NAMES.contains(&gate) && !NEVER_WAIVED.contains(&gate)
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Gate {
+    pub name: &'static str,
+    pub state: State,
+    /// What was found, or is missing.
+    pub why: String,
+    /// What opens it; of an open one nothing.
+    #[serde(rename = "do")]
+    pub remedy: &'static str,
+    /// Users, applications or checks that it is about, the first of them.
+    pub names: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    Open,
+    Waived,
+    Shut,
+}
+
+/// Some of a number of things.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Named {
+    pub n: i64,
+    pub names: Vec<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Evidence {
+    pub kind: String,
+    pub term: i64,
+    pub at_ms: i64,
+    pub digest: String,
+    pub not_green: Vec<String>,
+}
+
+/// The newest proof of equality.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Equality {
+    pub is_done: bool,
+    pub finished_at_ms: Option<i64>,
+    pub n_compared: i64,
+    pub n_unexplained: i64,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Reads {
+    /// Every operation that mgPass may serve is to be served by it, to everybody.
+    pub all_are_shared: bool,
+    /// Kill switch or guard.
+    pub is_braked: bool,
+    /// The guard's newest verdicts with their times, the newest first; `None`: not known.
+    pub verdicts: Option<Vec<(i64, String)>>,
+}
+
+/// What must be unique at Logto, as kept at mgPass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Unique {
+    pub is_kept: bool,
+    pub has_gaps: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Waiver {
+    pub gate: String,
+    /// Empty: the gate as a whole.
+    pub name: String,
+    pub reason: String,
+    pub actor: String,
+}
+
+/// All that the gates go by. Times by the database's clock.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Facts {
+    pub n_unnamed: i64,
+    pub n_expired: i64,
+    pub evidence: Vec<Evidence>,
+    pub equality: Option<Equality>,
+    /// Parked or held, and not waived by name.
+    pub parked: Named,
+    pub reads: Reads,
+    pub unique: Option<Unique>,
+    /// That needed Logto of late, and are not waived by name.
+    pub applications: Named,
+    /// Of all that needed Logto of late.
+    pub n_applications: i64,
+    pub waivers: Vec<Waiver>,
+    /// Asked for last, and only when all else is open.
+    pub probes: Option<Probes>,
+}
+
+pub fn judge(authority: &Authority, facts: &Facts) -> Vec<Gate> {
+    NAMES
+        .into_iter()
+        .map(|name| judge_one(name, authority, facts))
+        .collect()
+}
+
+pub fn are_open(gates: &[Gate]) -> bool {
+    gates.iter().all(|gate| gate.state != State::Shut)
+}
+
+/// All but what the origin says, which costs calls.
+pub fn are_open_but_for_probes(gates: &[Gate]) -> bool {
+    gates
+        .iter()
+        .all(|gate| gate.state != State::Shut || gate.name == "armed")
+}
+
+/// SHA-256 of what the gates saw.
+pub fn evidence_digest(facts: &Facts) -> String {
+    digest(&json!(facts).to_string())
+}
+
+pub fn shown(gates: &[Gate]) -> Value {
+    json!(gates)
+}
+
+/// Why it is shut, what opens it, and whom it is about.
+type Shut = (String, &'static str, Vec<String>);
+
+fn judge_one(name: &'static str, authority: &Authority, facts: &Facts) -> Gate {
+    let verdict = match name {
+        "armed" => armed(authority, facts),
+        "checklist" => evidence(authority, facts, "checklist"),
+        "certificate" => evidence(authority, facts, "certificate"),
+        "equality" => equality(authority, facts),
+        "parked" => named(
+            &facts.parked,
+            "parked or held",
+            "user is",
+            "users are",
+            "Mend and replay them (`dwp replay`), or waive each by name: neither direction writes those.",
+        ),
+        "intents" => intents(facts),
+        "reads" => reads(authority, facts),
+        "unique" => unique(facts),
+        _ => applications(facts),
+    };
+    let waiver = facts
+        .waivers
+        .iter()
+        .find(|waiver| waiver.gate == name && waiver.name.is_empty());
+    match (verdict, waiver) {
+        (Ok(why), _) => Gate {
+            name,
+            state: State::Open,
+            why,
+            remedy: "",
+            names: Vec::new(),
+        },
+        (Err((why, _, names)), Some(waiver)) if may_be_waived(name) => Gate {
+            name,
+            state: State::Waived,
+            why: format!("{why} Waived by {}: {}", waiver.actor, waiver.reason),
+            remedy: "",
+            names,
+        },
+        (Err((why, remedy, names)), _) => Gate {
+            name,
+            state: State::Shut,
+            why,
+            remedy,
+            names,
+        },
+    }
+}
+
+fn shut<T>(why: impl Into<String>, remedy: &'static str) -> Result<T, Shut> {
+    Err((why.into(), remedy, Vec::new()))
+}
+
+fn armed(authority: &Authority, facts: &Facts) -> Result<String, Shut> {
+    const ARM: &str = "`dwp handover arm --for 4h`.";
+    if !authority.is_armed() {
+        return shut("The hand-over is not armed.", ARM);
+    }
+    match &facts.probes {
+        None => Ok("Armed.".to_owned()),
+        Some(probes) => match probes.refusal() {
+            None => Ok("Armed; the origin takes this version's secret alone.".to_owned()),
+            Some(refusal) => shut(refusal.words(), ARM),
+        },
+    }
+}
+
+fn evidence(authority: &Authority, facts: &Facts, kind: &str) -> Result<String, Shut> {
+    let remedy = match kind {
+        "checklist" => "Run the checklist and mend what is not green.",
+        _ => "Make a certificate: it needs a green checklist and an equality report.",
+    };
+    let Some(found) = facts.evidence.iter().find(|found| found.kind == kind) else {
+        return shut(format!("There is no {kind}."), remedy);
+    };
+    if found.term != authority.term {
+        return shut(format!("The {kind} is of an earlier term."), remedy);
+    }
+    if authority.now_ms - found.at_ms > EVIDENCE_MS {
+        return shut(format!("The {kind} is older than 24 hours."), remedy);
+    }
+    if !found.not_green.is_empty() {
+        let why = format!("{} of the {kind} are not green.", found.not_green.len());
+        return Err((why, remedy, found.not_green.clone()));
+    }
+    Ok(format!("SHA-256 {}", found.digest))
+}
+
+fn equality(authority: &Authority, facts: &Facts) -> Result<String, Shut> {
+    const RUN: &str = "`dwp report --run`, and mend what differs.";
+    let Some(found) = &facts.equality else {
+        return shut("Both sides were never compared.", RUN);
+    };
+    let Some(finished_at_ms) = found.finished_at_ms.filter(|_| found.is_done) else {
+        return shut("The last comparison did not come to its end.", RUN);
+    };
+    if authority.now_ms - finished_at_ms > EVIDENCE_MS {
+        return shut("The last comparison is older than 24 hours.", RUN);
+    }
+    if found.n_compared == 0 {
+        return shut("The last comparison met nobody.", RUN);
+    }
+    if found.n_unexplained > 0 {
+        let n = found.n_unexplained;
+        return shut(
+            format!("Of {n} users nobody knows why both sides differ."),
+            RUN,
+        );
+    }
+    Ok(format!("{} users compared.", found.n_compared))
+}
+
+fn named(
+    found: &Named,
+    what: &str,
+    one: &str,
+    many: &str,
+    remedy: &'static str,
+) -> Result<String, Shut> {
+    match found.n {
+        0 => Ok("None.".to_owned()),
+        n => {
+            let words = if n == 1 { one } else { many };
+            Err((format!("{n} {words} {what}."), remedy, found.names.clone()))
+        }
+    }
+}
+
+fn intents(facts: &Facts) -> Result<String, Shut> {
+    match (facts.n_expired, facts.n_unnamed) {
+        (0, 0) => Ok("No write hangs, and each has a name.".to_owned()),
+        (n_expired, n_unnamed) => shut(
+            format!(
+                "{n_expired} writes have had no answer of Logto's for a minute, {n_unnamed} were answered and nobody knows whose they are."
+            ),
+            "Wait: they are looked at within 15 minutes of their beginning (`dwp mirror`).",
+        ),
+    }
+}
+
+fn reads(authority: &Authority, facts: &Facts) -> Result<String, Shut> {
+    let found = &facts.reads;
+    if found.is_braked {
+        return shut(
+            "The kill switch or the guard keeps reads on Logto.",
+            "Find out why, then delete the key.",
+        );
+    }
+    if !found.all_are_shared {
+        return shut(
+            "Not all reads are served by mgPass.",
+            "Set `read_percent` to 100, and no operation to less.",
+        );
+    }
+    const HOLD: &str = "Hold `read_percent` at 100 until the guard says `pass`.";
+    let Some(verdicts) = &found.verdicts else {
+        return shut("The guard's verdicts cannot be read.", HOLD);
+    };
+    let newest = verdicts.get(..N_VERDICTS).unwrap_or_default();
+    let is_held = newest.len() == N_VERDICTS
+        && newest
+            .iter()
+            .all(|(at_ms, verdict)| authority.now_ms - at_ms <= VERDICT_MS && verdict == "pass");
+    if !is_held {
+        return shut(
+            format!(
+                "The guard's last {N_VERDICTS} verdicts are not all `pass` and of the last 10 minutes."
+            ),
+            HOLD,
+        );
+    }
+    Ok("All reads are mgPass's, and the guard says `pass`.".to_owned())
+}
+
+fn unique(facts: &Facts) -> Result<String, Shut> {
+    const MIGRATE: &str = "Apply the migrations of `schema/mirror` to mgPass's database.";
+    match facts.unique {
+        None => shut("mgPass's database did not answer.", "Try again."),
+        Some(Unique { is_kept: false, .. }) => {
+            shut("What is unique at Logto is not kept at mgPass.", MIGRATE)
+        }
+        Some(Unique { has_gaps: true, .. }) => shut(
+            "Of some users it is not known what is unique at Logto.",
+            MIGRATE,
+        ),
+        Some(Unique { .. }) => Ok("Kept with every mirrored user.".to_owned()),
+    }
+}
+
+fn applications(facts: &Facts) -> Result<String, Shut> {
+    const WAIVE: &str = "Move them, or waive each by name: whoever stays at Logto has no registration from then on.";
+    if facts.n_applications == 0 {
+        return shut(
+            "No application was seen: nothing is known of who needs Logto.",
+            "Waive the gate if you know of all of them.",
+        );
+    }
+    named(
+        &facts.applications,
+        "not ready",
+        "application is",
+        "applications are",
+        WAIVE,
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::handover::arm::Probe;
+    use crate::handover::authority::Holder;
+
+    const NOW: i64 = 2_000_000_000;
+
+    fn authority() -> Authority {
+        Authority {
+            holder: Holder::Logto,
+            generation: 1,
+            term: 5,
+            since_ms: 0,
+            deadline_ms: None,
+            is_raise_owed: false,
+            announced: None,
+            armed_until_ms: Some(NOW + 1),
+            wish: None,
+            kv_stage: None,
+            now_ms: NOW,
+        }
+    }
+
+    fn evidence_of(kind: &str) -> Evidence {
+        Evidence {
+            kind: kind.to_owned(),
+            term: 5,
+            at_ms: NOW - EVIDENCE_MS,
+            digest: "d".to_owned(),
+            not_green: Vec::new(),
+        }
+    }
+
+    fn good() -> Facts {
+        Facts {
+            evidence: vec![evidence_of("checklist"), evidence_of("certificate")],
+            equality: Some(Equality {
+                is_done: true,
+                finished_at_ms: Some(NOW - EVIDENCE_MS),
+                n_compared: 100,
+                n_unexplained: 0,
+            }),
+            reads: Reads {
+                all_are_shared: true,
+                is_braked: false,
+                verdicts: Some(vec![(NOW - VERDICT_MS, "pass".to_owned()); N_VERDICTS]),
+            },
+            unique: Some(Unique {
+                is_kept: true,
+                has_gaps: false,
+            }),
+            n_applications: 2,
+            ..Facts::default()
+        }
+    }
+
+    fn shut_gates(authority: &Authority, facts: &Facts) -> Vec<&'static str> {
+        let gates = judge(authority, facts);
+        for gate in &gates {
+            let has_remedy = !gate.remedy.is_empty();
+            assert_eq!(has_remedy, gate.state == State::Shut, "{gate:?}");
+            assert!(!gate.why.is_empty());
+        }
+        assert_eq!(
+            are_open(&gates),
+            gates.iter().all(|gate| gate.state != State::Shut)
+        );
+        let shut = gates.iter().filter(|gate| gate.state == State::Shut);
+        shut.map(|gate| gate.name).collect()
+    }
+
+    #[test]
+    fn with_everything_in_order_all_are_open() {
+        assert_eq!(shut_gates(&authority(), &good()), [""; 0]);
+    }
+
+    #[test]
+    fn without_any_fact_only_those_about_nothing_wrong_are_open() {
+        let disarmed = Authority {
+            armed_until_ms: None,
+            ..authority()
+        };
+        assert_eq!(
+            shut_gates(&disarmed, &Facts::default()),
+            [
+                "armed",
+                "checklist",
+                "certificate",
+                "equality",
+                "reads",
+                "unique",
+                "applications"
+            ]
+        );
+    }
+
+    #[test]
+    fn each_single_objection_shuts_its_own_gate_and_no_other() {
+        let check = |gate: &'static str, change: &dyn Fn(&mut Authority, &mut Facts)| {
+            let (mut authority, mut facts) = (authority(), good());
+            change(&mut authority, &mut facts);
+            assert_eq!(shut_gates(&authority, &facts), [gate]);
+        };
+        check("armed", &|authority, _| {
+            authority.armed_until_ms = Some(NOW)
+        });
+        check("armed", &|_, facts| {
+            facts.probes = Some(Probes {
+                without: Probe::Let,
+                with_old: Some(Probe::Refused),
+                with_new: Probe::Let,
+            });
+        });
+        for index in [0, 1] {
+            let name = ["checklist", "certificate"][index];
+            check(name, &|_, facts| drop(facts.evidence.remove(index)));
+            check(name, &|_, facts| facts.evidence[index].term = 4);
+            check(name, &|_, facts| {
+                facts.evidence[index].at_ms = NOW - EVIDENCE_MS - 1;
+            });
+            check(name, &|_, facts| {
+                facts.evidence[index].not_green = vec!["points".to_owned()];
+            });
+        }
+        check("equality", &|_, facts| facts.equality = None);
+        for change in [
+            (|found| found.is_done = false) as fn(&mut Equality),
+            |found| found.finished_at_ms = Some(NOW - EVIDENCE_MS - 1),
+            |found| found.n_compared = 0,
+            |found| found.n_unexplained = 1,
+        ] {
+            check("equality", &|_, facts| {
+                change(facts.equality.as_mut().unwrap());
+            });
+        }
+        check("parked", &|_, facts| facts.parked.n = 1);
+        check("intents", &|_, facts| facts.n_expired = 1);
+        check("intents", &|_, facts| facts.n_unnamed = 1);
+        for change in [
+            (|found| found.all_are_shared = false) as fn(&mut Reads),
+            |found| found.is_braked = true,
+            |found| found.verdicts = None,
+            |found| drop(found.verdicts.as_mut().unwrap().pop()),
+            |found| found.verdicts.as_mut().unwrap()[2].0 -= 1,
+            |found| found.verdicts.as_mut().unwrap()[0].1 = "hold".to_owned(),
+        ] {
+            check("reads", &|_, facts| change(&mut facts.reads));
+        }
+        check("unique", &|_, facts| facts.unique = None);
+        for (is_kept, has_gaps) in [(false, false), (true, true)] {
+            check("unique", &|_, facts| {
+                facts.unique = Some(Unique { is_kept, has_gaps });
+            });
+        }
+        check("applications", &|_, facts| facts.n_applications = 0);
+        check("applications", &|_, facts| facts.applications.n = 1);
+    }
+
+    #[test]
+    fn a_waiver_opens_its_gate_with_its_reason_but_for_two() {
+        let waivers: Vec<_> = NAMES
+            .iter()
+            .map(|gate| Waiver {
+                gate: (*gate).to_owned(),
+                name: String::new(),
+                reason: "the drill".to_owned(),
+                actor: "anna".to_owned(),
+            })
+            .collect();
+        let disarmed = Authority {
+            armed_until_ms: None,
+            ..authority()
+        };
+        let facts = Facts {
+            n_expired: 1,
+            parked: Named {
+                n: 1,
+                names: vec!["u1".to_owned()],
+            },
+            waivers,
+            ..Facts::default()
+        };
+        assert_eq!(shut_gates(&disarmed, &facts), NEVER_WAIVED);
+        let gates = judge(&disarmed, &facts);
+        let parked = gates.iter().find(|gate| gate.name == "parked").unwrap();
+        assert_eq!(parked.state, State::Waived);
+        assert!(parked.why.ends_with("Waived by anna: the drill"));
+        assert!(!may_be_waived("nothing of ours"));
+    }
+}

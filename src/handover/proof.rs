@@ -1,0 +1,96 @@
+//! Proof that Logto is the authority, for what a request has none of its own; and the
+//! wait of a user write for the new authority.
+
+use std::pin::pin;
+
+use futures_util::future::{Either, select};
+
+use crate::handover::advance;
+use crate::handover::authority::{Holder, View, parse_view, view};
+use crate::runtime::isolate::Isolate;
+use crate::runtime::ports::{Platform, Store};
+use crate::runtime::settings::HandoverSettings;
+
+/// A request waits no longer for it.
+pub const PROOF_MS: u32 = 500;
+/// How often one of those that wait asks, give or take a quarter.
+const ASKED_EVERY_MS: u64 = 1_000;
+
+/// By the isolate's lease, else by asking now; `None`: nobody can say.
+pub async fn prove<P: Platform>(
+    platform: &P,
+    isolate: &Isolate,
+    settings: &HandoverSettings,
+) -> Option<View> {
+    let lease = isolate.authority.get();
+    if lease.holds(platform.now_ms()) {
+        return lease.view();
+    }
+    ask(platform, isolate, settings, PROOF_MS).await
+}
+
+/// True while a lease holds that is to be renewed behind this request.
+pub fn is_renewal_due(isolate: &Isolate, now_ms: i64) -> bool {
+    let lease = isolate.authority.get();
+    lease.holds(now_ms) && lease.is_past_half(now_ms)
+}
+
+/// The row itself; the lease is renewed by it.
+pub async fn ask<P: Platform>(
+    platform: &P,
+    isolate: &Isolate,
+    settings: &HandoverSettings,
+    deadline_ms: u32,
+) -> Option<View> {
+    let asked_at_ms = platform.now_ms();
+    let asked = pin!(platform.batch(Store::Proxy, vec![view()]));
+    let deadline = pin!(platform.sleep(deadline_ms));
+    let found = match select(asked, deadline).await {
+        Either::Left((Ok(results), _)) => parse_view(results.first()?.first()?)?,
+        Either::Left((Err(_), _)) | Either::Right(_) => return None,
+    };
+    isolate.note_authority(found, asked_at_ms, settings.lease_ms);
+    Some(found)
+}
+
+/// Until one side may write, for as long as a user write is held. One row once a second;
+/// one of those that wait in this isolate tries to move the authority on instead.
+/// `None`: the time is over.
+pub async fn wait<P: Platform>(
+    platform: &P,
+    isolate: &Isolate,
+    settings: &HandoverSettings,
+) -> Option<View> {
+    let until_ms = platform.now_ms() + i64::from(settings.hold_ms);
+    loop {
+        let jitter_ms = platform.random_u64() % (ASKED_EVERY_MS / 2);
+        let pause_ms = ASKED_EVERY_MS * 3 / 4 + jitter_ms;
+        let left_ms = until_ms - platform.now_ms();
+        if left_ms < pause_ms as i64 {
+            platform.sleep(left_ms.max(0) as u32).await;
+            return None;
+        }
+        platform.sleep(pause_ms as u32).await;
+        if isolate.may_advance(platform.now_ms()) {
+            let trying = pin!(advance::nudge(platform, settings));
+            let left_ms = (until_ms - platform.now_ms()).max(1) as u32;
+            let over = pin!(platform.sleep(left_ms));
+            // Cut off at any point, somebody else goes on with it.
+            select(trying, over).await;
+        }
+        let left_ms = (until_ms - platform.now_ms()).clamp(1, i64::from(PROOF_MS)) as u32;
+        match ask(platform, isolate, settings, left_ms).await {
+            Some(view) if may_write(&view) => return Some(view),
+            Some(_) | None => {}
+        }
+    }
+}
+
+/// One side is the authority, and can be written to.
+fn may_write(view: &View) -> bool {
+    match view.holder {
+        Holder::Logto => true,
+        Holder::Mgpass => !view.is_raise_owed,
+        Holder::Draining | Holder::Returning => false,
+    }
+}

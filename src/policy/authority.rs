@@ -1,0 +1,210 @@
+//! Whose data wins, as one answer of the database said, and how long an isolate may go by
+//! that.
+//!
+//! A user write that was recorded by the fenced insert is proven by that. What has no
+//! such proof (a step of an interaction, a read of a user at Logto) goes by a lease: an
+//! answer of the database that said "logto", counted from when it was asked for, and
+//! never beyond the end of an announcement. So by the time that draining may begin no
+//! lease is left anywhere, and a read that begins later asks for itself.
+//!
+//! Only a version that has the hand-over secret asks for any of this: the origin refuses
+//! all others once a hand-over is armed.
+
+/// Whose data wins. The two between: user writes wait, reads go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Holder {
+    Logto,
+    /// From Logto to mgPass.
+    Draining,
+    Mgpass,
+    /// From mgPass back to Logto.
+    Returning,
+}
+
+impl Holder {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Logto => "logto",
+            Self::Draining => "draining",
+            Self::Mgpass => "mgpass",
+            Self::Returning => "returning",
+        }
+    }
+
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::Logto, Self::Draining, Self::Mgpass, Self::Returning]
+            .into_iter()
+            .find(|holder| holder.name() == name)
+    }
+}
+
+/// The authority at the moment of one answer of the database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct View {
+    /// A deadline that has passed is counted as over.
+    pub holder: Holder,
+    /// As the row says; what a writer at mgPass carries.
+    pub generation: i64,
+    pub term: i64,
+    /// No draining begins before.
+    pub announced_until_ms: Option<i64>,
+    /// Of draining and returning.
+    pub deadline_ms: Option<i64>,
+    /// mgPass's database does not know the generation yet.
+    pub is_raise_owed: bool,
+    /// By the database's clock.
+    pub now_ms: i64,
+}
+
+/// What an isolate knows of the authority.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Lease {
+    from_ms: i64,
+    until_ms: i64,
+    half_ms: i64,
+    view: Option<View>,
+}
+
+impl Lease {
+    /// `asked_at_ms`: by this isolate's clock, before the question left. The database
+    /// looked at its clock later than that, so what it leaves of an announcement is, from
+    /// then on, no more than there is.
+    pub fn renew(&mut self, view: View, asked_at_ms: i64, length_ms: i64) {
+        if self
+            .view
+            .is_some_and(|held| view.generation < held.generation)
+        {
+            return;
+        }
+        self.view = Some(view);
+        let length_ms = match (view.holder, view.announced_until_ms) {
+            (Holder::Draining | Holder::Mgpass | Holder::Returning, _) => {
+                self.until_ms = i64::MIN;
+                return;
+            }
+            (Holder::Logto, None) => length_ms,
+            (Holder::Logto, Some(until_ms)) => length_ms.min(until_ms - view.now_ms),
+        };
+        let until_ms = asked_at_ms + length_ms.max(0);
+        // An answer that was overtaken by a newer one takes nothing away, unless it tells
+        // of an announcement.
+        if until_ms > self.until_ms || view.announced_until_ms.is_some() {
+            self.from_ms = asked_at_ms;
+            self.until_ms = until_ms;
+            self.half_ms = asked_at_ms + length_ms / 2;
+        }
+    }
+
+    /// Logto is the authority, and stays so until this request has begun.
+    pub fn holds(&self, now_ms: i64) -> bool {
+        // A clock set back must not make it last.
+        (self.from_ms..self.until_ms).contains(&now_ms)
+    }
+
+    /// To be renewed behind a request.
+    pub fn is_past_half(&self, now_ms: i64) -> bool {
+        now_ms >= self.half_ms
+    }
+
+    /// The newest view that this isolate has, however old.
+    pub fn view(&self) -> Option<View> {
+        self.view
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_holder_is_read_as_it_is_written() {
+        for holder in [
+            Holder::Logto,
+            Holder::Draining,
+            Holder::Mgpass,
+            Holder::Returning,
+        ] {
+            assert_eq!(Holder::from_name(holder.name()), Some(holder));
+        }
+        assert_eq!(Holder::from_name("nobody"), None);
+    }
+
+    /// By the database's clock, which has nothing to do with the isolate's.
+    const DB_NOW: i64 = 5_000_000_000;
+    const LENGTH: i64 = 60_000;
+
+    fn view(holder: Holder, generation: i64) -> View {
+        View {
+            holder,
+            generation,
+            term: 1,
+            announced_until_ms: None,
+            deadline_ms: None,
+            is_raise_owed: false,
+            now_ms: DB_NOW,
+        }
+    }
+
+    fn announced(left_ms: i64) -> View {
+        View {
+            announced_until_ms: Some(DB_NOW + left_ms),
+            ..view(Holder::Logto, 1)
+        }
+    }
+
+    fn lease(view: View, asked_at_ms: i64) -> Lease {
+        let mut lease = Lease::default();
+        lease.renew(view, asked_at_ms, LENGTH);
+        lease
+    }
+
+    #[test]
+    fn a_lease_counts_from_when_it_was_asked_for() {
+        let lease = lease(view(Holder::Logto, 1), 1_000);
+        assert!(lease.holds(1_000 + LENGTH - 1));
+        assert!(!lease.holds(1_000 + LENGTH));
+        assert!(!lease.is_past_half(1_000 + LENGTH / 2 - 1));
+        assert!(lease.is_past_half(1_000 + LENGTH / 2));
+        assert!(!lease.holds(999));
+        assert!(!Lease::default().holds(0));
+    }
+
+    #[test]
+    fn no_lease_outlasts_an_announcement() {
+        for left_ms in [-5, 0, 1, 100, LENGTH - 1] {
+            let lease = lease(announced(left_ms), 1_000);
+            assert!(!lease.holds(1_000 + left_ms.max(0)), "{left_ms}");
+            assert_eq!(lease.holds(1_000 + left_ms - 1), left_ms > 0, "{left_ms}");
+        }
+        assert!(lease(announced(10 * LENGTH), 1_000).holds(1_000 + LENGTH - 1));
+        assert!(!lease(announced(10 * LENGTH), 1_000).holds(1_000 + LENGTH));
+    }
+
+    #[test]
+    fn an_answer_that_tells_of_an_announcement_shortens_what_was_held() {
+        let mut lease = lease(view(Holder::Logto, 1), 1_000);
+        lease.renew(announced(100), 1_500, LENGTH);
+        assert!(lease.holds(1_599) && !lease.holds(1_600));
+    }
+
+    #[test]
+    fn who_is_told_of_another_holder_holds_nothing_and_an_older_answer_gives_nothing_back() {
+        for holder in [Holder::Draining, Holder::Mgpass, Holder::Returning] {
+            let mut lease = lease(view(Holder::Logto, 1), 1_000);
+            lease.renew(view(holder, 2), 1_100, LENGTH);
+            assert!(!lease.holds(1_101));
+            lease.renew(view(Holder::Logto, 1), 1_050, LENGTH);
+            assert!(!lease.holds(1_101), "{holder:?}");
+            assert_eq!(lease.view().map(|view| view.holder), Some(holder));
+            lease.renew(view(Holder::Logto, 3), 1_200, LENGTH);
+            assert!(lease.holds(1_201));
+        }
+    }
+
+    #[test]
+    fn an_answer_that_was_overtaken_takes_nothing_away() {
+        let mut lease = lease(view(Holder::Logto, 1), 2_000);
+        lease.renew(view(Holder::Logto, 1), 1_000, LENGTH);
+        assert!(lease.holds(2_000 + LENGTH - 1));
+    }
+}
