@@ -58,6 +58,8 @@ const OWE_PASSWORD: &str = concat!(
 const FORGIVE_PASSWORD: &str = "DELETE FROM debt WHERE subject = ?1 AND class = 'credential_at_mgpass' \
      AND code = 'password_not_carried'";
 
+const OWES_PASSWORD: &str = "SELECT EXISTS (SELECT 1 FROM debt WHERE subject = ?1 AND class = 'credential_at_mgpass') AS owes";
+
 /// Every string above, for the test that prepares each one against the schema.
 pub const ALL_SQL: &[&str] = &[
     OPEN,
@@ -70,6 +72,7 @@ pub const ALL_SQL: &[&str] = &[
     LEARN,
     OWE_PASSWORD,
     FORGIVE_PASSWORD,
+    OWES_PASSWORD,
 ];
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -146,12 +149,19 @@ pub fn parse_opened(results: &[Vec<Row>]) -> Option<Opened> {
     })
 }
 
+/// Whether Logto is known to keep another password than mgPass.
+pub fn owes_password(subject: &UserId) -> Statement {
+    Statement::new(OWES_PASSWORD, vec![subject.as_str().into()])
+}
+
+pub fn parse_owes_password(results: &[Vec<Row>]) -> bool {
+    let row = results.first().and_then(|rows| rows.first());
+    row.and_then(|row| integer(row, "owes")) == Some(1)
+}
+
 /// One more, where somebody else's has come into force meanwhile.
 pub fn next_ticket() -> Vec<Statement> {
-    vec![
-        Statement::new(NEXT, vec![]),
-        Statement::new(TICKET, vec![]),
-    ]
+    vec![Statement::new(NEXT, vec![]), Statement::new(TICKET, vec![])]
 }
 
 pub fn parse_ticket(results: &[Vec<Row>]) -> Option<i64> {

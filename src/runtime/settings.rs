@@ -211,7 +211,8 @@ impl<F: Fn(&str) -> Option<String>> Reader<F> {
                 id: self.required("LOGTO_CLIENT_ID"),
                 secret: Secret(self.required("LOGTO_CLIENT_SECRET")),
             },
-            leaks_origin: self.origin_or("LEAKED_PASSWORDS_ORIGIN", "https://api.pwnedpasswords.com"),
+            leaks_origin: self
+                .origin_or("LEAKED_PASSWORDS_ORIGIN", "https://api.pwnedpasswords.com"),
             mgpass_origin: self.origin("MGPASS_ORIGIN"),
             mgpass_issuer: self.required("MGPASS_ISSUER"),
             mgpass_audiences: self.list("MGPASS_AUDIENCES"),

@@ -1,7 +1,9 @@
 //! Requests about users while mgPass is the authority.
 
 pub mod batch;
+pub mod caller;
 pub mod holders;
 pub mod leaks;
 pub mod person;
 pub mod tenant;
+pub mod write;
