@@ -11,6 +11,7 @@
 //! open, so that the user is looked at when it expires; the client is then told that
 //! nobody knows (504), never that nothing happened.
 
+mod behind;
 mod facts;
 mod passwords;
 mod send;
