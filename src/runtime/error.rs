@@ -122,7 +122,7 @@ impl ProxyError {
         match self {
             Self::TooManyAttempts => Some(60),
             Self::Busy | Self::AuthorityMoved => Some(1),
-            Self::NotRecorded => Some(5),
+            Self::NotRecorded | Self::DatabaseUnavailable => Some(5),
             _ => None,
         }
     }

@@ -42,7 +42,10 @@ impl Request<'_> {
         }
         let view = match context.isolate.authority.get().view() {
             Some(view) => view,
-            None => proof::ask(platform, context.isolate, handover, proof::PROOF_MS).await?,
+            None => match proof::ask(platform, context.isolate, handover, proof::PROOF_MS).await {
+                Some(view) => view,
+                None => return Some(self.failed(ProxyError::DatabaseUnavailable)),
+            },
         };
         if view.holder != Holder::Mgpass {
             return None;
