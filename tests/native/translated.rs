@@ -11,6 +11,7 @@ use super::support::logto::HANDOVER_SECRET;
 use super::support::{Request, World};
 
 mod faults;
+mod orphans;
 
 pub const ALICE: &str = "alice0000001";
 pub const BOB: &str = "bob000000001";
