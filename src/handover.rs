@@ -6,6 +6,7 @@ pub mod authority;
 pub mod facts;
 pub mod gates;
 pub mod holds;
+pub mod log;
 pub mod machine;
 pub mod moves;
 pub mod proof;

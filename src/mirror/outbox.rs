@@ -12,17 +12,37 @@
 pub use crate::mirror::backlog::{backlog, parse_purge, purge};
 pub use crate::mirror::fence::{Fence, fence, parse_fence};
 
-use crate::handover::authority::Holder;
+use crate::handover::authority::{Holder, View, parse_view};
 use crate::inbound::classify::Operation;
 use crate::inbound::request::{InteractionUid, UserId};
 use crate::mirror::wake;
 use crate::runtime::ports::{Row, Statement, Value};
 use crate::runtime::sql::{
-    coverable, expiry_ms, integer, late_commit_ms, lease_ms, may_relay_forward, may_trigger, now,
-    sequence, text,
+    coverable, expiry_ms, holder, integer, late_commit_ms, lease_ms, may_relay_forward,
+    may_trigger, now, sequence, text, view_columns,
 };
 
+/// Only while Logto is the authority: then the row is the proof of it.
 const OPEN: &str = concat!(
+    "INSERT INTO intents (id, subject, interaction, operation, opened_at, expires_at, generation) ",
+    "SELECT ?1, coalesce(?2, (SELECT subject FROM interactions WHERE uid = ?3)), ?3, ?4, ",
+    now!(),
+    ", ",
+    now!(),
+    " + ",
+    expiry_ms!(),
+    ", generation FROM authority WHERE ",
+    holder!(),
+    " = 'logto' ON CONFLICT (id) DO NOTHING"
+);
+const OPENED: &str = concat!(
+    "SELECT EXISTS (SELECT 1 FROM intents WHERE id = ?1 AND side = 'logto') AS is_open, ",
+    "(SELECT subject FROM intents WHERE id = ?1) AS subject, ",
+    view_columns!(),
+    " FROM authority"
+);
+/// A record that comes late, whoever is the authority by now.
+const OPEN_LATE: &str = concat!(
     "INSERT INTO intents (id, subject, interaction, operation, opened_at, expires_at) ",
     "VALUES (?1, coalesce(?2, (SELECT subject FROM interactions WHERE uid = ?3)), ?3, ?4, ",
     now!(),
@@ -90,7 +110,7 @@ const LEASE: &str = concat!(
     now!(),
     "))"
 );
-const STANDING: &str = concat!(
+const LEASE_STATE: &str = concat!(
     "SELECT ",
     now!(),
     " AS now, ",
@@ -108,15 +128,25 @@ const STANDING: &str = concat!(
     "coalesce((SELECT failures FROM subjects WHERE subject = ?1), 0) AS failures, ",
     "coalesce((SELECT last_outcome = 'not_visible' FROM subjects WHERE subject = ?1), 0) AS unseen"
 );
-const COVERED: &str = "SELECT operation, status, settled, expires_at, passes FROM intents WHERE subject = ?1 AND discharged_at IS NULL AND side = 'logto'";
+const COVERED: &str = "SELECT operation, status, settled, expires_at, expiry_checks FROM intents WHERE subject = ?1 AND discharged_at IS NULL AND side = 'logto'";
+/// A DELETE that Logto may have carried out by now, and whose answer is still to come;
+/// or a witness that came after the ticket.
+const DELETION_UNDER_WAY: &str = concat!(
+    "SELECT EXISTS (SELECT 1 FROM intents WHERE subject = ?1 AND discharged_at IS NULL AND (",
+    "(settled IS NULL AND operation = 'users.delete' AND expires_at > ",
+    now!(),
+    ") OR (settled > ?2 AND status = 204 ",
+    "AND operation IN ('users.delete', 'webhook.deletion', 'confirmed.deletion'))",
+    ")) AS under_way"
+);
 const DISCHARGE_SETTLED: &str = concat!(
     "UPDATE intents SET discharged_at = ",
     now!(),
     " WHERE subject = ?1 AND discharged_at IS NULL AND side = 'logto' ",
     "AND settled IS NOT NULL AND settled <= ?2"
 );
-const PASS_EXPIRED: &str = concat!(
-    "UPDATE intents SET passes = passes + 1, ",
+const CHECK_EXPIRED: &str = concat!(
+    "UPDATE intents SET expiry_checks = expiry_checks + 1, ",
     "discharged_at = CASE WHEN opened_at + ",
     late_commit_ms!(),
     " <= ?2 THEN ",
@@ -170,8 +200,11 @@ const PAUSE: &str = concat!(
 );
 const CATCH_UP: &str = "UPDATE counters SET value = max(value, ?1) WHERE name = 'sequence'";
 /// Every string above, for the test that prepares each one against the schema.
+#[cfg(not(target_arch = "wasm32"))]
 pub const ALL_SQL: &[&str] = &[
     OPEN,
+    OPENED,
+    OPEN_LATE,
     SUBJECT_OF_INTENT,
     NEXT,
     SETTLE,
@@ -180,10 +213,11 @@ pub const ALL_SQL: &[&str] = &[
     WITHDRAW,
     RAISE_EPOCH,
     LEASE,
-    STANDING,
+    LEASE_STATE,
     COVERED,
+    DELETION_UNDER_WAY,
     DISCHARGE_SETTLED,
-    PASS_EXPIRED,
+    CHECK_EXPIRED,
     RELEASE_DONE,
     RELEASE_FAILED,
     RELEASE_PARKED,
@@ -216,15 +250,35 @@ impl Intent {
         ]
     }
 
-    /// The last statement answers the subject, which the interaction may have known. Who
-    /// is known names what that interaction did before.
+    /// Answered as [`Self::parse_opened`] reads it. Who is known names what that
+    /// interaction did before.
     pub fn open(&self) -> Vec<Statement> {
-        let mut statements = vec![Statement::new(OPEN, self.key())];
+        let id = vec![self.id.as_str().into()];
+        self.opening(OPEN, Statement::new(OPENED, id))
+    }
+
+    /// From the Queue: it was forwarded long ago.
+    pub fn open_late(&self) -> Vec<Statement> {
+        let id = vec![self.id.as_str().into()];
+        self.opening(OPEN_LATE, Statement::new(SUBJECT_OF_INTENT, id))
+    }
+
+    /// `None`: a row was not as the schema says.
+    pub fn parse_opened(results: &[Vec<Row>]) -> Option<Opened> {
+        let row = results.last()?.first()?;
+        Some(Opened {
+            is_open: integer(row, "is_open")? != 0,
+            subject: text(row, "subject").as_deref().and_then(UserId::parse),
+            view: parse_view(row)?,
+        })
+    }
+
+    fn opening(&self, sql: &'static str, answer: Statement) -> Vec<Statement> {
+        let mut statements = vec![Statement::new(sql, self.key())];
         if let (Some(interaction), Some(subject)) = (&self.interaction, &self.subject) {
             statements.extend(learn(interaction, subject));
         }
-        let id = vec![self.id.as_str().into()];
-        statements.push(Statement::new(SUBJECT_OF_INTENT, id));
+        statements.push(answer);
         statements
     }
 
@@ -245,7 +299,18 @@ impl Intent {
     }
 }
 
-/// The answer of `open` and `settle`.
+/// What the database said to [`Intent::open`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Opened {
+    /// The intent is there, and so Logto was the authority: the write may be forwarded.
+    pub is_open: bool,
+    /// Whom the interaction belongs to, where that was known.
+    pub subject: Option<UserId>,
+    /// Of the authority, at the same moment.
+    pub view: View,
+}
+
+/// The answer of `open_late` and `settle`.
 pub fn parse_subject(results: &[Vec<Row>]) -> Option<UserId> {
     let subject = results
         .iter()
@@ -335,7 +400,7 @@ pub fn lease(subject: &UserId, holder: &str, purpose: Purpose) -> Vec<Statement>
     let mut statements = vec![
         Statement::new(NEXT, vec![]),
         Statement::new(LEASE, taking),
-        Statement::new(STANDING, values()),
+        Statement::new(LEASE_STATE, values()),
         Statement::new(COVERED, vec![subject.as_str().into()]),
     ];
     match purpose {
@@ -351,10 +416,10 @@ pub fn parse_lease(
     purpose: Purpose,
     results: &[Vec<Row>],
 ) -> Option<LeaseAnswer> {
-    let [_, _, standing, covered, ..] = results else {
+    let [_, _, state, covered, ..] = results else {
         return None;
     };
-    let row = standing.first()?;
+    let row = state.first()?;
     let authority = Holder::from_name(&text(row, "authority")?)?;
     match authority {
         Holder::Logto | Holder::Draining => {}
@@ -397,7 +462,7 @@ pub fn parse_lease(
             .iter()
             .map(|row| {
                 let settled = integer(row, "settled");
-                let is_first_look = integer(row, "passes")? == 0;
+                let is_first_look = integer(row, "expiry_checks")? == 0;
                 Some(Covered {
                     operation: text(row, "operation")?,
                     status: integer(row, "status"),
@@ -423,9 +488,15 @@ impl Lease {
         release.extend([self.ticket.into(), outcome.into()]);
         vec![
             Statement::new(DISCHARGE_SETTLED, vec![subject(), self.ticket.into()]),
-            Statement::new(PASS_EXPIRED, vec![subject(), self.taken_at_ms.into()]),
+            Statement::new(CHECK_EXPIRED, vec![subject(), self.taken_at_ms.into()]),
             Statement::new(RELEASE_DONE, release),
         ]
+    }
+
+    /// Asked once Logto has said that the user is gone.
+    pub fn deletion_under_way(&self) -> Statement {
+        let values = vec![self.subject.as_str().into(), self.ticket.into()];
+        Statement::new(DELETION_UNDER_WAY, values)
     }
 
     /// A refusal of this subject's own, the how-manieth: discharges nothing.
@@ -466,6 +537,11 @@ impl Lease {
         values.push(wait_ms.into());
         vec![Statement::new(RELEASE_WAITING, values)]
     }
+}
+
+/// The answer of [`Lease::deletion_under_way`].
+pub fn parse_under_way(results: &[Vec<Row>]) -> Option<bool> {
+    Some(integer(results.first()?.first()?, "under_way")? != 0)
 }
 
 /// All relays wait: a backend is down.

@@ -9,9 +9,10 @@
 
 mod compare;
 mod corpus;
-mod edge;
 mod equality;
+mod forward_auth;
 mod guard;
+mod handover;
 mod introspection;
 mod jobs;
 mod limits;
@@ -21,6 +22,7 @@ mod reads;
 mod relay;
 mod routes;
 mod schema;
+mod service;
 #[allow(dead_code, reason = "shared with the simulation")]
 mod support;
 mod tidy;

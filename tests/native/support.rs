@@ -4,6 +4,7 @@ pub mod client;
 pub mod database;
 pub mod executor;
 pub mod faults;
+pub mod handover;
 pub mod introspection;
 pub mod logto;
 pub mod mgpass;

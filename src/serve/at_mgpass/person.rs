@@ -11,7 +11,7 @@ use crate::mirror::rows::{TargetIdentity, TargetUser, parse_identity, parse_user
 use crate::mirror::target::{
     MirrorRow, SELECT_IDENTITIES, SELECT_MIRROR, SELECT_USER, parse_mirror,
 };
-use crate::runtime::backend::mgpass::{ApiIdentity, ApiUser, Told};
+use crate::runtime::backend::mgpass::{ApiIdentity, ApiUser, Field};
 use crate::runtime::ports::{Row, Statement};
 use crate::runtime::settings::MappingSettings;
 use crate::serve::translate::view::View;
@@ -88,10 +88,10 @@ impl Person {
             phone: user.phone.clone(),
             name: user.name.clone(),
             avatar: user.avatar.clone(),
-            custom_data: Told::Value(user.metadata.clone()),
+            custom_data: Field::Shown(user.metadata.clone()),
             is_suspended: user.is_suspended,
             created_at_s: user.created_at_s,
-            last_sign_in_at_s: Told::Value(user.last_sign_in_at_s),
+            last_sign_in_at_s: Field::Shown(user.last_sign_in_at_s),
             is_deleted: false,
         };
         let identities = self
@@ -100,7 +100,7 @@ impl Person {
             .map(|row| ApiIdentity {
                 provider: row.identity.provider.clone(),
                 provider_user_id: row.identity.provider_user_id.clone(),
-                profile_data: Told::Value(row.identity.profile_data.clone()),
+                profile_data: Field::Shown(row.identity.profile_data.clone()),
             })
             .collect();
         let residue = self

@@ -1,0 +1,7 @@
+//! The authority's moves over the fakes: each step, each fault, two at once.
+
+mod fences;
+mod generations;
+mod moves;
+mod requests;
+mod returns;

@@ -1,0 +1,181 @@
+//! Back: as wished, by itself, and without mgPass.
+
+use dual_write_proxy::handover::advance;
+use dual_write_proxy::policy::flags::Stage;
+use dual_write_proxy::runtime::ports::Store;
+use serde_json::json;
+
+use crate::support::handover::{DEADLINE_MS, world};
+use crate::support::{Fault, Port};
+
+#[test]
+fn the_way_back_waits_for_what_is_pending_and_holds_the_rest() {
+    let world = world();
+    world.handed_over();
+    world.pending_translated("t1", "u1");
+    world.databases.execute(
+        Store::Proxy,
+        "INSERT INTO debt VALUES ('u2', 'born_at_mgpass', 'id_too_long', 0), ('u2', 'value_conflict', 'email', 0);
+         INSERT INTO strays (subject, found_at, source) VALUES ('u3', 0, 'walk')",
+    );
+    world.wish(Some(Stage::DualWrite));
+    assert_eq!(world.operate().waits, Some("pending"));
+    assert_eq!(world.holder(), "returning");
+    world.databases.execute(
+        Store::Proxy,
+        "UPDATE intents SET discharged_at = 1 WHERE id = 't1'",
+    );
+    world.nudge();
+    assert_eq!(world.holder(), "logto");
+    let (authority, _) = world.authority();
+    assert_eq!((authority.term, authority.wish), (3, None));
+    let held = world.proxy("SELECT subject, reason, detail FROM held_subjects ORDER BY subject");
+    assert_eq!(
+        json!(held),
+        json!([
+            { "subject": "u2", "reason": "debt", "detail": "born_at_mgpass,value_conflict" },
+            { "subject": "u3", "reason": "debt", "detail": "stray" }
+        ])
+    );
+    assert_eq!(world.proxy("SELECT * FROM debt").len(), 0);
+    // Nobody is read from mgPass before they are reconciled anew.
+    assert_eq!(world.counter("epoch"), 2);
+}
+
+#[test]
+fn past_its_deadline_mgpass_stays_the_authority() {
+    for is_down in [false, true] {
+        let world = world();
+        world.handed_over();
+        world.pending_translated("t1", "u1");
+        world.wish(Some(Stage::DualWrite));
+        world.operate();
+        assert_eq!(world.holder(), "returning");
+        if is_down {
+            world
+                .faults
+                .always(Port::MgpassDatabase, "", Fault::BeforeEffect);
+        }
+        world.advance(DEADLINE_MS);
+        world.nudge();
+        assert_eq!(world.holder(), "mgpass");
+        assert_eq!(
+            world.moves().last().unwrap(),
+            "returning>mgpass deadline_backlog"
+        );
+        assert_eq!(world.authority().0.is_raise_owed, is_down);
+        assert_eq!(world.authority().0.term, 2);
+        assert_eq!(world.n_open(), 1);
+        world.faults.clear();
+        world.tick();
+        assert!(!world.authority().0.is_raise_owed);
+        assert_eq!(world.generation(), world.told_generation());
+    }
+}
+
+#[test]
+fn without_mgpass_an_operator_returns_all_the_same_and_its_debtors_are_held() {
+    for was_returning in [false, true] {
+        let world = world();
+        world.mirrored("u4", |_| {});
+        world.handed_over();
+        world.pending_translated("t1", "u1");
+        world.databases.execute(
+            Store::Proxy,
+            "INSERT INTO debt VALUES ('u2', 'refused_by_logto', 'x', 0)",
+        );
+        if was_returning {
+            world.wish(Some(Stage::DualWrite));
+            world.operate();
+        }
+        world.faults.always(Port::MgpassDatabase, "", Fault::Hang);
+        let node = world.node();
+        let done = world.finish(async move {
+            let settings = &node.context().settings.handover;
+            let first = advance::abandon(&node, settings).await.unwrap();
+            let again = advance::abandon(&node, settings).await.unwrap();
+            (first, again)
+        });
+        let generation = world.generation();
+        assert_eq!(done, Some((Some(generation), None)));
+        assert_eq!(world.holder(), "logto");
+        let (authority, pending) = world.authority();
+        assert!(authority.is_raise_owed);
+        assert_eq!((authority.term, pending.n_mgpass), (3, 0));
+        let held =
+            world.proxy("SELECT subject, reason, detail FROM held_subjects ORDER BY subject");
+        assert_eq!(
+            json!(held),
+            json!([
+                { "subject": "u1", "reason": "debt_abandoned", "detail": "pending" },
+                { "subject": "u2", "reason": "debt_abandoned", "detail": "refused_by_logto" }
+            ])
+        );
+        assert_eq!(world.counter("epoch"), 2);
+        // No forward relay writes before mgPass's database has been told.
+        world
+            .logto
+            .change("u4", |user| user.name = Some("New".to_owned()));
+        world.pending_write("i1", "u4");
+        world.send_wake("u4");
+        world.deliver_for(20_000);
+        assert_ne!(world.user("u4", "name"), "New");
+        world.faults.clear();
+        world.deliver_for(40_000);
+        assert_eq!(world.user("u4", "name"), "New");
+        assert_eq!(world.generation(), world.told_generation());
+    }
+}
+
+#[test]
+fn who_is_held_is_written_by_no_relay_until_a_person_has_decided() {
+    let world = world();
+    world.mirrored("u1", |_| {});
+    world.databases.execute(
+        Store::Proxy,
+        "INSERT INTO held_subjects VALUES ('u1', 'debt', 0, NULL)",
+    );
+    world
+        .logto
+        .change("u1", |user| user.name = Some("New".to_owned()));
+    world.pending_write("i1", "u1");
+    world.send_wake("u1");
+    world.deliver_for(60_000);
+    world.tick();
+    world.deliver_for(60_000);
+    assert_ne!(world.user("u1", "name"), "New");
+    assert_eq!(world.n_open(), 1);
+    world
+        .databases
+        .execute(Store::Proxy, "DELETE FROM held_subjects");
+    world.tick();
+    world.deliver_for(60_000);
+    assert_eq!(world.user("u1", "name"), "New");
+}
+
+#[test]
+fn there_and_back_and_there_again() {
+    let world = world();
+    world.mirrored("u1", |_| {});
+    world.handed_over();
+    world.wish(Some(Stage::DualWrite));
+    world.operate();
+    assert_eq!(world.holder(), "logto");
+    // Evidence and waivers are of an earlier term by now, and arming has gone on.
+    world.wish(Some(Stage::Cutover));
+    let shut: Vec<_> = world
+        .operate()
+        .gates
+        .unwrap()
+        .into_iter()
+        .filter(|gate| gate.state == dual_write_proxy::handover::gates::State::Shut)
+        .map(|gate| gate.name)
+        .collect();
+    assert_eq!(shut, ["checklist", "certificate", "applications"]);
+    world.prepare();
+    world.operate();
+    world.advance(crate::support::handover::ANNOUNCEMENT_MS);
+    world.guard_passes();
+    world.operate();
+    assert_eq!((world.holder(), world.authority().0.term), ("mgpass", 4));
+}
