@@ -6,6 +6,7 @@ pub mod authority;
 pub mod facts;
 pub mod gates;
 pub mod holds;
+pub mod hung;
 pub mod log;
 pub mod machine;
 pub mod moves;
@@ -13,5 +14,7 @@ pub mod proof;
 pub mod row;
 pub mod strays;
 pub mod target;
+// What writes by it goes into the Worker with it.
+#[cfg(not(target_arch = "wasm32"))]
 pub mod translated;
 pub mod wish;

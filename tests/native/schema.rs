@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
 
 use dual_write_proxy::handover::{
-    arm, authority, facts, holds, moves, row, strays, target as handover_target, translated, wish,
+    arm, authority, facts, holds, hung, log, moves, row, strays, target as handover_target,
+    translated, wish,
 };
 use dual_write_proxy::mirror::{
-    backlog, edits, fence, findings as mirror_findings, outbox, pass, preflight, states, target,
-    triggers, wake, writer,
+    backlog, edits, fence, findings as mirror_findings, intent, outbox, pass, preflight, states,
+    target, triggers, wake, writer,
 };
 use dual_write_proxy::operate::{findings, guard, metrics};
 use dual_write_proxy::population::jobs::{equality, store, view};
@@ -33,6 +34,8 @@ fn every_statement_prepares_against_the_migrations() {
         (Store::Proxy, authority::ALL_SQL),
         (Store::Proxy, row::ALL_SQL),
         (Store::Proxy, moves::ALL_SQL),
+        (Store::Proxy, hung::ALL_SQL),
+        (Store::Proxy, log::ALL_SQL),
         (Store::Proxy, wish::ALL_SQL),
         (Store::Proxy, facts::ALL_SQL),
         (Store::Metrics, facts::METRICS_SQL),
@@ -48,6 +51,7 @@ fn every_statement_prepares_against_the_migrations() {
         (Store::Proxy, orphans::PROXY_SQL),
         (Store::Mgpass, orphans::MGPASS_SQL),
         (Store::Proxy, outbox::ALL_SQL),
+        (Store::Proxy, intent::ALL_SQL),
         (Store::Proxy, fence::ALL_SQL),
         (Store::Proxy, backlog::ALL_SQL),
         (Store::Proxy, triggers::ALL_SQL),

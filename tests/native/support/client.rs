@@ -102,6 +102,8 @@ pub struct Answered {
     pub headers: Vec<(&'static str, String)>,
     /// When the client had it.
     pub at_ms: i64,
+    /// Of the proxy's making: what mgPass knows, in Logto's form, or an error.
+    pub is_own: bool,
 }
 
 impl Answered {
@@ -189,6 +191,7 @@ async fn serve(node: Node, request: Request) -> Answered {
             cookies: Vec::new(),
             headers: answer.headers,
             at_ms,
+            is_own: true,
         },
         (Reply::Forwarded, Some(answer)) => Answered {
             status: answer.status,
@@ -196,6 +199,7 @@ async fn serve(node: Node, request: Request) -> Answered {
             cookies: answer.cookies,
             headers: exchange.marks,
             at_ms,
+            is_own: false,
         },
         (Reply::Forwarded, None) => panic!("forwarded without an answer"),
     }
