@@ -190,8 +190,3 @@ pub fn parse_settled(results: &[Vec<Row>]) -> bool {
     let row = results.get(2).and_then(|rows| rows.first());
     row.and_then(|row| integer(row, "is_settled")) == Some(1)
 }
-
-/// Whom a settled intent concerns.
-pub fn parse_subject(results: &[Vec<Row>]) -> Option<UserId> {
-    UserId::parse(&text(results.get(2)?.first()?, "subject")?)
-}

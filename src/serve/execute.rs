@@ -16,7 +16,6 @@ mod serve;
 mod tokens;
 mod write;
 
-use self::at_mgpass::Moved;
 use crate::handover::authority::{Holder, View};
 use crate::inbound::Inbound;
 use crate::inbound::classify::{Kind, Operation};
@@ -162,11 +161,10 @@ pub async fn execute<P: Platform, E: Exchange>(
         let Some(context) = &request.context else {
             return request.failed(ProxyError::SettingsFaulty);
         };
-        match request.at_mgpass(platform, context, exchange, view).await {
-            Ok(executed) => return executed,
-            // What the database said is known to this isolate by now.
-            Err(Moved) => {}
+        if let Ok(executed) = request.at_mgpass(platform, context, exchange, view).await {
+            return executed;
         }
+        // What the database said is known to this isolate by now.
     }
     request.failed(ProxyError::AuthorityMoving)
 }
