@@ -10,9 +10,7 @@
 use crate::handover::authority::{View, parse_view};
 use crate::inbound::request::UserId;
 use crate::runtime::ports::{Row, Statement, Value};
-use crate::runtime::sql::{
-    expiry_ms, holder, integer, is_held_by, now, sequence, text, view_columns,
-};
+use crate::runtime::sql::{expiry_ms, holder, integer, is_held_by, now, sequence, view_columns};
 
 const OPEN: &str = concat!(
     "INSERT INTO intents (id, subject, operation, opened_at, expires_at, side, generation, nonce) ",
