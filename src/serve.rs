@@ -1,5 +1,6 @@
 //! One request from arrival to what follows its answer; one delivery of the Queue.
 
+pub mod at_mgpass;
 pub mod authority;
 pub mod compare;
 pub mod cron;
@@ -10,3 +11,4 @@ pub mod question;
 pub mod read;
 pub mod service;
 pub mod translate;
+pub mod translate_write;

@@ -114,6 +114,8 @@ pub struct Flags {
     pub kill_switch: bool,
     /// `/oidc/jwks` serves the keys of both issuers.
     pub jwks_union: bool,
+    /// Once mgPass is the authority: Logto may stand in for reads that mgPass cannot answer.
+    pub fallback: bool,
     pub salt: String,
     pub guard: Option<Guard>,
     /// What the last reading could not take.
@@ -134,6 +136,7 @@ impl Default for Flags {
             compare_percent: None,
             kill_switch: false,
             jwks_union: false,
+            fallback: true,
             salt: String::new(),
             guard: None,
             refused: Vec::new(),

@@ -24,6 +24,15 @@ pub enum ProxyError {
     LogtoTimedOut,
     #[error("the user service could not be reached")]
     MgpassUnavailable,
+    /// A write was sent and may have been done.
+    #[error("the user service did not answer in time; it is not known whether this was done")]
+    MgpassTimedOut,
+    /// Others changed the same user each time that it was tried.
+    #[error("the user is being changed by others; try again")]
+    Busy,
+    /// What was done meanwhile is not acknowledged.
+    #[error("users are moving to another service; try again")]
+    AuthorityMoved,
     /// Not one usable key of an issuer is known now.
     #[error("the keys of an issuer cannot be had")]
     KeysUnavailable,
@@ -61,9 +70,12 @@ pub enum ProxyError {
     /// A user write waited for the authority to change hands, and no longer.
     #[error("the users are being handed over; try again")]
     AuthorityMoving,
-    /// mgPass is the authority, and what this request becomes there is not built.
-    #[error("the users have moved, and this request cannot be answered there yet")]
-    NotTranslatedYet,
+    /// mgPass is the authority and cannot be read, and Logto does not have all of it.
+    #[error("users cannot be read now; try again")]
+    UsersUnavailable,
+    /// mgPass is the authority, and the settings to reach it have faults.
+    #[error("the proxy's settings have faults, so the user service cannot be reached")]
+    SettingsFaulty,
     #[error("the proxy failed")]
     Defect,
 }
@@ -78,6 +90,9 @@ impl ProxyError {
             Self::LogtoUnreachable => "proxy.logto_unreachable",
             Self::LogtoTimedOut => "proxy.logto_timed_out",
             Self::MgpassUnavailable => "proxy.mgpass_unavailable",
+            Self::MgpassTimedOut => "proxy.mgpass_timed_out",
+            Self::Busy => "proxy.busy",
+            Self::AuthorityMoved => "proxy.authority_moved",
             Self::KeysUnavailable => "proxy.keys_unavailable",
             Self::TooManyAttempts => "proxy.too_many_attempts",
             Self::NoSuchRoute => "proxy.no_such_route",
@@ -93,7 +108,8 @@ impl ProxyError {
             Self::DatabaseUnavailable => "proxy.database_unavailable",
             Self::AuthorityUnknown => "proxy.authority_unknown",
             Self::AuthorityMoving => "proxy.authority_moving",
-            Self::NotTranslatedYet => "proxy.not_translated_yet",
+            Self::UsersUnavailable => "proxy.users_unavailable",
+            Self::SettingsFaulty => "proxy.settings_faulty",
             Self::Defect => "proxy.defect",
         }
     }
@@ -111,18 +127,26 @@ impl ProxyError {
             Self::NotRecorded
             | Self::KeysUnavailable
             | Self::DatabaseUnavailable
+            | Self::Busy
             | Self::AuthorityUnknown
             | Self::AuthorityMoving
-            | Self::NotTranslatedYet => 503,
-            Self::LogtoTimedOut => 504,
+            | Self::AuthorityMoved
+            | Self::UsersUnavailable
+            | Self::SettingsFaulty => 503,
+            Self::LogtoTimedOut | Self::MgpassTimedOut => 504,
         }
     }
 
     /// After how many seconds the same may go better, where that is known.
     pub fn retry_after_s(self) -> Option<u32> {
         match self {
-            Self::TooManyAttempts | Self::NotTranslatedYet => Some(60),
-            Self::AuthorityUnknown | Self::AuthorityMoving => Some(5),
+            Self::TooManyAttempts | Self::SettingsFaulty => Some(60),
+            Self::Busy | Self::AuthorityMoved => Some(1),
+            Self::NotRecorded
+            | Self::DatabaseUnavailable
+            | Self::AuthorityUnknown
+            | Self::AuthorityMoving
+            | Self::UsersUnavailable => Some(5),
             _ => None,
         }
     }

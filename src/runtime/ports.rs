@@ -14,7 +14,17 @@ use crate::token::SignatureCheck;
 
 /// Every port in one bound.
 pub trait Platform:
-    Clock + Entropy + Sink + Invocation + Database + Calls + Queue + FlagStore + KeyStore + Signatures
+    Clock
+    + Entropy
+    + Sink
+    + Invocation
+    + Database
+    + Calls
+    + Queue
+    + FlagStore
+    + KeyStore
+    + Signatures
+    + Addresses
 {
 }
 impl<
@@ -27,7 +37,8 @@ impl<
         + Queue
         + FlagStore
         + KeyStore
-        + Signatures,
+        + Signatures
+        + Addresses,
 > Platform for T
 {
 }
@@ -291,6 +302,11 @@ pub trait Signatures {
     async fn verify(&self, check: &SignatureCheck<'_>) -> bool;
 }
 
+pub trait Addresses {
+    /// As the runtime's `new URL` takes it (WHATWG URL).
+    fn is_address(&self, text: &str) -> bool;
+}
+
 /// What goes on behind an answer. The platform may cut it off at any point.
 pub trait Background {
     fn go_on(&self, task: impl Future<Output = ()> + 'static);
@@ -306,12 +322,16 @@ pub trait Exchange {
     async fn hold_body(&mut self, max_bytes: usize) -> Result<(), BodyFailure>;
     /// The held body, if it is text.
     fn held_text(&self) -> Option<String>;
+    /// The held body; `None` where the request has none.
+    fn held_bytes(&self) -> Option<Vec<u8>>;
 
     /// Sends the request on to Logto as it is, headers tidied; true once an answer
     /// has begun. `deadline_ms` bounds the wait for that.
     async fn forward(&mut self, forward: &Forward<'_>) -> Result<u16, CallFailure>;
     /// Of the answer.
     fn answer_header(&self, name: &str) -> Option<String>;
+    /// Adds to the answer, whatever the backend said there; after `forward` alone.
+    fn set_answer_header(&mut self, name: &'static str, value: &str);
     /// Sets a copy of the answer's body aside; the client's own is not delayed.
     fn tee_answer(&mut self) -> Option<Self::Copy>;
     type Copy: AnswerCopy;

@@ -101,7 +101,6 @@ macro_rules! view_columns {
 }
 
 /// True while this side is the authority.
-#[cfg(not(target_arch = "wasm32"))]
 macro_rules! is_held_by {
     ($side:literal) => {
         concat!(
@@ -140,7 +139,6 @@ macro_rules! in_generation {
     };
 }
 
-#[cfg(not(target_arch = "wasm32"))]
 pub(crate) use is_held_by;
 pub(crate) use {
     clock_margin_ms, coverable, discharged_kept_ms, expiry_ms, holder, in_generation,

@@ -47,7 +47,7 @@ pub enum Decision {
     /// Until one side may write.
     Hold,
     /// mgPass is the authority.
-    AtMgpass,
+    AtMgpass(View),
     Refuse(ProxyError),
 }
 
@@ -64,14 +64,16 @@ pub fn decide(need: Need, known: Known) -> Decision {
         (_, Holder::Logto) => Decision::Forward,
         // Nobody writes anywhere: what Logto shows is what was written.
         (Need::Nothing | Need::Read, Holder::Draining) => Decision::Forward,
-        (Need::Nothing | Need::Read, Holder::Mgpass | Holder::Returning) => Decision::AtMgpass,
+        (Need::Nothing | Need::Read, Holder::Mgpass | Holder::Returning) => {
+            Decision::AtMgpass(view)
+        }
         (Need::Step | Need::Write | Need::Unrecorded, Holder::Draining | Holder::Returning) => {
             Decision::Hold
         }
         (Need::Step | Need::Write | Need::Unrecorded, Holder::Mgpass) if view.is_raise_owed => {
             Decision::Hold
         }
-        (Need::Step | Need::Write | Need::Unrecorded, Holder::Mgpass) => Decision::AtMgpass,
+        (Need::Step | Need::Write | Need::Unrecorded, Holder::Mgpass) => Decision::AtMgpass(view),
     }
 }
 
@@ -131,8 +133,8 @@ pub enum Admitted {
 /// Why it may not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kept {
-    /// mgPass answers it.
-    AtMgpass,
+    /// mgPass is the authority, as this was last heard.
+    AtMgpass(View),
     Refused(ProxyError),
 }
 
@@ -165,7 +167,7 @@ impl Request<'_> {
         match decide(need, known) {
             Decision::Forward => Ok(Admitted::Freely),
             Decision::RecordFirst => Ok(Admitted::RecordedFirst),
-            Decision::AtMgpass => Err(Kept::AtMgpass),
+            Decision::AtMgpass(view) => Err(Kept::AtMgpass(view)),
             Decision::Refuse(error) => Err(Kept::Refused(error)),
             Decision::Hold => {
                 let began_ms = platform.now_ms();
@@ -179,7 +181,7 @@ impl Request<'_> {
                 match came.map(|view| decide(need, Known::View(view))) {
                     Some(Decision::Forward) => Ok(Admitted::Freely),
                     Some(Decision::RecordFirst) => Ok(Admitted::RecordedFirst),
-                    Some(Decision::AtMgpass) => Err(Kept::AtMgpass),
+                    Some(Decision::AtMgpass(view)) => Err(Kept::AtMgpass(view)),
                     Some(Decision::Refuse(error)) => Err(Kept::Refused(error)),
                     Some(Decision::Hold) | None => Err(Kept::Refused(ProxyError::AuthorityMoving)),
                 }
@@ -215,6 +217,15 @@ mod tests {
     #[test]
     fn the_whole_table() {
         use Decision::{AtMgpass, Forward, Hold, RecordFirst};
+        let [at, owes, goes_back] = [
+            view(Holder::Mgpass),
+            View {
+                is_raise_owed: true,
+                ..view(Holder::Mgpass)
+            },
+            view(Holder::Returning),
+        ]
+        .map(AtMgpass);
         let unknown = Decision::Refuse(ProxyError::AuthorityUnknown);
         let announced = View {
             announced_until_ms: Some(1),
@@ -224,7 +235,6 @@ mod tests {
             is_raise_owed: true,
             ..view(Holder::Mgpass)
         };
-        let mgpass = Known::View(view(Holder::Mgpass));
         // Nothing, a read, a step, a write, one that is not recorded.
         #[rustfmt::skip]
         let rows = [
@@ -232,9 +242,9 @@ mod tests {
             (Known::View(view(Holder::Logto)), [Forward; 5]),
             (Known::View(announced), [Forward, Forward, Forward, Forward, RecordFirst]),
             (Known::View(view(Holder::Draining)), [Forward, Forward, Hold, Hold, Hold]),
-            (mgpass, [Forward, AtMgpass, AtMgpass, AtMgpass, AtMgpass]),
-            (Known::View(owing), [Forward, AtMgpass, Hold, Hold, Hold]),
-            (Known::View(view(Holder::Returning)), [Forward, AtMgpass, Hold, Hold, Hold]),
+            (Known::View(view(Holder::Mgpass)), [Forward, at, at, at, at]),
+            (Known::View(owing), [Forward, owes, Hold, Hold, Hold]),
+            (Known::View(view(Holder::Returning)), [Forward, goes_back, Hold, Hold, Hold]),
         ];
         for (known, expected) in rows {
             for (need, expected) in NEEDS.into_iter().zip(expected) {

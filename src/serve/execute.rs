@@ -9,11 +9,14 @@ mod at_mgpass;
 mod conclude;
 mod name;
 pub mod pass_through;
+mod read_at_mgpass;
 mod record;
+mod rows;
 mod serve;
 mod tokens;
 mod write;
 
+use crate::handover::authority::{Holder, View};
 use crate::inbound::Inbound;
 use crate::inbound::classify::{Kind, Operation};
 use crate::policy::flags::bucket::Bucket;
@@ -27,6 +30,9 @@ use crate::runtime::ports::{CallFailure, Exchange, Forward, Platform};
 use crate::runtime::settings::Settings;
 use crate::serve::authority::{Admitted, Kept, Need, NeedsProof, need};
 use crate::serve::follow_up::FollowUp;
+
+/// Once, and once more when the authority moved meanwhile.
+const MAX_TURNS: usize = 2;
 
 /// What the client gets.
 #[derive(Debug, PartialEq, Eq)]
@@ -46,7 +52,8 @@ pub struct Executed<C> {
     pub backend: &'static str,
     pub status: u16,
     pub fallback: Option<Fallback>,
-    pub error: Option<ProxyError>,
+    /// The code of the proxy's own error or refusal.
+    pub error: Option<&'static str>,
     pub follow_up: Option<FollowUp<C>>,
 }
 
@@ -93,9 +100,16 @@ impl<C> Executed<C> {
         let forwarded = Self::forwarded(operation, plan, own.answer.status);
         Self {
             backend: "proxy",
-            error: own.error,
+            error: own.error.map(ProxyError::code),
             reply: Reply::Own(own.answer),
             ..forwarded
+        }
+    }
+
+    /// To an answer of the proxy's own making, unless it is refused.
+    fn add_headers<const N: usize>(&mut self, headers: [(&'static str, String); N]) {
+        if let Reply::Own(answer) = &mut self.reply {
+            answer.headers.extend(headers);
         }
     }
 
@@ -128,7 +142,7 @@ impl<C> Executed<C> {
             status: self.status,
             duration_ms,
             fallback: self.fallback.map(|fallback| fallback.code),
-            error: self.error.map(ProxyError::code),
+            error: self.error,
         }
     }
 }
@@ -138,29 +152,21 @@ pub async fn execute<P: Platform, E: Exchange>(
     request: &Request<'_>,
     exchange: &mut E,
 ) -> Executed<E::Copy> {
-    let kept = match (request.needs_proof(), need(request.inbound)) {
-        (NeedsProof::No, _) | (NeedsProof::Yes, Need::Nothing) => None,
-        // Recorded by the fenced insert, which proves it, or asked for where it is not.
-        (NeedsProof::Yes, Need::Write) if request.context.is_some() => None,
-        // It may be mgPass's to answer.
-        (NeedsProof::Yes, Need::Read) if request.is_planned() => None,
-        (NeedsProof::Yes, Need::Write) => request.unproven(platform, Need::Unrecorded).await,
-        (NeedsProof::Yes, needed) => request.unproven(platform, needed).await,
-    };
-    if let Some(kept) = kept {
-        return request.kept(kept);
-    }
-    match (request.inbound.operation.kind(), request.context) {
-        (Kind::PassThrough, _) => request.pass(exchange, Reason::NotARead).await,
-        // Settings with faults leave a pipe; what is written meanwhile is a gap all the same.
-        (Kind::Write(source), None) => request.unrecorded(exchange, source, Reason::Settings).await,
-        (_, None) => request.pass(exchange, Reason::Settings).await,
-        (Kind::Write(source), Some(context)) => {
-            request.write(platform, &context, exchange, source).await
+    for _ in 0..MAX_TURNS {
+        let view = match request.at_logto(platform, exchange).await {
+            Ok(executed) => return executed,
+            Err(Kept::Refused(error)) => return request.failed(error),
+            Err(Kept::AtMgpass(view)) => view,
+        };
+        let Some(context) = &request.context else {
+            return request.failed(ProxyError::SettingsFaulty);
+        };
+        if let Ok(executed) = request.at_mgpass(platform, context, exchange, view).await {
+            return executed;
         }
-        (Kind::Read, Some(context)) => request.read(platform, &context, exchange).await,
-        (Kind::Token, Some(context)) => request.token(platform, &context, exchange).await,
+        // What the database said is known to this isolate by now.
     }
+    request.failed(ProxyError::AuthorityMoving)
 }
 
 fn to_logto<'a>(settings: &'a Settings, inbound: &'a Inbound) -> Forward<'a> {
@@ -186,13 +192,56 @@ fn unanswered(failure: &CallFailure) -> ProxyError {
 }
 
 impl Request<'_> {
-    /// Why what nothing records beforehand must not reach Logto, if so.
-    async fn unproven<P: Platform>(&self, platform: &P, need: Need) -> Option<Kept> {
-        match self.admit(platform, need).await {
-            Ok(Admitted::Freely) => None,
-            Ok(Admitted::RecordedFirst) => Some(Kept::Refused(ProxyError::AuthorityUnknown)),
-            Err(kept) => Some(kept),
+    /// # Errors
+    /// When it must not reach Logto.
+    async fn at_logto<P: Platform, E: Exchange>(
+        &self,
+        platform: &P,
+        exchange: &mut E,
+    ) -> Result<Executed<E::Copy>, Kept> {
+        match (self.needs_proof(), need(self.inbound)) {
+            (NeedsProof::No, _) | (NeedsProof::Yes, Need::Nothing) => {}
+            // Recorded by the fenced insert, which proves it, or asked for where it is not.
+            (NeedsProof::Yes, Need::Write) if self.context.is_some() => {}
+            // What answers it there is proof of its own.
+            (NeedsProof::Yes, Need::Read) if let Some(view) = self.last_at_mgpass() => {
+                return Err(Kept::AtMgpass(view));
+            }
+            // It may be mgPass's to answer.
+            (NeedsProof::Yes, Need::Read) if self.is_planned() => {}
+            (NeedsProof::Yes, Need::Write) => self.unproven(platform, Need::Unrecorded).await?,
+            (NeedsProof::Yes, needed) => self.unproven(platform, needed).await?,
         }
+        Ok(match (self.inbound.operation.kind(), self.context) {
+            (Kind::PassThrough, _) => self.pass(exchange, Reason::NotARead).await,
+            // Settings with faults leave a pipe; what is written meanwhile is a gap all the same.
+            (Kind::Write(source), None) => {
+                self.unrecorded(exchange, source, Reason::Settings).await
+            }
+            (_, None) => self.pass(exchange, Reason::Settings).await,
+            (Kind::Write(source), Some(context)) => {
+                self.write(platform, &context, exchange, source).await?
+            }
+            (Kind::Read, Some(context)) => self.read(platform, &context, exchange).await?,
+            (Kind::Token, Some(context)) => self.token(platform, &context, exchange).await,
+        })
+    }
+
+    /// That what nothing records beforehand may reach Logto.
+    ///
+    /// # Errors
+    /// When it must not.
+    async fn unproven<P: Platform>(&self, platform: &P, need: Need) -> Result<(), Kept> {
+        match self.admit(platform, need).await? {
+            Admitted::Freely => Ok(()),
+            Admitted::RecordedFirst => Err(Kept::Refused(ProxyError::AuthorityUnknown)),
+        }
+    }
+
+    /// Where reads were mgPass's as this isolate heard last.
+    fn last_at_mgpass(&self) -> Option<View> {
+        let view = self.isolate.authority.get().view();
+        view.filter(|view| matches!(view.holder, Holder::Mgpass | Holder::Returning))
     }
 
     fn is_planned(&self) -> bool {
@@ -205,15 +254,11 @@ impl Request<'_> {
         platform: &P,
         exchange: &mut E,
         reason: Reason,
-    ) -> Executed<E::Copy> {
-        let kept = match self.needs_proof() {
-            NeedsProof::No => None,
-            NeedsProof::Yes => self.unproven(platform, Need::Read).await,
-        };
-        match kept {
-            None => self.pass(exchange, reason).await,
-            Some(kept) => self.kept(kept),
+    ) -> Result<Executed<E::Copy>, Kept> {
+        if self.needs_proof() == NeedsProof::Yes {
+            self.unproven(platform, Need::Read).await?;
         }
+        Ok(self.pass(exchange, reason).await)
     }
 
     /// To Logto, nothing recorded.

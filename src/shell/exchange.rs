@@ -6,7 +6,9 @@ use js_sys::{ArrayBuffer, Uint8Array};
 use wasm_bindgen::prelude::wasm_bindgen;
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
-use web_sys::{AbortController, ReadableStreamDefaultReader, Request, RequestInit, Response};
+use web_sys::{
+    AbortController, ReadableStreamDefaultReader, Request, RequestInit, Response, ResponseInit,
+};
 
 use crate::runtime::ports::{AnswerCopy, BodyFailure, CallFailure, Exchange, Forward};
 
@@ -93,6 +95,13 @@ impl Exchange for WorkerExchange {
         }
     }
 
+    fn held_bytes(&self) -> Option<Vec<u8>> {
+        match &self.held {
+            Held::Whole(bytes) => Some(bytes.to_vec()),
+            Held::Nothing | Held::Rejoined(_) => None,
+        }
+    }
+
     async fn forward(&mut self, forward: &Forward<'_>) -> Result<u16, CallFailure> {
         // The client's request with Logto's URL, its own bytes and our headers.
         let held: Option<&JsValue> = match &self.held {
@@ -128,6 +137,21 @@ impl Exchange for WorkerExchange {
 
     fn answer_header(&self, name: &str) -> Option<String> {
         self.response.as_ref()?.headers().get(name).ok().flatten()
+    }
+
+    fn set_answer_header(&mut self, name: &'static str, value: &str) {
+        // The headers of a fetched response cannot be changed; its body goes on as it is.
+        let marked = self.response.as_ref().and_then(|response| {
+            let init: &ResponseInit = response.unchecked_ref();
+            let body = response.body();
+            let marked =
+                Response::new_with_opt_readable_stream_and_init(body.as_ref(), init).ok()?;
+            marked.headers().set(name, value).ok()?;
+            Some(marked)
+        });
+        if marked.is_some() {
+            self.response = marked;
+        }
     }
 
     fn tee_answer(&mut self) -> Option<ResponseCopy> {

@@ -27,6 +27,7 @@ mod service;
 mod support;
 mod tidy;
 mod tokens;
+mod translated;
 mod triggers;
 mod walk;
 mod writes;

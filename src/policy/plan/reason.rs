@@ -28,6 +28,20 @@ pub enum Reason {
     /// mgPass fails in this isolate's eyes: Logto answers in its stead.
     Breaker,
     InShare,
+    /// mgPass is the authority: a write is carried out there.
+    Translated,
+    /// The same: what is asked for has no place there, or is no longer taken.
+    Refused,
+    /// The same: Logto goes on with what changes no user.
+    Kept,
+    /// The same: a sign-in that Logto began may end there.
+    SignIn,
+    /// The same: a read is answered by mgPass's rows.
+    Rows,
+    /// The same: Logto answers a list or a search, and says how old it is.
+    AsOf,
+    /// The same: mgPass cannot be read, and Logto has all that was acknowledged.
+    Fallback,
 }
 
 impl Reason {
@@ -50,7 +64,14 @@ impl Reason {
             | Self::Fence
             | Self::NotReconciled
             | Self::Breaker
-            | Self::InShare => false,
+            | Self::InShare
+            | Self::Translated
+            | Self::Refused
+            | Self::Kept
+            | Self::SignIn
+            | Self::Rows
+            | Self::AsOf
+            | Self::Fallback => false,
         }
     }
 
@@ -75,6 +96,13 @@ impl Reason {
             Self::NotReconciled => "not_reconciled",
             Self::Breaker => "breaker",
             Self::InShare => "in_share",
+            Self::Translated => "translated",
+            Self::Refused => "refused",
+            Self::Kept => "kept",
+            Self::SignIn => "sign_in",
+            Self::Rows => "rows",
+            Self::AsOf => "as_of",
+            Self::Fallback => "fallback",
         }
     }
 }

@@ -4,12 +4,16 @@
 //! URLs follow the public host, which is this proxy. Each call carries the secret that
 //! forwarded requests carry: an origin that is closed to others is open to both.
 
+mod as_caller;
 pub mod wire;
+mod writes;
 
 use futures_util::future::join;
 use serde_json::Value;
 
-pub use self::wire::{LogtoIdentity, LogtoState, LogtoUser, Seen};
+pub use self::as_caller::read_as;
+pub use self::wire::{LogtoIdentity, LogtoState, LogtoUser, Seen, UnreadableUser};
+pub use self::writes::{delete, password_is_right, reserve, set_password};
 
 use crate::inbound::request::{InteractionUid, Secret, UserId, interaction_uid};
 use crate::runtime::backend::{BackendFailure, ClientForm};
@@ -155,6 +159,19 @@ pub async fn left_behind<P: Platform>(
         factors: names(&factors?, None, "type")?,
         sso: names(&sso?, Some("ssoIdentities"), "ssoConnectorId")?,
     })
+}
+
+/// # Errors
+/// When Logto gave no answer to that question.
+pub async fn n_sso_identities<P: Platform>(
+    platform: &P,
+    context: &Context<'_>,
+    id: &UserId,
+) -> Result<usize, BackendFailure> {
+    let path = format!("/api/users/{}?includeSsoIdentities=true", encode(id));
+    let answer = with_credential(platform, context, &path).await?;
+    // By connector: one identity or none is all that is asked.
+    names(&answer, Some("ssoIdentities"), "ssoConnectorId").map(|names| names.len())
 }
 
 /// One string member of each object in a list, or in the list that is a member.

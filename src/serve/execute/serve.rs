@@ -16,6 +16,7 @@ use crate::runtime::error::ProxyError;
 use crate::runtime::metrics::Fallback;
 use crate::runtime::observe::Event;
 use crate::runtime::ports::{Exchange, Platform};
+use crate::serve::authority::Kept;
 use crate::serve::compare::{Comparison, Served};
 use crate::serve::follow_up::FollowUp;
 use crate::serve::read::{self, Unserved, Wanted};
@@ -28,7 +29,7 @@ impl Request<'_> {
         platform: &P,
         context: &Context<'_>,
         exchange: &mut E,
-    ) -> Executed<E::Copy> {
+    ) -> Result<Executed<E::Copy>, Kept> {
         let flags = &self.flags;
         let user = self.inbound.user.as_ref();
         // A query may ask for what only Logto has (`includeSsoIdentities`, password hashes).
@@ -66,11 +67,11 @@ impl Request<'_> {
         let mut executed = match plan.primary {
             Primary::Logto => {
                 self.serve_from_logto(platform, context, exchange, plan.reason, user)
-                    .await
+                    .await?
             }
             Primary::Mgpass => {
                 self.serve(platform, context, exchange, plan, user, mirror)
-                    .await
+                    .await?
             }
             Primary::MgpassAsCaller => {
                 let own = authorization
@@ -83,7 +84,7 @@ impl Request<'_> {
             }
         };
         executed.bucket = Some(bucket);
-        executed
+        Ok(executed)
     }
 
     async fn serve_from_logto<P: Platform, E: Exchange>(
@@ -93,8 +94,8 @@ impl Request<'_> {
         exchange: &mut E,
         reason: Reason,
         user: &UserId,
-    ) -> Executed<E::Copy> {
-        let mut executed = self.pass_proven(platform, exchange, reason).await;
+    ) -> Result<Executed<E::Copy>, Kept> {
+        let mut executed = self.pass_proven(platform, exchange, reason).await?;
         if reason.is_comparable()
             && executed.reply == Reply::Forwarded
             && matches!(executed.status, 200 | 404)
@@ -104,7 +105,7 @@ impl Request<'_> {
             let status = executed.status;
             executed.follow_up = Some(self.compare(user, Served::ByLogto { status, copy }));
         }
-        executed
+        Ok(executed)
     }
 
     /// With the proxy's own credential; on any failure Logto answers, once, within
@@ -117,7 +118,7 @@ impl Request<'_> {
         plan: Plan,
         user: &UserId,
         mirror: Option<MirrorRow>,
-    ) -> Executed<E::Copy> {
+    ) -> Result<Executed<E::Copy>, Kept> {
         let wanted = self.wanted(user);
         let shown = read::shown(platform, context, &Caller::Proxy, wanted, mirror.as_ref()).await;
         tell_breaker(platform, context, shown.as_ref().err());
@@ -128,7 +129,7 @@ impl Request<'_> {
             }
             shown => shown,
         };
-        match shown {
+        Ok(match shown {
             Ok(shown) => {
                 let compared = self
                     .is_sampled(platform, context)
@@ -142,9 +143,9 @@ impl Request<'_> {
             Err(unserved) => Executed {
                 fallback: Some(fallback(unserved)),
                 plan,
-                ..self.pass_proven(platform, exchange, plan.reason).await
+                ..self.pass_proven(platform, exchange, plan.reason).await?
             },
-        }
+        })
     }
 
     /// Logto does not know this token: there is nobody to fall back to.
@@ -169,7 +170,12 @@ impl Request<'_> {
         }
     }
 
-    fn shown<E: Exchange>(&self, exchange: &E, plan: Plan, shown: Shown) -> Executed<E::Copy> {
+    pub(super) fn shown<E: Exchange>(
+        &self,
+        exchange: &E,
+        plan: Plan,
+        shown: Shown,
+    ) -> Executed<E::Copy> {
         // Logto's server answers in full to whoever will not have a cache between.
         let if_none_match = exchange.header("if-none-match").filter(|_| {
             let cache_control = exchange.header("cache-control").unwrap_or_default();
@@ -275,7 +281,7 @@ fn tell_breaker<P: Platform>(platform: &P, context: &Context<'_>, failed: Option
 }
 
 /// Whose token it claims to be: that chooses the checks, and nothing else.
-fn origin<'t>(
+pub(super) fn origin<'t>(
     context: &Context<'_>,
     authorization: Option<&'t str>,
 ) -> (Origin, Option<AttributedToken<'t>>) {

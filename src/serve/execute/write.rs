@@ -52,13 +52,10 @@ impl Request<'_> {
         context: &Context<'_>,
         exchange: &mut E,
         source: SubjectSource,
-    ) -> Executed<E::Copy> {
-        let mut admitted = match self.admit_write(platform).await {
-            Ok(admitted) => admitted,
-            Err(kept) => return self.kept(kept),
-        };
+    ) -> Result<Executed<E::Copy>, Kept> {
+        let mut admitted = self.admit_write(platform).await?;
         if !self.flags.records_writes() && admitted == Admitted::Freely {
-            return self.unrecorded(exchange, source, Reason::StageOff).await;
+            return Ok(self.unrecorded(exchange, source, Reason::StageOff).await);
         }
         let named = self.name(platform, context, exchange, source).await;
         let mut intent = Intent {
@@ -76,22 +73,19 @@ impl Request<'_> {
             .is_recorded_before(platform, context, exchange, source, &named)
             .await;
         if !is_recorded && self.needs_proof() == NeedsProof::Yes {
-            admitted = match self.admit(platform, Need::Unrecorded).await {
-                Ok(admitted) => admitted,
-                Err(kept) => return self.kept(kept),
-            };
+            admitted = self.admit(platform, Need::Unrecorded).await?;
         }
         if is_recorded || admitted == Admitted::RecordedFirst {
             if exchange.hold_body(MAX_HELD_BYTES).await == Err(BodyFailure::Incomplete) {
                 take_back(context, exchange);
-                return self.failed(ProxyError::BodyIncomplete);
+                return Ok(self.failed(ProxyError::BodyIncomplete));
             }
             intent.operation = self.refine(exchange).to_owned();
             (recording, mirror) = match self.open(platform, context, &mut intent).await {
                 Ok(opened) => opened,
                 Err(kept) => {
                     take_back(context, exchange);
-                    return self.kept(kept);
+                    return Err(kept);
                 }
             };
         }
@@ -125,7 +119,7 @@ impl Request<'_> {
             conclusion,
         )
         .await;
-        executed
+        Ok(executed)
     }
 
     /// Before anything is asked about the write: where nothing would prove it, or where
@@ -135,6 +129,15 @@ impl Request<'_> {
         let may_be_logto = last_seen.is_none_or(|view| view.holder == Holder::Logto);
         match (self.needs_proof(), self.flags.records_writes()) {
             (NeedsProof::No, _) => Ok(Admitted::Freely),
+            // Its own intent proves it at mgPass.
+            (NeedsProof::Yes, _)
+                if let Some(view) = last_seen
+                    && view.holder == Holder::Mgpass
+                    && !view.is_raise_owed
+                    && self.is_translated() =>
+            {
+                Err(Kept::AtMgpass(view))
+            }
             (NeedsProof::Yes, true) if may_be_logto => Ok(Admitted::Freely),
             (NeedsProof::Yes, true) => self.admit(platform, Need::Write).await,
             (NeedsProof::Yes, false) => self.admit(platform, Need::Unrecorded).await,

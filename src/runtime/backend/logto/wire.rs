@@ -74,6 +74,19 @@ impl LogtoUser {
             is_suspended: wire.is_suspended,
         })
     }
+
+    /// The nonce of a translated create, where Logto has the id and nothing else yet.
+    pub fn reservation(&self) -> Option<String> {
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Mark {
+            _dwp: String,
+        }
+        let mark: Mark = serde_json::from_str(&self.custom_data).ok()?;
+        let is_nonce =
+            mark._dwp.len() == 32 && mark._dwp.bytes().all(|byte| byte.is_ascii_hexdigit());
+        is_nonce.then_some(mark._dwp)
+    }
 }
 
 impl LogtoIdentity {

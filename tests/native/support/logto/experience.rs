@@ -146,7 +146,11 @@ impl Logto {
     pub(super) fn userinfo(&self, request: &LogtoRequest) -> LogtoAnswer {
         let has_grant = |id: &String| !self.ended_grants.borrow().contains(id);
         match self.opaque(request).filter(has_grant) {
-            Some(id) => LogtoAnswer::json(200, json!({ "sub": id }).to_string()),
+            Some(id) => {
+                let user = &self.users.borrow()[&id];
+                let claims = json!({ "sub": id, "name": user.name, "email": user.email });
+                LogtoAnswer::json(200, claims.to_string())
+            }
             None => LogtoAnswer::json(401, r#"{"error":"invalid_token"}"#),
         }
     }
@@ -162,7 +166,16 @@ impl Logto {
             return LogtoAnswer::error(401, "auth.unauthorized");
         };
         match (method, rest) {
-            ("GET", []) => LogtoAnswer::json(200, json!({ "id": id }).to_string()),
+            ("GET", []) => {
+                let shown = self.json_of(&id);
+                let shown = shown.trim_end_matches('}');
+                let shown = format!("{shown},\"hasSecurityVerificationMethod\":true}}");
+                LogtoAnswer::json(200, shown)
+            }
+            ("GET", ["sessions"]) => match request.header("logto-verification-id") {
+                Some("proven") => LogtoAnswer::json(200, r#"{"sessions":[]}"#),
+                _ => LogtoAnswer::error(401, "verification_record.permission_denied"),
+            },
             ("PATCH", []) => self.patch(&id, request, now_ms),
             ("DELETE", ["primary-email"]) => {
                 self.change(&id, |user| user.email = None);
