@@ -5,6 +5,11 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use dual_write_proxy::inbound::request::Method;
+use dual_write_proxy::runtime::settings::MappingSettings;
+use dual_write_proxy::serve::translate_write::{
+    After, Body, Facts, PathUser, Route, Settings, Step, Tenant, Write, apply, find,
+};
 use dual_write_proxy::token::{
     ImportedKeys, Issuer, IssuerNames, KeySet, MAX_KEYS, MAX_TOKEN_BYTES, UnixSeconds, parse,
 };
@@ -43,6 +48,63 @@ pub fn header(data: &[u8]) {
 /// The JSON of the claims, in a token that is otherwise good.
 pub fn claims(data: &[u8]) {
     token(format!("{}.{}.AQ", encode(HEADER.as_bytes()), encode(data)).as_bytes());
+}
+
+/// The body of a write on a user that is computed, by every route of the Management API.
+pub fn write_body(data: &[u8]) {
+    let user = r#"{"id":"u5er0000id01","username":null,"primaryEmail":null,"primaryPhone":null,"name":null,"avatar":null,"customData":{},"identities":{},"lastSignInAt":null,"createdAt":1,"updatedAt":1,"profile":{},"applicationId":null,"isSuspended":false,"hasPassword":true}"#;
+    let settings = Settings {
+        tenant: &Tenant::default(),
+        mapping: &MappingSettings {
+            providers: Vec::new(),
+            email_verified: true,
+            phone_verified: true,
+        },
+        now_ms: 2,
+    };
+    let facts = Facts {
+        held_by_others: Some(&[]),
+        password_is_right: Some(true),
+        reserved: Some(user),
+        ..Facts::default()
+    };
+    let id = "u5er0000id01";
+    for (method, path) in [
+        (Method::Post, "/api/users"),
+        (Method::Patch, "/api/users/u5er0000id01"),
+        (Method::Patch, "/api/users/u5er0000id01/custom-data"),
+        (Method::Patch, "/api/users/u5er0000id01/profile"),
+        (Method::Patch, "/api/users/u5er0000id01/is-suspended"),
+        (Method::Post, "/api/users/u5er0000id01/password/verify"),
+        (Method::Put, "/api/users/u5er0000id01/identities/google"),
+        (Method::Post, "/api/users/u5er0000id01/identities"),
+    ] {
+        let route = find(method, path).expect("a route").route;
+        let Route::Users(route) = &route else {
+            continue;
+        };
+        let write = Write::Users {
+            route,
+            user: PathUser::Known { id, view: user },
+            caller: "m2m",
+        };
+        let body = Body {
+            content_type: Some("application/json"),
+            content_encoding: None,
+            bytes: Some(data),
+        };
+        match apply(&settings, write, body, &facts) {
+            // Whoever was changed reads as a user of Logto's.
+            Step::Apply(applied) => match applied.after {
+                After::Created(view) | After::Changed(view) => {
+                    assert!(view.starts_with(r#"{"id":"u5er0000id01","#));
+                }
+                After::Deleted => panic!("deleted by a body"),
+            },
+            Step::Answer(_) | Step::Refuse(_) => {}
+            Step::Ask(question) => panic!("all is answered: {question:?}"),
+        }
+    }
 }
 
 /// The body of a key set's answer.

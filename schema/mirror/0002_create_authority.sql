@@ -26,6 +26,8 @@ CREATE TABLE logto_mirror_unique (
 ) STRICT, WITHOUT ROWID;
 
 CREATE INDEX logto_mirror_unique_by_user ON logto_mirror_unique (user_id);
+-- For tenants whose usernames are compared without their case.
+CREATE INDEX logto_mirror_unique_folded ON logto_mirror_unique (lower(value)) WHERE kind = 'username';
 
 CREATE TRIGGER logto_mirror_unique_new AFTER INSERT ON logto_mirror WHEN NEW.residue IS NOT NULL BEGIN
   INSERT OR IGNORE INTO logto_mirror_unique (kind, value, user_id)

@@ -28,6 +28,8 @@ const OPEN: &str = concat!(
 );
 const OPENED: &str = concat!(
     "SELECT EXISTS (SELECT 1 FROM intents WHERE id = ?1 AND side = 'mgpass') AS is_open, ",
+    sequence!(),
+    " AS ticket, ",
     view_columns!(),
     " FROM authority"
 );
@@ -44,8 +46,31 @@ const SETTLED: &str =
 /// Nobody was changed: nothing is owed, and nothing is to be fenced.
 const WITHDRAW: &str = "DELETE FROM intents WHERE id = ?1 AND settled IS NULL AND side = 'mgpass'";
 
+const TICKET: &str = concat!("SELECT ", sequence!(), " AS ticket");
+/// A create whose id Logto has given.
+const LEARN: &str = "UPDATE intents SET subject = ?2 WHERE id = ?1 AND subject IS NULL";
+/// Logto keeps an older password than mgPass.
+const OWE_PASSWORD: &str = concat!(
+    "INSERT INTO debt (subject, class, code, since) VALUES (?1, 'credential_at_mgpass', 'password_not_carried', ",
+    now!(),
+    ") ON CONFLICT (subject, class) DO NOTHING"
+);
+const FORGIVE_PASSWORD: &str = "DELETE FROM debt WHERE subject = ?1 AND class = 'credential_at_mgpass' \
+     AND code = 'password_not_carried'";
+
 /// Every string above, for the test that prepares each one against the schema.
-pub const ALL_SQL: &[&str] = &[OPEN, OPENED, NEXT, SETTLE, SETTLED, WITHDRAW];
+pub const ALL_SQL: &[&str] = &[
+    OPEN,
+    OPENED,
+    NEXT,
+    SETTLE,
+    SETTLED,
+    WITHDRAW,
+    TICKET,
+    LEARN,
+    OWE_PASSWORD,
+    FORGIVE_PASSWORD,
+];
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TranslatedIntent {
@@ -64,6 +89,8 @@ pub struct TranslatedIntent {
 pub struct Opened {
     /// The intent is there: the write may begin, in the view's generation.
     pub is_open: bool,
+    /// Of the one sequence that all tickets come from: newer than any that is in force.
+    pub ticket: i64,
     pub view: View,
 }
 
@@ -76,9 +103,16 @@ impl TranslatedIntent {
             self.nonce.as_deref().into(),
         ];
         vec![
+            Statement::new(NEXT, vec![]),
             Statement::new(OPEN, values),
             Statement::new(OPENED, vec![self.id.as_str().into()]),
         ]
+    }
+
+    /// Logto has given the new user an id.
+    pub fn learn(&self, subject: &UserId) -> Vec<Statement> {
+        let values = vec![self.id.as_str().into(), subject.as_str().into()];
+        vec![Statement::new(LEARN, values)]
     }
 
     /// The batch at mgPass was applied. Acknowledged only if [`parse_settled`] says so.
@@ -104,11 +138,39 @@ impl TranslatedIntent {
 
 /// The answer of [`TranslatedIntent::open`]. `None`: a row was not as the schema says.
 pub fn parse_opened(results: &[Vec<Row>]) -> Option<Opened> {
-    let row = results.get(1)?.first()?;
+    let row = results.get(2)?.first()?;
     Some(Opened {
         is_open: integer(row, "is_open")? != 0,
+        ticket: integer(row, "ticket")?,
         view: parse_view(row)?,
     })
+}
+
+/// One more, where somebody else's has come into force meanwhile.
+pub fn next_ticket() -> Vec<Statement> {
+    vec![
+        Statement::new(NEXT, vec![]),
+        Statement::new(TICKET, vec![]),
+    ]
+}
+
+pub fn parse_ticket(results: &[Vec<Row>]) -> Option<i64> {
+    integer(results.get(1)?.first()?, "ticket")
+}
+
+/// Whether Logto took the password that mgPass was given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AtLogto {
+    Set,
+    Owed,
+}
+
+pub fn note_password(subject: &UserId, at_logto: AtLogto) -> Statement {
+    let sql = match at_logto {
+        AtLogto::Set => FORGIVE_PASSWORD,
+        AtLogto::Owed => OWE_PASSWORD,
+    };
+    Statement::new(sql, vec![subject.as_str().into()])
 }
 
 /// The answer of [`TranslatedIntent::settle`]; false: the authority has moved, and the

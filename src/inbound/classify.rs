@@ -5,14 +5,14 @@
 //! servers: `PATCH /api/Users/ID/` writes, `/API/...` and `//api` are 404).
 //! A route that no row names passes through.
 
+mod after_cutover;
 mod operation;
 mod routes;
 
 use percent_encoding::percent_decode_str;
 
-pub use self::operation::{
-    AfterCutover, Concerns, Kind, OPERATIONS, Operation, OperationRow, SubjectSource,
-};
+pub use self::after_cutover::{AfterCutover, Refusal};
+pub use self::operation::{Concerns, Kind, OPERATIONS, Operation, OperationRow, SubjectSource};
 use self::routes::{ROUTES, Route, Tail};
 use crate::inbound::request::{Method, UserId};
 
@@ -41,6 +41,16 @@ pub fn classify(method: Method, path: &str) -> Classified {
 /// Why a mutating request is not recorded, where the table says so.
 pub fn why_unrecorded(method: Method, path: &str) -> Option<&'static str> {
     find(method, path).and_then(|(route, _)| route.unrecorded)
+}
+
+/// What becomes of a request once mgPass is the source of truth.
+pub fn after_cutover(method: Method, path: &str) -> AfterCutover {
+    match find(method, path) {
+        Some((route, _)) => route
+            .after_cutover
+            .unwrap_or(route.operation.row().after_cutover),
+        None => Operation::PassThrough.row().after_cutover,
+    }
 }
 
 fn find(method: Method, path: &str) -> Option<(&'static Route, Classified)> {

@@ -11,9 +11,9 @@ use crate::mirror::rows::{TargetIdentity, TargetUser, parse_identity, parse_user
 use crate::runtime::ports::{Row, Statement, Value};
 use crate::runtime::sql::{integer, text};
 
-const SELECT_USER: &str = "SELECT id, email, email_verified, phone, phone_verified, name, avatar, metadata, is_suspended, \
+pub const SELECT_USER: &str = "SELECT id, email, email_verified, phone, phone_verified, name, avatar, metadata, is_suspended, \
      created_at, last_sign_in_at, deleted_at FROM users WHERE id = ?1";
-const SELECT_IDENTITIES: &str =
+pub const SELECT_IDENTITIES: &str =
     "SELECT id, provider, provider_user_id, profile_data FROM social_identities WHERE user_id = ?1";
 pub const SELECT_MIRROR: &str =
     "SELECT ticket, epoch, tombstone, residue FROM logto_mirror WHERE user_id = ?1";

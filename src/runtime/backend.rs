@@ -101,6 +101,34 @@ impl BackendFailure {
     }
 }
 
+/// Why a call that changes something gave no good answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unsure {
+    /// Nothing was changed.
+    #[error("not done: {code}", code = .0.code())]
+    NotDone(BackendFailure),
+    /// Sent, and nobody knows.
+    #[error("unknown whether done: {code}", code = .0.code())]
+    Unknown(BackendFailure),
+}
+
+impl Unsure {
+    pub fn failure(self) -> BackendFailure {
+        match self {
+            Self::NotDone(failure) | Self::Unknown(failure) => failure,
+        }
+    }
+
+    /// A status that is not the one hoped for: a 5xx may come after the change.
+    fn of_status(backend: Backend, answer: &CallAnswer) -> Self {
+        let failure = BackendFailure::of_status(backend, answer);
+        match answer.status {
+            500..=599 => Self::Unknown(failure),
+            _ => Self::NotDone(failure),
+        }
+    }
+}
+
 /// A client's own credential, in the header or in the form, and the form.
 pub type ClientForm = (Option<Secret<String>>, Secret<String>);
 

@@ -10,6 +10,7 @@ use crate::policy::authority::{Lease, View};
 use crate::policy::breaker::Breaker;
 use crate::policy::flags::Flags;
 use crate::policy::left_behind::LeftBehind;
+use crate::policy::tenant::Tenant;
 use crate::runtime::metrics::Metrics;
 use crate::runtime::ports::Backend;
 use crate::token::{
@@ -28,6 +29,7 @@ const CATCHES_UP_WITHIN_MS: i64 = 45_000;
 /// Imported keys change at an import only.
 const IMPORTED_FRESH_S: i64 = 60;
 const VOLATILE_FRESH_MS: i64 = 60_000;
+const TENANT_FRESH_MS: i64 = 60_000;
 const ADVANCED_EVERY_MS: i64 = 1_000;
 /// Longer than a reconcile takes with every backend at its deadline.
 const HEAVY_LEASE_MS: i64 = 60_000;
@@ -46,6 +48,7 @@ pub struct Isolate {
     owed_key_fetches: RefCell<Vec<Issuer>>,
     volatile: RefCell<Option<(i64, Vec<Volatile>)>>,
     last_comparison_ms: Cell<i64>,
+    tenant: RefCell<Option<(i64, Arc<Tenant>)>>,
     pub breaker: Cell<Breaker>,
     /// Never borrowed across an await.
     pub allowance: RefCell<Allowance>,
@@ -382,6 +385,17 @@ impl Isolate {
             self.last_comparison_ms.set(now_ms);
         }
         is_due
+    }
+
+    /// `None`: to be read (again).
+    pub fn tenant(&self, now_ms: i64) -> Option<Arc<Tenant>> {
+        let held = self.tenant.borrow();
+        let (read_at_ms, tenant) = held.as_ref()?;
+        (now_ms - read_at_ms < TENANT_FRESH_MS).then(|| Arc::clone(tenant))
+    }
+
+    pub fn set_tenant(&self, tenant: Arc<Tenant>, now_ms: i64) {
+        *self.tenant.borrow_mut() = Some((now_ms, tenant));
     }
 
     /// `None`: to be read (again).

@@ -14,7 +14,17 @@ use crate::token::SignatureCheck;
 
 /// Every port in one bound.
 pub trait Platform:
-    Clock + Entropy + Sink + Invocation + Database + Calls + Queue + FlagStore + KeyStore + Signatures
+    Clock
+    + Entropy
+    + Sink
+    + Invocation
+    + Database
+    + Calls
+    + Queue
+    + FlagStore
+    + KeyStore
+    + Signatures
+    + Addresses
 {
 }
 impl<
@@ -27,7 +37,8 @@ impl<
         + Queue
         + FlagStore
         + KeyStore
-        + Signatures,
+        + Signatures
+        + Addresses,
 > Platform for T
 {
 }
@@ -291,6 +302,11 @@ pub trait Signatures {
     async fn verify(&self, check: &SignatureCheck<'_>) -> bool;
 }
 
+pub trait Addresses {
+    /// As the runtime's `new URL` takes it (WHATWG URL).
+    fn is_address(&self, text: &str) -> bool;
+}
+
 /// One client's request and the answer to it. Bodies stay where they are: only
 /// what a rule needs is read, and within bounds.
 pub trait Exchange {
@@ -304,6 +320,8 @@ pub trait Exchange {
     async fn hold_body(&mut self, max_bytes: usize) -> Result<(), BodyFailure>;
     /// The held body, if it is text.
     fn held_text(&self) -> Option<String>;
+    /// The held body; `None` where the request has none.
+    fn held_bytes(&self) -> Option<Vec<u8>>;
 
     /// Sends the request on to Logto as it is, headers tidied; true once an answer
     /// has begun. `deadline_ms` bounds the wait for that.

@@ -63,6 +63,8 @@ pub struct Migration {
     pub logto_issuer: String,
     pub logto_api_audience: String,
     pub logto_client: Client,
+    /// Who knows which passwords have leaked, as Logto asks.
+    pub leaks_origin: String,
     pub mgpass_origin: String,
     pub mgpass_issuer: String,
     pub mgpass_audiences: Vec<String>,
@@ -209,6 +211,7 @@ impl<F: Fn(&str) -> Option<String>> Reader<F> {
                 id: self.required("LOGTO_CLIENT_ID"),
                 secret: Secret(self.required("LOGTO_CLIENT_SECRET")),
             },
+            leaks_origin: self.origin_or("LEAKED_PASSWORDS_ORIGIN", "https://api.pwnedpasswords.com"),
             mgpass_origin: self.origin("MGPASS_ORIGIN"),
             mgpass_issuer: self.required("MGPASS_ISSUER"),
             mgpass_audiences: self.list("MGPASS_AUDIENCES"),
@@ -266,9 +269,18 @@ impl<F: Fn(&str) -> Option<String>> Reader<F> {
         })
     }
 
-    /// Scheme, host and port alone: paths are appended to it byte for byte.
     fn origin(&mut self, name: &'static str) -> String {
         let value = self.required(name);
+        self.as_origin(name, &value)
+    }
+
+    fn origin_or(&mut self, name: &'static str, absent: &str) -> String {
+        let value = self.optional(name).unwrap_or_else(|| absent.to_owned());
+        self.as_origin(name, &value)
+    }
+
+    /// Scheme, host and port alone: paths are appended to it byte for byte.
+    fn as_origin(&mut self, name: &'static str, value: &str) -> String {
         let value = value.trim_end_matches('/');
         let host = value
             .strip_prefix("https://")

@@ -135,6 +135,13 @@ impl Exchange for WorkerExchange {
         }
     }
 
+    fn held_bytes(&self) -> Option<Vec<u8>> {
+        match &self.held {
+            Held::Whole(bytes) => Some(bytes.to_vec()),
+            Held::Nothing | Held::Rejoined(_) => None,
+        }
+    }
+
     async fn forward(&mut self, forward: &Forward<'_>) -> Result<u16, CallFailure> {
         // The client's request with Logto's URL, its own bytes and our headers.
         let held: Option<&JsValue> = match &self.held {

@@ -16,7 +16,7 @@ use crate::runtime::message::Message;
 use crate::runtime::metrics::Series;
 use crate::runtime::observe::Event;
 use crate::runtime::ports::{
-    ANSWER_HEAD_BYTES, Call, CallAnswer, CallFailure, Calls, Clock, Database, DatabaseFailure,
+    ANSWER_HEAD_BYTES, Addresses, Call, CallAnswer, CallFailure, Calls, Clock, Database, DatabaseFailure,
     Entropy, FlagStore, Invocation, KeyStore, KvFailure, Queue, QueueFailure, Row, Signatures,
     Sink, Statement, Store,
 };
@@ -160,6 +160,12 @@ impl KeyStore for WorkerPlatform {
 impl Signatures for WorkerPlatform {
     async fn verify(&self, check: &SignatureCheck<'_>) -> bool {
         super::crypto::verify(check).await.unwrap_or(false)
+    }
+}
+
+impl Addresses for WorkerPlatform {
+    fn is_address(&self, text: &str) -> bool {
+        web_sys::Url::new(text).is_ok()
     }
 }
 

@@ -70,7 +70,7 @@ describe('the surface on which users change', () => {
     const verifier = oidc.randomPKCECodeVerifier();
     const state = oidc.randomState();
     const start = oidc.buildAuthorizationUrl(config, {
-      redirect_uri: REDIRECT_URI, scope: 'openid profile offline_access', prompt: 'consent', state,
+      redirect_uri: REDIRECT_URI, scope: 'openid profile email phone address custom_data identities offline_access', prompt: 'consent', state,
       code_challenge: await oidc.calculatePKCECodeChallenge(verifier), code_challenge_method: 'S256',
     });
     const call = async (method, url, body) => {

@@ -17,6 +17,7 @@ fn no_input_of_the_fuzz_corpus_breaks_its_target() {
     replay("token", targets::token);
     replay("header", targets::header);
     replay("claims", targets::claims);
+    replay("write_body", targets::write_body);
     replay("key_set", targets::key_set);
     replay("imported_keys", targets::imported_keys);
 }

@@ -4,8 +4,11 @@
 
 use std::collections::BTreeSet;
 
-use dual_write_proxy::inbound::classify::{Kind, Operation, classify, why_unrecorded};
+use dual_write_proxy::inbound::classify::{
+    AfterCutover, Kind, Operation, Refusal, after_cutover, classify, why_unrecorded,
+};
 use dual_write_proxy::inbound::request::Method;
+use dual_write_proxy::serve::translate_write;
 use serde_json::Value;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -215,6 +218,118 @@ fn the_quiet_writes_are_recorded() {
         care("POST", "/api/experience/submit"),
         Recorded("experience.submit")
     );
+}
+
+#[test]
+fn after_cutover_exactly_the_routes_that_can_be_computed_are_translated() {
+    for (method, route, _) in REFERENCE {
+        for path in spellings(route) {
+            let method = Method::parse(method);
+            let is_computed = translate_write::find(method, &path).is_some();
+            let is_translated = after_cutover(method, &path) == AfterCutover::Translate;
+            assert_eq!(is_translated, is_computed, "{method:?} {path}");
+        }
+    }
+}
+
+#[test]
+fn after_cutover_no_write_of_a_user_goes_to_logto() {
+    for (method, route, care) in REFERENCE {
+        let Recorded(name) = care else {
+            continue;
+        };
+        let path = &spellings(route)[0];
+        match after_cutover(Method::parse(method), path) {
+            AfterCutover::Translate | AfterCutover::Refuse(_) => {}
+            // The end of a sign-in: its time of day is all that it writes.
+            AfterCutover::FinishSignIn => {
+                let family = name.split('.').next().unwrap();
+                let families = ["experience", "interaction", "consent"];
+                assert!(families.contains(&family), "{method} {path}");
+            }
+            AfterCutover::Forward(reason) => {
+                assert!(reason.contains("sessions or grants"), "{method} {path}");
+            }
+            AfterCutover::Own => panic!("{method} {path}"),
+        }
+    }
+}
+
+#[test]
+fn after_cutover_every_route_has_its_reason() {
+    let expected = [
+        (
+            "POST",
+            "/api/users/:id/password/verify",
+            AfterCutover::Translate,
+        ),
+        ("POST", "/api/users/:id/identities", AfterCutover::Translate),
+        (
+            "POST",
+            "/api/users/:id/mfa-verifications",
+            AfterCutover::Refuse(Refusal::NotTranslatable),
+        ),
+        (
+            "PATCH",
+            "/api/users/:id/password/expiration",
+            AfterCutover::Refuse(Refusal::NotTranslatable),
+        ),
+        (
+            "POST",
+            "/api/my-account/mfa-verifications",
+            AfterCutover::Refuse(Refusal::NotTranslatable),
+        ),
+        (
+            "PUT",
+            "/api/my-account/identities/:id/access-token",
+            AfterCutover::Refuse(Refusal::NotTranslatable),
+        ),
+        (
+            "POST",
+            "/api/verifications/password",
+            AfterCutover::Refuse(Refusal::PasswordCheck),
+        ),
+        (
+            "POST",
+            "/api/experience/profile",
+            AfterCutover::Refuse(Refusal::StartAgain),
+        ),
+        (
+            "POST",
+            "/api/experience/profile/mfa/mfa-skipped",
+            AfterCutover::FinishSignIn,
+        ),
+        (
+            "POST",
+            "/api/experience/of-a-later-version",
+            AfterCutover::Refuse(Refusal::StartAgain),
+        ),
+        ("POST", "/api/experience/submit", AfterCutover::FinishSignIn),
+        (
+            "POST",
+            "/api/interaction/submit",
+            AfterCutover::FinishSignIn,
+        ),
+    ];
+    for (method, route, after) in expected {
+        for path in spellings(route) {
+            assert_eq!(
+                after_cutover(Method::parse(method), &path),
+                after,
+                "{method} {path}"
+            );
+        }
+    }
+    for path in [
+        "/api/verifications/verification-code",
+        "/api/users/:id/roles",
+        "/api/my-account/user-assets/avatar",
+        "/api/applications",
+        "/oidc/token",
+    ] {
+        let after = after_cutover(Method::Post, path);
+        assert!(matches!(after, AfterCutover::Forward(_)), "{path}");
+    }
 }
 
 fn is_of_a_family(path: &str) -> bool {

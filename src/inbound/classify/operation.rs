@@ -85,34 +85,25 @@ impl SubjectSource {
     }
 }
 
-/// What becomes of the operation once mgPass is the source of truth.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AfterCutover {
-    /// Translated to mgPass's API.
-    Translate,
-    /// Refused with a clear error: mgPass has no such thing.
-    Refuse,
-    /// The browser is sent to mgPass's own pages.
-    Redirect,
-}
-
 /// One row of the operation table.
 pub struct OperationRow {
     pub operation: Operation,
     /// Stable name: log lines, KV keys (`read_percent.<name>`), outbox rows.
     pub name: &'static str,
     pub kind: Kind,
+    /// A route may have an exception of its own (`routes`).
     pub after_cutover: AfterCutover,
 }
 
-use AfterCutover::{Redirect, Refuse, Translate};
+use super::after_cutover::AfterCutover::{self, FinishSignIn, Forward, Own, Refuse, Translate};
+use super::after_cutover::Refusal::{NotTranslatable, StartAgain};
 use SubjectSource::{AccessToken, Answer, Identified, Identifying, Path, Session, Untold};
 
 const PASS_THROUGH: OperationRow = row(
     Operation::PassThrough,
     "pass_through",
     Kind::PassThrough,
-    Redirect,
+    Forward("changes no user"),
 );
 
 #[rustfmt::skip]
@@ -124,28 +115,28 @@ pub const OPERATIONS: &[OperationRow] = &[
     row(Operation::UsersCreate, "users.create", Kind::Write(Answer), Translate),
     row(Operation::UsersPatch, "users.patch", Kind::Write(Path), Translate),
     row(Operation::UsersCustomData, "users.custom_data", Kind::Write(Path), Translate),
-    row(Operation::UsersProfile, "users.profile", Kind::Write(Path), Refuse),
+    row(Operation::UsersProfile, "users.profile", Kind::Write(Path), Translate),
     row(Operation::UsersPassword, "users.password", Kind::Write(Path), Translate),
     row(Operation::UsersSuspension, "users.suspension", Kind::Write(Path), Translate),
     // Same route; told apart by the body.
     row(Operation::UsersUnsuspension, "users.unsuspension", Kind::Write(Path), Translate),
     row(Operation::UsersDelete, "users.delete", Kind::Write(Path), Translate),
-    row(Operation::UsersIdentities, "users.identities", Kind::Write(Path), Refuse),
-    row(Operation::UsersOther, "users.other", Kind::Write(Path), Refuse),
-    row(Operation::ExperienceIdentification, "experience.identification", Kind::Write(Identifying), Redirect),
-    row(Operation::ExperienceSubmit, "experience.submit", Kind::Write(Identified), Redirect),
-    row(Operation::ExperienceOther, "experience.other", Kind::Write(Identified), Redirect),
-    row(Operation::InteractionSubmit, "interaction.submit", Kind::Write(Untold), Redirect),
-    row(Operation::InteractionOther, "interaction.other", Kind::Write(Untold), Redirect),
-    // Both write `applicationId` on a user's first consent; the page by redirecting onwards.
-    row(Operation::Consent, "consent", Kind::Write(Session), Redirect),
-    row(Operation::ConsentPage, "consent.page", Kind::Write(Session), Redirect),
-    row(Operation::AccountWrite, "account.write", Kind::Write(AccessToken), Refuse),
-    row(Operation::OidcJwks, "oidc.jwks", Kind::Token, Translate),
-    row(Operation::OidcIntrospection, "oidc.introspection", Kind::Token, Translate),
+    row(Operation::UsersIdentities, "users.identities", Kind::Write(Path), Translate),
+    row(Operation::UsersOther, "users.other", Kind::Write(Path), Refuse(NotTranslatable)),
+    row(Operation::ExperienceIdentification, "experience.identification", Kind::Write(Identifying), FinishSignIn),
+    row(Operation::ExperienceSubmit, "experience.submit", Kind::Write(Identified), FinishSignIn),
+    row(Operation::ExperienceOther, "experience.other", Kind::Write(Identified), Refuse(StartAgain)),
+    row(Operation::InteractionSubmit, "interaction.submit", Kind::Write(Untold), FinishSignIn),
+    row(Operation::InteractionOther, "interaction.other", Kind::Write(Untold), FinishSignIn),
+    // Both write `applicationId` on a user's first consent, no debt after cutover; the page by redirecting onwards.
+    row(Operation::Consent, "consent", Kind::Write(Session), FinishSignIn),
+    row(Operation::ConsentPage, "consent.page", Kind::Write(Session), FinishSignIn),
+    row(Operation::AccountWrite, "account.write", Kind::Write(AccessToken), Translate),
+    row(Operation::OidcJwks, "oidc.jwks", Kind::Token, Forward("Logto signs until cleanup")),
+    row(Operation::OidcIntrospection, "oidc.introspection", Kind::Token, Own),
     // The proxy's own, below /_proxy/ and with any method: `edge` finds them, not the table.
-    row(Operation::ProxyJwks, "proxy.jwks", Kind::Token, Translate),
-    row(Operation::ProxyVerify, "proxy.verify", Kind::Token, Translate),
+    row(Operation::ProxyJwks, "proxy.jwks", Kind::Token, Own),
+    row(Operation::ProxyVerify, "proxy.verify", Kind::Token, Own),
 ];
 
 const fn row(

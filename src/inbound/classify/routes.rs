@@ -8,6 +8,8 @@
 
 use crate::inbound::request::Method;
 
+use super::after_cutover::AfterCutover::{self, FinishSignIn, Forward, Refuse, Translate};
+use super::after_cutover::Refusal::{NotTranslatable, PasswordCheck, StartAgain};
 use super::operation::Operation;
 
 /// How a row treats the path after its pattern.
@@ -26,6 +28,17 @@ pub(super) struct Route {
     pub(super) operation: Operation,
     /// Of a mutating route that is not recorded: why not.
     pub(super) unrecorded: Option<&'static str>,
+    /// Where it is not what becomes of the operation.
+    pub(super) after_cutover: Option<AfterCutover>,
+}
+
+impl Route {
+    const fn after_cutover(self, after_cutover: AfterCutover) -> Self {
+        Self {
+            after_cutover: Some(after_cutover),
+            ..self
+        }
+    }
 }
 
 const MUTATING: &[Method] = &[Method::Post, Method::Put, Method::Patch, Method::Delete];
@@ -52,6 +65,7 @@ const fn exact(
         tail: Tail::End,
         operation,
         unrecorded: None,
+        after_cutover: None,
     }
 }
 
@@ -68,7 +82,12 @@ const fn below(
 }
 
 /// Passes through, with everything below it, for this reason.
-const fn unrecorded(pattern: &'static [&'static str], tail: Tail, reason: &'static str) -> Route {
+const fn unrecorded(
+    pattern: &'static [&'static str],
+    tail: Tail,
+    reason: &'static str,
+    after_cutover: AfterCutover,
+) -> Route {
     Route {
         methods: MUTATING,
         mount: "/api",
@@ -76,12 +95,18 @@ const fn unrecorded(pattern: &'static [&'static str], tail: Tail, reason: &'stat
         tail,
         operation: Operation::PassThrough,
         unrecorded: Some(reason),
+        after_cutover: Some(after_cutover),
     }
 }
 
 const STAGED: &str = "kept in the interaction; written by a later request that is recorded";
 const REHASHED: &str =
     "a check; at most an imported password is hashed anew, which no mapped field shows";
+const SESSIONS: &str = "ends sessions or grants of Logto's; changes no user";
+const PROOF: &str = "a proof for a later write of the Account API, which is recorded";
+const ONE_TIME: &str = "a proof for a sign-in, which is recorded";
+const SUBJECT: &str = "a token; changes nobody";
+const CODES: &str = "a message and its check; changes nobody";
 const MEMBERSHIP: &str = "roles and organizations are mapped to no field";
 
 #[rustfmt::skip]
@@ -96,44 +121,64 @@ pub(super) const ROUTES: &[Route] = &[
     exact(&[Method::Patch], "/api", &["users", ":user", "profile"], Operation::UsersProfile),
     exact(&[Method::Patch], "/api", &["users", ":user", "password"], Operation::UsersPassword),
     exact(&[Method::Patch], "/api", &["users", ":user", "is-suspended"], Operation::UsersSuspension),
-    below(MUTATING, "/api", &["users", ":user", "identities"], Operation::UsersIdentities),
-    unrecorded(&["users", ":user", "password", "verify"], Tail::End, REHASHED),
-    unrecorded(&["users", ":user", "roles"], Tail::Anything, MEMBERSHIP),
+    exact(&[Method::Put, Method::Delete], "/api", &["users", ":user", "identities", ":item"], Operation::UsersIdentities),
+    exact(&[Method::Post], "/api", &["users", ":user", "identities"], Operation::UsersIdentities),
+    below(MUTATING, "/api", &["users", ":user", "identities"], Operation::UsersIdentities).after_cutover(Refuse(NotTranslatable)),
+    unrecorded(&["users", ":user", "password", "verify"], Tail::End, REHASHED, Translate),
+    unrecorded(&["users", ":user", "roles"], Tail::Anything, MEMBERSHIP, Forward(MEMBERSHIP)),
+    below(&[Method::Delete], "/api", &["users", ":user", "sessions"], Operation::UsersOther).after_cutover(Forward(SESSIONS)),
+    below(&[Method::Delete], "/api", &["users", ":user", "grants"], Operation::UsersOther).after_cutover(Forward(SESSIONS)),
     below(MUTATING, "/api", &["users", ":user"], Operation::UsersOther),
 
     exact(&[Method::Post], "/api", &["experience", "identification"], Operation::ExperienceIdentification),
     exact(&[Method::Post], "/api", &["experience", "submit"], Operation::ExperienceSubmit),
-    unrecorded(&["experience"], Tail::End, STAGED),
-    unrecorded(&["experience", "interaction-event"], Tail::End, STAGED),
-    unrecorded(&["experience", "profile"], Tail::Anything, STAGED),
+    unrecorded(&["experience"], Tail::End, STAGED, FinishSignIn),
+    unrecorded(&["experience", "interaction-event"], Tail::End, STAGED, FinishSignIn),
+    // Who is asked to set up a second factor must be able to pass on, or could not sign in.
+    unrecorded(&["experience", "profile", "mfa", "mfa-skipped"], Tail::End, STAGED, FinishSignIn),
+    unrecorded(&["experience", "profile", "mfa", "mfa-suggestion-skipped"], Tail::End, STAGED, FinishSignIn),
+    unrecorded(&["experience", "profile", "mfa", "passkey-skipped"], Tail::End, STAGED, FinishSignIn),
+    unrecorded(&["experience", "profile"], Tail::Anything, STAGED, Refuse(StartAgain)),
     // A password's hash and a used backup code are written here; no mapped field shows either.
-    unrecorded(&["experience", "verification"], Tail::Anything, STAGED),
-    unrecorded(&["experience", "preflight"], Tail::Anything, STAGED),
-    unrecorded(&["experience", "user-assets"], Tail::Anything, "stores a file; its address becomes an avatar by `profile`"),
+    unrecorded(&["experience", "verification"], Tail::Anything, STAGED, FinishSignIn),
+    unrecorded(&["experience", "preflight"], Tail::Anything, STAGED, FinishSignIn),
+    unrecorded(&["experience", "user-assets"], Tail::Anything, "stores a file; its address becomes an avatar by `profile`", Refuse(StartAgain)),
     below(MUTATING, "/api", &["experience"], Operation::ExperienceOther),
 
     exact(&[Method::Post], "/api", &["interaction", "submit"], Operation::InteractionSubmit),
     exact(&[Method::Post], "/api", &["interaction", "consent"], Operation::Consent),
-    unrecorded(&["interaction"], Tail::End, STAGED),
-    unrecorded(&["interaction", "event"], Tail::End, STAGED),
-    unrecorded(&["interaction", "identifiers"], Tail::End, STAGED),
-    unrecorded(&["interaction", "profile"], Tail::End, STAGED),
-    unrecorded(&["interaction", "verification"], Tail::Anything, STAGED),
-    unrecorded(&["interaction", "bind-mfa"], Tail::End, STAGED),
-    unrecorded(&["interaction", "mfa"], Tail::End, STAGED),
-    unrecorded(&["interaction", "mfa-skipped"], Tail::End, STAGED),
-    unrecorded(&["interaction", "single-sign-on", ":item", "authorization-url"], Tail::End, STAGED),
+    unrecorded(&["interaction"], Tail::End, STAGED, FinishSignIn),
+    unrecorded(&["interaction", "event"], Tail::End, STAGED, FinishSignIn),
+    unrecorded(&["interaction", "identifiers"], Tail::End, STAGED, FinishSignIn),
+    unrecorded(&["interaction", "profile"], Tail::End, STAGED, Refuse(StartAgain)),
+    unrecorded(&["interaction", "verification"], Tail::Anything, STAGED, FinishSignIn),
+    unrecorded(&["interaction", "bind-mfa"], Tail::End, STAGED, Refuse(StartAgain)),
+    unrecorded(&["interaction", "mfa"], Tail::End, STAGED, FinishSignIn),
+    unrecorded(&["interaction", "mfa-skipped"], Tail::End, STAGED, FinishSignIn),
+    unrecorded(&["interaction", "single-sign-on", ":item", "authorization-url"], Tail::End, STAGED, FinishSignIn),
     // `single-sign-on` signs in or registers in its other calls, before any submit.
     below(MUTATING, "/api", &["interaction"], Operation::InteractionOther),
 
-    below(MUTATING, "/api", &["my-account"], Operation::AccountWrite),
-    unrecorded(&["verifications"], Tail::Anything, "a proof for a later write of the Account API, which is recorded"),
+    exact(&[Method::Patch], "/api", &["my-account"], Operation::AccountWrite),
+    exact(&[Method::Patch], "/api", &["my-account", "profile"], Operation::AccountWrite),
+    exact(&[Method::Post], "/api", &["my-account", "password"], Operation::AccountWrite),
+    exact(&[Method::Post, Method::Delete], "/api", &["my-account", "primary-email"], Operation::AccountWrite),
+    exact(&[Method::Post, Method::Delete], "/api", &["my-account", "primary-phone"], Operation::AccountWrite),
+    exact(&[Method::Post, Method::Put], "/api", &["my-account", "identities"], Operation::AccountWrite),
+    exact(&[Method::Delete], "/api", &["my-account", "identities", ":item"], Operation::AccountWrite),
+    below(&[Method::Delete], "/api", &["my-account", "sessions"], Operation::AccountWrite).after_cutover(Forward(SESSIONS)),
+    below(&[Method::Delete], "/api", &["my-account", "grants"], Operation::AccountWrite).after_cutover(Forward(SESSIONS)),
+    below(&[Method::Post], "/api", &["my-account", "user-assets"], Operation::AccountWrite)
+        .after_cutover(Forward("stores a file; its address becomes an avatar by PATCH /api/my-account")),
+    below(MUTATING, "/api", &["my-account"], Operation::AccountWrite).after_cutover(Refuse(NotTranslatable)),
+    unrecorded(&["verifications", "password"], Tail::End, PROOF, Refuse(PasswordCheck)),
+    unrecorded(&["verifications"], Tail::Anything, PROOF, Forward("a proof that Logto keeps; changes no user")),
 
-    unrecorded(&["roles"], Tail::Anything, MEMBERSHIP),
-    unrecorded(&["organizations"], Tail::Anything, MEMBERSHIP),
-    unrecorded(&["one-time-tokens"], Tail::Anything, "a proof for a sign-in, which is recorded"),
-    unrecorded(&["subject-tokens"], Tail::Anything, "a token; changes nobody"),
-    unrecorded(&["verification-codes"], Tail::Anything, "a message and its check; changes nobody"),
+    unrecorded(&["roles"], Tail::Anything, MEMBERSHIP, Forward(MEMBERSHIP)),
+    unrecorded(&["organizations"], Tail::Anything, MEMBERSHIP, Forward(MEMBERSHIP)),
+    unrecorded(&["one-time-tokens"], Tail::Anything, ONE_TIME, Forward(ONE_TIME)),
+    unrecorded(&["subject-tokens"], Tail::Anything, SUBJECT, Forward(SUBJECT)),
+    unrecorded(&["verification-codes"], Tail::Anything, CODES, Forward(CODES)),
 
     below(ANY, "/consent", &[], Operation::ConsentPage),
     exact(&[Method::Get], "/oidc", &["jwks"], Operation::OidcJwks),

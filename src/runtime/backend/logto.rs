@@ -4,11 +4,13 @@
 //! URLs follow the public host, which is this proxy. Each call carries the secret that
 //! forwarded requests carry: an origin that is closed to others is open to both.
 
+mod writes;
 pub mod wire;
 
 use futures_util::future::join;
 use serde_json::Value;
 
+pub use self::writes::{delete, password_is_right, reserve, set_password};
 pub use self::wire::{LogtoIdentity, LogtoState, LogtoUser, Seen, UnreadableUser};
 
 use crate::inbound::request::{InteractionUid, Secret, UserId, interaction_uid};
@@ -388,6 +390,19 @@ async fn call<P: Platform>(
         max_bytes,
     };
     platform.call(call).await
+}
+
+/// A harmless read under a caller's own headers: whatever Logto says of them.
+///
+/// # Errors
+/// When Logto gave no answer.
+pub async fn read_as<P: Platform>(
+    platform: &P,
+    context: &Context<'_>,
+    path: &str,
+    headers: Vec<(&'static str, Secret<String>)>,
+) -> Result<CallAnswer, BackendFailure> {
+    get(platform, context, path, headers).await
 }
 
 /// With the proxy's own token; a refused one is fetched anew, once.

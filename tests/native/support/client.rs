@@ -281,6 +281,10 @@ impl Exchange for FakeExchange {
         self.held.clone()
     }
 
+    fn held_bytes(&self) -> Option<Vec<u8>> {
+        self.held.clone().map(String::into_bytes)
+    }
+
     async fn forward(&mut self, forward: &Forward<'_>) -> Result<u16, CallFailure> {
         let path = forward
             .url

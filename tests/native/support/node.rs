@@ -16,7 +16,7 @@ use dual_write_proxy::runtime::message::Message;
 use dual_write_proxy::runtime::metrics::Series;
 use dual_write_proxy::runtime::observe::Event;
 use dual_write_proxy::runtime::ports::{
-    ANSWER_HEAD_BYTES, Backend, Call, CallAnswer, CallFailure, Calls, Clock, Database,
+    ANSWER_HEAD_BYTES, Addresses, Backend, Call, CallAnswer, CallFailure, Calls, Clock, Database,
     DatabaseFailure, Entropy, FlagStore, Invocation, KeyStore, KvFailure, Queue, QueueFailure, Row,
     Signatures, Sink, Statement, Store,
 };
@@ -308,6 +308,12 @@ impl KeyStore for Node {
 impl Signatures for Node {
     async fn verify(&self, check: &SignatureCheck<'_>) -> bool {
         tokens::verify(check)
+    }
+}
+
+impl Addresses for Node {
+    fn is_address(&self, text: &str) -> bool {
+        url::Url::parse(text).is_ok()
     }
 }
 

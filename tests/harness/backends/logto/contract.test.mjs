@@ -7,3 +7,4 @@ import './contract/management.mjs';
 import './contract/behaviour.mjs';
 import './contract/lax.mjs';
 import './contract/restart.mjs';
+import './contract/writes.mjs';

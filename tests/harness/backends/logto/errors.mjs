@@ -8,11 +8,18 @@ export const messages = {
   'auth.unauthorized': 'Unauthorized. Please check credentials and its scope.',
   'auth.forbidden': 'Forbidden. Please check your user roles and permissions.',
   'account_center.not_enabled': 'Account center is not enabled.',
+  'account_center.field_not_editable': 'Field is not editable.',
+  'account_center.field_not_enabled': 'Field is not enabled.',
+  'entity.invalid_input': 'Invalid input. Value list must not be empty.',
+  'entity.value_too_long': 'The length of value is too long and exceeds the limit.',
   'entity.not_found': 'The resource does not exist.',
   'entity.relation_foreign_key_not_found': 'Cannot find one or more foreign keys. Please check the input and ensure that all referenced entities exist.',
   'guard.invalid_input': 'The request body is invalid.',
   'guard.invalid_pagination': 'The request pagination value is invalid.',
+  'password.invalid_legacy_password_format': 'Invalid legacy password format.',
   'password.rejected': 'Password rejected. Please check if your password meets the requirements.',
+  'password.unsupported_encryption_method': 'The encryption method {{name}} is not supported.',
+  'password.unsupported_legacy_hash_algorithm': 'Unsupported legacy hash algorithm: {{algorithm}}.',
   'session.not_found': 'Session not found. Please go back and sign in again.',
   'session.interaction_not_found': 'Interaction session not found. Please go back and start the session again.',
   'session.connector_session_not_found': 'Connector session not found. Please go back and sign in again.',
@@ -28,10 +35,21 @@ export const messages = {
   'user.phone_already_in_use': 'This phone number is associated with an existing account.',
   'user.identity_already_in_use': 'The social account has been associated with an existing account.',
   'user.identity_not_exist': 'The social account has not been registered yet.',
+  'user.cannot_delete_self': 'You cannot delete yourself.',
+  'user.invalid_phone': 'Invalid phone number.',
+  'user.last_sign_in_method_required': 'You need to keep at least one identifier in your account.',
   'user.missing_profile': 'You need to provide additional info before signing-in.',
+  'user.password_algorithm_required': 'Password algorithm is required.',
+  'user.password_and_digest': 'You cannot set both plain text password and password digest.',
   'user.suspended': 'This account is suspended.',
   // Its name for the identifier is never filled in.
   'user.user_not_exist': 'User with  does not exist.',
+  'user.username_lowercase_not_allowed': 'Username cannot contain lowercase letters.',
+  'user.username_numbers_not_allowed': 'Username cannot contain numbers.',
+  'user.username_too_long': 'Username is too long.',
+  'user.username_too_short': 'Username is too short.',
+  'user.username_underscore_not_allowed': 'Username cannot contain underscores.',
+  'user.username_uppercase_not_allowed': 'Username cannot contain uppercase letters.',
   'user.same_password': 'New password cannot be the same as your old password.',
   'verification_code.code_mismatch': 'Invalid verification code.',
   'verification_code.not_found': 'Verification code not found. Please send verification code first.',
@@ -40,9 +58,13 @@ export const messages = {
   'verification_record.permission_denied': 'Permission denied, please re-authenticate.',
 };
 
+/** A place without a value stays as it stands. */
+const filled = (message, values) => message.replace(/{{(\w+)}}/g, (place, name) => (name in values ? String(values[name]) : place));
+
 export class RequestError extends Error {
-  constructor(code, status = 400, { data, details, extra } = {}) {
-    super(messages[code] ?? code);
+  /** `values` fill the places of the message. */
+  constructor(code, status = 400, { data, details, extra, values = {} } = {}) {
+    super(filled(messages[code] ?? code, values));
     this.code = code;
     this.status = status;
     this.data = data;
@@ -72,6 +94,12 @@ export function bearerToken(ctx) {
     throw new RequestError('auth.authorization_token_type_not_supported', 401, { data: { supportedTypes: ['Bearer'] } });
   }
   return header.slice('Bearer'.length + 1);
+}
+
+/** What Logto fails at: the answer is a 500 without a code. */
+export class InternalError extends Error {
+  status = 500;
+  body = { message: 'Internal server error.' };
 }
 
 export const sessionNotFound = (description) => new RequestError('session.not_found', 400, {

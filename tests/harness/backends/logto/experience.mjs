@@ -4,7 +4,8 @@
 import { authorizationUri, socialIdentity } from './connector.mjs';
 import { RequestError, randomId } from './errors.mjs';
 import { findInteraction, saveResult } from './interaction.mjs';
-import { hashPassword, passwordIssues, verifyPassword } from './passwords.mjs';
+import { passwordIssues } from './password_policy.mjs';
+import { hashPassword, verifyPassword } from './passwords.mjs';
 import { object, oneOf, optional, parse, patterns, record, text } from './schema.mjs';
 import { signInExperience } from './seed.mjs';
 import { userInfo } from './users.mjs';
@@ -18,7 +19,7 @@ const identifier = object({ type: oneOf('username', 'email', 'phone'), value: te
 const publicProfile = ({ password: _hidden, ...profile }) => profile;
 
 export function addExperienceRoutes(router, context) {
-  const { oidc: { provider }, store, codes, applications } = context;
+  const { oidc: { provider }, store, codes, applications, passwordPolicy } = context;
   const applicationOf = (interaction) => applications.find(({ id }) => id === interaction.params.client_id);
 
   /** The interaction and its progress; `save` puts the progress back. */
@@ -52,7 +53,8 @@ export function addExperienceRoutes(router, context) {
   }
 
   function assertPolicy(password, profile) {
-    const issues = passwordIssues(password, [profile.username, profile.primaryEmail]);
+    const { name, username, primaryEmail: email, primaryPhone: phoneNumber } = profile;
+    const issues = passwordIssues(password, { name, username, email, phoneNumber }, passwordPolicy);
     if (issues.length > 0) throw new RequestError('password.rejected', 422, { data: issues });
   }
 

@@ -1,10 +1,11 @@
 // The interaction API from before the Experience API, undocumented and still mounted: the steps of a sign-in, a
-// registration and a reset, and single sign-on, which signs in and registers without any submit. Its progress is none that the Experience API can read (404 there), and a new user is
-// written at `submit`. No recordings of it; from the reference.
+// registration and a reset, and single sign-on, which signs in and registers without any submit. Its progress is none
+// that the Experience API can read (404 there), and a new user is written at `submit`. No recordings of it; from the reference.
 
 import { RequestError, randomId } from './errors.mjs';
 import { findInteraction, saveResult } from './interaction.mjs';
-import { hashPassword, passwordIssues, verifyPassword } from './passwords.mjs';
+import { passwordIssues } from './password_policy.mjs';
+import { hashPassword, verifyPassword } from './passwords.mjs';
 import { object, oneOf, optional, parse, patterns, text } from './schema.mjs';
 import { userInfo } from './users.mjs';
 import { experienceDataEvent, interactionHookEvent } from './webhooks.mjs';
@@ -54,7 +55,7 @@ function addSingleSignOnRoutes(router, { store, load, tell, finish }) {
   });
 }
 
-export function addLegacyInteractionRoutes(router, { oidc: { provider }, store, applications }) {
+export function addLegacyInteractionRoutes(router, { oidc: { provider }, store, applications, passwordPolicy }) {
   async function load(ctx, { started = true } = {}) {
     const interaction = await findInteraction(provider, ctx);
     const progress = interaction.result?.event ? interaction.result : undefined;
@@ -81,7 +82,7 @@ export function addLegacyInteractionRoutes(router, { oidc: { provider }, store, 
     );
     store.assertFree(columns, exceptId);
     if (password === undefined) return columns;
-    const issues = passwordIssues(password, [username, email]);
+    const issues = passwordIssues(password, { username, email, phoneNumber: phone }, passwordPolicy);
     if (issues.length > 0) throw new RequestError('password.rejected', 422, { data: issues });
     return { ...columns, password: hashPassword(password) };
   }

@@ -10,7 +10,7 @@ import { randomBytes } from 'node:crypto';
 import { pathToFileURL } from 'node:url';
 import { parseArgs } from 'node:util';
 import { startFront } from '../front.mjs';
-import { accountGuard, addAccountRoutes } from './account.mjs';
+import { accountCenterOf, accountGuard, addAccountRoutes } from './account.mjs';
 import { createOidcStore } from './adapter.mjs';
 import { createCodes } from './codes.mjs';
 import { controlRoutes } from './control.mjs';
@@ -20,10 +20,12 @@ import { makeKeys } from './keys.mjs';
 import { addLegacyInteractionRoutes } from './legacy.mjs';
 import { addManagementRoutes, managementGuard } from './management.mjs';
 import { createOidc } from './oidc.mjs';
+import { passwordPolicyOf } from './password_policy.mjs';
 import { hashPassword } from './passwords.mjs';
+import { createQueries } from './queries.mjs';
 import { createRoles } from './roles.mjs';
 import { Router, routeNamer } from './router.mjs';
-import { defaultSeed } from './seed.mjs';
+import { defaultSeed, signInExperience } from './seed.mjs';
 import { createApp } from './server.mjs';
 import { openTables } from './tables.mjs';
 import { UserStore } from './users.mjs';
@@ -33,12 +35,16 @@ import { createWebhooks } from './webhooks.mjs';
  * @param endpoint  public origin; without it the data port's own address
  * @param keys      private JWKs, the signing one first; without them made anew for `alg`
  * @param originSecret  closes the origin: whoever does not send it as X-Proxy-Secret gets a gateway's 403
+ * @param accountCenter  whether users may see and change what of themselves; off with `false`, all of it without
+ * @param usernamePolicy, passwordPolicy  as the tenant's sign-in experience has them
+ * @param isPwned   answers for the look-up of leaked passwords, which goes over the network
  * @param seed      parts of defaultSeed to replace: {applications, resources, users, hooks}
  * @param file      users, roles, hooks, keys, sessions and tokens outlive the process there (tables.mjs); users and hooks of
  *                  `seed` are then for the first start only. Verification codes do not outlive it.
  */
 export async function startLogto({
   port = 0, controlPort = 0, endpoint, alg = 'ES384', keys, accountCenter = true, trustProxyHeader = true,
+  usernamePolicy = signInExperience.usernamePolicy, passwordPolicy = signInExperience.passwordPolicy, isPwned = () => false,
   loopbackRedirects = true, originSecret, seed = {}, file, host = '127.0.0.1',
 } = {}) {
   const { applications, resources, users, hooks } = { ...defaultSeed, ...seed };
@@ -68,7 +74,9 @@ export async function startLogto({
   });
   const origin = (endpoint ?? front.url).replace(/\/$/, '');
   const oidc = createOidc({ endpoint: origin, keys: ownKeys, cookieKeys: made.get('cookies'), store, roles, oidcStore, applications, resources, trustProxyHeader, loopbackRedirects });
-  const context = { endpoint: origin, store, oidcStore, oidc, provider: oidc.provider, roles, codes, webhooks, applications, router, trustProxyHeader, accountCenter };
+  const queries = createQueries({ store, usernamePolicy });
+  const context = { endpoint: origin, store, queries, oidcStore, oidc, provider: oidc.provider, roles, codes, webhooks, applications, router, trustProxyHeader,
+    accountCenter: accountCenterOf(accountCenter), usernamePolicy, passwordPolicy: passwordPolicyOf(passwordPolicy), isPwned };
   context.guards = { management: managementGuard(oidc), account: accountGuard(context) };
   router.add('GET', '/status', { area: 'public' }, (ctx) => { ctx.status = 204; });
   addExperienceRoutes(router, context);
@@ -94,6 +102,7 @@ export async function startLogto({
     codes,
     applications,
     mutatingRoutes: router.mutating(),
+    provider: oidc.provider,
     async close() {
       await front.close();
       await webhooks.settled();

@@ -1,11 +1,16 @@
 // The Management API on users.
 
+import { getHashes } from 'node:crypto';
 import { createLocalJWKSet, jwtVerify } from 'jose';
 import { socialIdentity } from './connector.mjs';
 import { RequestError, bearerToken } from './errors.mjs';
 import { hashPassword, verifyPassword } from './passwords.mjs';
-import { clearable, flag, list, object, oneOf, optional, parse, patterns, profileShape, record, text } from './schema.mjs';
-import { MANAGEMENT_RESOURCE } from './seed.mjs';
+import { shownUser } from './queries.mjs';
+import {
+  answered, clearable, customDataAnswer, flag, identitiesAnswer, identityShape, list, object, oneOf, optional, parse, patterns,
+  profileAnswer, profileShape, record, text,
+} from './schema.mjs';
+import { MANAGEMENT_RESOURCE, signInExperience } from './seed.mjs';
 import { paginate, userFilter } from './listing.mjs';
 import { digests, mfaResponse, ssoIdentities, userInfo, userResponse } from './users.mjs';
 import { managementEvent } from './webhooks.mjs';
@@ -13,27 +18,45 @@ import { managementEvent } from './webhooks.mjs';
 const area = { area: 'management' };
 const algorithms = ['Argon2i', 'Argon2id', 'Argon2d', 'SHA1', 'SHA256', 'MD5', 'Bcrypt', 'Legacy'];
 
-const writable = (wrap) => ({
-  primaryEmail: wrap(text({ regex: patterns.email, max: 128 })),
-  primaryPhone: wrap(text({ regex: patterns.phone, max: 128 })),
-  username: wrap(text({ regex: patterns.username, max: 128 })),
-  name: wrap(text({ max: 128 })),
-  avatar: wrap(text({ url: true, max: 2048 })),
-  customData: optional(record()),
-  profile: optional(object(profileShape)),
-});
-const createSchema = {
-  ...writable((check) => optional(check)),
+const createShape = {
+  primaryPhone: optional(text({ regex: patterns.phone })),
+  primaryEmail: optional(text({ regex: patterns.email })),
+  username: optional(text({ regex: patterns.username })),
   password: optional(text({ min: 1 })),
   passwordDigest: optional(text({ max: 256 })),
   passwordAlgorithm: optional(oneOf(...algorithms)),
+  name: optional(text()),
+  avatar: clearable(text({ url: true })),
+  customData: optional(record()),
+  profile: optional(object(profileShape)),
 };
+const patchShape = {
+  username: clearable(text({ regex: patterns.username })),
+  primaryEmail: clearable(text({ regex: patterns.email })),
+  primaryPhone: clearable(text({ regex: patterns.phone })),
+  name: clearable(text()),
+  avatar: clearable(text({ url: true })),
+  customData: optional(record()),
+  profile: optional(object(profileShape)),
+};
+const passwordShape = { password: text({ min: 1 }) };
+
+/** A digest of another system's making: `[algorithm, [args with "@"], expected]`, of what this Node can hash. */
+function assertLegacy(digest) {
+  let parsed;
+  try { parsed = JSON.parse(digest); } catch { /* no JSON is no legacy password */ }
+  const isText = (value) => typeof value === 'string';
+  const [algorithm, args, expected, ...rest] = Array.isArray(parsed) ? parsed : [];
+  if (!isText(algorithm) || !Array.isArray(args) || !args.every(isText) || !args.includes('@') || !isText(expected) || rest.length > 0) {
+    throw new RequestError('password.invalid_legacy_password_format');
+  }
+  if (!['pbkdf2', 'pbkdf2Sync', 'firebase-scrypt'].includes(algorithm) && !getHashes().includes(algorithm)) {
+    throw new RequestError('password.unsupported_legacy_hash_algorithm', 400, { values: { algorithm } });
+  }
+}
 
 /** Switches in queries. */
 const yes = (value) => ['y', 'yes', 'true', '1'].includes(String(value).toLowerCase());
-
-/** An empty string clears a column like null. */
-const emptyToNull = (body) => Object.fromEntries(Object.entries(body).map(([key, value]) => [key, value === '' ? null : value]));
 
 export function managementGuard(oidc) {
   const publicKeys = oidc.keys.map(({ kty, kid, alg, use, crv, x, y, n, e }) => ({ kty, kid, alg, use, crv, x, y, n, e }));
@@ -64,18 +87,20 @@ export function managementGuard(oidc) {
 }
 
 export function addManagementRoutes(router, context) {
-  const { store, oidcStore, roles } = context;
+  const { store, queries, oidcStore, roles } = context;
   const event = (ctx, name, data) => ctx.state.hooks.push(() => managementEvent(ctx, name, data));
   const user = (ctx) => store.find(ctx.params.userId);
 
   router.add('POST', '/users', area, (ctx) => {
-    const { password, passwordDigest, passwordAlgorithm, ...fields } = parse(createSchema, ctx.request.body);
-    if (password !== undefined && passwordDigest !== undefined) throw new RequestError('guard.invalid_input', 400);
-    if (passwordDigest !== undefined && passwordAlgorithm === undefined) throw new RequestError('guard.invalid_input', 400);
-    store.assertFree(fields);
-    const stored = password !== undefined ? hashPassword(password)
-      : passwordDigest !== undefined ? { digest: passwordDigest, algorithm: passwordAlgorithm } : null;
-    ctx.body = userResponse(store.create({ ...fields, password: stored }));
+    const { password, passwordDigest, passwordAlgorithm, ...fields } = parse(createShape, ctx.request.body);
+    if (password && passwordDigest) throw new RequestError('user.password_and_digest');
+    if (passwordDigest && !passwordAlgorithm) throw new RequestError('user.password_algorithm_required');
+    queries.assertNew(fields);
+    // One without a digest is asked for what is not there.
+    if (passwordAlgorithm === 'Legacy' && !passwordDigest) throw new RequestError('password.unsupported_encryption_method', 400);
+    if (passwordAlgorithm === 'Legacy') assertLegacy(passwordDigest);
+    const stored = password ? hashPassword(password) : passwordDigest ? { digest: passwordDigest, algorithm: passwordAlgorithm } : null;
+    ctx.body = shownUser(queries.insertUser({ ...fields, password: stored }));
     event(ctx, 'User.Created', ctx.body);
   });
 
@@ -97,13 +122,15 @@ export function addManagementRoutes(router, context) {
   });
 
   router.add('PATCH', '/users/:userId', area, (ctx) => {
-    const fields = emptyToNull(parse(writable(clearable), ctx.request.body));
+    const fields = parse(patchShape, ctx.request.body);
     const { id } = user(ctx);
-    ctx.body = userResponse(store.update(id, fields));
+    queries.checkIdentifierCollision(fields, id);
+    ctx.body = shownUser(queries.updateUserById(id, fields, { replace: true }));
     event(ctx, 'User.Data.Updated', ctx.body);
   });
 
   router.add('DELETE', '/users/:userId', area, (ctx) => {
+    if (ctx.params.userId === ctx.state.auth.sub) throw new RequestError('user.cannot_delete_self');
     const row = user(ctx);
     oidcStore.signOutUser(row.id);
     store.delete(row.id);
@@ -115,27 +142,25 @@ export function addManagementRoutes(router, context) {
   router.add('GET', '/users/:userId/custom-data', area, (ctx) => { ctx.body = user(ctx).customData; });
   router.add('PATCH', '/users/:userId/custom-data', area, (ctx) => {
     const { customData } = parse({ customData: record() }, ctx.request.body);
-    const row = user(ctx);
-    ctx.body = store.update(row.id, { customData: { ...row.customData, ...customData } }).customData;
+    ctx.body = answered(customDataAnswer, queries.updateUserById(user(ctx).id, { customData }).customData);
     event(ctx, 'User.Data.Updated', ctx.body);
   });
 
   router.add('PATCH', '/users/:userId/profile', area, (ctx) => {
     const { profile } = parse({ profile: object(profileShape) }, ctx.request.body);
-    const row = user(ctx);
-    ctx.body = store.update(row.id, { profile: { ...row.profile, ...profile } }).profile;
+    ctx.body = answered(profileAnswer, queries.updateUserById(user(ctx).id, { profile }).profile);
     event(ctx, 'User.Data.Updated', ctx.body);
   });
 
   router.add('PATCH', '/users/:userId/password', area, (ctx) => {
-    const { password } = parse({ password: text({ min: 1 }) }, ctx.request.body);
+    const { password } = parse(passwordShape, ctx.request.body);
     const { id } = user(ctx);
-    ctx.body = userResponse(store.update(id, { password: hashPassword(password) }));
+    ctx.body = shownUser(store.update(id, { password: hashPassword(password) }));
     event(ctx, 'User.Data.Updated', ctx.body);
   });
 
   router.add('POST', '/users/:userId/password/verify', area, (ctx) => {
-    const { password } = parse({ password: text({ min: 1 }) }, ctx.request.body);
+    const { password } = parse(passwordShape, ctx.request.body);
     const row = user(ctx);
     if (!verifyPassword(password, row.password)) throw new RequestError('session.invalid_credentials', 422);
     if (row.password.algorithm !== 'Argon2i') store.update(row.id, { password: hashPassword(password) });
@@ -149,27 +174,26 @@ export function addManagementRoutes(router, context) {
     const { id } = user(ctx);
     const row = store.update(id, { isSuspended });
     if (isSuspended) oidcStore.signOutUser(id);
-    ctx.body = userResponse(row);
+    ctx.body = shownUser(row);
     event(ctx, 'User.SuspensionStatus.Updated', ctx.body);
   });
 
   // Social identities change silently: no webhook tells of them.
   router.add('PUT', '/users/:userId/identities/:target', area, (ctx) => {
-    const body = parse({ userId: text({ min: 1 }), details: optional(record()) }, ctx.request.body);
+    const identity = parse(identityShape, ctx.request.body);
     const row = user(ctx);
     const { target } = ctx.params;
-    const isNew = !Object.hasOwn(row.identities, target);
-    const identity = { userId: body.userId, ...(body.details === undefined ? {} : { details: body.details }) };
-    const { identities } = store.update(row.id, { identities: { ...row.identities, [target]: identity } });
-    ctx.status = isNew ? 201 : 200;
-    ctx.body = identities;
+    if (queries.hasUserWithIdentity(target, identity.userId, row.id)) throw new RequestError('user.identity_already_in_use', 422);
+    // With `in`, so that a target that every object has by its prototype never counts as new.
+    if (!(target in row.identities)) ctx.status = 201;
+    ctx.body = answered(identitiesAnswer, queries.updateUserById(row.id, { identities: { ...row.identities, [target]: identity } }).identities);
   });
   router.add('POST', '/users/:userId/identities', area, (ctx) => {
-    const { connectorId, connectorData } = parse({ connectorId: text({ min: 1 }), connectorData: record() }, ctx.request.body);
+    const { connectorId, connectorData } = parse({ connectorId: text(), connectorData: record() }, ctx.request.body);
     const row = user(ctx);
     const { target, identity } = socialIdentity(connectorId, connectorData);
-    if (Object.hasOwn(row.identities, target)) throw new RequestError('user.identity_already_in_use', 422);
-    ctx.body = store.update(row.id, { identities: { ...row.identities, [target]: identity } }).identities;
+    if (queries.hasUserWithIdentity(target, identity.userId, row.id)) throw new RequestError('user.identity_already_in_use', 422);
+    ctx.body = answered(identitiesAnswer, queries.updateUserById(row.id, { identities: { ...row.identities, [target]: identity } }).identities);
   });
   // The identity stands in a member of its own, beside which the real server may put a token secret.
   router.add('GET', '/users/:userId/identities/:target', area, (ctx) => {
@@ -182,7 +206,7 @@ export function addManagementRoutes(router, context) {
     const { target } = ctx.params;
     if (!Object.hasOwn(row.identities, target)) throw new RequestError('user.identity_not_exist', 404);
     const { [target]: _removed, ...identities } = row.identities;
-    ctx.body = userResponse(store.update(row.id, { identities }));
+    ctx.body = shownUser(store.update(row.id, { identities }));
   });
 
   router.add('GET', '/users/:userId/mfa-verifications', area, (ctx) => { ctx.body = mfaResponse(user(ctx)); });
@@ -191,6 +215,15 @@ export function addManagementRoutes(router, context) {
 
   addRoleRoutes(router, context);
   addHookRoutes(router, context);
+  addTenantRoutes(router, context);
+}
+
+/** What a tenant allows its users. */
+function addTenantRoutes(router, { accountCenter, usernamePolicy, passwordPolicy }) {
+  router.add('GET', '/sign-in-exp', area, (ctx) => { ctx.body = { ...signInExperience, usernamePolicy, passwordPolicy }; });
+  router.add('GET', '/account-center', area, (ctx) => {
+    ctx.body = { tenantId: 'default', id: 'default', ...accountCenter, webauthnRelatedOrigins: [], deleteAccountUrl: null, customCss: null, profileFields: null };
+  });
 }
 
 function addRoleRoutes(router, { store, roles }) {

@@ -34,20 +34,3 @@ export function verifyPassword(password, stored) {
       return false;
   }
 }
-
-const sequences = ['0123456789', 'abcdefghijklmnopqrstuvwxyz', 'qwertyuiop', 'asdfghjkl', 'zxcvbnm'];
-const reversed = sequences.map((text) => [...text].reverse().join(''));
-
-/** The default policy; without the look-up of leaked passwords, which goes over the network. */
-export function passwordIssues(password, userInfo = []) {
-  const issues = [];
-  if (password.length < 8) issues.push({ code: 'password_rejected.too_short', interpolation: { min: 8 } });
-  if (password.length > 256) issues.push({ code: 'password_rejected.too_long', interpolation: { max: 256 } });
-  const folded = password.toLowerCase();
-  if (password.length > 1 && new Set(folded).size === 1) issues.push({ code: 'password_rejected.restricted.repetition' });
-  if (folded.length > 2 && [...sequences, ...reversed].some((text) => text.includes(folded))) {
-    issues.push({ code: 'password_rejected.restricted.sequence' });
-  }
-  if (userInfo.some((text) => text && text.toLowerCase() === folded)) issues.push({ code: 'password_rejected.restricted.user_info' });
-  return issues;
-}

@@ -4,7 +4,8 @@ import { createHash } from 'node:crypto';
 import { promisify } from 'node:util';
 import zlib from 'node:zlib';
 import Koa from 'koa';
-import { RequestError, randomToken } from './errors.mjs';
+import { answerUnreadable, readBody } from './body.mjs';
+import { InternalError, RequestError, randomToken } from './errors.mjs';
 import { servePages } from './interaction.mjs';
 
 const encoders = {
@@ -13,7 +14,6 @@ const encoders = {
   deflate: promisify(zlib.deflate),
 };
 const compressible = /^(application\/(.+\+)?json|text\/)/;
-const bodyLimit = 1024 * 1024;
 
 /** Strong, over the JSON text of the body; a text body is JSON text too, quotes included. */
 export function bodyEtag(body) {
@@ -59,23 +59,6 @@ async function compress(ctx, next) {
   ctx.set('content-encoding', encoding);
 }
 
-async function readJson(ctx) {
-  if (!['POST', 'PUT', 'PATCH'].includes(ctx.method)) return undefined;
-  const chunks = [];
-  let size = 0;
-  for await (const chunk of ctx.req) {
-    size += chunk.length;
-    if (size > bodyLimit) throw new RequestError('guard.invalid_input', 413);
-    chunks.push(chunk);
-  }
-  if (size === 0 || !ctx.is('json')) return undefined;
-  try {
-    return JSON.parse(Buffer.concat(chunks).toString());
-  } catch {
-    throw new RequestError('guard.invalid_input', 400);
-  }
-}
-
 /** Account surfaces echo any origin; the others know only the operator's own consoles, which the stand-in has not. */
 function cors(ctx, areas) {
   ctx.vary('Origin');
@@ -91,6 +74,16 @@ function cors(ctx, areas) {
   if (headers) ctx.set('access-control-allow-headers', headers);
   ctx.status = 204;
   return true;
+}
+
+async function hasReadBody(ctx) {
+  try {
+    ctx.request.body = await readBody(ctx);
+    return true;
+  } catch (error) {
+    answerUnreadable(ctx, error);
+    return false;
+  }
 }
 
 async function serveApi({ router, guards, webhooks }, ctx) {
@@ -119,12 +112,14 @@ async function serveApi({ router, guards, webhooks }, ctx) {
   ctx.state.hooks = [];
   cors(ctx, new Set([route.options.area]));
   try {
-    ctx.request.body = await readJson(ctx);
+    // Whoever may not, is told so before anything of the body is looked at.
     await guards[route.options.area]?.(ctx);
-    await route.handler(ctx);
-    setEtag(ctx);
+    if (await hasReadBody(ctx)) {
+      await route.handler(ctx);
+      setEtag(ctx);
+    }
   } catch (error) {
-    if (!(error instanceof RequestError)) throw error;
+    if (!(error instanceof RequestError || error instanceof InternalError)) throw error;
     ctx.status = error.status;
     ctx.body = error.body;
   }

@@ -100,6 +100,12 @@ export class UserStore {
       default: return undefined;
     }
   }
+  /** No index: few tenants compare usernames without their case. */
+  findByFoldedUsername(username, exceptId) {
+    const folded = username.toLowerCase();
+    for (const user of this.#byId.values()) if (user.id !== exceptId && user.username?.toLowerCase() === folded) return user;
+    return undefined;
+  }
   findByIdentity(target, userId) { return this.#byIdentity.get(identityKey(target, userId)); }
   values() { return this.#byId.values(); }
 

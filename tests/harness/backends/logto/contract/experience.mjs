@@ -204,7 +204,8 @@ describe('Experience and tokens', () => {
   test('Account API', async () => {
     const { logto, ask } = server;
     const user = logto.users.findByIdentifier({ type: 'username', value: 'bob_1ae441' });
-    const { tokens } = await signIn(logto, { username: 'bob_1ae441', password: 'Jubjub-Bird-9000', clientId: SPA, ask });
+    const scope = 'openid profile email phone address custom_data identities offline_access';
+    const { tokens } = await signIn(logto, { username: 'bob_1ae441', password: 'Jubjub-Bird-9000', clientId: SPA, scope, ask });
     let record;
     await replay(ask, exchangesOf('account-api'), {
       rewrite: (request) => {
