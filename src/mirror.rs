@@ -25,6 +25,7 @@ pub mod rows;
 pub mod states;
 pub mod target;
 pub mod triggers;
+pub mod view;
 pub mod wake;
 pub mod walk;
 pub mod webhook;

@@ -53,10 +53,11 @@ const LEARN: &str = "UPDATE intents SET subject = ?2 WHERE id = ?1 AND subject I
 const OWE_PASSWORD: &str = concat!(
     "INSERT INTO debt (subject, class, code, since) VALUES (?1, 'credential_at_mgpass', 'password_not_carried', ",
     now!(),
-    ") ON CONFLICT (subject, class) DO NOTHING"
+    ") ON CONFLICT (subject, class, code) DO NOTHING"
 );
+/// Whatever became of the one before.
 const FORGIVE_PASSWORD: &str = "DELETE FROM debt WHERE subject = ?1 AND class = 'credential_at_mgpass' \
-     AND code = 'password_not_carried'";
+     AND code IN ('password_not_carried', 'password_ended')";
 
 /// Every string above, for the test that prepares each one against the schema.
 pub const ALL_SQL: &[&str] = &[
@@ -148,10 +149,7 @@ pub fn parse_opened(results: &[Vec<Row>]) -> Option<Opened> {
 
 /// One more, where somebody else's has come into force meanwhile.
 pub fn next_ticket() -> Vec<Statement> {
-    vec![
-        Statement::new(NEXT, vec![]),
-        Statement::new(TICKET, vec![]),
-    ]
+    vec![Statement::new(NEXT, vec![]), Statement::new(TICKET, vec![])]
 }
 
 pub fn parse_ticket(results: &[Vec<Row>]) -> Option<i64> {

@@ -210,9 +210,8 @@ pub async fn reconcile<P: Platform>(
                 delay_s: seconds(until_ms - now_ms),
             };
         }
-        // Kept in the outbox; nothing to do until Logto is the authority again, or a person
-        // has decided.
-        Ok(LeaseAnswer::NotAuthority(_) | LeaseAnswer::HeldBack) => return Disposition::Ack,
+        // Kept in the outbox until a person has decided.
+        Ok(LeaseAnswer::HeldBack) => return Disposition::Ack,
         Ok(LeaseAnswer::RaiseOwed) => {
             let _ = advance::agree(platform, &context.settings.handover).await;
             return Disposition::Retry { delay_s: 5 };

@@ -5,11 +5,12 @@
 //!
 //! Harmless twice: an intent more is a reconcile that finds nothing to do.
 
+use crate::handover::authority::Side;
 use crate::inbound::request::{InteractionUid, UserId, id_list};
 use crate::mirror::outbox::Intent;
 use crate::mirror::{findings, pass};
 use crate::runtime::ports::{Row, Statement};
-use crate::runtime::sql::{integer, late_commit_ms, may_trigger, now, sequence, text};
+use crate::runtime::sql::{integer, late_commit_ms, now, relay_side, sequence, text};
 
 /// Operations that may bring a new user: a listing of the newest finds whom they made.
 /// An old user whom they may have changed instead was told of by a gap.
@@ -35,9 +36,10 @@ const UNRESOLVED: &str = concat!(
     now!(),
     ")"
 );
-/// One for each of these users who has none open.
-const TRIGGER_ALL: &str = concat!(
-    "INSERT INTO intents (id, subject, operation, opened_at, expires_at, settled, status) ",
+/// For each of these users; ?5: only who has none open. ?4: only while that side's users
+/// are the truth; of the day where it is NULL.
+const TRIGGER: &str = concat!(
+    "INSERT INTO intents (id, subject, operation, opened_at, expires_at, settled, status, side) ",
     "SELECT ?2 || '.' || ",
     sequence!(),
     " || '.' || w.value, w.value, ?2, ",
@@ -46,25 +48,13 @@ const TRIGGER_ALL: &str = concat!(
     now!(),
     ", ",
     sequence!(),
-    ", 200 FROM json_each(?1) w WHERE NOT EXISTS (SELECT 1 FROM intents i WHERE i.subject = w.value ",
-    "AND i.discharged_at IS NULL AND i.settled IS NOT NULL) AND ",
-    may_trigger!(),
-    " ON CONFLICT (id) DO NOTHING"
-);
-/// One more for each, whatever is open: who is parked is due once for each new thing.
-const REPLAY_ALL: &str = concat!(
-    "INSERT INTO intents (id, subject, operation, opened_at, expires_at, settled, status) ",
-    "SELECT ?2 || '.' || ",
-    sequence!(),
-    " || '.' || w.value, w.value, ?2, ",
-    now!(),
-    ", ",
-    now!(),
-    ", ",
-    sequence!(),
-    ", 200 FROM json_each(?1) w WHERE ",
-    may_trigger!(),
-    " ON CONFLICT (id) DO NOTHING"
+    ", ?3, ",
+    relay_side!(),
+    " FROM json_each(?1) w WHERE (?4 IS NULL OR ?4 = ",
+    relay_side!(),
+    ") AND (?5 = 0 OR NOT EXISTS (SELECT 1 FROM intents i WHERE i.subject = w.value AND i.side = ",
+    relay_side!(),
+    " AND i.discharged_at IS NULL AND i.settled IS NOT NULL)) ON CONFLICT (id) DO NOTHING"
 );
 const NEXT: &str = "UPDATE counters SET value = value + 1 WHERE name = 'sequence'";
 /// The listing began after these were settled, and reached users older than they are.
@@ -86,8 +76,7 @@ const EXPLAIN_SUBJECT: &str = "SELECT failures, retry_at, parked, parked_at, las
 /// Every string above, for the test that prepares each one against the schema.
 pub const ALL_SQL: &[&str] = &[
     UNRESOLVED,
-    TRIGGER_ALL,
-    REPLAY_ALL,
+    TRIGGER,
     NEXT,
     RESOLVED_BY_LISTING,
     PARKED,
@@ -111,6 +100,18 @@ pub enum Trigger {
     ConfirmedDeletion,
     /// An operator's word: Logto's values replace what somebody changed at mgPass.
     Overrule,
+    /// mgPass's audit log names a change there.
+    Feed,
+    /// ... and it suspends somebody.
+    FeedSuspension,
+    /// What could not be carried back may go now, or is to be looked at once more.
+    Again,
+    /// An operator's word on what somebody changed at Logto: it gives way to mgPass's ...
+    TowardsMgpass,
+    /// ... or takes its place there.
+    TowardsLogto,
+    /// A person has let go of a user who was held.
+    Released,
 }
 
 impl Trigger {
@@ -124,7 +125,35 @@ impl Trigger {
             Self::Replay => "replay",
             Self::ConfirmedDeletion => "confirmed.deletion",
             Self::Overrule => "overrule",
+            Self::Feed => "feed",
+            Self::FeedSuspension => "feed.suspension",
+            Self::Again => "again",
+            Self::TowardsMgpass => "stray.towards_mgpass",
+            Self::TowardsLogto => "stray.towards_logto",
+            Self::Released => "released",
         }
+    }
+
+    /// While whose users are the truth it makes anybody look; `None`: always.
+    fn source(self) -> Option<Side> {
+        match self {
+            Self::Webhook
+            | Self::WebhookDeletion
+            | Self::CatchUp
+            | Self::Import
+            | Self::Overrule => Some(Side::Logto),
+            Self::Feed
+            | Self::FeedSuspension
+            | Self::Again
+            | Self::TowardsMgpass
+            | Self::TowardsLogto => Some(Side::Mgpass),
+            Self::Walk | Self::Replay | Self::ConfirmedDeletion | Self::Released => None,
+        }
+    }
+
+    /// Operations that end a user's sessions, and go ahead of all others.
+    pub fn is_suspension(operation: &str) -> bool {
+        ["users.suspension", Self::FeedSuspension.name()].contains(&operation)
     }
 
     /// Operations whose settling by 204 witnesses a deletion.
@@ -145,7 +174,13 @@ impl Trigger {
             | Self::Walk
             | Self::Import
             | Self::Replay
-            | Self::Overrule => 200,
+            | Self::Overrule
+            | Self::Feed
+            | Self::FeedSuspension
+            | Self::Again
+            | Self::TowardsMgpass
+            | Self::TowardsLogto
+            | Self::Released => 200,
         }
     }
 
@@ -160,14 +195,27 @@ impl Trigger {
         (intent, self.status())
     }
 
-    /// For many at once.
+    /// For many at once: who has something open is looked at anyway.
     pub fn all(self, subjects: &[UserId]) -> Vec<Statement> {
+        self.of(subjects, true)
+    }
+
+    /// One more for each, whatever is open: of something new.
+    pub fn each(self, subjects: &[UserId]) -> Vec<Statement> {
+        self.of(subjects, false)
+    }
+
+    fn of(self, subjects: &[UserId], unless_open: bool) -> Vec<Statement> {
+        let values = vec![
+            id_list(subjects).into(),
+            self.name().into(),
+            i64::from(self.status()).into(),
+            self.source().map(Side::name).into(),
+            unless_open.into(),
+        ];
         vec![
             Statement::new(NEXT, vec![]),
-            Statement::new(
-                TRIGGER_ALL,
-                vec![id_list(subjects).into(), self.name().into()],
-            ),
+            Statement::new(TRIGGER, values),
         ]
     }
 }
@@ -236,13 +284,10 @@ pub fn parse_parked_subjects(results: &[Vec<Row>]) -> Option<(Vec<UserId>, i64)>
     Some((subjects.collect(), integer(count.first()?, "n")?))
 }
 
-/// The relay looks again at each, whether or not something is open of theirs.
+/// The relay looks again at each, whether or not something is open of theirs: who is
+/// parked is due once for each new thing.
 pub fn replay(subjects: &[UserId]) -> Vec<Statement> {
-    let values = vec![id_list(subjects).into(), Trigger::Replay.name().into()];
-    vec![
-        Statement::new(NEXT, vec![]),
-        Statement::new(REPLAY_ALL, values),
-    ]
+    Trigger::Replay.each(subjects)
 }
 
 pub fn explain(subject: &UserId) -> Vec<Statement> {

@@ -16,9 +16,9 @@ use crate::runtime::message::Message;
 use crate::runtime::metrics::Series;
 use crate::runtime::observe::Event;
 use crate::runtime::ports::{
-    ANSWER_HEAD_BYTES, Addresses, Call, CallAnswer, CallFailure, Calls, Clock, Database, DatabaseFailure,
-    Entropy, FlagStore, Invocation, KeyStore, KvFailure, Queue, QueueFailure, Row, Signatures,
-    Sink, Statement, Store,
+    ANSWER_HEAD_BYTES, Addresses, Call, CallAnswer, CallFailure, Calls, Clock, Database,
+    DatabaseFailure, Entropy, FlagStore, Invocation, KeyStore, KvFailure, Queue, QueueFailure, Row,
+    Signatures, Sink, Statement, Store,
 };
 use crate::token::SignatureCheck;
 

@@ -4,18 +4,19 @@
 //! URLs follow the public host, which is this proxy. Each call carries the secret that
 //! forwarded requests carry: an origin that is closed to others is open to both.
 
-mod writes;
 pub mod wire;
+mod writes;
 
 use futures_util::future::join;
 use serde_json::Value;
 
-pub use self::writes::{delete, password_is_right, reserve, set_password};
 pub use self::wire::{LogtoIdentity, LogtoState, LogtoUser, Seen, UnreadableUser};
+pub use self::writes::{delete, password_is_right, reserve, set_password};
 
 use crate::inbound::request::{InteractionUid, Secret, UserId, interaction_uid};
 use crate::runtime::backend::{BackendFailure, ClientForm};
 use crate::runtime::context::Context;
+use crate::runtime::isolate::OwnClient;
 use crate::runtime::limits::{LISTED_BYTES, MAX_ANSWER_BYTES};
 use crate::runtime::ports::{Backend, Call, CallAnswer, CallFailure, Platform};
 
@@ -424,26 +425,33 @@ async fn asked<P: Platform>(
     max_bytes: usize,
 ) -> Result<Result<CallAnswer, CallFailure>, BackendFailure> {
     for is_last_try in [false, true] {
-        let token = credential(platform, context).await?;
+        let token = credential(platform, context, OwnClient::Logto).await?;
         let headers = vec![("authorization", Secret(format!("Bearer {}", token.0)))];
         let outcome = call(platform, context, path, headers, DEADLINE_MS, max_bytes).await;
         let is_refused = outcome.as_ref().is_ok_and(|answer| answer.status == 401);
         if !is_refused || is_last_try {
             return Ok(outcome);
         }
-        context.isolate.forget_own_token(BACKEND);
+        context.isolate.forget_own_token(OwnClient::Logto);
     }
     Err(BackendFailure::Unauthorized(BACKEND))
 }
 
+/// Without a client of its own the reverse mirror uses the other one.
 async fn credential<P: Platform>(
     platform: &P,
     context: &Context<'_>,
+    own: OwnClient,
 ) -> Result<Secret<String>, BackendFailure> {
-    if let Some(token) = context.isolate.own_token(BACKEND, platform.now_ms()) {
+    if let Some(token) = context.isolate.own_token(own, platform.now_ms()) {
         return Ok(token);
     }
-    let client = &context.settings.logto_client;
+    let settings = context.settings;
+    let client = match own {
+        OwnClient::Reverse => settings.reverse_client.as_ref(),
+        OwnClient::Logto | OwnClient::Mgpass => None,
+    };
+    let client = client.unwrap_or(&settings.logto_client);
     let body = super::form(&[
         ("grant_type", "client_credentials"),
         ("resource", &context.settings.logto_api_audience),
@@ -465,7 +473,7 @@ async fn credential<P: Platform>(
         deadline_ms: DEADLINE_MS,
         max_bytes: MAX_ANSWER_BYTES,
     };
-    super::fetch_own_token(platform, context, call).await
+    super::fetch_own_token(platform, context, own, call).await
 }
 
 fn with_origin_secret(

@@ -155,11 +155,13 @@ pub fn in_force(user: &UserId) -> Statement {
 }
 
 pub fn outcome(row: &Row, ticket: i64, generation: i64) -> Option<Outcome> {
-    Some(match (integer(row, "ticket"), integer(row, "generation")?) {
-        (Some(in_force), _) if in_force == ticket => Outcome::Applied,
-        (_, known) if known != generation => Outcome::Moved,
-        _ => Outcome::Missed,
-    })
+    Some(
+        match (integer(row, "ticket"), integer(row, "generation")?) {
+            (Some(in_force), _) if in_force == ticket => Outcome::Applied,
+            (_, known) if known != generation => Outcome::Moved,
+            _ => Outcome::Missed,
+        },
+    )
 }
 
 impl Change<'_> {

@@ -16,10 +16,10 @@ use super::row::{Mode, Row};
 use super::shapes::{
     ACCOUNT_EMAIL, ACCOUNT_IDENTITY, ACCOUNT_PATCH, ACCOUNT_PHONE, PASSWORD, PROFILE,
 };
-use crate::policy::tenant::{Control, Fields};
 use super::unique::{Wanted, assert_free};
 use super::{After, Applied, Facts, Owed, Question, Refusal, Settings, Step, parse_view};
 use crate::inbound::request::Secret;
+use crate::policy::tenant::{Control, Fields};
 
 #[derive(Clone, Copy, Debug)]
 pub struct AccountCaller<'a> {

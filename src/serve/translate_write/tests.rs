@@ -6,10 +6,10 @@ use serde_json::Value as Json;
 
 use super::json::parse::parse;
 use super::json::{Object, Value};
-use crate::policy::tenant::{Control, Fields};
 use super::*;
 use crate::inbound::request::Method;
 use crate::mirror::mapping::tests::settings as mapping;
+use crate::policy::tenant::{Control, Fields};
 
 fn samples(name: &str) -> Vec<Object> {
     let path = format!(

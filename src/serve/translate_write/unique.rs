@@ -4,8 +4,8 @@
 use super::phone::Phone;
 use super::reply::{LogtoError, Reply};
 use super::row::Row;
-use crate::policy::tenant::Tenant;
 use super::{Facts, Question, Step};
+use crate::policy::tenant::Tenant;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum UniqueKind {

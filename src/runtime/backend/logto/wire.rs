@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::inbound::request::UserId;
-use crate::runtime::members::Members;
+use crate::runtime::members::{Members, ObjectWriter, quote};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not a user as the contract has it")]
@@ -74,9 +74,32 @@ impl LogtoUser {
             is_suspended: wire.is_suspended,
         })
     }
+
+    /// The nonce of a translated create, where Logto has the id and nothing else yet.
+    pub fn reservation(&self) -> Option<String> {
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Mark {
+            _dwp: String,
+        }
+        let mark: Mark = serde_json::from_str(&self.custom_data).ok()?;
+        let is_nonce =
+            mark._dwp.len() == 32 && mark._dwp.bytes().all(|byte| byte.is_ascii_hexdigit());
+        is_nonce.then_some(mark._dwp)
+    }
 }
 
 impl LogtoIdentity {
+    /// As the value of its target.
+    pub fn to_json(&self) -> String {
+        let mut writer = ObjectWriter::default();
+        writer.member("userId", &quote(&self.user_id));
+        if let Some(details) = &self.details {
+            writer.member("details", details);
+        }
+        writer.finish()
+    }
+
     pub fn parse_all(json: &str) -> Option<Vec<Self>> {
         #[derive(Deserialize)]
         #[serde(rename_all = "camelCase")]

@@ -8,6 +8,7 @@ use super::{BACKEND, DEADLINE_MS, encode, is_entity_not_found, with_origin_secre
 use crate::inbound::request::{Secret, UserId};
 use crate::runtime::backend::{BackendFailure, Unsure};
 use crate::runtime::context::Context;
+use crate::runtime::isolate::OwnClient;
 use crate::runtime::limits::MAX_ANSWER_BYTES;
 use crate::runtime::ports::{Call, CallAnswer, Platform};
 
@@ -99,7 +100,7 @@ async fn send<P: Platform>(
 ) -> Result<CallAnswer, Unsure> {
     let kind = Secret("application/json".to_owned());
     for is_last_try in [false, true] {
-        let token = super::credential(platform, context)
+        let token = super::credential(platform, context, OwnClient::Reverse)
             .await
             .map_err(Unsure::NotDone)?;
         let mut headers = vec![("authorization", Secret(format!("Bearer {}", token.0)))];
@@ -123,7 +124,7 @@ async fn send<P: Platform>(
         if answer.status != 401 || is_last_try {
             return Ok(answer);
         }
-        context.isolate.forget_own_token(BACKEND);
+        context.isolate.forget_own_token(OwnClient::Reverse);
     }
     Err(Unsure::NotDone(BackendFailure::Unauthorized(BACKEND)))
 }

@@ -11,6 +11,25 @@ use crate::runtime::backend::mgpass::{ApiIdentity, ApiUser, Told};
 use crate::runtime::members::{ObjectWriter, quote, quote_or_null, same_json};
 use crate::runtime::settings::MappingSettings;
 
+/// Members of a user that has no residue, in Logto's order (1.41).
+const ORDER: [&str; 15] = [
+    "id",
+    "username",
+    "primaryEmail",
+    "primaryPhone",
+    "name",
+    "avatar",
+    "customData",
+    "identities",
+    "lastSignInAt",
+    "createdAt",
+    "updatedAt",
+    "profile",
+    "applicationId",
+    "isSuspended",
+    "hasPassword",
+];
+
 pub struct View<'a> {
     pub user: &'a ApiUser,
     pub identities: &'a [ApiIdentity],
@@ -20,6 +39,21 @@ pub struct View<'a> {
 }
 
 impl View<'_> {
+    /// The user as `GET /api/users/:id` shows them. Without a residue, what mgPass does not
+    /// know is `null` or empty.
+    pub fn whole(&self) -> String {
+        let mut writer = ObjectWriter::default();
+        let mut write = |name: &str| {
+            let text = self.shown(name).unwrap_or_else(|| "null".to_owned());
+            writer.member(name, &text);
+        };
+        match self.residue {
+            Some(residue) => residue.members().iter().for_each(|(name, _)| write(name)),
+            None => ORDER.iter().for_each(|name| write(name)),
+        }
+        writer.finish()
+    }
+
     /// The member as Logto would show it; `None`: neither side has it.
     pub fn shown(&self, name: &str) -> Option<String> {
         let kept = || Some(self.residue?.text(name)?.to_owned());
@@ -108,19 +142,30 @@ impl View<'_> {
             return None;
         }
         let mut writer = ObjectWriter::default();
-        for shown in self.identities {
-            let target = self
-                .settings
-                .target(&shown.provider)
-                .unwrap_or(&shown.provider);
-            let mut identity = ObjectWriter::default();
-            identity.member("userId", &quote(&shown.provider_user_id));
-            if let Told::Value(Some(details)) = &shown.profile_data
-                && details != "{}"
-            {
-                identity.member("details", details);
+        let mut targets = Vec::new();
+        for identity in &known {
+            // Of a target that mgPass has no provider for, the residue alone tells.
+            let text = match self.settings.provider(&identity.target) {
+                None => Some(identity.to_json()),
+                Some(provider) => self
+                    .identities
+                    .iter()
+                    .find(|shown| is_of(shown, provider, identity))
+                    .map(|shown| merged_identity(shown, identity)),
+            };
+            if let Some(text) = text {
+                writer.member(&identity.target, &text);
+                targets.push(identity.target.as_str());
             }
-            writer.member(target, &identity.finish());
+        }
+        for shown in self.identities {
+            let target = self.settings.target(&shown.provider);
+            let target = target.unwrap_or(&shown.provider);
+            // Logto has one account of each target: the one it had, while that is there.
+            if !targets.contains(&target) {
+                writer.member(target, &identity_of(shown).to_json());
+                targets.push(target);
+            }
         }
         Some(writer.finish())
     }
@@ -134,15 +179,39 @@ impl View<'_> {
         carried.len() == self.identities.len()
             && carried.iter().all(|(provider, identity)| {
                 self.identities.iter().any(|shown| {
-                    shown.provider == *provider
-                        && shown.provider_user_id == identity.user_id
-                        && shown.profile_data.admits(|shown| {
-                            same_json(
-                                shown.as_deref().unwrap_or("{}"),
-                                identity.details.as_deref().unwrap_or("{}"),
-                            )
-                        })
+                    is_of(shown, provider, identity) && has_details_of(shown, identity)
                 })
             })
+    }
+}
+
+fn is_of(shown: &ApiIdentity, provider: &str, identity: &LogtoIdentity) -> bool {
+    shown.provider == provider && shown.provider_user_id == identity.user_id
+}
+
+fn has_details_of(shown: &ApiIdentity, identity: &LogtoIdentity) -> bool {
+    let known = identity.details.as_deref().unwrap_or("{}");
+    shown
+        .profile_data
+        .admits(|shown| same_json(shown.as_deref().unwrap_or("{}"), known))
+}
+
+/// In Logto's own text where it says the same.
+fn merged_identity(shown: &ApiIdentity, known: &LogtoIdentity) -> String {
+    match has_details_of(shown, known) {
+        true => known.to_json(),
+        false => identity_of(shown).to_json(),
+    }
+}
+
+fn identity_of(shown: &ApiIdentity) -> LogtoIdentity {
+    let details = match &shown.profile_data {
+        Told::Value(details) => details.clone().filter(|details| details != "{}"),
+        Told::Nothing => None,
+    };
+    LogtoIdentity {
+        target: shown.provider.clone(),
+        user_id: shown.provider_user_id.clone(),
+        details,
     }
 }
