@@ -59,6 +59,8 @@ const OWE_PASSWORD: &str = concat!(
 const FORGIVE_PASSWORD: &str = "DELETE FROM debt WHERE subject = ?1 AND class = 'credential_at_mgpass' \
      AND code IN ('password_not_carried', 'password_ended')";
 
+const OWES_PASSWORD: &str = "SELECT EXISTS (SELECT 1 FROM debt WHERE subject = ?1 AND class = 'credential_at_mgpass') AS owes";
+
 /// Every string above, for the test that prepares each one against the schema.
 pub const ALL_SQL: &[&str] = &[
     OPEN,
@@ -71,6 +73,7 @@ pub const ALL_SQL: &[&str] = &[
     LEARN,
     OWE_PASSWORD,
     FORGIVE_PASSWORD,
+    OWES_PASSWORD,
 ];
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -145,6 +148,16 @@ pub fn parse_opened(results: &[Vec<Row>]) -> Option<Opened> {
         ticket: integer(row, "ticket")?,
         view: parse_view(row)?,
     })
+}
+
+/// Whether Logto is known to keep another password than mgPass.
+pub fn owes_password(subject: &UserId) -> Statement {
+    Statement::new(OWES_PASSWORD, vec![subject.as_str().into()])
+}
+
+pub fn parse_owes_password(results: &[Vec<Row>]) -> bool {
+    let row = results.first().and_then(|rows| rows.first());
+    row.and_then(|row| integer(row, "owes")) == Some(1)
 }
 
 /// One more, where somebody else's has come into force meanwhile.

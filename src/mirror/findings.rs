@@ -46,6 +46,8 @@ pub enum Finding {
     EditedAtMgpass,
     /// Such a change gave way to a newer one at Logto, or to an operator's word.
     EditOverruled,
+    /// A translated write was done at mgPass while the authority moved: nobody was told.
+    TranslatedButMoved,
 }
 
 impl Finding {
@@ -58,12 +60,16 @@ impl Finding {
             Self::AlteredAtMgpass => "altered_at_mgpass",
             Self::EditedAtMgpass => "edited_at_mgpass",
             Self::EditOverruled => "edit_overruled",
+            Self::TranslatedButMoved => "translated_but_moved",
         }
     }
 
     fn kind(self) -> &'static str {
         match self {
-            Self::OnlyAtMgpass | Self::EditedAtMgpass | Self::EditOverruled => "finding",
+            Self::OnlyAtMgpass
+            | Self::EditedAtMgpass
+            | Self::EditOverruled
+            | Self::TranslatedButMoved => "finding",
             Self::NotMirrored | Self::Differs | Self::GoneAtLogto | Self::AlteredAtMgpass => {
                 "repair"
             }

@@ -42,6 +42,8 @@ pub enum Oddity {
     TooLarge,
     /// No user as the contract has one.
     Unreadable,
+    /// Only an id, of a user whom mgPass has or nobody has.
+    Reserved,
 }
 
 impl Oddity {
@@ -49,6 +51,7 @@ impl Oddity {
         match self {
             Self::TooLarge => "too_large",
             Self::Unreadable => "unreadable",
+            Self::Reserved => "reserved",
         }
     }
 }
@@ -117,6 +120,11 @@ fn parse(rows: Vec<String>, total: Option<i64>, from: i64, size: i64) -> Piece {
     };
     for (json, place) in rows.into_iter().zip(from + 1..) {
         match LogtoUser::parse(&json) {
+            Ok(user) if user.reservation().is_some() => piece.odd.push(Odd {
+                user: Some(user.id),
+                place,
+                reason: Oddity::Reserved,
+            }),
             Ok(user) => piece.users.push(Listed { user, json, place }),
             Err(_) => piece.odd.push(Odd {
                 user: id_in(&json),

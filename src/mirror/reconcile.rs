@@ -47,6 +47,8 @@ pub enum Park {
     NotShownByMgpass,
     /// More than mgPass's database takes as one row, or than an answer may be.
     TooLarge,
+    /// Created at mgPass while it was the authority: Logto has the id and nothing else.
+    ReservedAtLogto,
 }
 
 impl Park {
@@ -62,6 +64,7 @@ impl Park {
             Self::TooManyFailures => "too_many_failures",
             Self::NotShownByMgpass => "not_shown_by_mgpass",
             Self::TooLarge => "too_large",
+            Self::ReservedAtLogto => "reserved_at_logto",
         }
     }
 }
@@ -161,6 +164,13 @@ pub fn decide(inputs: &Inputs<'_>) -> Decision {
 
 fn decide_present(inputs: &Inputs<'_>, logto: &LogtoUser, json: &str) -> Decision {
     let target = inputs.target;
+    if logto.reservation().is_some() {
+        return match &target.user {
+            Some(user) if !user.is_deleted => Decision::Park(Park::ReservedAtLogto),
+            // Of whom nothing came.
+            Some(_) | None => decide_gone(inputs),
+        };
+    }
     if target.user.as_ref().is_some_and(|user| user.is_deleted) || is_removed_there(inputs) {
         return Decision::Park(Park::DeletedAtMgpass);
     }

@@ -337,6 +337,11 @@ fn tell<P: Platform>(
     });
 }
 
+/// For whoever has just come to owe it; outside any lease, and harmless twice.
+pub async fn pay_now<P: Platform>(platform: &P, context: &Context<'_>, user: &UserId, ticket: i64) {
+    pay_effect(platform, context, user, Effect::RevokeAll, ticket).await;
+}
+
 /// An effect that fails stays owed; the sweep comes back to it. False when the
 /// next one would fail just so.
 async fn pay_effect<P: Platform>(

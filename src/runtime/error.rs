@@ -24,6 +24,15 @@ pub enum ProxyError {
     LogtoTimedOut,
     #[error("the user service could not be reached")]
     MgpassUnavailable,
+    /// A write was sent and may have been done.
+    #[error("the user service did not answer in time; it is not known whether this was done")]
+    MgpassTimedOut,
+    /// Others changed the same user each time that it was tried.
+    #[error("the user is being changed by others; try again")]
+    Busy,
+    /// What was done meanwhile is not acknowledged.
+    #[error("users are moving to another service; try again")]
+    AuthorityMoved,
     /// Not one usable key of an issuer is known now.
     #[error("the keys of an issuer cannot be had")]
     KeysUnavailable,
@@ -69,6 +78,9 @@ impl ProxyError {
             Self::LogtoUnreachable => "proxy.logto_unreachable",
             Self::LogtoTimedOut => "proxy.logto_timed_out",
             Self::MgpassUnavailable => "proxy.mgpass_unavailable",
+            Self::MgpassTimedOut => "proxy.mgpass_timed_out",
+            Self::Busy => "proxy.busy",
+            Self::AuthorityMoved => "proxy.authority_moved",
             Self::KeysUnavailable => "proxy.keys_unavailable",
             Self::TooManyAttempts => "proxy.too_many_attempts",
             Self::NoSuchRoute => "proxy.no_such_route",
@@ -96,14 +108,23 @@ impl ProxyError {
             Self::TooManyAttempts => 429,
             Self::Misconfigured | Self::Defect => 500,
             Self::LogtoUnreachable | Self::MgpassUnavailable => 502,
-            Self::NotRecorded | Self::KeysUnavailable | Self::DatabaseUnavailable => 503,
-            Self::LogtoTimedOut => 504,
+            Self::NotRecorded
+            | Self::KeysUnavailable
+            | Self::DatabaseUnavailable
+            | Self::Busy
+            | Self::AuthorityMoved => 503,
+            Self::LogtoTimedOut | Self::MgpassTimedOut => 504,
         }
     }
 
     /// After how many seconds the same may go better, where that is known.
     pub fn retry_after_s(self) -> Option<u32> {
-        (self == Self::TooManyAttempts).then_some(60)
+        match self {
+            Self::TooManyAttempts => Some(60),
+            Self::Busy | Self::AuthorityMoved => Some(1),
+            Self::NotRecorded | Self::DatabaseUnavailable => Some(5),
+            _ => None,
+        }
     }
 
     /// The JSON body for a request to `path`.

@@ -278,6 +278,18 @@ pub enum Event<'a> {
         holder: &'static str,
         duration_ms: i64,
     },
+    /// A write was done at mgPass while the authority moved, and its client was not told.
+    TranslatedUnacknowledged {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        subject: Option<&'a str>,
+        operation: &'static str,
+        ticket: i64,
+    },
+    /// A part of a translated write could not be done now; what is left of it is known.
+    TranslatedDelayed {
+        step: &'static str,
+        code: &'static str,
+    },
     /// A ramp was stopped: no read goes to mgPass until a person deletes the KV key `guard`.
     GuardStopped {
         reason: &'static str,
@@ -330,6 +342,8 @@ impl Event<'_> {
         "authority.wished",
         "authority.stray",
         "authority.waited",
+        "translated.unacknowledged",
+        "translated.delayed",
         "guard.judged",
         "guard.stopped",
     ];
@@ -383,6 +397,8 @@ impl Event<'_> {
             Self::AuthorityWished { .. } => ("authority.wished", Level::Info),
             Self::AuthorityStray { .. } => ("authority.stray", Level::Error),
             Self::AuthorityWaited { .. } => ("authority.waited", Level::Info),
+            Self::TranslatedUnacknowledged { .. } => ("translated.unacknowledged", Level::Error),
+            Self::TranslatedDelayed { .. } => ("translated.delayed", Level::Warn),
             Self::GuardJudged { .. } => ("guard.judged", Level::Info),
             Self::GuardStopped { .. } => ("guard.stopped", Level::Error),
         }

@@ -11,6 +11,7 @@ use crate::runtime::isolate::Isolate;
 use crate::runtime::message::Message;
 use crate::runtime::observe::Event;
 use crate::runtime::ports::{AnswerCopy, Platform, Statement, Store};
+use crate::serve::at_mgpass::write::Left;
 use crate::serve::compare::{self, Comparison};
 use crate::serve::question::Question;
 
@@ -36,6 +37,8 @@ pub enum Afterwards<C> {
     },
     /// A sampled read, to be made of the other backend too.
     Compare(Comparison<C>),
+    /// A write at mgPass: what its answer did not wait for.
+    Translated(Box<Left>),
 }
 
 /// Without a context (settings with faults) only gaps are told.
@@ -68,6 +71,7 @@ pub async fn carry_out<P: Platform, C: AnswerCopy>(
         (Afterwards::Compare(comparison), Some(context)) => {
             compare::carry_out(platform, context, comparison).await;
         }
+        (Afterwards::Translated(left), Some(context)) => left.carry_out(platform, context).await,
     }
 }
 

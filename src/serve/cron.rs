@@ -11,6 +11,7 @@ use crate::policy::flags::{Flags, Stage};
 use crate::population::jobs;
 use crate::runtime::context::Context;
 use crate::runtime::ports::Platform;
+use crate::serve::at_mgpass::{orphans, tenant};
 
 pub async fn tick<P: Platform>(platform: &P, context: &Context<'_>, flags: &Flags) {
     // This isolate's own counts are among the figures.
@@ -36,6 +37,10 @@ pub async fn tick<P: Platform>(platform: &P, context: &Context<'_>, flags: &Flag
     )
     .await;
     jobs::revive(platform).await;
+    if context.settings.handover.needs_proof() {
+        tenant::keep_fresh(platform, context).await;
+        orphans::sweep(platform, context).await;
+    }
 }
 
 /// Policy follows the authority, never the wish: the stage is a flag of Logto's time.

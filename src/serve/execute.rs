@@ -5,6 +5,7 @@
 //! nothing else. What follows the answer is returned as a value and carried out
 //! by [`crate::serve::afterwards`], so that a crash between the two is a case like any other.
 
+mod at_mgpass;
 mod conclude;
 mod name;
 pub mod pass_through;
@@ -44,7 +45,8 @@ pub struct Executed<C> {
     pub backend: &'static str,
     pub status: u16,
     pub fallback: Option<Fallback>,
-    pub error: Option<ProxyError>,
+    /// The code of the proxy's own error or refusal.
+    pub error: Option<&'static str>,
     pub afterwards: Option<Afterwards<C>>,
 }
 
@@ -70,7 +72,7 @@ impl<C> From<OwnAnswer> for Executed<C> {
             backend: "proxy",
             status: own.answer.status,
             fallback: None,
-            error: own.error,
+            error: own.error.map(ProxyError::code),
             afterwards: None,
             reply: Reply::Own(own.answer),
         }
@@ -114,7 +116,7 @@ impl<C> Executed<C> {
             status: self.status,
             duration_ms,
             fallback: self.fallback.map(|fallback| fallback.code),
-            error: self.error.map(ProxyError::code),
+            error: self.error,
         }
     }
 }
@@ -140,6 +142,11 @@ pub async fn execute<P: Platform, E: Exchange>(
         target,
         classified: &classified,
     };
+    if let Some(context) = &around.context
+        && let Some(executed) = request.by_authority(platform, context, exchange).await
+    {
+        return executed;
+    }
     match (classified.operation.kind(), around.context) {
         (Kind::PassThrough, _) => request.pass(platform, exchange, Reason::NotARead).await,
         // Settings with faults leave a pipe; what is written meanwhile is a gap all the same.

@@ -26,6 +26,7 @@ mod schema;
 mod support;
 mod tidy;
 mod tokens;
+mod translated;
 mod triggers;
 mod walk;
 mod writes;

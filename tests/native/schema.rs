@@ -14,6 +14,7 @@ use dual_write_proxy::operate::{findings, guard, metrics};
 use dual_write_proxy::population::jobs::{book, equality, view};
 use dual_write_proxy::population::{page, points, readiness};
 use dual_write_proxy::runtime::ports::Store;
+use dual_write_proxy::serve::at_mgpass::{batch, holders, orphans, tenant};
 
 use super::support::World;
 use super::support::database::{
@@ -41,6 +42,11 @@ fn every_statement_prepares_against_the_migrations() {
         (Store::Proxy, holds::ALL_SQL),
         (Store::Proxy, translated::ALL_SQL),
         (Store::Mgpass, handover_target::ALL_SQL),
+        (Store::Mgpass, batch::ALL_SQL),
+        (Store::Mgpass, holders::ALL_SQL),
+        (Store::Proxy, tenant::ALL_SQL),
+        (Store::Proxy, orphans::PROXY_SQL),
+        (Store::Mgpass, orphans::MGPASS_SQL),
         (Store::Proxy, outbox::ALL_SQL),
         (Store::Proxy, fence::ALL_SQL),
         (Store::Proxy, backlog::ALL_SQL),
@@ -104,6 +110,22 @@ fn the_lists_of_statements_are_complete() {
         (
             include_str!("../../src/handover/target.rs"),
             handover_target::ALL_SQL,
+        ),
+        (
+            include_str!("../../src/serve/at_mgpass/batch.rs"),
+            batch::ALL_SQL,
+        ),
+        (
+            include_str!("../../src/serve/at_mgpass/holders.rs"),
+            holders::ALL_SQL,
+        ),
+        (
+            include_str!("../../src/serve/at_mgpass/tenant.rs"),
+            tenant::ALL_SQL,
+        ),
+        (
+            include_str!("../../src/serve/at_mgpass/orphans.rs"),
+            &[orphans::PROXY_SQL, orphans::MGPASS_SQL].concat(),
         ),
         (include_str!("../../src/mirror/outbox.rs"), outbox::ALL_SQL),
         (include_str!("../../src/mirror/fence.rs"), fence::ALL_SQL),
@@ -384,6 +406,10 @@ fn no_statement_reads_a_growing_table_from_end_to_end() {
         (&proxy, holds::ALL_SQL),
         (&proxy, translated::ALL_SQL),
         (&mgpass, handover_target::ALL_SQL),
+        (&mgpass, batch::ALL_SQL),
+        (&mgpass, holders::ALL_SQL),
+        (&proxy, orphans::PROXY_SQL),
+        (&mgpass, orphans::MGPASS_SQL),
         (&proxy, outbox::ALL_SQL),
         (&proxy, fence::ALL_SQL),
         (&proxy, backlog::ALL_SQL),

@@ -61,6 +61,16 @@ pub const PARKED: &[Advice] = &[
         action: "Make their custom data smaller at Logto; the mirror follows by itself. `dwp parked --reason too_large` names them, or their place in Logto's listing, newest first. Until then they are read from Logto.",
     },
     Advice {
+        code: "reserved_at_logto",
+        meaning: "this user was created at mgPass after the cutover, and Logto has their id and nothing else",
+        action: "Nothing of theirs is overwritten. Carry them over to Logto by hand (PATCH /api/users/USER with their data), then `dwp replay --reason reserved_at_logto`.",
+    },
+    Advice {
+        code: "reserved",
+        meaning: "Logto holds an id for a user whose creation at mgPass was never acknowledged",
+        action: "Nothing to do: the proxy deletes it at Logto within the hour. If it stays, look for `translated.delayed` with the step `orphan` in the log.",
+    },
+    Advice {
         code: "unreadable",
         meaning: "Logto lists a row that is no user as its API describes one",
         action: "Look at that user in Logto's console (`dwp parked --reason unreadable` names them, or their place in the listing) and mend what is odd about them.",

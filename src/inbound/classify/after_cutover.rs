@@ -65,13 +65,22 @@ pub enum Refusal {
     /// An address is shown only where there is one, so that its scope cannot be seen.
     #[error("whether the token may write an address cannot be seen")]
     ScopeUnknown,
+    /// The look-up of leaked passwords gave no answer, and the tenant's policy asks for one.
+    #[error("whether the password has leaked could not be asked")]
+    LeaksUnknown,
+    /// mgPass's own rules for passwords; Logto has none for its Management API.
+    #[error("this password is not taken")]
+    PasswordRefused,
+    /// Registered at mgPass's own pages: there is no row that would hold Logto's form.
+    #[error("this user is of mgPass's own, which has no place for this value")]
+    BornAtMgpass,
     /// A defect: the user could not be made out of the rows.
     #[error("the user could not be read")]
     UnreadableUser,
 }
 
 impl Refusal {
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 19] = [
         Self::NotTranslatable,
         Self::StartAgain,
         Self::PasswordCheck,
@@ -87,6 +96,9 @@ impl Refusal {
         Self::NotShowable,
         Self::ProofUnknown,
         Self::ScopeUnknown,
+        Self::LeaksUnknown,
+        Self::PasswordRefused,
+        Self::BornAtMgpass,
         Self::UnreadableUser,
     ];
 
@@ -107,6 +119,9 @@ impl Refusal {
             Self::NotShowable => "proxy.value_not_showable",
             Self::ProofUnknown => "proxy.verification_unknown",
             Self::ScopeUnknown => "proxy.scope_unknown",
+            Self::LeaksUnknown => "proxy.password_leaks_unknown",
+            Self::PasswordRefused => "proxy.password_refused",
+            Self::BornAtMgpass => "proxy.born_at_mgpass",
             Self::UnreadableUser => "proxy.user_unreadable",
         }
     }
@@ -122,10 +137,12 @@ impl Refusal {
             | Self::LoneSurrogate
             | Self::TooDeep
             | Self::NotShowable
-            | Self::ScopeUnknown => 422,
+            | Self::ScopeUnknown
+            | Self::PasswordRefused
+            | Self::BornAtMgpass => 422,
             Self::FormBody | Self::EncodedBody => 415,
             Self::TooLarge => 413,
-            Self::ProofUnknown => 503,
+            Self::ProofUnknown | Self::LeaksUnknown => 503,
             Self::UnreadableUser => 500,
         }
     }

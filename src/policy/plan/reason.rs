@@ -28,6 +28,14 @@ pub enum Reason {
     /// mgPass fails in this isolate's eyes: Logto answers in its stead.
     Breaker,
     InShare,
+    /// mgPass is the authority: a write is carried out there.
+    Translated,
+    /// The same: what is asked for has no place there, or is no longer taken.
+    Refused,
+    /// The same: Logto goes on with what changes no user.
+    Kept,
+    /// The same: a sign-in that Logto began may end there.
+    SignIn,
 }
 
 impl Reason {
@@ -50,7 +58,11 @@ impl Reason {
             | Self::Fence
             | Self::NotReconciled
             | Self::Breaker
-            | Self::InShare => false,
+            | Self::InShare
+            | Self::Translated
+            | Self::Refused
+            | Self::Kept
+            | Self::SignIn => false,
         }
     }
 
@@ -75,6 +87,10 @@ impl Reason {
             Self::NotReconciled => "not_reconciled",
             Self::Breaker => "breaker",
             Self::InShare => "in_share",
+            Self::Translated => "translated",
+            Self::Refused => "refused",
+            Self::Kept => "kept",
+            Self::SignIn => "sign_in",
         }
     }
 }

@@ -160,6 +160,19 @@ pub async fn left_behind<P: Platform>(
     })
 }
 
+/// # Errors
+/// When Logto gave no answer to that question.
+pub async fn n_sso_identities<P: Platform>(
+    platform: &P,
+    context: &Context<'_>,
+    id: &UserId,
+) -> Result<usize, BackendFailure> {
+    let path = format!("/api/users/{}?includeSsoIdentities=true", encode(id));
+    let answer = with_credential(platform, context, &path).await?;
+    // By connector: one identity or none is all that is asked.
+    names(&answer, Some("ssoIdentities"), "ssoConnectorId").map(|names| names.len())
+}
+
 /// One string member of each object in a list, or in the list that is a member.
 fn names(
     answer: &CallAnswer,

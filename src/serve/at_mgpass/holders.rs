@@ -17,15 +17,15 @@ use crate::serve::translate_write::{Unique, UniqueKind};
 macro_rules! is_held_by_another {
     ($user:literal) => {
         concat!(
-            "( EXISTS (SELECT 1 FROM logto_mirror_unique u WHERE u.kind = json_extract(w.value, '$.kind') \
-             AND u.value = json_extract(w.value, '$.value') AND u.user_id <> ",
+            "( EXISTS (SELECT 1 FROM logto_mirror_unique taken WHERE taken.kind = json_extract(w.value, '$.kind') \
+             AND taken.value = json_extract(w.value, '$.value') AND taken.user_id <> ",
             $user,
-            ") OR EXISTS (SELECT 1 FROM logto_mirror_unique u WHERE u.kind = 'username' \
-             AND lower(u.value) = json_extract(w.value, '$.folded') AND u.user_id <> ",
+            ") OR EXISTS (SELECT 1 FROM logto_mirror_unique taken WHERE taken.kind = 'username' \
+             AND lower(taken.value) = json_extract(w.value, '$.folded') AND taken.user_id <> ",
             $user,
-            ") OR EXISTS (SELECT 1 FROM users h WHERE h.email = json_extract(w.value, '$.email') AND h.id <> ",
+            ") OR EXISTS (SELECT 1 FROM users other WHERE other.email = json_extract(w.value, '$.email') AND other.id <> ",
             $user,
-            ") OR EXISTS (SELECT 1 FROM users h WHERE h.phone = json_extract(w.value, '$.phone') AND h.id <> ",
+            ") OR EXISTS (SELECT 1 FROM users other WHERE other.phone = json_extract(w.value, '$.phone') AND other.id <> ",
             $user,
             ") OR EXISTS (SELECT 1 FROM social_identities s WHERE s.provider = json_extract(w.value, '$.provider') \
              AND s.provider_user_id = json_extract(w.value, '$.account') AND s.user_id <> ",

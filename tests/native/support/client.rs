@@ -92,7 +92,8 @@ impl Request {
     }
 
     pub fn json(self, body: &str) -> Self {
-        self.body(Body::Whole(body.to_owned()))
+        self.header("content-type", "application/json")
+            .body(Body::Whole(body.to_owned()))
     }
 }
 

@@ -16,6 +16,8 @@ pub use super::user::User;
 /// The proxy's own credential, as Logto hands it out.
 pub const OWN_TOKEN: &str = "logto-own-token-s3cret";
 const CLIENT: &str = "Basic bTJtLWNsaWVudDptMm0tc2VjcmV0";
+/// Users may see and change everything of themselves.
+const ACCOUNT_CENTER: &str = r#"{"enabled":true,"fields":{"name":"Edit","avatar":"Edit","profile":"Edit","email":"Edit","phone":"Edit","password":"Edit","username":"Edit","social":"Edit","customData":"Edit"}}"#;
 /// What the gateway before a closed origin asks for.
 pub const ORIGIN_SECRET: &str = "origin-s3cret";
 /// ... and from a hand-over on.
@@ -122,6 +124,8 @@ pub struct Logto {
     pub odd: RefCell<BTreeSet<String>>,
     /// Webhooks that wait to be sent; `None`: nobody has asked for any.
     pub told: RefCell<Option<Vec<Value>>>,
+    /// As last set through the Management API.
+    pub passwords: RefCell<BTreeMap<String, String>>,
     /// Each read of a user shows another time of the last sign-in.
     pub is_restless: Cell<bool>,
     counter: Cell<u32>,
@@ -143,6 +147,7 @@ impl Logto {
             ended: RefCell::default(),
             odd: RefCell::default(),
             told: RefCell::default(),
+            passwords: RefCell::default(),
             is_restless: Cell::new(false),
             counter: Cell::new(0),
         }
@@ -202,6 +207,8 @@ impl Logto {
             }
             ("GET", ["api", "status"]) => LogtoAnswer::text(204, ""),
             ("GET", ["oidc", "me"]) => self.userinfo(request),
+            ("GET", ["api", "sign-in-exp"]) => self.tenant(request, r#"{"passwordPolicy":{"rejects":{"pwned":true}}}"#),
+            ("GET", ["api", "account-center"]) => self.tenant(request, ACCOUNT_CENTER),
             (method, ["api", "my-account", rest @ ..]) => self.account(request, method, rest, now_ms),
             (_, ["api", "users", ..]) => self.management(request, segments.get(2..).unwrap_or_default(), now_ms),
             (method, ["api", "experience", step]) => self.experience(request, method, step, now_ms),
@@ -211,10 +218,21 @@ impl Logto {
         }
     }
 
+    /// Whom the Management API takes.
+    fn is_manager(&self, request: &LogtoRequest) -> bool {
+        let is_known = |token| token == OWN_TOKEN || self.accepted.borrow().contains(token);
+        bearer(request).is_some_and(is_known)
+    }
+
+    fn tenant(&self, request: &LogtoRequest, body: &str) -> LogtoAnswer {
+        match self.is_manager(request) {
+            true => LogtoAnswer::json(200, body),
+            false => LogtoAnswer::error(401, "auth.unauthorized"),
+        }
+    }
+
     fn management(&self, request: &LogtoRequest, rest: &[&str], now_ms: i64) -> LogtoAnswer {
-        let token = bearer(request);
-        if !token.is_some_and(|token| token == OWN_TOKEN || self.accepted.borrow().contains(token))
-        {
+        if !self.is_manager(request) {
             return LogtoAnswer::error(401, "auth.unauthorized");
         }
         if let ("POST", []) = (request.method.as_str(), rest) {
@@ -282,7 +300,16 @@ impl Logto {
                 self.tell("User.Data.Updated", &id, &profile);
                 LogtoAnswer::json(200, profile)
             }
+            ("POST", ["password", "verify"]) => {
+                let given = members(request)["password"].as_str().map(str::to_owned);
+                match given.as_ref() == self.passwords.borrow().get(&id) {
+                    true => LogtoAnswer::text(204, ""),
+                    false => LogtoAnswer::error(422, "session.invalid_credentials"),
+                }
+            }
             ("PATCH", ["password"]) => {
+                let password = members(request)["password"].as_str().unwrap().to_owned();
+                self.passwords.borrow_mut().insert(id.clone(), password);
                 self.change(&id, |user| {
                     user.has_password = true;
                     user.updated_at = now_ms;

@@ -31,6 +31,8 @@ pub struct Mgpass {
     pub answers: RefCell<BTreeMap<String, u16>>,
     /// Parts of paths that answer a page nobody asked for.
     pub broken: RefCell<Vec<String>>,
+    /// As set through the API. Shorter ones than eight characters are refused.
+    pub passwords: RefCell<BTreeMap<String, String>>,
     pub key_set: RefCell<String>,
     pub issuer: RefCell<String>,
     /// `METHOD path`, and the bearer token that came with it.
@@ -49,6 +51,7 @@ impl Mgpass {
             refused: RefCell::default(),
             answers: RefCell::default(),
             broken: RefCell::default(),
+            passwords: RefCell::default(),
             key_set: RefCell::new(tokens::key_set(&[&tokens::MGPASS_KEY])),
             issuer: RefCell::new(tokens::MGPASS_ISSUER.to_owned()),
             served: RefCell::default(),
@@ -131,6 +134,7 @@ impl Mgpass {
                     ("GET", ["identities"]) => {
                         self.cached(path, now_ms, || identities(databases, id))
                     }
+                    ("PATCH", []) => self.set_password(databases, id, call),
                     ("POST", ["sessions", "revoke-all"]) => self.revoke_all(id, now_ms),
                     _ => answer(404, json!({ "error": "invalid_request" })),
                 }
@@ -149,6 +153,21 @@ impl Mgpass {
         let entry = (now_ms + self.cache_ms.get(), fresh.clone());
         self.cache.borrow_mut().insert(path.to_owned(), entry);
         fresh
+    }
+
+    fn set_password(&self, databases: &Databases, id: &str, call: &Call) -> CallAnswer {
+        let body = call.body.as_ref().map_or("{}", |body| body.0.as_str());
+        let body: Value = serde_json::from_str(body).unwrap();
+        let password = body["password"].as_str().unwrap_or_default();
+        if password.len() < 8 {
+            return answer(400, json!({ "error": "invalid_request" }));
+        }
+        let shown = user(databases, id, false);
+        if shown.status == 200 {
+            let mut passwords = self.passwords.borrow_mut();
+            passwords.insert(id.to_owned(), password.to_owned());
+        }
+        shown
     }
 
     fn revoke_all(&self, id: &str, now_ms: i64) -> CallAnswer {

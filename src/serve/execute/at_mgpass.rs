@@ -1,0 +1,299 @@
+//! A request while mgPass is the authority: what becomes of it says `classify`.
+//!
+//! Nothing that changes a user is forwarded to Logto, whatever flags, a missing key or a
+//! fault of the settings say. What is refused is refused before Logto sees it, and only
+//! on the database's word that mgPass is the authority now.
+
+use super::{Executed, MirrorOutcome, Reply, Request};
+use crate::handover::authority::{Holder, View};
+use crate::handover::proof;
+use crate::handover::translated::TranslatedIntent;
+use crate::inbound::classify::{AfterCutover, Kind, Operation, Refusal, after_cutover};
+use crate::policy::plan::{Plan, Primary, Reason};
+use crate::runtime::answer::Answer;
+use crate::runtime::context::Context;
+use crate::runtime::error::ProxyError;
+use crate::runtime::ports::{BodyFailure, Exchange, Platform};
+use crate::serve::afterwards::Afterwards;
+use crate::serve::at_mgpass::caller::{self, Turned};
+use crate::serve::at_mgpass::tenant;
+use crate::serve::at_mgpass::write::{By, Fate, Job, Left, Outcome, carry_out};
+use crate::serve::translate_write::{self, Body, Cors, Found, Route, UsersRoute};
+
+/// Logto's JSON API takes 1 MB; of a longer body the length is all that counts.
+const MAX_HELD_BYTES: usize = 2 * 1024 * 1024;
+
+const TRANSLATED: Plan = Plan {
+    primary: Primary::Mgpass,
+    reason: Reason::Translated,
+};
+
+impl Request<'_> {
+    /// `None`: Logto is the authority as far as this isolate knows, or one is on the way.
+    pub(super) async fn by_authority<P: Platform, E: Exchange>(
+        &self,
+        platform: &P,
+        context: &Context<'_>,
+        exchange: &mut E,
+    ) -> Option<Executed<E::Copy>> {
+        let handover = &context.settings.handover;
+        if !handover.needs_proof() || !self.concerns_users(exchange) {
+            return None;
+        }
+        let view = match context.isolate.authority.get().view() {
+            Some(view) => view,
+            None => match proof::ask(platform, context.isolate, handover, proof::PROOF_MS).await {
+                Some(view) => view,
+                None => return Some(self.failed(ProxyError::DatabaseUnavailable)),
+            },
+        };
+        if view.holder != Holder::Mgpass {
+            return None;
+        }
+        let executed = self.at_mgpass(platform, context, exchange, view).await;
+        executed.ok()
+    }
+
+    /// Whatever a row claims, and whatever may change a user.
+    fn concerns_users<E: Exchange>(&self, exchange: &E) -> bool {
+        match self.classified.operation.kind() {
+            Kind::Read | Kind::Write(_) => true,
+            Kind::Token => false,
+            Kind::PassThrough => {
+                let becomes = after_cutover(exchange.method(), self.target.path);
+                !matches!(becomes, AfterCutover::Forward(_) | AfterCutover::Own)
+            }
+        }
+    }
+
+    /// # Errors
+    /// With what the database says of the authority, when it is not mgPass.
+    pub(super) async fn at_mgpass<P: Platform, E: Exchange>(
+        &self,
+        platform: &P,
+        context: &Context<'_>,
+        exchange: &mut E,
+        view: View,
+    ) -> Result<Executed<E::Copy>, View> {
+        let becomes = after_cutover(exchange.method(), self.target.path);
+        match (becomes, self.classified.operation.kind()) {
+            (AfterCutover::Translate, Kind::Read) => {
+                Ok(self.pass(platform, exchange, Reason::Kept).await)
+            }
+            (AfterCutover::Translate, _) => {
+                match translate_write::find(exchange.method(), self.target.path) {
+                    Some(found) => {
+                        self.translated(platform, context, exchange, &found, view)
+                            .await
+                    }
+                    None => {
+                        self.refused(platform, context, Refusal::NotTranslatable)
+                            .await
+                    }
+                }
+            }
+            (AfterCutover::Refuse(refusal), _) => self.refused(platform, context, refusal).await,
+            (AfterCutover::FinishSignIn, _) => {
+                Ok(self.pass(platform, exchange, Reason::SignIn).await)
+            }
+            (AfterCutover::Forward(_) | AfterCutover::Own, _) => {
+                Ok(self.pass(platform, exchange, Reason::Kept).await)
+            }
+        }
+    }
+
+    async fn refused<P: Platform, C>(
+        &self,
+        platform: &P,
+        context: &Context<'_>,
+        refusal: Refusal,
+    ) -> Result<Executed<C>, View> {
+        let handover = &context.settings.handover;
+        match proof::ask(platform, context.isolate, handover, proof::PROOF_MS).await {
+            Some(view) if view.holder != Holder::Mgpass => Err(view),
+            Some(_) => Ok(self.refusal(refusal, Cors::SameOrigin)),
+            None => Ok(self.failed(ProxyError::DatabaseUnavailable)),
+        }
+    }
+
+    async fn translated<P: Platform, E: Exchange>(
+        &self,
+        platform: &P,
+        context: &Context<'_>,
+        exchange: &mut E,
+        found: &Found,
+        view: View,
+    ) -> Result<Executed<E::Copy>, View> {
+        let origin = exchange.header("origin");
+        let cors = match &found.route {
+            Route::Users(_) => Cors::SameOrigin,
+            Route::Account(_) => Cors::AnyOrigin {
+                origin: origin.as_deref(),
+            },
+        };
+        let held = match exchange.hold_body(MAX_HELD_BYTES).await {
+            Ok(()) => held(exchange),
+            Err(BodyFailure::TooLarge) => Some(vec![0; MAX_HELD_BYTES]),
+            Err(BodyFailure::Incomplete) => return Ok(self.failed(ProxyError::BodyIncomplete)),
+        };
+        let account;
+        let subject;
+        let by = match &found.route {
+            Route::Users(_) => match caller::management(platform, context, exchange).await {
+                Ok(found) => {
+                    subject = found;
+                    By::Management(&subject)
+                }
+                Err(turned) => return Ok(self.turned(turned, cors)),
+            },
+            Route::Account(_) => match caller::account(platform, context, exchange).await {
+                Ok(found) => {
+                    account = found;
+                    By::Account(&account)
+                }
+                Err(turned) => return Ok(self.turned(turned, cors)),
+            },
+        };
+        let Ok(tenant) = tenant::current(platform, context).await else {
+            return Ok(self.failed(ProxyError::LogtoUnreachable));
+        };
+        let (content_type, content_encoding) = (
+            exchange.header("content-type"),
+            exchange.header("content-encoding"),
+        );
+        let random = || {
+            format!(
+                "{:016x}{:016x}",
+                platform.random_u64(),
+                platform.random_u64()
+            )
+        };
+        let is_create = found.route == Route::Users(UsersRoute::Create);
+        let intent = TranslatedIntent {
+            id: random(),
+            subject: match &by {
+                By::Management(_) => found.user.clone(),
+                By::Account(account) => Some(account.user.clone()),
+            },
+            operation: self.operation_of(held.as_deref()).name(),
+            nonce: is_create.then(random),
+        };
+        let job = Job {
+            intent,
+            route: &found.route,
+            by,
+            body: Body {
+                content_type: content_type.as_deref(),
+                content_encoding: content_encoding.as_deref(),
+                bytes: held.as_deref(),
+            },
+            tenant: &tenant,
+            view,
+        };
+        let (outcome, left) = carry_out(platform, context, job).await;
+        let mirror = match left.fate {
+            Fate::Nothing => MirrorOutcome::None,
+            Fate::Withdrawn | Fate::LeftOpen | Fate::Settled => MirrorOutcome::Recorded,
+        };
+        let executed = match outcome {
+            Outcome::Moved(view) => return Err(view),
+            Outcome::Answer(reply) => {
+                let answer = reply.into_answer(self.around.request_id, cors);
+                self.answered(answer, "mgpass", None)
+            }
+            Outcome::Refuse(refusal) => self.refusal(refusal, cors),
+            Outcome::Fail(error) => Executed {
+                plan: TRANSLATED,
+                ..self.failed(error)
+            },
+        };
+        Ok(Executed {
+            mirror,
+            afterwards: has_more(&left).then(|| Afterwards::Translated(Box::new(left))),
+            ..executed
+        })
+    }
+
+    /// A suspension and its end are one route.
+    fn operation_of(&self, body: Option<&[u8]>) -> Operation {
+        let operation = self.classified.operation;
+        let is_suspended = body
+            .filter(|_| operation == Operation::UsersSuspension)
+            .and_then(|body| serde_json::from_slice::<serde_json::Value>(body).ok())
+            .and_then(|body| body.get("isSuspended")?.as_bool());
+        match is_suspended {
+            Some(false) => Operation::UsersUnsuspension,
+            Some(true) | None => operation,
+        }
+    }
+
+    fn turned<C>(&self, turned: Turned, cors: Cors<'_>) -> Executed<C> {
+        match turned {
+            Turned::Away(reply) => {
+                let answer = reply.into_answer(self.around.request_id, cors);
+                self.answered(answer, "logto", None)
+            }
+            Turned::Unjudged(error) => Executed {
+                plan: TRANSLATED,
+                ..self.failed(error)
+            },
+        }
+    }
+
+    fn refusal<C>(&self, refusal: Refusal, cors: Cors<'_>) -> Executed<C> {
+        let body = serde_json::json!({
+            "code": refusal.code(),
+            "message": refusal.to_string(),
+            "request_id": self.around.request_id,
+        });
+        let reply = translate_write::Reply::json(refusal.status(), body.to_string());
+        let mut answer = reply.into_answer(self.around.request_id, cors);
+        answer
+            .headers
+            .push(("cache-control", "no-store".to_owned()));
+        if refusal.status() == 503 {
+            answer.headers.push(("retry-after", "5".to_owned()));
+        }
+        Executed {
+            plan: Plan {
+                primary: Primary::Mgpass,
+                reason: Reason::Refused,
+            },
+            ..self.answered(answer, "proxy", Some(refusal.code()))
+        }
+    }
+
+    fn answered<C>(
+        &self,
+        answer: Answer,
+        backend: &'static str,
+        error: Option<&'static str>,
+    ) -> Executed<C> {
+        Executed {
+            operation: self.classified.operation,
+            plan: TRANSLATED,
+            mirror: MirrorOutcome::None,
+            bucket: None,
+            backend,
+            status: answer.status,
+            fallback: None,
+            error,
+            afterwards: None,
+            reply: Reply::Own(answer),
+        }
+    }
+}
+
+/// `None` where the request announces no body.
+fn held<E: Exchange>(exchange: &E) -> Option<Vec<u8>> {
+    let is_announced = ["content-length", "transfer-encoding"]
+        .into_iter()
+        .any(|name| exchange.header(name).is_some());
+    exchange
+        .held_bytes()
+        .or_else(|| is_announced.then(Vec::new))
+}
+
+fn has_more(left: &Left) -> bool {
+    left.fate != Fate::Nothing || left.orphan.is_some() || left.owes.is_some()
+}

@@ -1,0 +1,145 @@
+//! Ids that Logto gave for creates of which nothing came, and what nobody may make of
+//! them.
+
+use std::rc::Rc;
+
+use dual_write_proxy::runtime::ports::Store;
+use dual_write_proxy::serve::at_mgpass::orphans;
+use serde_json::Value;
+
+use super::super::support::{Fault, Port, Request, World};
+use super::{body, hand_over, intents, world};
+
+const CREATE: &str = r#"{"username":"carol"}"#;
+
+fn sweep(world: &Rc<World>) {
+    let node = world.node();
+    world.finish(async move { orphans::sweep(&node, &node.context()).await });
+}
+
+fn n_reserved(world: &World) -> usize {
+    let users = world.logto.users.borrow();
+    let is_marked = |data: &str| data.contains("_dwp");
+    users
+        .values()
+        .filter(|user| is_marked(&user.custom_data))
+        .count()
+}
+
+#[test]
+fn an_id_that_logto_gave_and_nobody_heard_of_is_deleted_once_nothing_can_come() {
+    let world = world();
+    world
+        .faults
+        .once(Port::Logto, "POST /api/users", 0, Fault::HangAfterEffect);
+    let answered = world.write("POST", "/api/users", CREATE);
+    assert_eq!(body(&answered)["code"], "proxy.logto_timed_out");
+    world.idle();
+    assert_eq!((n_reserved(&world), intents(&world).len()), (1, 1));
+    sweep(&world);
+    assert_eq!(
+        n_reserved(&world),
+        1,
+        "a late batch could still make a user of it"
+    );
+    world.advance(900_000);
+    sweep(&world);
+    assert_eq!((n_reserved(&world), intents(&world).len()), (0, 0));
+}
+
+#[test]
+fn a_create_cut_off_before_its_batch_leaves_nobody() {
+    let world = world();
+    world.faults.once(
+        Port::MgpassDatabase,
+        "INSERT INTO logto_mirror",
+        0,
+        Fault::CrashBefore,
+    );
+    let token = world.admin_token();
+    let handle = world.start(
+        Request::new("POST", "/api/users")
+            .token(&token)
+            .json(CREATE),
+    );
+    world.idle();
+    assert!(handle.take().is_none());
+    world.advance(900_000);
+    sweep(&world);
+    assert_eq!((n_reserved(&world), intents(&world).len()), (0, 0));
+}
+
+#[test]
+fn a_user_whom_mgpass_has_is_kept() {
+    let world = world();
+    world
+        .faults
+        .once(Port::ProxyDatabase, "SET settled", 0, Fault::CrashBefore);
+    let token = world.admin_token();
+    let handle = world.start(
+        Request::new("POST", "/api/users")
+            .token(&token)
+            .json(CREATE),
+    );
+    world.idle();
+    assert!(handle.take().is_none());
+    world.advance(900_000);
+    sweep(&world);
+    assert_eq!((n_reserved(&world), intents(&world).len()), (1, 1));
+}
+
+#[test]
+fn who_was_made_a_user_meanwhile_is_not_deleted() {
+    let world = world();
+    world
+        .faults
+        .once(Port::Logto, "POST /api/users", 0, Fault::HangAfterEffect);
+    world.write("POST", "/api/users", CREATE);
+    world.idle();
+    let id = world
+        .logto
+        .users
+        .borrow()
+        .keys()
+        .find(|id| id.starts_with("created"))
+        .cloned();
+    let id = id.unwrap();
+    world
+        .logto
+        .change(&id, |user| user.custom_data = r#"{"plan":"pro"}"#.into());
+    world.advance(900_000);
+    sweep(&world);
+    assert!(world.logto.users.borrow().contains_key(&id));
+    assert_eq!(intents(&world).len(), 0);
+}
+
+#[test]
+fn the_forward_mirror_makes_nothing_of_an_id_alone() {
+    let world = world();
+    let answered = world.write("POST", "/api/users", CREATE);
+    let created = body(&answered)["id"].as_str().unwrap().to_owned();
+    world
+        .faults
+        .once(Port::Logto, "POST /api/users", 0, Fault::HangAfterEffect);
+    world.write("POST", "/api/users", r#"{"username":"dave"}"#);
+    world.idle();
+    let orphan = world
+        .logto
+        .users
+        .borrow()
+        .keys()
+        .find(|id| **id > created && id.starts_with("created"))
+        .cloned()
+        .unwrap();
+    // Logto has the say again, and not everything was carried over.
+    world.databases.execute(Store::Proxy, "DELETE FROM intents");
+    hand_over(&world, "logto", 7);
+    for id in [&created, &orphan] {
+        world.wake(id);
+    }
+    world.deliver();
+    assert_eq!(world.parked(&created), "reserved_at_logto");
+    assert_eq!(world.user(&created, "name"), "carol");
+    assert_eq!(world.parked(&orphan), Value::Null);
+    assert_eq!(world.user(&orphan, "id"), Value::Null);
+}
