@@ -21,6 +21,7 @@ pub mod preflight;
 pub mod reconcile;
 pub mod relay;
 pub mod residue;
+pub mod reverse;
 pub mod rows;
 pub mod states;
 pub mod target;

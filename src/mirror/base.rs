@@ -76,6 +76,11 @@ impl Base {
         base
     }
 
+    /// As [`Self::of_logto`] has it.
+    pub fn of_suspension(is_suspended: bool) -> Option<String> {
+        Some(digest(&is_suspended))
+    }
+
     fn put(&mut self, key: &str, value: &impl Serialize) {
         self.0.insert(key.to_owned(), digest(value));
     }
@@ -90,6 +95,18 @@ impl Base {
 
     pub fn get(&self, key: &str) -> Option<&str> {
         self.0.get(key).map(String::as_str)
+    }
+
+    pub fn keys(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(String::as_str)
+    }
+
+    /// `None`: there is no such field.
+    pub fn set(&mut self, key: &str, digest: Option<&str>) {
+        match digest {
+            Some(digest) => self.0.insert(key.to_owned(), digest.to_owned()),
+            None => self.0.remove(key),
+        };
     }
 
     /// Takes this field's digest over, its absence too.

@@ -13,6 +13,7 @@
 //! * a refused or failed reconcile discharges nothing.
 
 mod attempt;
+pub(crate) mod back;
 mod give_up;
 mod sweep;
 
@@ -20,7 +21,7 @@ use self::attempt::attempt;
 use self::give_up::give_up;
 pub use self::sweep::sweep;
 use crate::handover::advance;
-use crate::handover::authority::{self, Holder};
+use crate::handover::authority::{self, Holder, Side};
 use crate::inbound::request::{InteractionUid, UserId};
 use crate::mirror::findings::Finding;
 use crate::mirror::outbox::{self, Intent, Lease, LeaseAnswer, Purpose};
@@ -225,6 +226,12 @@ pub async fn reconcile<P: Platform>(
         }
         Err(_) => return Disposition::Retry { delay_s: 5 },
     };
+    if lease.source() == Side::Mgpass && !back::goes_to_mgpass(&lease) {
+        return match back::attempt(platform, context, &lease).await {
+            Ok(ended) => back::finish(platform, context, &lease, &ended, began_ms).await,
+            Err(stopped) => give_up(platform, context, &[lease], stopped).await,
+        };
+    }
     let is_draining = lease.authority == Holder::Draining;
     let mut group = vec![lease];
     let stopped = match attempt(platform, context, &mut group, &mut room).await {

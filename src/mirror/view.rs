@@ -4,8 +4,10 @@
 //! what mgPass shows; otherwise mgPass's value is shown. Of what an older edition of
 //! mgPass does not show, the residue alone tells.
 
+use crate::inbound::request::UserId;
 use crate::mirror::mapping::{map_name, map_phone, map_time};
 use crate::mirror::residue::Residue;
+use crate::mirror::rows::{TargetIdentity, TargetUser};
 use crate::runtime::backend::logto::LogtoIdentity;
 use crate::runtime::backend::mgpass::{ApiIdentity, ApiUser, Told};
 use crate::runtime::members::{ObjectWriter, quote, quote_or_null, same_json};
@@ -36,6 +38,33 @@ pub struct View<'a> {
     /// Absent for mgPass's own users.
     pub residue: Option<&'a Residue>,
     pub settings: &'a MappingSettings,
+}
+
+/// What mgPass's API would show of these rows; `None`: there is nobody, or nobody any more.
+pub fn shown_rows(
+    id: &UserId,
+    user: Option<&TargetUser>,
+    identities: &[TargetIdentity],
+) -> Option<(ApiUser, Vec<ApiIdentity>)> {
+    let user = user.filter(|user| !user.is_deleted)?;
+    let api = ApiUser {
+        id: id.as_str().to_owned(),
+        email: user.email.clone(),
+        phone: user.phone.clone(),
+        name: user.name.clone(),
+        avatar: user.avatar.clone(),
+        custom_data: Told::Value(user.metadata.clone()),
+        is_suspended: user.is_suspended,
+        created_at_s: user.created_at_s,
+        last_sign_in_at_s: Told::Value(user.last_sign_in_at_s),
+        is_deleted: false,
+    };
+    let identities = identities.iter().map(|row| ApiIdentity {
+        provider: row.identity.provider.clone(),
+        provider_user_id: row.identity.provider_user_id.clone(),
+        profile_data: Told::Value(row.identity.profile_data.clone()),
+    });
+    Some((api, identities.collect()))
 }
 
 impl View<'_> {

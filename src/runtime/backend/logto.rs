@@ -11,7 +11,7 @@ use futures_util::future::join;
 use serde_json::Value;
 
 pub use self::wire::{LogtoIdentity, LogtoState, LogtoUser, Seen, UnreadableUser};
-pub use self::writes::{delete, password_is_right, reserve, set_password};
+pub use self::writes::{Change, Changed, change, delete, password_is_right, reserve, set_password};
 
 use crate::inbound::request::{InteractionUid, Secret, UserId, interaction_uid};
 use crate::runtime::backend::{BackendFailure, ClientForm};
