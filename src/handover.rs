@@ -7,6 +7,7 @@ pub mod debt;
 pub mod facts;
 pub mod gates;
 pub mod holds;
+pub mod log;
 pub mod machine;
 pub mod moves;
 pub mod proof;

@@ -77,6 +77,7 @@ const RESOLVE_UNNAMED: &str = concat!(
 );
 
 /// Every string above, for the test that prepares each one against the schema.
+#[cfg(not(target_arch = "wasm32"))]
 pub const ALL_SQL: &[&str] = &[
     KEEP_LATE,
     DISCHARGE_LATE,

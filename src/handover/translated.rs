@@ -62,6 +62,7 @@ const FORGIVE_PASSWORD: &str = "DELETE FROM debt WHERE subject = ?1 AND class = 
 const OWES_PASSWORD: &str = "SELECT EXISTS (SELECT 1 FROM debt WHERE subject = ?1 AND class = 'credential_at_mgpass') AS owes";
 
 /// Every string above, for the test that prepares each one against the schema.
+#[cfg(not(target_arch = "wasm32"))]
 pub const ALL_SQL: &[&str] = &[
     OPEN,
     OPENED,

@@ -115,7 +115,7 @@ const LEASE: &str = concat!(
     now!(),
     "))"
 );
-const STANDING: &str = concat!(
+const LEASE_STATE: &str = concat!(
     "SELECT ",
     now!(),
     " AS now, ",
@@ -136,8 +136,18 @@ const STANDING: &str = concat!(
     "coalesce((SELECT last_outcome = 'not_visible' FROM subjects WHERE subject = ?1), 0) AS unseen"
 );
 const COVERED: &str = concat!(
-    "SELECT operation, status, settled, expires_at, passes FROM intents WHERE subject = ?1 AND discharged_at IS NULL AND side = ",
+    "SELECT operation, status, settled, expires_at, expiry_checks FROM intents WHERE subject = ?1 AND discharged_at IS NULL AND side = ",
     relay_side!()
+);
+/// A DELETE that Logto may have carried out by now, and whose answer is still to come;
+/// or a witness that came after the ticket.
+const DELETION_UNDER_WAY: &str = concat!(
+    "SELECT EXISTS (SELECT 1 FROM intents WHERE subject = ?1 AND discharged_at IS NULL AND (",
+    "(settled IS NULL AND operation = 'users.delete' AND expires_at > ",
+    now!(),
+    ") OR (settled > ?2 AND status = 204 ",
+    "AND operation IN ('users.delete', 'webhook.deletion', 'confirmed.deletion'))",
+    ")) AS under_way"
 );
 const DISCHARGE_SETTLED: &str = concat!(
     "UPDATE intents SET discharged_at = ",
@@ -145,8 +155,8 @@ const DISCHARGE_SETTLED: &str = concat!(
     " WHERE subject = ?1 AND discharged_at IS NULL AND side = ?3 ",
     "AND settled IS NOT NULL AND settled <= ?2"
 );
-const PASS_EXPIRED: &str = concat!(
-    "UPDATE intents SET passes = passes + 1, ",
+const CHECK_EXPIRED: &str = concat!(
+    "UPDATE intents SET expiry_checks = expiry_checks + 1, ",
     "discharged_at = CASE WHEN opened_at + ",
     late_commit_ms!(),
     " <= ?2 THEN ",
@@ -200,6 +210,7 @@ const PAUSE: &str = concat!(
 );
 const CATCH_UP: &str = "UPDATE counters SET value = max(value, ?1) WHERE name = 'sequence'";
 /// Every string above, for the test that prepares each one against the schema.
+#[cfg(not(target_arch = "wasm32"))]
 pub const ALL_SQL: &[&str] = &[
     OPEN,
     OPENED,
@@ -212,10 +223,11 @@ pub const ALL_SQL: &[&str] = &[
     WITHDRAW,
     RAISE_EPOCH,
     LEASE,
-    STANDING,
+    LEASE_STATE,
     COVERED,
+    DELETION_UNDER_WAY,
     DISCHARGE_SETTLED,
-    PASS_EXPIRED,
+    CHECK_EXPIRED,
     RELEASE_DONE,
     RELEASE_FAILED,
     RELEASE_PARKED,
@@ -399,7 +411,7 @@ pub fn lease(subject: &UserId, holder: &str, purpose: Purpose) -> Vec<Statement>
     let mut statements = vec![
         Statement::new(NEXT, vec![]),
         Statement::new(LEASE, taking),
-        Statement::new(STANDING, values()),
+        Statement::new(LEASE_STATE, values()),
         Statement::new(COVERED, vec![subject.as_str().into()]),
     ];
     match purpose {
@@ -415,10 +427,10 @@ pub fn parse_lease(
     purpose: Purpose,
     results: &[Vec<Row>],
 ) -> Option<LeaseAnswer> {
-    let [_, _, standing, covered, ..] = results else {
+    let [_, _, state, covered, ..] = results else {
         return None;
     };
-    let row = standing.first()?;
+    let row = state.first()?;
     let authority = Holder::from_name(&text(row, "authority")?)?;
     if integer(row, "raise_owed")? != 0 {
         return Some(LeaseAnswer::RaiseOwed);
@@ -457,7 +469,7 @@ pub fn parse_lease(
             .iter()
             .map(|row| {
                 let settled = integer(row, "settled");
-                let is_first_look = integer(row, "passes")? == 0;
+                let is_first_look = integer(row, "expiry_checks")? == 0;
                 Some(Covered {
                     operation: text(row, "operation")?,
                     status: integer(row, "status"),
@@ -493,11 +505,17 @@ impl Lease {
                 vec![subject(), self.ticket.into(), side()],
             ),
             Statement::new(
-                PASS_EXPIRED,
+                CHECK_EXPIRED,
                 vec![subject(), self.taken_at_ms.into(), side()],
             ),
             Statement::new(RELEASE_DONE, release),
         ]
+    }
+
+    /// Asked once Logto has said that the user is gone.
+    pub fn deletion_under_way(&self) -> Statement {
+        let values = vec![self.subject.as_str().into(), self.ticket.into()];
+        Statement::new(DELETION_UNDER_WAY, values)
     }
 
     /// A refusal of this subject's own, the how-manieth: discharges nothing.
@@ -538,6 +556,11 @@ impl Lease {
         values.push(wait_ms.into());
         vec![Statement::new(RELEASE_WAITING, values)]
     }
+}
+
+/// The answer of [`Lease::deletion_under_way`].
+pub fn parse_under_way(results: &[Vec<Row>]) -> Option<bool> {
+    Some(integer(results.first()?.first()?, "under_way")? != 0)
 }
 
 /// All relays wait: a backend is down.

@@ -9,7 +9,7 @@ use crate::mirror::mapping::{map_name, map_phone, map_time};
 use crate::mirror::residue::Residue;
 use crate::mirror::rows::{TargetIdentity, TargetUser};
 use crate::runtime::backend::logto::LogtoIdentity;
-use crate::runtime::backend::mgpass::{ApiIdentity, ApiUser, Told};
+use crate::runtime::backend::mgpass::{ApiIdentity, ApiUser, Field};
 use crate::runtime::members::{ObjectWriter, quote, quote_or_null, same_json};
 use crate::runtime::settings::MappingSettings;
 
@@ -53,16 +53,16 @@ pub fn shown_rows(
         phone: user.phone.clone(),
         name: user.name.clone(),
         avatar: user.avatar.clone(),
-        custom_data: Told::Value(user.metadata.clone()),
+        custom_data: Field::Shown(user.metadata.clone()),
         is_suspended: user.is_suspended,
         created_at_s: user.created_at_s,
-        last_sign_in_at_s: Told::Value(user.last_sign_in_at_s),
+        last_sign_in_at_s: Field::Shown(user.last_sign_in_at_s),
         is_deleted: false,
     };
     let identities = identities.iter().map(|row| ApiIdentity {
         provider: row.identity.provider.clone(),
         provider_user_id: row.identity.provider_user_id.clone(),
-        profile_data: Told::Value(row.identity.profile_data.clone()),
+        profile_data: Field::Shown(row.identity.profile_data.clone()),
     });
     Some((api, identities.collect()))
 }
@@ -102,8 +102,8 @@ impl View<'_> {
             "customData" => self.custom_data(),
             "createdAt" => self.time("createdAt", Some(user.created_at_s)),
             "lastSignInAt" => match user.last_sign_in_at_s {
-                Told::Value(shown_s) => self.time("lastSignInAt", shown_s),
-                Told::Nothing => None,
+                Field::Shown(shown_s) => self.time("lastSignInAt", shown_s),
+                Field::NotShown => None,
             },
             "identities" => self.identities(),
             "updatedAt" if self.residue.is_none() => {
@@ -145,10 +145,10 @@ impl View<'_> {
     fn custom_data(&self) -> Option<String> {
         let raw = self.residue.and_then(|residue| residue.text("customData"));
         match &self.user.custom_data {
-            Told::Value(shown) if raw.is_some_and(|raw| same_json(raw, shown)) => None,
-            Told::Value(shown) => Some(shown.clone()),
-            Told::Nothing if raw.is_some() => None,
-            Told::Nothing => Some("{}".to_owned()),
+            Field::Shown(shown) if raw.is_some_and(|raw| same_json(raw, shown)) => None,
+            Field::Shown(shown) => Some(shown.clone()),
+            Field::NotShown if raw.is_some() => None,
+            Field::NotShown => Some("{}".to_owned()),
         }
     }
 
@@ -235,8 +235,8 @@ fn merged_identity(shown: &ApiIdentity, known: &LogtoIdentity) -> String {
 
 fn identity_of(shown: &ApiIdentity) -> LogtoIdentity {
     let details = match &shown.profile_data {
-        Told::Value(details) => details.clone().filter(|details| details != "{}"),
-        Told::Nothing => None,
+        Field::Shown(details) => details.clone().filter(|details| details != "{}"),
+        Field::NotShown => None,
     };
     LogtoIdentity {
         target: shown.provider.clone(),

@@ -64,6 +64,15 @@ pub enum ProxyError {
     /// The proxy's own database, or mgPass's, did not answer an operator.
     #[error("a database did not answer")]
     DatabaseUnavailable,
+    /// A user write, or a read of a user, and no proof of which side is the authority.
+    #[error("it cannot be told now which side holds the users; try again")]
+    AuthorityUnknown,
+    /// A user write waited for the authority to change hands, and no longer.
+    #[error("the users are being handed over; try again")]
+    AuthorityMoving,
+    /// mgPass is the authority, and the settings to reach it have faults.
+    #[error("the proxy's settings have faults, so the user service cannot be reached")]
+    SettingsFaulty,
     #[error("the proxy failed")]
     Defect,
 }
@@ -94,6 +103,9 @@ impl ProxyError {
             Self::StageOff => "proxy.stage_off",
             Self::RewardsNotBound => "proxy.rewards_not_bound",
             Self::DatabaseUnavailable => "proxy.database_unavailable",
+            Self::AuthorityUnknown => "proxy.authority_unknown",
+            Self::AuthorityMoving => "proxy.authority_moving",
+            Self::SettingsFaulty => "proxy.settings_faulty",
             Self::Defect => "proxy.defect",
         }
     }
@@ -112,7 +124,10 @@ impl ProxyError {
             | Self::KeysUnavailable
             | Self::DatabaseUnavailable
             | Self::Busy
-            | Self::AuthorityMoved => 503,
+            | Self::AuthorityUnknown
+            | Self::AuthorityMoving
+            | Self::AuthorityMoved
+            | Self::SettingsFaulty => 503,
             Self::LogtoTimedOut | Self::MgpassTimedOut => 504,
         }
     }
@@ -120,9 +135,12 @@ impl ProxyError {
     /// After how many seconds the same may go better, where that is known.
     pub fn retry_after_s(self) -> Option<u32> {
         match self {
-            Self::TooManyAttempts => Some(60),
+            Self::TooManyAttempts | Self::SettingsFaulty => Some(60),
             Self::Busy | Self::AuthorityMoved => Some(1),
-            Self::NotRecorded | Self::DatabaseUnavailable => Some(5),
+            Self::NotRecorded
+            | Self::DatabaseUnavailable
+            | Self::AuthorityUnknown
+            | Self::AuthorityMoving => Some(5),
             _ => None,
         }
     }

@@ -12,6 +12,7 @@ use crate::policy::flags::Flags;
 use crate::policy::left_behind::LeftBehind;
 use crate::policy::tenant::Tenant;
 use crate::runtime::metrics::Metrics;
+use crate::runtime::ports::Entropy;
 use crate::token::{
     Fingerprint, ImportedKeys, Issuer, KeyId, KeySet, LiveKeySet, OnUnknownKeyId, UnixSeconds, Use,
     VerifiedTokens,
@@ -49,6 +50,9 @@ pub struct Isolate {
     volatile: RefCell<Option<(i64, Vec<Volatile>)>>,
     last_comparison_ms: Cell<i64>,
     tenant: RefCell<Option<(i64, Arc<Tenant>)>>,
+    /// Drawn at the first request.
+    id: Cell<u64>,
+    n_requests: Cell<u32>,
     pub breaker: Cell<Breaker>,
     /// Never borrowed across an await.
     pub allowance: RefCell<Allowance>,
@@ -67,6 +71,7 @@ pub struct Isolate {
     doubt: Cell<Doubt>,
     /// What the database said of the authority.
     pub authority: Cell<Lease>,
+    renewing_authority_ms: Cell<i64>,
     /// Until when one of the writes that wait here tries to move the authority on.
     advancing_until_ms: Cell<i64>,
     /// Until when a large user is worked on; over at once when that ends.
@@ -153,6 +158,16 @@ pub enum FlagsState {
 }
 
 impl Isolate {
+    /// Unique without a draw for each request: the isolate's own draw, and a count.
+    pub fn next_request_id(&self, entropy: &impl Entropy) -> String {
+        if self.id.get() == 0 {
+            self.id.set(entropy.random_u64() | 1);
+        }
+        self.n_requests.set(self.n_requests.get().wrapping_add(1));
+        let (isolate, request) = (self.id.get() >> 24, self.n_requests.get() & 0xff_ffff);
+        format!("{isolate:010x}{request:06x}")
+    }
+
     /// `None`: another one is held. Whoever was cut off holds it no longer than this.
     pub fn enter_heavy(&self, now_ms: i64) -> Option<Heavy<'_>> {
         let is_free = now_ms >= self.heavy_until_ms.get();
@@ -254,6 +269,16 @@ impl Isolate {
         let mut lease = self.authority.get();
         lease.renew(view, asked_at_ms, lease_ms);
         self.authority.set(lease);
+    }
+
+    /// Whether one more renewal may begin; if so, it has.
+    pub fn may_renew_authority(&self, now_ms: i64) -> bool {
+        let is_under_way =
+            (0..REFRESH_LEASE_MS).contains(&(now_ms - self.renewing_authority_ms.get()));
+        if !is_under_way {
+            self.renewing_authority_ms.set(now_ms);
+        }
+        !is_under_way
     }
 
     /// Of all that wait in this isolate one tries to move the authority on, once a second.

@@ -3,4 +3,5 @@
 mod fences;
 mod generations;
 mod moves;
+mod requests;
 mod returns;

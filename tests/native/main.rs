@@ -9,8 +9,8 @@
 
 mod compare;
 mod corpus;
-mod edge;
 mod equality;
+mod forward_auth;
 mod guard;
 mod handover;
 mod introspection;
@@ -23,6 +23,7 @@ mod relay;
 mod reverse;
 mod routes;
 mod schema;
+mod service;
 #[allow(dead_code, reason = "shared with the simulation")]
 mod support;
 mod tidy;

@@ -4,8 +4,9 @@
 
 use std::collections::BTreeSet;
 
+use dual_write_proxy::inbound::Inbound;
 use dual_write_proxy::inbound::classify::{
-    AfterCutover, Kind, Operation, Refusal, after_cutover, classify, why_unrecorded,
+    AfterCutover, Kind, Operation, Refusal, after_cutover, why_unrecorded,
 };
 use dual_write_proxy::inbound::request::Method;
 use dual_write_proxy::serve::translate_write;
@@ -23,7 +24,8 @@ use Care::{Recorded, Unrecorded};
 
 fn care(method: &str, path: &str) -> Care {
     let method = Method::parse(method);
-    let operation = classify(method, path).operation;
+    let url = format!("https://auth.example.test{path}");
+    let operation = Inbound::read(method, url, |_| None).operation;
     match operation.kind() {
         Kind::Write(_) => Recorded(operation.name()),
         Kind::PassThrough | Kind::Read | Kind::Token => match why_unrecorded(method, path) {

@@ -21,7 +21,7 @@ use dual_write_proxy::inbound::request::Method;
 use dual_write_proxy::mirror::mapping::{MgpassUser, map};
 use dual_write_proxy::mirror::residue::Residue;
 use dual_write_proxy::runtime::backend::logto::LogtoUser;
-use dual_write_proxy::runtime::backend::mgpass::{ApiIdentity, ApiUser, Told};
+use dual_write_proxy::runtime::backend::mgpass::{ApiIdentity, ApiUser, Field};
 use dual_write_proxy::runtime::members::{Members, ObjectWriter};
 use dual_write_proxy::runtime::ports::Value as SqlValue;
 use dual_write_proxy::runtime::settings::MappingSettings;
@@ -373,10 +373,10 @@ fn read_back(user: &MgpassUser, view: &str, mapping: &MappingSettings) -> String
         phone: user.phone.clone(),
         name: user.name.clone(),
         avatar: user.avatar.clone(),
-        custom_data: Told::Value(user.metadata.clone()),
+        custom_data: Field::Shown(user.metadata.clone()),
         is_suspended: user.is_suspended,
         created_at_s: user.created_at_s,
-        last_sign_in_at_s: Told::Value(user.last_sign_in_at_s),
+        last_sign_in_at_s: Field::Shown(user.last_sign_in_at_s),
         is_deleted: false,
     };
     let identities: Vec<ApiIdentity> = user
@@ -385,7 +385,7 @@ fn read_back(user: &MgpassUser, view: &str, mapping: &MappingSettings) -> String
         .map(|identity| ApiIdentity {
             provider: identity.provider.clone(),
             provider_user_id: identity.provider_user_id.clone(),
-            profile_data: Told::Value(identity.profile_data.clone()),
+            profile_data: Field::Shown(identity.profile_data.clone()),
         })
         .collect();
     let shown = users_get::show(

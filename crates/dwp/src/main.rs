@@ -14,6 +14,7 @@ mod cli;
 mod codes;
 mod failure;
 mod files;
+mod handover;
 mod job;
 mod keys;
 mod markdown;
@@ -33,10 +34,11 @@ use serde_json::{Value, json};
 use api::{Api, patiently, read};
 use cli::{Cli, Command};
 use failure::Failure;
-use job::{Job, Kind, Verdict};
+use handover::{Debt, Waits};
+use job::{Health, Job, Kind};
 use report::Compared;
 
-type Result = std::result::Result<Verdict, Failure>;
+type Result = std::result::Result<Health, Failure>;
 
 /// The form of the result on standard output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,8 +102,8 @@ fn main() -> ExitCode {
 
 fn exit_status(outcome: &Result) -> u8 {
     match outcome {
-        Ok(Verdict::Clean) => 0,
-        Ok(Verdict::NeedsAPerson) => 1,
+        Ok(Health::Clean) => 0,
+        Ok(Health::NeedsAPerson) => 1,
         Err(_) => 2,
     }
 }
@@ -140,7 +142,7 @@ fn run(cli: Cli, output: Output) -> Result {
         }
         Command::Explain { user } => {
             output.show(&api()?.get("explain", &[("user", &user)])?)?;
-            Ok(Verdict::Clean)
+            Ok(Health::Clean)
         }
         Command::Report(asked) => report(&api()?, output, &asked),
         Command::Differences => people::differences(&api()?, output),
@@ -153,9 +155,23 @@ fn run(cli: Cli, output: Output) -> Result {
             let done = api()?.post("mirror/overrule", &[("user", &user)])?;
             acted(output, &done)
         }
+        Command::Stage {
+            stage,
+            wait,
+            abandon_debt,
+        } => {
+            let waits = if wait { Waits::Yes } else { Waits::No };
+            let debt = match abandon_debt {
+                true => Debt::Abandoned,
+                false => Debt::Drained,
+            };
+            handover::stage(&api()?, output, stage, waits, debt)
+        }
+        Command::Handover { command } => handover::run(&api()?, output, command),
+        Command::Hold { command } => handover::hold(&api()?, output, command),
         Command::Mirror => {
             output.show(&api()?.get("mirror", &[])?)?;
-            Ok(Verdict::Clean)
+            Ok(Health::Clean)
         }
     }
 }
@@ -185,7 +201,7 @@ fn start(api: &Api, output: Output, import: &cli::Import) -> Result {
     output.show_as(&started, || {
         format!("{}`dwp watch {}` shows it.\n", job.summary(), kind.name())
     })?;
-    Ok(Verdict::Clean)
+    Ok(Health::Clean)
 }
 
 fn ended(output: Output, view: &Value) -> Result {
@@ -201,7 +217,7 @@ fn steer(api: &Api, output: Output, what: &str, kind: Kind, rate: Option<u32>) -
     let view = api.post(&format!("import/{what}"), &query)?;
     let job: Job = read(&view, "job")?;
     output.show_as(&view, || job.summary())?;
-    Ok(Verdict::Clean)
+    Ok(Health::Clean)
 }
 
 /// Page after page, until nobody remains. Each may be asked again: a user is looked at
@@ -237,7 +253,7 @@ fn acted(output: Output, done: &Value) -> Result {
             words::plural(count, "user", "users")
         )
     })?;
-    Ok(Verdict::Clean)
+    Ok(Health::Clean)
 }
 
 /// A person is needed where settings or flags are wrong, somebody is parked, or the guard has stopped.
@@ -267,7 +283,7 @@ fn status(api: &Api, output: Output) -> Result {
         }
         format!("{}{texts}", words::outline(&short))
     })?;
-    Ok(Verdict::clean_if(!needs_a_person))
+    Ok(Health::clean_if(!needs_a_person))
 }
 
 fn report(api: &Api, output: Output, asked: &cli::Report) -> Result {
@@ -314,8 +330,8 @@ mod tests {
 
     #[test]
     fn the_exit_status_says_who_has_to_act() {
-        assert_eq!(exit_status(&Ok(Verdict::Clean)), 0);
-        assert_eq!(exit_status(&Ok(Verdict::NeedsAPerson)), 1);
+        assert_eq!(exit_status(&Ok(Health::Clean)), 0);
+        assert_eq!(exit_status(&Ok(Health::NeedsAPerson)), 1);
         assert_eq!(exit_status(&Err(Failure::NoUrl)), 2);
     }
 }

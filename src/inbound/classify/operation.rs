@@ -134,7 +134,7 @@ pub const OPERATIONS: &[OperationRow] = &[
     row(Operation::AccountWrite, "account.write", Kind::Write(AccessToken), Translate),
     row(Operation::OidcJwks, "oidc.jwks", Kind::Token, Forward("Logto signs until cleanup")),
     row(Operation::OidcIntrospection, "oidc.introspection", Kind::Token, Own),
-    // The proxy's own, below /_proxy/ and with any method: `edge` finds them, not the table.
+    // The proxy's own, below /_proxy/ and with any method: no route names them.
     row(Operation::ProxyJwks, "proxy.jwks", Kind::Token, Own),
     row(Operation::ProxyVerify, "proxy.verify", Kind::Token, Own),
 ];

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::json;
 use std::sync::Arc;
 
-pub use self::wire::{ApiIdentity, ApiUser, Told};
+pub use self::wire::{ApiIdentity, ApiUser, Field};
 use self::wire::{parse_identities, parse_user};
 
 use crate::inbound::request::{Secret, UserId};

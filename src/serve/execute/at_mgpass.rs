@@ -4,20 +4,20 @@
 //! fault of the settings say. What is refused is refused before Logto sees it, and only
 //! on the database's word that mgPass is the authority now.
 
-use super::{Executed, MirrorOutcome, Reply, Request};
+use super::{Executed, MirrorOutcome};
 use crate::handover::authority::{Holder, View};
 use crate::handover::proof;
 use crate::handover::translated::TranslatedIntent;
 use crate::inbound::classify::{AfterCutover, Kind, Operation, Refusal, after_cutover};
 use crate::policy::plan::{Plan, Primary, Reason};
 use crate::runtime::answer::Answer;
-use crate::runtime::context::Context;
+use crate::runtime::context::{Context, Request};
 use crate::runtime::error::ProxyError;
 use crate::runtime::ports::{BodyFailure, Exchange, Platform};
-use crate::serve::afterwards::Afterwards;
 use crate::serve::at_mgpass::caller::{self, Turned};
 use crate::serve::at_mgpass::tenant;
 use crate::serve::at_mgpass::write::{By, Fate, Job, Left, Outcome, carry_out};
+use crate::serve::follow_up::FollowUp;
 use crate::serve::translate_write::{self, Body, Cors, Found, Route, UsersRoute};
 
 /// Logto's JSON API takes 1 MB; of a longer body the length is all that counts.
@@ -28,60 +28,30 @@ const TRANSLATED: Plan = Plan {
     reason: Reason::Translated,
 };
 
-impl Request<'_> {
-    /// `None`: Logto is the authority as far as this isolate knows, or one is on the way.
-    pub(super) async fn by_authority<P: Platform, E: Exchange>(
-        &self,
-        platform: &P,
-        context: &Context<'_>,
-        exchange: &mut E,
-    ) -> Option<Executed<E::Copy>> {
-        let handover = &context.settings.handover;
-        if !handover.needs_proof() || !self.concerns_users(exchange) {
-            return None;
-        }
-        let view = match context.isolate.authority.get().view() {
-            Some(view) => view,
-            None => match proof::ask(platform, context.isolate, handover, proof::PROOF_MS).await {
-                Some(view) => view,
-                None => return Some(self.failed(ProxyError::DatabaseUnavailable)),
-            },
-        };
-        if view.holder != Holder::Mgpass {
-            return None;
-        }
-        let executed = self.at_mgpass(platform, context, exchange, view).await;
-        executed.ok()
-    }
+/// The database says that the authority is not mgPass: nothing was done.
+pub(super) struct Moved;
 
-    /// Whatever a row claims, and whatever may change a user.
-    fn concerns_users<E: Exchange>(&self, exchange: &E) -> bool {
-        match self.classified.operation.kind() {
-            Kind::Read | Kind::Write(_) => true,
-            Kind::Token => false,
-            Kind::PassThrough => {
-                let becomes = after_cutover(exchange.method(), self.target.path);
-                !matches!(becomes, AfterCutover::Forward(_) | AfterCutover::Own)
-            }
-        }
+impl Request<'_> {
+    /// Of its write is computed what Logto would have done.
+    pub(super) fn is_translated(&self) -> bool {
+        let inbound = self.inbound;
+        translate_write::find(inbound.method, inbound.path()).is_some()
     }
 
     /// # Errors
-    /// With what the database says of the authority, when it is not mgPass.
+    /// When the authority has moved.
     pub(super) async fn at_mgpass<P: Platform, E: Exchange>(
         &self,
         platform: &P,
         context: &Context<'_>,
         exchange: &mut E,
         view: View,
-    ) -> Result<Executed<E::Copy>, View> {
-        let becomes = after_cutover(exchange.method(), self.target.path);
-        match (becomes, self.classified.operation.kind()) {
-            (AfterCutover::Translate, Kind::Read) => {
-                Ok(self.pass(platform, exchange, Reason::Kept).await)
-            }
+    ) -> Result<Executed<E::Copy>, Moved> {
+        let becomes = after_cutover(self.inbound.method, self.inbound.path());
+        match (becomes, self.inbound.operation.kind()) {
+            (AfterCutover::Translate, Kind::Read) => Ok(self.pass(exchange, Reason::Kept).await),
             (AfterCutover::Translate, _) => {
-                match translate_write::find(exchange.method(), self.target.path) {
+                match translate_write::find(self.inbound.method, self.inbound.path()) {
                     Some(found) => {
                         self.translated(platform, context, exchange, &found, view)
                             .await
@@ -93,11 +63,9 @@ impl Request<'_> {
                 }
             }
             (AfterCutover::Refuse(refusal), _) => self.refused(platform, context, refusal).await,
-            (AfterCutover::FinishSignIn, _) => {
-                Ok(self.pass(platform, exchange, Reason::SignIn).await)
-            }
+            (AfterCutover::FinishSignIn, _) => Ok(self.pass(exchange, Reason::SignIn).await),
             (AfterCutover::Forward(_) | AfterCutover::Own, _) => {
-                Ok(self.pass(platform, exchange, Reason::Kept).await)
+                Ok(self.pass(exchange, Reason::Kept).await)
             }
         }
     }
@@ -107,10 +75,10 @@ impl Request<'_> {
         platform: &P,
         context: &Context<'_>,
         refusal: Refusal,
-    ) -> Result<Executed<C>, View> {
+    ) -> Result<Executed<C>, Moved> {
         let handover = &context.settings.handover;
         match proof::ask(platform, context.isolate, handover, proof::PROOF_MS).await {
-            Some(view) if view.holder != Holder::Mgpass => Err(view),
+            Some(view) if view.holder != Holder::Mgpass => Err(Moved),
             Some(_) => Ok(self.refusal(refusal, Cors::SameOrigin)),
             None => Ok(self.failed(ProxyError::DatabaseUnavailable)),
         }
@@ -123,7 +91,7 @@ impl Request<'_> {
         exchange: &mut E,
         found: &Found,
         view: View,
-    ) -> Result<Executed<E::Copy>, View> {
+    ) -> Result<Executed<E::Copy>, Moved> {
         let origin = exchange.header("origin");
         let cors = match &found.route {
             Route::Users(_) => Cors::SameOrigin,
@@ -196,10 +164,10 @@ impl Request<'_> {
             Fate::Withdrawn | Fate::LeftOpen | Fate::Settled => MirrorOutcome::Recorded,
         };
         let executed = match outcome {
-            Outcome::Moved(view) => return Err(view),
+            Outcome::Moved(_) => return Err(Moved),
             Outcome::Answer(reply) => {
-                let answer = reply.into_answer(self.around.request_id, cors);
-                self.answered(answer, "mgpass", None)
+                let answer = reply.into_answer(&self.id, cors);
+                self.told(answer, "mgpass", None)
             }
             Outcome::Refuse(refusal) => self.refusal(refusal, cors),
             Outcome::Fail(error) => Executed {
@@ -209,14 +177,14 @@ impl Request<'_> {
         };
         Ok(Executed {
             mirror,
-            afterwards: has_more(&left).then(|| Afterwards::Translated(Box::new(left))),
+            follow_up: has_more(&left).then(|| FollowUp::Translated(Box::new(left))),
             ..executed
         })
     }
 
     /// A suspension and its end are one route.
     fn operation_of(&self, body: Option<&[u8]>) -> Operation {
-        let operation = self.classified.operation;
+        let operation = self.inbound.operation;
         let is_suspended = body
             .filter(|_| operation == Operation::UsersSuspension)
             .and_then(|body| serde_json::from_slice::<serde_json::Value>(body).ok())
@@ -230,8 +198,8 @@ impl Request<'_> {
     fn turned<C>(&self, turned: Turned, cors: Cors<'_>) -> Executed<C> {
         match turned {
             Turned::Away(reply) => {
-                let answer = reply.into_answer(self.around.request_id, cors);
-                self.answered(answer, "logto", None)
+                let answer = reply.into_answer(&self.id, cors);
+                self.told(answer, "logto", None)
             }
             Turned::Unjudged(error) => Executed {
                 plan: TRANSLATED,
@@ -244,10 +212,10 @@ impl Request<'_> {
         let body = serde_json::json!({
             "code": refusal.code(),
             "message": refusal.to_string(),
-            "request_id": self.around.request_id,
+            "request_id": self.id,
         });
         let reply = translate_write::Reply::json(refusal.status(), body.to_string());
-        let mut answer = reply.into_answer(self.around.request_id, cors);
+        let mut answer = reply.into_answer(&self.id, cors);
         answer
             .headers
             .push(("cache-control", "no-store".to_owned()));
@@ -259,27 +227,20 @@ impl Request<'_> {
                 primary: Primary::Mgpass,
                 reason: Reason::Refused,
             },
-            ..self.answered(answer, "proxy", Some(refusal.code()))
+            ..self.told(answer, "proxy", Some(refusal.code()))
         }
     }
 
-    fn answered<C>(
+    fn told<C>(
         &self,
         answer: Answer,
         backend: &'static str,
         error: Option<&'static str>,
     ) -> Executed<C> {
         Executed {
-            operation: self.classified.operation,
-            plan: TRANSLATED,
-            mirror: MirrorOutcome::None,
-            bucket: None,
             backend,
-            status: answer.status,
-            fallback: None,
             error,
-            afterwards: None,
-            reply: Reply::Own(answer),
+            ..Executed::own(self.inbound.operation, TRANSLATED, answer.into())
         }
     }
 }
