@@ -37,7 +37,8 @@ const UNRESOLVED: &str = concat!(
     ")"
 );
 /// For each of these users; ?5: only who has none open. ?4: only while that side's users
-/// are the truth; of the day where it is NULL.
+/// are the truth; of the day where it is NULL. A webhook of what the way back has just sent
+/// starts nothing: the walk looks at all that comes beside it.
 const TRIGGER: &str = concat!(
     "INSERT INTO intents (id, subject, operation, opened_at, expires_at, settled, status, side) ",
     "SELECT ?2 || '.' || ",
@@ -54,7 +55,13 @@ const TRIGGER: &str = concat!(
     relay_side!(),
     ") AND (?5 = 0 OR NOT EXISTS (SELECT 1 FROM intents i WHERE i.subject = w.value AND i.side = ",
     relay_side!(),
-    " AND i.discharged_at IS NULL AND i.settled IS NOT NULL)) ON CONFLICT (id) DO NOTHING"
+    " AND i.discharged_at IS NULL AND i.settled IS NOT NULL)) AND NOT (?2 = 'webhook' AND ",
+    relay_side!(),
+    " = 'mgpass' AND (EXISTS (SELECT 1 FROM sent_back b WHERE b.subject = w.value AND b.sent_at > ",
+    now!(),
+    " - 30000) OR EXISTS (SELECT 1 FROM subjects s WHERE s.subject = w.value AND s.last_outcome IN ('sent_back', 'owed') AND s.last_at > ",
+    now!(),
+    " - 10000))) ON CONFLICT (id) DO NOTHING"
 );
 const NEXT: &str = "UPDATE counters SET value = value + 1 WHERE name = 'sequence'";
 /// The listing began after these were settled, and reached users older than they are.
@@ -138,17 +145,18 @@ impl Trigger {
     /// While whose users are the truth it makes anybody look; `None`: always.
     fn source(self) -> Option<Side> {
         match self {
-            Self::Webhook
-            | Self::WebhookDeletion
-            | Self::CatchUp
-            | Self::Import
-            | Self::Overrule => Some(Side::Logto),
+            Self::CatchUp | Self::Import | Self::Overrule => Some(Side::Logto),
             Self::Feed
             | Self::FeedSuspension
             | Self::Again
             | Self::TowardsMgpass
             | Self::TowardsLogto => Some(Side::Mgpass),
-            Self::Walk | Self::Replay | Self::ConfirmedDeletion | Self::Released => None,
+            Self::Webhook
+            | Self::WebhookDeletion
+            | Self::Walk
+            | Self::Replay
+            | Self::ConfirmedDeletion
+            | Self::Released => None,
         }
     }
 
@@ -258,7 +266,7 @@ impl Unresolved {
 pub fn overview() -> Vec<Statement> {
     vec![
         Statement::new(PARKED, vec![]),
-        pass::position(),
+        pass::shown(),
         findings::newest(),
     ]
 }

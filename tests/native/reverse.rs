@@ -12,6 +12,7 @@ use super::support::World;
 use super::translated::{ALICE, BOB, PATH, body, hand_over, world, writes_at_logto};
 
 mod faults;
+mod found;
 
 /// At Logto.
 pub fn at_logto(world: &World, id: &str) -> Value {

@@ -18,6 +18,7 @@ use crate::mirror::outbox::Lease;
 use crate::mirror::reverse::decide::{
     Carriage, Carry, Decision, Here, Inputs, SUSPENSION, Sent, USER, What, Word, decide,
 };
+use crate::mirror::reverse::feed;
 use crate::mirror::reverse::password::{self, Password};
 use crate::mirror::reverse::rows::{self, Leave};
 use crate::mirror::triggers::Trigger;
@@ -28,6 +29,9 @@ use crate::runtime::context::Context;
 use crate::runtime::observe::Event;
 use crate::runtime::ports::{DatabaseFailure, Platform, Row, Statement, Store};
 use crate::runtime::sql::lease_ms;
+
+/// A reading of mgPass's audit log, and the wake-ups behind it.
+const FEED_QUERIES: usize = 80;
 
 /// No call begins later: it ends, with its deadline, while the lease holds.
 const SEND_UNTIL_MS: i64 = lease_ms!() - 14_000;
@@ -84,12 +88,12 @@ pub(super) async fn attempt<P: Platform>(
     if here.logto_ticket >= lease.ticket {
         return Err(Stopped::Superseded(here.logto_ticket));
     }
-    if here.target.mirror.is_none() {
-        return Ok(of_nobody_mirrored(&here));
-    }
     let results = at_proxy(platform, rows::read_sent(&lease.subject)).await?;
     let refused = || Stopped::Database(Store::Proxy, DatabaseFailure::Refused);
-    let (sent, n_deletions) = rows::parse_sent(&results).ok_or_else(refused)?;
+    let known = rows::parse_sent(&results).ok_or_else(refused)?;
+    if here.target.mirror.is_none() {
+        return Ok(of_nobody_mirrored(&here, known.handed_over_ms));
+    }
     let state = logto::user(platform, context, &lease.subject)
         .await
         .map_err(|failure| Stopped::of_subject(0, failure))?;
@@ -102,13 +106,13 @@ pub(super) async fn attempt<P: Platform>(
         here: form.as_ref().map_or(Here::Gone, Here::Present),
         logto: there,
         base: here.logto_base.as_ref(),
-        sent: &sent,
+        sent: &known.sent,
         word: match covers(lease, Trigger::TowardsMgpass) {
             true => Word::TowardsMgpass,
             false => Word::None,
         },
         is_deletion_witnessed: is_deletion_witnessed(lease, &here),
-        n_deletions,
+        n_deletions: known.n_deletions,
         deletions_per_hour: context.settings.deletions_per_hour,
     });
     let run = Run {
@@ -159,14 +163,15 @@ fn refused_as(code: &str) -> Owed {
 }
 
 /// Of mgPass's own making: Logto never had them.
-fn of_nobody_mirrored(here: &rows::Here) -> Ended {
-    let user = here.target.user.as_ref();
-    match user.is_some_and(|user| !user.is_deleted) {
-        true => Ended {
+fn of_nobody_mirrored(here: &rows::Here, handed_over_ms: i64) -> Ended {
+    match here.target.user.as_ref().filter(|user| !user.is_deleted) {
+        Some(user) if user.created_at_s >= handed_over_ms / 1_000 - 5 => Ended {
             born: true,
             ..Ended::of("born_at_mgpass")
         },
-        false => Ended {
+        // Was there before, and never Logto's to have.
+        Some(_) => Ended::of("own_of_mgpass"),
+        None => Ended {
             forgets_debt: true,
             ..Ended::of("absent")
         },
@@ -510,6 +515,10 @@ pub(super) async fn finish<P: Platform>(
         wake_conflicts(platform, lease).await;
     }
     tell(platform, context, lease, ended, began_ms);
+    if platform.usage().has_room_for(FEED_QUERIES) {
+        // Within seconds, where there are writes; cron looks once a minute.
+        let _ = feed::turn(platform).await;
+    }
     if lease.authority == Holder::Returning && platform.usage().has_room_for(MOVE_QUERIES) {
         // This may have been what the way back waited for.
         advance::nudge(platform, &context.settings.handover).await;
@@ -538,7 +547,7 @@ async fn wake_conflicts<P: Platform>(platform: &P, lease: &Lease) {
 }
 
 /// Intents and wake-ups. Not recorded, the walk finds the difference.
-pub(crate) async fn wake_for<P: Platform>(
+async fn wake_for<P: Platform>(
     platform: &P,
     trigger: Trigger,
     subjects: &[crate::inbound::request::UserId],

@@ -43,7 +43,8 @@ const SENT: &str = concat!(
     now!()
 );
 const N_DELETED: &str = concat!(
-    "SELECT count(*) AS n FROM deleted_back WHERE subject <> ?1 AND at > ",
+    "SELECT count(*) AS n, coalesce((SELECT max(at) FROM authority_log WHERE from_holder = 'draining' AND to_holder = 'mgpass'), 0) AS handed_over_at ",
+    "FROM deleted_back WHERE subject <> ?1 AND at > ",
     now!(),
     " - 3600000"
 );
@@ -167,15 +168,29 @@ pub fn read_sent(user: &UserId) -> Vec<Statement> {
         .to_vec()
 }
 
-/// What was sent without an answer, and how many others were deleted within the hour.
-pub fn parse_sent(results: &[Vec<Row>]) -> Option<(Vec<Sent>, i64)> {
+/// What the proxy's own database knows.
+#[derive(Clone, Debug)]
+pub struct Known {
+    /// Without an answer.
+    pub sent: Vec<Sent>,
+    /// Others, within the hour.
+    pub n_deletions: i64,
+    pub handed_over_ms: i64,
+}
+
+pub fn parse_sent(results: &[Vec<Row>]) -> Option<Known> {
     let [sent, deleted] = results else {
         return None;
     };
     let sent = sent
         .iter()
         .filter_map(|row| serde_json::from_str(&text(row, "fields")?).ok());
-    Some((sent.collect(), integer(deleted.first()?, "n")?))
+    let row = deleted.first()?;
+    Some(Known {
+        sent: sent.collect(),
+        n_deletions: integer(row, "n")?,
+        handed_over_ms: integer(row, "handed_over_at")?,
+    })
 }
 
 /// Before the first call. No row: the authority has moved.

@@ -461,4 +461,7 @@ fn assign(user: &mut User, members: &Value) {
     if let Some(data) = members.get("customData") {
         user.custom_data = data.to_string();
     }
+    if let Some(profile) = members.get("profile") {
+        user.profile = profile.to_string();
+    }
 }
