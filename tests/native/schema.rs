@@ -4,11 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
 
 use dual_write_proxy::handover::{
-    arm, authority, facts, holds, moves, row, strays, target as handover_target, translated, wish,
+    arm, authority, debt, facts, holds, moves, row, strays, target as handover_target, translated,
+    wish,
 };
 use dual_write_proxy::mirror::{
-    backlog, edits, fence, findings as mirror_findings, outbox, pass, preflight, states, target,
-    triggers, wake, writer,
+    backlog, edits, fence, findings as mirror_findings, outbox, pass, preflight,
+    reverse::{feed, rows as back_rows, walk as back_walk},
+    states, target, triggers, wake, writer,
 };
 use dual_write_proxy::operate::{findings, guard, metrics};
 use dual_write_proxy::population::jobs::{equality, store, view};
@@ -39,6 +41,13 @@ fn every_statement_prepares_against_the_migrations() {
         (Store::Mgpass, facts::MGPASS_SQL),
         (Store::Proxy, arm::ALL_SQL),
         (Store::Proxy, strays::ALL_SQL),
+        (Store::Proxy, debt::ALL_SQL),
+        (Store::Proxy, back_rows::PROXY_SQL),
+        (Store::Mgpass, back_rows::MGPASS_SQL),
+        (Store::Proxy, feed::PROXY_SQL),
+        (Store::Mgpass, feed::MGPASS_SQL),
+        (Store::Proxy, back_walk::PROXY_SQL),
+        (Store::Mgpass, back_walk::MGPASS_SQL),
         (Store::Proxy, holds::ALL_SQL),
         (Store::Proxy, translated::ALL_SQL),
         (Store::Mgpass, handover_target::ALL_SQL),
@@ -102,6 +111,7 @@ fn the_lists_of_statements_are_complete() {
             include_str!("../../src/handover/strays.rs"),
             strays::ALL_SQL,
         ),
+        (include_str!("../../src/handover/debt.rs"), debt::ALL_SQL),
         (include_str!("../../src/handover/holds.rs"), holds::ALL_SQL),
         (
             include_str!("../../src/handover/translated.rs"),

@@ -33,6 +33,7 @@ const LEAVE_LOGTO: &str = concat!(
 const LEAVE_MGPASS: &str = "UPDATE logto_mirror SET base = ?3, seen_at = ?4 WHERE user_id = ?1 AND logto_ticket = ?2 AND ticket = ?5";
 const IS_LEFT: &str = "SELECT logto_ticket FROM logto_mirror WHERE user_id = ?1";
 /// Every string above, for the test that prepares each one against mgPass's database.
+#[cfg(not(target_arch = "wasm32"))]
 pub const MGPASS_SQL: &[&str] = &[LEFT_AT_LOGTO, LEAVE_LOGTO, LEAVE_MGPASS, IS_LEFT];
 
 /// Those that may still come; and once more as long, for whoever looks only then.
@@ -89,6 +90,7 @@ const FORGET_DELETED: &str = concat!(
     " - 3600000"
 );
 /// Every string above that is about the proxy's own database.
+#[cfg(not(target_arch = "wasm32"))]
 pub const PROXY_SQL: &[&str] = &[
     SENT,
     N_DELETED,
