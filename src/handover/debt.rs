@@ -16,7 +16,7 @@ macro_rules! all_debt {
         "(SELECT coalesce(subject, id) AS subject, 'pending' AS class, operation AS code, opened_at AS since FROM intents \
          WHERE side = 'mgpass' AND discharged_at IS NULL \
          UNION ALL SELECT subject, 'held', reason, since FROM held_subjects \
-         UNION ALL SELECT coalesce(subject, id), 'stray', coalesce(path, operation, ''), found_at FROM strays WHERE state = 'open' \
+         UNION ALL SELECT coalesce(subject, 'stray.' || id), 'stray', coalesce(path, operation, ''), found_at FROM strays WHERE state = 'open' \
          UNION ALL SELECT subject, class, code, since FROM debt)"
     };
 }

@@ -444,6 +444,7 @@ fn no_statement_reads_a_growing_table_from_end_to_end() {
                     "intents_undischarged",
                     "intents_discharged",
                     "subjects_parked",
+                    "strays_open",
                     "intents_unresolved",
                     "findings_by_time",
                     "logto_mirror_by_tombstone",

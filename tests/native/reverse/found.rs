@@ -224,3 +224,84 @@ fn with_mgpass_dead_debt_is_abandoned_by_name_and_nothing_late_is_sent() {
     assert_eq!(at_logto(&world, ALICE)["name"], "Alice");
     assert_eq!(world.user(ALICE, "name"), "Lost for now");
 }
+
+const ADMIN: &str = "admin";
+
+fn operator(world: &Rc<World>, method: &'static str, path: &str) -> (u16, Value) {
+    let path = format!("/_proxy/{path}");
+    let answer = world.ask(super::super::support::Request::new(method, &path).token(ADMIN));
+    (answer.status, serde_json::from_str(&answer.body).unwrap())
+}
+
+#[test]
+fn an_operator_sees_debt_by_class_and_user_and_decides_on_strays() {
+    let world = handed_over();
+    world.put_user("zoe000000001", |_| {});
+    world
+        .logto
+        .change(ALICE, |user| user.name = Some("Theirs".into()));
+    world.databases.execute(
+        Store::Proxy,
+        "INSERT INTO strays (subject, operation, found_at, source) VALUES (NULL, 'experience.submit', 1, 'late_record')",
+    );
+    edit(&world, BOB, "deleted_at = 1800000000, email = NULL");
+    for _ in 0..3 {
+        tick(&world);
+    }
+    let (status, sum) = operator(&world, "GET", "debt?count=true");
+    assert_eq!((status, &sum["users"]), (200, &json!(4)), "{sum}");
+    assert!(sum["right_as_of"].is_i64(), "{sum}");
+    // Page by page it is all of it, once.
+    let (mut rows, mut after) = (Vec::new(), String::new());
+    loop {
+        let path = format!("debt?limit=1&after={}", after.replace(' ', "%20"));
+        let (status, page) = operator(&world, "GET", &path);
+        assert_eq!(status, 200, "{page}");
+        for row in page["debt"].as_array().unwrap() {
+            rows.push(format!(
+                "{} {}",
+                row["class"].as_str().unwrap(),
+                row["code"].as_str().unwrap()
+            ));
+        }
+        match page["next"].as_str() {
+            Some(next) => after = next.to_owned(),
+            None => break,
+        }
+    }
+    rows.sort();
+    let expected = [
+        "refused_by_logto deletion_unconfirmed",
+        "stray experience.submit",
+        "stray name",
+        "stray user",
+    ];
+    assert_eq!(rows, expected);
+    let (_, strays) = operator(&world, "GET", &format!("strays?user={ALICE}"));
+    assert_eq!(strays["strays"][0]["path"], "name");
+    // Decided, one after the other; the unnamed one by its number.
+    let (status, _) = operator(
+        &world,
+        "POST",
+        &format!("strays/resolve?user={ALICE}&towards=mgpass"),
+    );
+    assert_eq!(status, 200);
+    world.deliver();
+    assert_eq!(at_logto(&world, ALICE)["name"], "Alice");
+    let unnamed = "SELECT id FROM strays WHERE subject IS NULL";
+    let id = world.value(Store::Proxy, unnamed);
+    assert_eq!(
+        operator(&world, "POST", &format!("strays/resolve?id={id}")).0,
+        200
+    );
+    assert_eq!(
+        operator(&world, "POST", &format!("strays/resolve?id={id}")).0,
+        404
+    );
+    assert_eq!(
+        operator(&world, "POST", &format!("strays/resolve?user={ALICE}")).0,
+        400
+    );
+    let (_, left) = operator(&world, "GET", "strays");
+    assert_eq!(left["strays"].as_array().unwrap().len(), 1, "{left}");
+}

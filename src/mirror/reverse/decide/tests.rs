@@ -1,3 +1,5 @@
+//! Each rule of the three ways, by cases.
+
 use super::*;
 use crate::mirror::mapping::tests::ALICE;
 
