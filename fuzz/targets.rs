@@ -66,6 +66,7 @@ pub fn write_body(data: &[u8]) {
         held_by_others: Some(&[]),
         password_is_right: Some(true),
         reserved: Some(user),
+        is_address: Some(true),
         ..Facts::default()
     };
     let id = "u5er0000id01";

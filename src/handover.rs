@@ -7,6 +7,7 @@ pub mod debt;
 pub mod facts;
 pub mod gates;
 pub mod holds;
+pub mod hung;
 pub mod log;
 pub mod machine;
 pub mod moves;

@@ -39,8 +39,14 @@ pub fn shown_overview(results: &[Vec<Row>]) -> Value {
         "held": list(0),
         "debt": list(1),
         "strays": list(2),
-        "log": list(3).into_iter().map(shown).collect::<Vec<_>>(),
+        "log": shown_log(results.get(3..).unwrap_or_default()),
     })
+}
+
+/// The answer of [`newest`].
+pub fn shown_log(results: &[Vec<Row>]) -> Vec<Row> {
+    let rows = results.first().cloned().unwrap_or_default();
+    rows.into_iter().map(shown).collect()
 }
 
 /// Waivers are kept as JSON text.

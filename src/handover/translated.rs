@@ -10,9 +10,7 @@
 use crate::handover::authority::{View, parse_view};
 use crate::inbound::request::UserId;
 use crate::runtime::ports::{Row, Statement, Value};
-use crate::runtime::sql::{
-    expiry_ms, holder, integer, is_held_by, now, sequence, text, view_columns,
-};
+use crate::runtime::sql::{expiry_ms, holder, integer, is_held_by, now, sequence, view_columns};
 
 const OPEN: &str = concat!(
     "INSERT INTO intents (id, subject, operation, opened_at, expires_at, side, generation, nonce) ",
@@ -190,9 +188,4 @@ pub fn note_password(subject: &UserId, at_logto: AtLogto) -> Statement {
 pub fn parse_settled(results: &[Vec<Row>]) -> bool {
     let row = results.get(2).and_then(|rows| rows.first());
     row.and_then(|row| integer(row, "is_settled")) == Some(1)
-}
-
-/// Whom a settled intent concerns.
-pub fn parse_subject(results: &[Vec<Row>]) -> Option<UserId> {
-    UserId::parse(&text(results.get(2)?.first()?, "subject")?)
 }

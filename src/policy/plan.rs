@@ -5,6 +5,7 @@
 //! so a request pays only for the facts its own path needs, and no order of
 //! answers can reach mgPass without all of them.
 
+pub mod at_mgpass;
 mod reason;
 
 pub use self::reason::Reason;

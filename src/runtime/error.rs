@@ -70,6 +70,9 @@ pub enum ProxyError {
     /// A user write waited for the authority to change hands, and no longer.
     #[error("the users are being handed over; try again")]
     AuthorityMoving,
+    /// mgPass is the authority and cannot be read, and Logto does not have all of it.
+    #[error("users cannot be read now; try again")]
+    UsersUnavailable,
     /// mgPass is the authority, and the settings to reach it have faults.
     #[error("the proxy's settings have faults, so the user service cannot be reached")]
     SettingsFaulty,
@@ -105,6 +108,7 @@ impl ProxyError {
             Self::DatabaseUnavailable => "proxy.database_unavailable",
             Self::AuthorityUnknown => "proxy.authority_unknown",
             Self::AuthorityMoving => "proxy.authority_moving",
+            Self::UsersUnavailable => "proxy.users_unavailable",
             Self::SettingsFaulty => "proxy.settings_faulty",
             Self::Defect => "proxy.defect",
         }
@@ -127,6 +131,7 @@ impl ProxyError {
             | Self::AuthorityUnknown
             | Self::AuthorityMoving
             | Self::AuthorityMoved
+            | Self::UsersUnavailable
             | Self::SettingsFaulty => 503,
             Self::LogtoTimedOut | Self::MgpassTimedOut => 504,
         }
@@ -140,7 +145,8 @@ impl ProxyError {
             Self::NotRecorded
             | Self::DatabaseUnavailable
             | Self::AuthorityUnknown
-            | Self::AuthorityMoving => Some(5),
+            | Self::AuthorityMoving
+            | Self::UsersUnavailable => Some(5),
             _ => None,
         }
     }

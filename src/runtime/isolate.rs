@@ -69,6 +69,8 @@ pub struct Isolate {
     /// After so long without an answer from the outbox, ask the Queue first.
     pub outbox_down_until_ms: Cell<i64>,
     doubt: Cell<Doubt>,
+    /// Since when mgPass's rows could not be read, if so.
+    pub mgpass_failing_since_ms: Cell<Option<i64>>,
     /// What the database said of the authority.
     pub authority: Cell<Lease>,
     renewing_authority_ms: Cell<i64>,

@@ -330,6 +330,8 @@ pub trait Exchange {
     async fn forward(&mut self, forward: &Forward<'_>) -> Result<u16, CallFailure>;
     /// Of the answer.
     fn answer_header(&self, name: &str) -> Option<String>;
+    /// Adds to the answer, whatever the backend said there; after `forward` alone.
+    fn set_answer_header(&mut self, name: &'static str, value: &str);
     /// Sets a copy of the answer's body aside; the client's own is not delayed.
     fn tee_answer(&mut self) -> Option<Self::Copy>;
     type Copy: AnswerCopy;

@@ -146,10 +146,11 @@ macro_rules! in_generation {
     };
 }
 
+pub(crate) use is_held_by;
 pub(crate) use {
     clock_margin_ms, coverable, discharged_kept_ms, expiry_ms, holder, in_generation,
-    interaction_kept_ms, is_held_by, late_commit_ms, lease_ms, may_relay, may_trigger, now,
-    relay_side, sequence, view_columns,
+    interaction_kept_ms, late_commit_ms, lease_ms, may_relay, may_trigger, now, relay_side,
+    sequence, view_columns,
 };
 
 pub fn text(row: &Row, column: &str) -> Option<String> {

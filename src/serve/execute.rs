@@ -9,12 +9,14 @@ mod at_mgpass;
 mod conclude;
 mod name;
 pub mod pass_through;
+mod read_at_mgpass;
 mod record;
+mod rows;
 mod serve;
 mod tokens;
 mod write;
 
-use self::at_mgpass::Moved;
+use crate::handover::authority::{Holder, View};
 use crate::inbound::Inbound;
 use crate::inbound::classify::{Kind, Operation};
 use crate::policy::flags::bucket::Bucket;
@@ -104,6 +106,13 @@ impl<C> Executed<C> {
         }
     }
 
+    /// To an answer of the proxy's own making, unless it is refused.
+    fn add_headers<const N: usize>(&mut self, headers: [(&'static str, String); N]) {
+        if let Reply::Own(answer) = &mut self.reply {
+            answer.headers.extend(headers);
+        }
+    }
+
     pub fn observation(&self, duration_ms: i64) -> Observation {
         Observation {
             operation: self.operation,
@@ -152,11 +161,10 @@ pub async fn execute<P: Platform, E: Exchange>(
         let Some(context) = &request.context else {
             return request.failed(ProxyError::SettingsFaulty);
         };
-        match request.at_mgpass(platform, context, exchange, view).await {
-            Ok(executed) => return executed,
-            // What the database said is known to this isolate by now.
-            Err(Moved) => {}
+        if let Ok(executed) = request.at_mgpass(platform, context, exchange, view).await {
+            return executed;
         }
+        // What the database said is known to this isolate by now.
     }
     request.failed(ProxyError::AuthorityMoving)
 }
@@ -195,6 +203,10 @@ impl Request<'_> {
             (NeedsProof::No, _) | (NeedsProof::Yes, Need::Nothing) => {}
             // Recorded by the fenced insert, which proves it, or asked for where it is not.
             (NeedsProof::Yes, Need::Write) if self.context.is_some() => {}
+            // What answers it there is proof of its own.
+            (NeedsProof::Yes, Need::Read) if let Some(view) = self.last_at_mgpass() => {
+                return Err(Kept::AtMgpass(view));
+            }
             // It may be mgPass's to answer.
             (NeedsProof::Yes, Need::Read) if self.is_planned() => {}
             (NeedsProof::Yes, Need::Write) => self.unproven(platform, Need::Unrecorded).await?,
@@ -224,6 +236,12 @@ impl Request<'_> {
             Admitted::Freely => Ok(()),
             Admitted::RecordedFirst => Err(Kept::Refused(ProxyError::AuthorityUnknown)),
         }
+    }
+
+    /// Where reads were mgPass's as this isolate heard last.
+    fn last_at_mgpass(&self) -> Option<View> {
+        let view = self.isolate.authority.get().view();
+        view.filter(|view| matches!(view.holder, Holder::Mgpass | Holder::Returning))
     }
 
     fn is_planned(&self) -> bool {

@@ -37,12 +37,15 @@ mod routes;
 mod row;
 mod schema;
 mod shapes;
+pub mod shown;
 mod unique;
 
 pub use self::account::{AccountCaller, Proof};
 pub use self::body::Body;
 pub use self::change::{Changes, Column};
-pub use self::reply::{Content, Cors, Reply};
+#[cfg(not(target_arch = "wasm32"))]
+pub use self::reply::Content;
+pub use self::reply::{Cors, Reply};
 pub use self::routes::{AccountRoute, Found, Route, UsersRoute, find};
 pub use self::unique::{Unique, UniqueKind};
 pub use crate::inbound::classify::Refusal;

@@ -6,7 +6,9 @@ use js_sys::{ArrayBuffer, Uint8Array};
 use wasm_bindgen::prelude::wasm_bindgen;
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
-use web_sys::{AbortController, ReadableStreamDefaultReader, Request, RequestInit, Response};
+use web_sys::{
+    AbortController, ReadableStreamDefaultReader, Request, RequestInit, Response, ResponseInit,
+};
 
 use crate::runtime::ports::{AnswerCopy, BodyFailure, CallFailure, Exchange, Forward};
 
@@ -76,30 +78,13 @@ impl Exchange for WorkerExchange {
         if declared.is_some_and(|length| length > max_bytes) {
             return Err(BodyFailure::TooLarge);
         }
-        let reader: ReadableStreamDefaultReader = stream.get_reader().unchecked_into();
-        let mut chunks = Vec::new();
-        let mut length = 0_usize;
-        loop {
-            let step = JsFuture::from(reader.read())
-                .await
-                .map_err(|_| BodyFailure::Incomplete)?;
-            let member = |name: &str| {
-                js_sys::Reflect::get(&step, &name.into()).unwrap_or(JsValue::UNDEFINED)
-            };
-            if member("done").is_truthy() {
-                break;
-            }
-            let chunk: Uint8Array = member("value")
-                .dyn_into()
-                .map_err(|_| BodyFailure::Incomplete)?;
-            length += chunk.length() as usize;
-            chunks.push(chunk);
-            if length > max_bytes {
-                self.held = Held::Rejoined(rejoined(chunks, &reader));
-                return Err(BodyFailure::TooLarge);
-            }
+        let read = super::stream::read(&stream, max_bytes);
+        let read = read.await.map_err(|_| BodyFailure::Incomplete)?;
+        if let Some(reader) = &read.reader {
+            self.held = Held::Rejoined(rejoined(read.chunks, reader));
+            return Err(BodyFailure::TooLarge);
         }
-        self.held = Held::Whole(join(&chunks, length));
+        self.held = Held::Whole(join(&read.chunks, read.n_bytes));
         Ok(())
     }
 
@@ -152,6 +137,21 @@ impl Exchange for WorkerExchange {
 
     fn answer_header(&self, name: &str) -> Option<String> {
         self.response.as_ref()?.headers().get(name).ok().flatten()
+    }
+
+    fn set_answer_header(&mut self, name: &'static str, value: &str) {
+        // The headers of a fetched response cannot be changed; its body goes on as it is.
+        let marked = self.response.as_ref().and_then(|response| {
+            let init: &ResponseInit = response.unchecked_ref();
+            let body = response.body();
+            let marked =
+                Response::new_with_opt_readable_stream_and_init(body.as_ref(), init).ok()?;
+            marked.headers().set(name, value).ok()?;
+            Some(marked)
+        });
+        if marked.is_some() {
+            self.response = marked;
+        }
     }
 
     fn tee_answer(&mut self) -> Option<ResponseCopy> {

@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
 
 use dual_write_proxy::handover::{
-    arm, authority, debt, facts, holds, moves, row, strays, target as handover_target, translated,
-    wish,
+    arm, authority, debt, facts, holds, hung, log, moves, row, strays, target as handover_target,
+    translated, wish,
 };
 use dual_write_proxy::mirror::{
-    backlog, edits, fence, findings as mirror_findings, outbox, pass, preflight,
+    backlog, edits, fence, findings as mirror_findings, intent, outbox, pass, preflight,
     reverse::{feed, rows as back_rows, walk as back_walk},
     states, target, triggers, wake, writer,
 };
@@ -35,6 +35,8 @@ fn every_statement_prepares_against_the_migrations() {
         (Store::Proxy, authority::ALL_SQL),
         (Store::Proxy, row::ALL_SQL),
         (Store::Proxy, moves::ALL_SQL),
+        (Store::Proxy, hung::ALL_SQL),
+        (Store::Proxy, log::ALL_SQL),
         (Store::Proxy, wish::ALL_SQL),
         (Store::Proxy, facts::ALL_SQL),
         (Store::Metrics, facts::METRICS_SQL),
@@ -57,6 +59,7 @@ fn every_statement_prepares_against_the_migrations() {
         (Store::Proxy, orphans::PROXY_SQL),
         (Store::Mgpass, orphans::MGPASS_SQL),
         (Store::Proxy, outbox::ALL_SQL),
+        (Store::Proxy, intent::ALL_SQL),
         (Store::Proxy, fence::ALL_SQL),
         (Store::Proxy, backlog::ALL_SQL),
         (Store::Proxy, triggers::ALL_SQL),

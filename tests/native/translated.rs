@@ -12,6 +12,7 @@ use super::support::{Request, World};
 
 mod faults;
 mod orphans;
+mod reads;
 
 pub const ALICE: &str = "alice0000001";
 pub const BOB: &str = "bob000000001";

@@ -4,6 +4,8 @@
 //! Nothing here decides: the proxy does, and says why. `--wait` only looks, and asks the
 //! proxy to do what is due; ended at any time, it changes nothing.
 
+mod shown;
+
 use core::time::Duration;
 
 use clap::{Subcommand, ValueEnum};
@@ -12,8 +14,9 @@ use serde_json::Value;
 use super::api::{Api, patiently};
 use super::failure::Failure;
 use super::job::Health;
-use super::words::{duration, outline, plural};
+use super::words::{duration, plural};
 use super::{Output, Result, people};
+use shown::{at, gate_line, is_shut, move_lines, newest_move, owed, progress, summary, text};
 
 const POLL: Duration = Duration::from_secs(1);
 /// A proxy that is down is waited for; the announcement alone takes longer.
@@ -43,8 +46,16 @@ impl Stage {
 
 #[derive(Debug, Subcommand)]
 pub enum Handover {
-    /// Who is the authority, what a hand-over waits for, and every move so far
+    /// Who is the authority, what a hand-over waits for, what is held, owed and stray
     Status,
+    /// Every move so far, the newest first: when, why, what was waived, how long writes were held
+    Log {
+        /// So many at most
+        #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+        limit: u32,
+    },
+    /// What must be in order before a hand-over; of what is not, how to mend it
+    Gates,
     /// From now on a hand-over may be announced; asks the origin whether it is closed to all but this version
     Arm {
         /// Such as 4h, 90m or 7200s
@@ -58,7 +69,7 @@ pub enum Handover {
         gate: String,
         /// A user, an application or a check; without it the gate as a whole
         name: Option<String>,
-        /// Each user or application that the gate counts now, by name
+        /// Each user or application that the gate counts now, by name; for `parked` and `applications`
         #[arg(long, conflicts_with = "name")]
         all: bool,
         #[arg(long)]
@@ -108,7 +119,11 @@ pub fn stage(api: &Api, output: Output, to: Stage, waits: Waits, debt: Debt) -> 
     if debt == Debt::Abandoned {
         query.push(("abandon_debt", "true"));
     }
-    let since = last_move(&api.get("authority", &[])?);
+    let before = api.get("authority", &[])?;
+    if to == Stage::DualWrite && text(&before, "/authority/holder") == "mgpass" {
+        eprintln!("{}", owed(&before));
+    }
+    let since = last_move(&before);
     let mut view = api.post("stage", &query)?;
     if waits == Waits::Yes {
         view = wait(api, to, since, view)?;
@@ -161,11 +176,27 @@ pub fn run(api: &Api, output: Output, command: Handover) -> Result {
         Handover::Status => {
             let view = api.get("authority", &[])?;
             output.show_as(&view, || summary(&view))?;
-            let is_shut = |gate: &Value| text(gate, "/state") == "shut";
-            let gates = at(&view, "/gates").as_array().cloned();
+            let mut gates = at(&view, "/gates").as_array().into_iter().flatten();
             let wishes = !at(&view, "/authority/wish").is_null();
-            let is_held_up = wishes && gates.unwrap_or_default().iter().any(is_shut);
-            Ok(Health::clean_if(!is_held_up))
+            Ok(Health::clean_if(!(wishes && gates.any(is_shut))))
+        }
+        Handover::Log { limit } => {
+            let view = api.get("handover/log", &[("limit", &limit.to_string())])?;
+            output.show_as(&view, || {
+                let moves = at(&view, "/log").as_array().into_iter().flatten();
+                moves.map(move_lines).collect()
+            })?;
+            Ok(Health::Clean)
+        }
+        Handover::Gates => {
+            let view = api.get("authority", &[])?;
+            let gates = at(&view, "/gates").clone();
+            output.show_as(&gates, || match gates.as_array() {
+                None => "Logto is not the authority: no gate is asked.\n".to_owned(),
+                Some(gates) => gates.iter().map(|gate| gate_line(gate) + "\n").collect(),
+            })?;
+            let gates = gates.as_array().into_iter().flatten();
+            Ok(Health::clean_if(!gates.clone().any(is_shut)))
         }
         Handover::Arm { length_s } => {
             let view = api.post("handover/arm", &[("for_s", &length_s.to_string())])?;
@@ -234,14 +265,6 @@ pub fn hold(api: &Api, output: Output, command: Hold) -> Result {
     }
 }
 
-fn at<'a>(view: &'a Value, pointer: &str) -> &'a Value {
-    view.pointer(pointer).unwrap_or(&Value::Null)
-}
-
-fn text<'a>(view: &'a Value, pointer: &str) -> &'a str {
-    at(view, pointer).as_str().unwrap_or_default()
-}
-
 fn is_at(view: &Value, to: Stage) -> bool {
     let holder = text(view, "/authority/holder");
     match to {
@@ -258,101 +281,6 @@ fn last_move(view: &Value) -> i64 {
     at(view, "/log/0/id").as_i64().unwrap_or(0)
 }
 
-fn newest_move(view: &Value) -> String {
-    let of = |name: &str| text(view, &format!("/log/0/{name}")).to_owned();
-    format!(
-        "{} to {}: {}",
-        of("from_holder"),
-        of("to_holder"),
-        of("cause")
-    )
-}
-
-/// One line about what is waited for.
-fn progress(view: &Value) -> String {
-    let holder = text(view, "/authority/holder");
-    let waits = match text(view, "/waits") {
-        "" => text(view, "/authority/waits"),
-        waits => waits,
-    };
-    let left = |pointer: &str| {
-        let until = at(view, pointer).as_i64()?;
-        let now = at(view, "/authority/now").as_i64()?;
-        Some(until - now)
-    };
-    match (holder, waits) {
-        ("logto", "announced") => {
-            // By the minute, so that it is not said every second.
-            let left_ms = left("/authority/announced_until").unwrap_or(0);
-            let minutes = (left_ms + 59_999) / 60_000;
-            format!("announced; draining begins in at most {minutes} min")
-        }
-        ("draining" | "returning", _) => {
-            let pending = match holder {
-                "draining" => at(view, "/authority/pending/logto"),
-                _ => at(view, "/authority/pending/mgpass"),
-            };
-            format!("{holder}; user writes are held, {pending} to be carried over")
-        }
-        _ => format!("{holder}; waits for: {waits}"),
-    }
-}
-
-fn summary(view: &Value) -> String {
-    let mut lines = vec![format!(
-        "authority: {}, stage {}, generation {}, term {}",
-        text(view, "/authority/holder"),
-        text(view, "/authority/stage"),
-        at(view, "/authority/generation"),
-        at(view, "/authority/term"),
-    )];
-    let wish = text(view, "/authority/wish/stage");
-    if !wish.is_empty() {
-        lines.push(format!("wished: {wish}"));
-        lines.push(progress(view));
-    }
-    if at(view, "/authority/raise_owed") == &Value::Bool(true) {
-        lines.push(
-            "mgPass's database could not be told of the last move; nothing is written there until it is"
-                .to_owned(),
-        );
-    }
-    for gate in at(view, "/gates").as_array().into_iter().flatten() {
-        lines.push(gate_line(gate));
-    }
-    for name in ["held", "debt", "strays"] {
-        let list = at(view, &format!("/{name}"));
-        if list.as_array().is_some_and(|list| !list.is_empty()) {
-            lines.push(format!("{name}:"));
-            lines.push(outline(list).trim_end().to_owned());
-        }
-    }
-    lines.join("\n") + "\n"
-}
-
-fn gate_line(gate: &Value) -> String {
-    let names: Vec<_> = at(gate, "/names")
-        .as_array()
-        .into_iter()
-        .flatten()
-        .filter_map(Value::as_str)
-        .map(super::words::printable)
-        .collect();
-    let mut line = format!(
-        "  {:<7}{:<14}{}",
-        text(gate, "/state"),
-        text(gate, "/name"),
-        text(gate, "/why")
-    );
-    if !names.is_empty() {
-        line.push_str(&format!(" ({})", names.join(", ")));
-    }
-    if !text(gate, "/do").is_empty() {
-        line.push_str(&format!("\n{:>23}-> {}", "", text(gate, "/do")));
-    }
-    line
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -365,51 +293,6 @@ mod tests {
         }
         for bad in ["", "h", "0", "-1h", "4d", "1.5h", "99999999999999999h"] {
             assert!(seconds(bad).is_err(), "{bad}");
-        }
-    }
-
-    #[test]
-    fn a_gate_that_is_shut_says_what_opens_it() {
-        let gate = json!({
-            "name": "parked", "state": "shut", "why": "1 user is parked or held.",
-            "do": "Mend and replay them.", "names": ["u1"],
-        });
-        assert_eq!(
-            gate_line(&gate),
-            "  shut   parked        1 user is parked or held. (u1)\n                       -> Mend and replay them."
-        );
-        let open =
-            json!({ "name": "armed", "state": "open", "why": "Armed.", "do": "", "names": [] });
-        assert_eq!(gate_line(&open), "  open   armed         Armed.");
-    }
-
-    #[test]
-    fn what_is_waited_for_is_said_in_one_line() {
-        let view = |holder: &str, waits: &str| {
-            json!({ "waits": waits, "authority": {
-                "holder": holder, "now": 1_000, "announced_until": 100_000, "waits": waits,
-                "pending": { "logto": 3, "mgpass": 5 },
-            }})
-        };
-        for (holder, waits, expected) in [
-            (
-                "logto",
-                "announced",
-                "announced; draining begins in at most 2 min",
-            ),
-            ("logto", "gates", "logto; waits for: gates"),
-            (
-                "draining",
-                "pending",
-                "draining; user writes are held, 3 to be carried over",
-            ),
-            (
-                "returning",
-                "pending",
-                "returning; user writes are held, 5 to be carried over",
-            ),
-        ] {
-            assert_eq!(progress(&view(holder, waits)), expected);
         }
     }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::Value;
+use time::OffsetDateTime;
 
 pub type Counts = BTreeMap<String, u64>;
 
@@ -36,6 +37,20 @@ pub fn duration(ms: i64) -> String {
         format!("{large} {unit}")
     } else {
         format!("{large} {unit} {small} {small_unit}")
+    }
+}
+
+/// An instant in epoch milliseconds, to the second.
+pub fn instant(ms: i64) -> String {
+    match OffsetDateTime::from_unix_timestamp(ms.div_euclid(1_000)) {
+        Ok(at) => format!(
+            "{} {:02}:{:02}:{:02} UTC",
+            at.date(),
+            at.hour(),
+            at.minute(),
+            at.second()
+        ),
+        Err(_) => "-".to_owned(),
     }
 }
 

@@ -80,6 +80,7 @@ pub enum Refusal {
 }
 
 impl Refusal {
+    #[cfg(not(target_arch = "wasm32"))]
     pub const ALL: [Self; 19] = [
         Self::NotTranslatable,
         Self::StartAgain,

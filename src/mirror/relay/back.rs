@@ -6,7 +6,7 @@
 //! answered: two relays at once, or a call that lands late, may leave an older value there,
 //! and the next look knows it for ours and sends the newer one again.
 
-use super::attempt::{Stopped, check_schema};
+use super::attempt::Stopped;
 use super::{Disposition, MOVE_QUERIES, send_wakes};
 use crate::handover::advance;
 use crate::handover::authority::Holder;
@@ -15,6 +15,7 @@ use crate::handover::strays::{self, Source};
 use crate::inbound::request::Secret;
 use crate::mirror::base::Base;
 use crate::mirror::outbox::Lease;
+use crate::mirror::preflight;
 use crate::mirror::reverse::decide::{
     Carriage, Carry, Decision, Here, Inputs, SUSPENSION, Sent, USER, What, Word, decide,
 };
@@ -77,7 +78,7 @@ pub(super) async fn attempt<P: Platform>(
     lease: &Lease,
 ) -> Result<Ended, Stopped> {
     let began_ms = platform.now_ms();
-    check_schema(platform, context).await?;
+    preflight::require_mirror(platform, context.isolate).await?;
     let results = at_mgpass(platform, rows::read(&lease.subject)).await?;
     let refused = || Stopped::Database(Store::Mgpass, DatabaseFailure::Refused);
     let here = rows::parse_read(&results).ok_or_else(refused)?;

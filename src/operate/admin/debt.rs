@@ -1,33 +1,31 @@
 //! The operator's routes for what Logto lacks while mgPass is the authority, and for what
 //! somebody changed there: counted, listed by user, decided.
 
-use serde_json::{Value, json};
+use serde_json::json;
 
+use super::reply::{Answered, acted, ask, refused};
 use crate::handover::debt::{self, After};
 use crate::handover::holds;
 use crate::handover::strays::{self, Towards};
+use crate::inbound::form::Form;
 use crate::inbound::request::{Method, UserId};
 use crate::mirror::triggers::Trigger;
 use crate::mirror::{relay, wake};
 use crate::runtime::error::ProxyError;
-use crate::runtime::observe::Event;
-use crate::runtime::ports::{Platform, Row, Statement, Store};
+use crate::runtime::ports::{Platform, Row};
 use crate::runtime::sql::{integer, text};
 
 const SHOWN: i64 = 1_000;
-
-/// An answer with its status; a refusal is one.
-type Answered = Result<(u16, Value), ProxyError>;
 
 /// `None`: not one of these routes.
 pub(super) async fn route<P: Platform>(
     platform: &P,
     method: Method,
     route: &str,
-    query: &impl Fn(&str) -> Option<String>,
+    query: &Form,
 ) -> Option<Answered> {
     Some(match (method, route) {
-        (Method::Get, "debt") if query("count").as_deref() == Some("true") => sum(platform).await,
+        (Method::Get, "debt") if query.get("count") == Some("true") => sum(platform).await,
         (Method::Get, "debt") => owed(platform, query).await,
         (Method::Get, "strays") => strays(platform, query).await,
         (Method::Post, "strays/resolve") => resolve(platform, query).await,
@@ -35,18 +33,8 @@ pub(super) async fn route<P: Platform>(
     })
 }
 
-async fn ask<P: Platform>(
-    platform: &P,
-    statements: Vec<Statement>,
-) -> Result<Vec<Vec<Row>>, ProxyError> {
-    platform
-        .batch(Store::Proxy, statements)
-        .await
-        .map_err(|_| ProxyError::DatabaseUnavailable)
-}
-
-fn limit(query: &impl Fn(&str) -> Option<String>) -> i64 {
-    let asked = query("limit").and_then(|text| text.parse::<i64>().ok());
+fn limit(query: &Form) -> i64 {
+    let asked = query.get("limit").and_then(|text| text.parse::<i64>().ok());
     asked.unwrap_or(SHOWN).clamp(1, SHOWN)
 }
 
@@ -73,10 +61,10 @@ async fn sum<P: Platform>(platform: &P) -> Answered {
 }
 
 /// `next` names the last row: subject, class and code, none of which has a space.
-async fn owed<P: Platform>(platform: &P, query: &impl Fn(&str) -> Option<String>) -> Answered {
+async fn owed<P: Platform>(platform: &P, query: &Form) -> Answered {
     let (after, class, limit) = (
-        query("after").unwrap_or_default(),
-        query("class"),
+        query.get("after").unwrap_or_default(),
+        query.get("class"),
         limit(query),
     );
     let mut parts = after.splitn(3, ' ');
@@ -86,7 +74,7 @@ async fn owed<P: Platform>(platform: &P, query: &impl Fn(&str) -> Option<String>
         class: part(),
         code: part(),
     };
-    let asked = vec![debt::list(class.as_deref(), after, limit)];
+    let asked = vec![debt::list(class, after, limit)];
     let rows = ask(platform, asked)
         .await?
         .into_iter()
@@ -98,14 +86,14 @@ async fn owed<P: Platform>(platform: &P, query: &impl Fn(&str) -> Option<String>
     Ok((200, json!({ "debt": rows, "next": next })))
 }
 
-async fn strays<P: Platform>(platform: &P, query: &impl Fn(&str) -> Option<String>) -> Answered {
+async fn strays<P: Platform>(platform: &P, query: &Form) -> Answered {
     let limit = limit(query);
-    let after = query("after").and_then(|text| text.parse().ok());
-    let state = match query("all").as_deref() {
+    let after = query.get("after").and_then(|text| text.parse().ok());
+    let state = match query.get("all") {
         Some("true") => None,
         _ => Some("open"),
     };
-    let user = query("user").and_then(|id| UserId::parse(&id));
+    let user = query.get("user").and_then(UserId::parse);
     let asked = vec![strays::list(
         after.unwrap_or(0),
         state,
@@ -125,11 +113,11 @@ async fn strays<P: Platform>(platform: &P, query: &impl Fn(&str) -> Option<Strin
 }
 
 /// Of a user: towards one side, and the user is let go of. Of nobody who is known: an id.
-async fn resolve<P: Platform>(platform: &P, query: &impl Fn(&str) -> Option<String>) -> Answered {
+async fn resolve<P: Platform>(platform: &P, query: &Form) -> Answered {
     let missing = ProxyError::ParameterMissing;
-    let results = match query("user").as_deref().and_then(UserId::parse) {
+    let results = match query.get("user").and_then(UserId::parse) {
         Some(user) => {
-            let towards = query("towards").as_deref().and_then(Towards::from_name);
+            let towards = query.get("towards").and_then(Towards::from_name);
             let towards = towards.ok_or(missing)?;
             let trigger = match towards {
                 Towards::Logto => Trigger::TowardsLogto,
@@ -142,20 +130,19 @@ async fn resolve<P: Platform>(platform: &P, query: &impl Fn(&str) -> Option<Stri
             ask(platform, statements).await?
         }
         None => {
-            let id = query("id").and_then(|text| text.parse().ok());
+            let id = query.get("id").and_then(|text| text.parse().ok());
             ask(platform, vec![strays::dismiss(id.ok_or(missing)?)]).await?
         }
     };
     let n_resolved = strays::n_resolved(&results);
     relay::send_wakes(platform, &wake::parse(&results)).await;
     if n_resolved == 0 {
-        let message = "Nothing open was found under that name.";
-        let body = json!({ "code": "proxy.no_such_stray", "message": message });
-        return Ok((404, body));
+        return refused(
+            404,
+            "no_such_stray",
+            "Nothing open was found under that name.",
+        );
     }
-    platform.emit(&Event::OperatorActed {
-        action: "resolve_stray",
-        n_subjects: 1,
-    });
+    acted(platform, "resolve_stray", 1);
     Ok((200, json!({ "strays": n_resolved })))
 }

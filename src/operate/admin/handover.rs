@@ -1,31 +1,27 @@
-//! The operator's routes for the authority: what it waits for, the wish, arming, waivers,
-//! held users. What cannot be done is refused by name, with what to do.
+//! The operator's routes for the authority: what it waits for, the wish, arming. What
+//! cannot be done is refused by name, with what to do.
 
 use serde_json::{Value, json};
 
+use super::exceptions;
+use super::reply::{Answered, acted, ask, refused};
 use crate::handover::advance::{self, Operated, Ran};
 use crate::handover::authority::Holder;
-use crate::handover::facts::{self, Waived};
 use crate::handover::row::{self, Authority, Pending, Source};
 use crate::handover::wish::{self, Asked, Ignored};
-use crate::handover::{arm, gates, holds, log, moves};
-use crate::inbound::request::{Method, UserId};
-use crate::mirror::{relay, triggers, wake};
+use crate::handover::{arm, gates, log};
+use crate::inbound::form::Form;
+use crate::inbound::request::Method;
 use crate::policy::flags::Stage;
 use crate::runtime::context::Request;
 use crate::runtime::error::ProxyError;
 use crate::runtime::observe::Event;
-use crate::runtime::ports::{Platform, Row, Statement, Store};
+use crate::runtime::ports::Platform;
 
 const LOG_SHOWN: i64 = 20;
-const HOLDS_SHOWN: i64 = 1_000;
+const MAX_LOG_SHOWN: i64 = 1_000;
 /// Longer an origin is not closed to everybody else by mistake.
 const MAX_ARMED_MS: i64 = 24 * 3_600_000;
-/// Longer texts are no names and no reasons.
-const MAX_TEXT_BYTES: usize = 500;
-
-/// An answer with its status; a refusal is one.
-type Answered = Result<(u16, Value), ProxyError>;
 
 /// `None`: not one of these routes.
 pub(super) async fn route<P: Platform>(
@@ -33,7 +29,7 @@ pub(super) async fn route<P: Platform>(
     request: &Request<'_>,
     method: Method,
     route: &str,
-    query: &impl Fn(&str) -> Option<String>,
+    query: &Form,
 ) -> Option<Answered> {
     Some(match (method, route) {
         (Method::Get, "authority") => view(platform, request).await,
@@ -41,28 +37,14 @@ pub(super) async fn route<P: Platform>(
         (Method::Post, "handover/advance") => advanced(platform, request).await,
         (Method::Post, "handover/arm") => arm(platform, request, query).await,
         (Method::Post, "handover/disarm") => disarm(platform).await,
-        (Method::Post, "handover/waive") => waive(platform, query).await,
-        (Method::Post, "handover/unwaive") => unwaive(platform, query).await,
-        (Method::Post, "handover/let-go") => let_go(platform).await,
-        (Method::Get, "holds") => held(platform, query).await,
-        (Method::Post, "holds/release") => release(platform, query).await,
+        (Method::Get, "handover/log") => logged(platform, query).await,
+        (Method::Post, "handover/waive") => exceptions::waive(platform, query).await,
+        (Method::Post, "handover/unwaive") => exceptions::unwaive(platform, query).await,
+        (Method::Post, "handover/let-go") => exceptions::let_go(platform).await,
+        (Method::Get, "holds") => exceptions::held(platform, query).await,
+        (Method::Post, "holds/release") => exceptions::release(platform, query).await,
         _ => return None,
     })
-}
-
-fn refused(status: u16, code: &str, message: &str) -> Answered {
-    let code = format!("proxy.{code}");
-    Ok((status, json!({ "code": code, "message": message })))
-}
-
-async fn ask<P: Platform>(
-    platform: &P,
-    statements: Vec<Statement>,
-) -> Result<Vec<Vec<Row>>, ProxyError> {
-    platform
-        .batch(Store::Proxy, statements)
-        .await
-        .map_err(|_| ProxyError::DatabaseUnavailable)
 }
 
 async fn read<P: Platform>(platform: &P) -> Result<(Authority, Pending), ProxyError> {
@@ -113,16 +95,23 @@ async fn view<P: Platform>(platform: &P, request: &Request<'_>) -> Answered {
     Ok((200, body))
 }
 
+/// The newest moves first. `limit`: how many at most.
+async fn logged<P: Platform>(platform: &P, query: &Form) -> Answered {
+    let limit = query.get("limit").map(str::parse::<i64>).transpose();
+    let limit = limit.map_err(|_| ProxyError::ParameterMissing)?;
+    let limit = limit.unwrap_or(MAX_LOG_SHOWN).clamp(1, MAX_LOG_SHOWN);
+    let results = ask(platform, vec![log::newest(limit)]).await?;
+    Ok((200, json!({ "log": log::shown_log(&results) })))
+}
+
 /// `to`: a stage. With `abandon_debt` the way back does not wait for mgPass.
-async fn stage<P: Platform>(
-    platform: &P,
-    request: &Request<'_>,
-    query: &impl Fn(&str) -> Option<String>,
-) -> Answered {
-    let to = query("to").as_deref().and_then(Stage::parse);
+async fn stage<P: Platform>(platform: &P, request: &Request<'_>, query: &Form) -> Answered {
+    let to = query.get("to").and_then(Stage::parse);
     let to = to.ok_or(ProxyError::ParameterMissing)?;
-    let (authority, _) = read(platform).await?;
-    if query("abandon_debt").as_deref() == Some("true") {
+    // What KV says was said before this.
+    advance::notice(platform, &request.flags).await;
+    let (authority, pending) = read(platform).await?;
+    if query.get("abandon_debt") == Some("true") {
         return abandon(platform, request, &authority, to).await;
     }
     let known = request.flags.asked_stage().or(authority.kv_stage);
@@ -131,12 +120,18 @@ async fn stage<P: Platform>(
     let wanted = match asked {
         Asked::Wish(wanted) => Some(wanted),
         Asked::Unwish => None,
-        Asked::Flag if to == Stage::Cutover => return shown(&authority, &Ran::default()),
+        Asked::Flag if is_in_force(&authority, to) => {
+            let ran = Ran {
+                pending,
+                ..Ran::default()
+            };
+            return shown(&authority, &ran);
+        }
         Asked::Flag => {
             return refused(
                 409,
                 "stage_is_a_flag",
-                "Nothing is wished that this would end; before a cutover the stage is a flag: write the key `stage` of the namespace FLAGS.",
+                "Nothing is wished that this would end. Before a cutover the stage is a flag: write the key `stage` of the namespace FLAGS.",
             );
         }
         Asked::Ignored(ignored) => return refused(409, ignored.code(), words(ignored)),
@@ -150,6 +145,16 @@ async fn stage<P: Platform>(
         );
     }
     advanced(platform, request).await
+}
+
+/// Said again, a stage that is reached changes nothing.
+fn is_in_force(authority: &Authority, stage: Stage) -> bool {
+    match authority.holder {
+        Holder::Mgpass => stage == Stage::Cutover,
+        // After a return KV may still say `cutover`.
+        Holder::Logto => authority.kv_stage.map(|known| known.min(Stage::DualWrite)) == Some(stage),
+        Holder::Draining | Holder::Returning => false,
+    }
 }
 
 fn words(ignored: Ignored) -> &'static str {
@@ -211,13 +216,10 @@ fn shown(authority: &Authority, ran: &Ran) -> Answered {
 }
 
 /// `for_s`: how long.
-async fn arm<P: Platform>(
-    platform: &P,
-    request: &Request<'_>,
-    query: &impl Fn(&str) -> Option<String>,
-) -> Answered {
+async fn arm<P: Platform>(platform: &P, request: &Request<'_>, query: &Form) -> Answered {
     let settings = &request.settings.handover;
-    let duration_ms = query("for_s")
+    let duration_ms = query
+        .get("for_s")
         .and_then(|text| text.parse::<i64>().ok())
         .and_then(|seconds| seconds.checked_mul(1_000))
         .filter(|duration_ms| (1..=MAX_ARMED_MS).contains(duration_ms))
@@ -268,92 +270,4 @@ async fn disarm<P: Platform>(platform: &P) -> Answered {
     let (authority, pending) = read(platform).await?;
     let authority = log::shown_authority(&authority, &pending);
     Ok((200, json!({ "authority": authority })))
-}
-
-fn short(query: &impl Fn(&str) -> Option<String>, name: &str) -> Option<String> {
-    query(name).filter(|text| !text.trim().is_empty() && text.len() <= MAX_TEXT_BYTES)
-}
-
-/// `gate`, `reason`, `actor`; and `name` for one, or `all` for each that it counts now.
-async fn waive<P: Platform>(platform: &P, query: &impl Fn(&str) -> Option<String>) -> Answered {
-    let (Some(gate), Some(reason), Some(actor)) = (
-        short(query, "gate"),
-        short(query, "reason"),
-        short(query, "actor"),
-    ) else {
-        return Err(ProxyError::ParameterMissing);
-    };
-    if !gates::may_be_waived(&gate) {
-        return refused(
-            409,
-            "not_waivable",
-            "There is no such gate, or no reason makes it safe to go on without it.",
-        );
-    }
-    let name = short(query, "name");
-    let waived = match (&name, query("all").as_deref()) {
-        (Some(name), None) => Waived::One { gate: &gate, name },
-        (None, Some("true")) => Waived::AllOf(&gate),
-        (None, None) => Waived::Gate(&gate),
-        (Some(_), Some(_)) | (None, Some(_)) => return Err(ProxyError::ParameterMissing),
-    };
-    let Some(statement) = facts::waive(waived, &reason, &actor) else {
-        return Err(ProxyError::ParameterMissing);
-    };
-    ask(platform, vec![statement]).await?;
-    acted(platform, "waive", 0);
-    Ok((200, json!({ "waived": gate, "name": name })))
-}
-
-async fn unwaive<P: Platform>(platform: &P, query: &impl Fn(&str) -> Option<String>) -> Answered {
-    let gate = short(query, "gate").ok_or(ProxyError::ParameterMissing)?;
-    let name = query("name").unwrap_or_default();
-    ask(platform, vec![facts::unwaive(&gate, &name)]).await?;
-    acted(platform, "unwaive", 0);
-    Ok((200, json!({ "unwaived": gate, "name": name })))
-}
-
-/// While draining: writes that hang, or that nobody can name, become strays.
-async fn let_go<P: Platform>(platform: &P) -> Answered {
-    let results = ask(platform, moves::let_hung_go()).await?;
-    let n_writes = moves::parse_let_go(&results);
-    acted(platform, "let_go", n_writes);
-    Ok((200, json!({ "writes": n_writes })))
-}
-
-async fn held<P: Platform>(platform: &P, query: &impl Fn(&str) -> Option<String>) -> Answered {
-    let after = query("after").unwrap_or_default();
-    let reason = query("reason");
-    let limit = query("limit").and_then(|text| text.parse::<i64>().ok());
-    let limit = limit.unwrap_or(HOLDS_SHOWN).clamp(1, HOLDS_SHOWN);
-    let asked = vec![holds::list(&after, reason.as_deref(), limit)];
-    let rows = ask(platform, asked).await?.into_iter().next();
-    let rows = rows.unwrap_or_default();
-    let is_full = rows.len() as i64 >= limit;
-    let next = rows
-        .last()
-        .filter(|_| is_full)
-        .and_then(|row| row.get("id"));
-    Ok((200, json!({ "users": rows, "next": next })))
-}
-
-/// From now on the mirror writes them again; it looks at once.
-async fn release<P: Platform>(platform: &P, query: &impl Fn(&str) -> Option<String>) -> Answered {
-    let user = query("user").and_then(|id| UserId::parse(&id));
-    let user = user.ok_or(ProxyError::ParameterMissing)?;
-    let one = std::slice::from_ref(&user);
-    let mut statements = vec![holds::release(&user)];
-    statements.extend(triggers::replay(one));
-    statements.push(wake::all(one));
-    let results = ask(platform, statements).await?;
-    if holds::parse_released(&results).is_none() {
-        return refused(404, "not_held", "Nobody of that id is held.");
-    }
-    relay::send_wakes(platform, &wake::parse(&results)).await;
-    acted(platform, "release", 1);
-    Ok((200, json!({ "subjects": 1 })))
-}
-
-fn acted<P: Platform>(platform: &P, action: &'static str, n_subjects: usize) {
-    platform.emit(&Event::OperatorActed { action, n_subjects });
 }

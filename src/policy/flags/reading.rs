@@ -16,6 +16,7 @@ pub fn keys() -> Vec<String> {
         "compare_percent",
         "kill_switch",
         "jwks_union",
+        "fallback",
         "salt",
         "guard",
     ];
@@ -55,6 +56,7 @@ pub fn parse(previous: &Flags, raw: &RawFlags) -> Flags {
             }),
             "kill_switch" => set_brake(&mut next.kill_switch, value, false, true, parse_switch),
             "jwks_union" => set(&mut next.jwks_union, value, false, parse_switch),
+            "fallback" => set(&mut next.fallback, value, true, parse_on_unless_off),
             "salt" => set(&mut next.salt, value, String::new(), |text| {
                 (text.len() <= 256).then(|| text.to_owned())
             }),
@@ -133,6 +135,15 @@ fn parse_switch(text: &str) -> Option<bool> {
     match text {
         "on" => Some(true),
         "off" | "" => Some(false),
+        _ => None,
+    }
+}
+
+/// Empty is absent, which is on.
+fn parse_on_unless_off(text: &str) -> Option<bool> {
+    match text {
+        "on" | "" => Some(true),
+        "off" => Some(false),
         _ => None,
     }
 }

@@ -36,6 +36,12 @@ pub enum Reason {
     Kept,
     /// The same: a sign-in that Logto began may end there.
     SignIn,
+    /// The same: a read is answered by mgPass's rows.
+    Rows,
+    /// The same: Logto answers a list or a search, and says how old it is.
+    AsOf,
+    /// The same: mgPass cannot be read, and Logto has all that was acknowledged.
+    Fallback,
 }
 
 impl Reason {
@@ -62,7 +68,10 @@ impl Reason {
             | Self::Translated
             | Self::Refused
             | Self::Kept
-            | Self::SignIn => false,
+            | Self::SignIn
+            | Self::Rows
+            | Self::AsOf
+            | Self::Fallback => false,
         }
     }
 
@@ -91,6 +100,9 @@ impl Reason {
             Self::Refused => "refused",
             Self::Kept => "kept",
             Self::SignIn => "sign_in",
+            Self::Rows => "rows",
+            Self::AsOf => "as_of",
+            Self::Fallback => "fallback",
         }
     }
 }

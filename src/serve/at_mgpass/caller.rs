@@ -80,6 +80,19 @@ pub async fn account<P: Platform, E: Exchange>(
     }
 }
 
+/// Logto's answer to this very request, made under the caller's own headers.
+///
+/// # Errors
+/// For whoever is refused it, or whom nobody could judge.
+pub async fn shown_by_logto<P: Platform, E: Exchange>(
+    platform: &P,
+    context: &Context<'_>,
+    exchange: &E,
+    path_and_query: &str,
+) -> Result<String, Turned> {
+    judge(logto::read_as(platform, context, path_and_query, own_headers(exchange)).await)
+}
+
 async fn by_edge<P: Platform>(
     platform: &P,
     context: &Context<'_>,

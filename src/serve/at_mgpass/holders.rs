@@ -43,6 +43,7 @@ const HELD: &str = concat!(
 );
 
 /// Every string above, for the test that prepares each one against the schema.
+#[cfg(not(target_arch = "wasm32"))]
 pub const ALL_SQL: &[&str] = &[HELD];
 
 /// `user`: who wants them; nobody yet where one is being created.

@@ -34,7 +34,9 @@ const IS_LIVE: &str =
     "SELECT EXISTS (SELECT 1 FROM users WHERE id = ?1 AND deleted_at IS NULL) AS live";
 
 /// Every string above, for the test that prepares each one against the schema.
+#[cfg(not(target_arch = "wasm32"))]
 pub const PROXY_SQL: &[&str] = &[OPEN_CREATES, CLOSE];
+#[cfg(not(target_arch = "wasm32"))]
 pub const MGPASS_SQL: &[&str] = &[IS_LIVE];
 
 struct OpenCreate {

@@ -26,6 +26,9 @@ pub struct Person {
     pub generation: i64,
 }
 
+/// Of [`read`], and so of what [`Person::parse`] takes.
+pub const N_STATEMENTS: usize = 4;
+
 pub fn read(id: &UserId) -> Vec<Statement> {
     let by_id = |sql| Statement::new(sql, vec![id.as_str().into()]);
     vec![

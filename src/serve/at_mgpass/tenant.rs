@@ -27,6 +27,7 @@ const KEEP: &str = concat!(
 );
 
 /// Every string above, for the test that prepares each one against the schema.
+#[cfg(not(target_arch = "wasm32"))]
 pub const ALL_SQL: &[&str] = &[READ, DUE, KEEP];
 
 /// Of this isolate, of the database, or of Logto.

@@ -8,7 +8,7 @@ use super::{Executed, MirrorOutcome};
 use crate::handover::authority::{Holder, View};
 use crate::handover::proof;
 use crate::handover::translated::TranslatedIntent;
-use crate::inbound::classify::{AfterCutover, Kind, Operation, Refusal, after_cutover};
+use crate::inbound::classify::{AfterCutover, Operation, Refusal, after_cutover};
 use crate::policy::plan::{Plan, Primary, Reason};
 use crate::runtime::answer::Answer;
 use crate::runtime::context::{Context, Request};
@@ -17,6 +17,7 @@ use crate::runtime::ports::{BodyFailure, Exchange, Platform};
 use crate::serve::at_mgpass::caller::{self, Turned};
 use crate::serve::at_mgpass::tenant;
 use crate::serve::at_mgpass::write::{By, Fate, Job, Left, Outcome, carry_out};
+use crate::serve::authority::{Need, need};
 use crate::serve::follow_up::FollowUp;
 use crate::serve::translate_write::{self, Body, Cors, Found, Route, UsersRoute};
 
@@ -47,10 +48,12 @@ impl Request<'_> {
         exchange: &mut E,
         view: View,
     ) -> Result<Executed<E::Copy>, Moved> {
+        if need(self.inbound) == Need::Read {
+            return self.read_at_mgpass(platform, context, exchange, view).await;
+        }
         let becomes = after_cutover(self.inbound.method, self.inbound.path());
-        match (becomes, self.inbound.operation.kind()) {
-            (AfterCutover::Translate, Kind::Read) => Ok(self.pass(exchange, Reason::Kept).await),
-            (AfterCutover::Translate, _) => {
+        match becomes {
+            AfterCutover::Translate => {
                 match translate_write::find(self.inbound.method, self.inbound.path()) {
                     Some(found) => {
                         self.translated(platform, context, exchange, &found, view)
@@ -62,9 +65,9 @@ impl Request<'_> {
                     }
                 }
             }
-            (AfterCutover::Refuse(refusal), _) => self.refused(platform, context, refusal).await,
-            (AfterCutover::FinishSignIn, _) => Ok(self.pass(exchange, Reason::SignIn).await),
-            (AfterCutover::Forward(_) | AfterCutover::Own, _) => {
+            AfterCutover::Refuse(refusal) => self.refused(platform, context, refusal).await,
+            AfterCutover::FinishSignIn => Ok(self.pass(exchange, Reason::SignIn).await),
+            AfterCutover::Forward(_) | AfterCutover::Own => {
                 Ok(self.pass(exchange, Reason::Kept).await)
             }
         }
@@ -195,7 +198,7 @@ impl Request<'_> {
         }
     }
 
-    fn turned<C>(&self, turned: Turned, cors: Cors<'_>) -> Executed<C> {
+    pub(super) fn turned<C>(&self, turned: Turned, cors: Cors<'_>) -> Executed<C> {
         match turned {
             Turned::Away(reply) => {
                 let answer = reply.into_answer(&self.id, cors);

@@ -170,7 +170,12 @@ impl Request<'_> {
         }
     }
 
-    fn shown<E: Exchange>(&self, exchange: &E, plan: Plan, shown: Shown) -> Executed<E::Copy> {
+    pub(super) fn shown<E: Exchange>(
+        &self,
+        exchange: &E,
+        plan: Plan,
+        shown: Shown,
+    ) -> Executed<E::Copy> {
         // Logto's server answers in full to whoever will not have a cache between.
         let if_none_match = exchange.header("if-none-match").filter(|_| {
             let cache_control = exchange.header("cache-control").unwrap_or_default();
@@ -276,7 +281,7 @@ fn tell_breaker<P: Platform>(platform: &P, context: &Context<'_>, failed: Option
 }
 
 /// Whose token it claims to be: that chooses the checks, and nothing else.
-fn origin<'t>(
+pub(super) fn origin<'t>(
     context: &Context<'_>,
     authorization: Option<&'t str>,
 ) -> (Origin, Option<AttributedToken<'t>>) {

@@ -158,16 +158,8 @@ impl Request<'_> {
         }
     }
 
-    /// Shown only where there is an address.
     fn address_scope(&self) -> Scope {
-        let has_address = |row: &Row| row.object("profile").get("address").is_some();
-        if has_address(&self.shown) {
-            Scope::Granted
-        } else if has_address(&self.before) {
-            Scope::Missing
-        } else {
-            Scope::Unknown
-        }
+        address_scope(&self.shown, &self.before)
     }
 
     fn applied(&self, after: &Row, reply: Reply) -> Result<Applied, Step> {
@@ -326,27 +318,47 @@ impl Request<'_> {
         self.applied(&after, Reply::NO_CONTENT)
     }
 
-    /// The members that this token is shown, as they are now.
     fn account(&self, after: &Row) -> String {
-        let mut account = Object::default();
-        for (name, shown) in self.shown.iter() {
-            let value = match name {
-                "profile" => Value::Object(self.scoped_profile(after)),
-                "hasSecurityVerificationMethod" => Value::Bool(can_prove(after)),
-                _ => after.get(name).unwrap_or(shown).clone(),
-            };
-            account.set(name, value);
-        }
-        account.to_json()
+        shown(&self.shown, &self.before, after)
     }
 
     fn scoped_profile(&self, after: &Row) -> Object {
-        let mut profile = after.object("profile");
-        if self.address_scope() != Scope::Granted {
-            profile.remove("address");
-        }
-        profile
+        scoped_profile(self.address_scope(), after)
     }
+}
+
+/// The members that this token is shown, as they are now.
+pub(super) fn shown(shown: &Row, before: &Row, after: &Row) -> String {
+    let mut account = Object::default();
+    for (name, shown_value) in shown.iter() {
+        let value = match name {
+            "profile" => Value::Object(scoped_profile(address_scope(shown, before), after)),
+            "hasSecurityVerificationMethod" => Value::Bool(can_prove(after)),
+            _ => after.get(name).unwrap_or(shown_value).clone(),
+        };
+        account.set(name, value);
+    }
+    account.to_json()
+}
+
+/// Shown only where there is an address.
+fn address_scope(shown: &Row, before: &Row) -> Scope {
+    let has_address = |row: &Row| row.object("profile").get("address").is_some();
+    if has_address(shown) {
+        Scope::Granted
+    } else if has_address(before) {
+        Scope::Missing
+    } else {
+        Scope::Unknown
+    }
+}
+
+fn scoped_profile(scope: Scope, after: &Row) -> Object {
+    let mut profile = after.object("profile");
+    if scope != Scope::Granted {
+        profile.remove("address");
+    }
+    profile
 }
 
 fn assert_editable(control: Control) -> Result<(), Step> {

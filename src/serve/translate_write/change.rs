@@ -24,6 +24,7 @@ pub enum Column {
 }
 
 impl Column {
+    #[cfg(not(target_arch = "wasm32"))]
     pub fn name(self) -> &'static str {
         match self {
             Self::Email => "email",

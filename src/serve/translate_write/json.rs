@@ -26,10 +26,6 @@ impl Value {
         Self::Text(text.to_owned())
     }
 
-    pub fn text_or_null(text: Option<&str>) -> Self {
-        text.map_or(Self::Null, Self::text)
-    }
-
     pub fn as_text(&self) -> Option<&str> {
         match self {
             Self::Text(text) => Some(text),
@@ -129,10 +125,6 @@ impl Object {
 
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Value)> {
         self.0.iter().map(|(name, value)| (name.as_str(), value))
-    }
-
-    pub fn len(&self) -> usize {
-        self.0.len()
     }
 
     pub fn is_empty(&self) -> bool {

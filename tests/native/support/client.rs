@@ -98,8 +98,19 @@ pub struct Answered {
     pub status: u16,
     pub body: String,
     pub cookies: Vec<String>,
+    /// Those of the proxy's own, or that it set.
+    pub headers: Vec<(&'static str, String)>,
     /// When the client had it.
     pub at_ms: i64,
+    /// Of the proxy's making: what mgPass knows, in Logto's form, or an error.
+    pub is_own: bool,
+}
+
+impl Answered {
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let found = self.headers.iter().find(|(key, _)| *key == name);
+        found.map(|(_, value)| value.as_str())
+    }
 }
 
 impl World {
@@ -160,6 +171,7 @@ async fn serve(node: Node, request: Request) -> Answered {
         request,
         held: None,
         answer: None,
+        marks: Vec::new(),
     };
     let began_ms = node.now_ms();
     let reply = match service::begin_pass_through(&deployment, &inbound, began_ms) {
@@ -177,13 +189,17 @@ async fn serve(node: Node, request: Request) -> Answered {
             status: answer.status,
             body: answer.body,
             cookies: Vec::new(),
+            headers: answer.headers,
             at_ms,
+            is_own: true,
         },
         (Reply::Forwarded, Some(answer)) => Answered {
             status: answer.status,
             body: answer.body,
             cookies: answer.cookies,
+            headers: exchange.marks,
             at_ms,
+            is_own: false,
         },
         (Reply::Forwarded, None) => panic!("forwarded without an answer"),
     }
@@ -194,6 +210,7 @@ struct FakeExchange {
     request: Request,
     held: Option<String>,
     answer: Option<LogtoAnswer>,
+    marks: Vec<(&'static str, String)>,
 }
 
 struct FakeCopy(String);
@@ -292,6 +309,11 @@ impl Exchange for FakeExchange {
             "content-type" => answer.is_json.then(|| "application/json".to_owned()),
             _ => None,
         }
+    }
+
+    fn set_answer_header(&mut self, name: &'static str, value: &str) {
+        assert!(self.answer.is_some());
+        self.marks.push((name, value.to_owned()));
     }
 
     fn tee_answer(&mut self) -> Option<FakeCopy> {

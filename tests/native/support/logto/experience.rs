@@ -146,7 +146,11 @@ impl Logto {
     pub(super) fn userinfo(&self, request: &LogtoRequest) -> LogtoAnswer {
         let has_grant = |id: &String| !self.ended_grants.borrow().contains(id);
         match self.opaque(request).filter(has_grant) {
-            Some(id) => LogtoAnswer::json(200, json!({ "sub": id }).to_string()),
+            Some(id) => {
+                let user = &self.users.borrow()[&id];
+                let claims = json!({ "sub": id, "name": user.name, "email": user.email });
+                LogtoAnswer::json(200, claims.to_string())
+            }
             None => LogtoAnswer::json(401, r#"{"error":"invalid_token"}"#),
         }
     }
