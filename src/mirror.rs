@@ -29,6 +29,7 @@ pub mod target;
 pub mod triggers;
 pub mod view;
 pub mod wake;
+pub mod waking;
 pub mod walk;
 pub mod webhook;
 pub mod writer;

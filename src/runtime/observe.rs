@@ -323,6 +323,7 @@ impl Event<'_> {
         "mirror.paused",
         "mirror.failed",
         "mirror.parked",
+        "mirror.owed",
         "mirror.waited",
         "mirror.found",
         "mirror.effect",

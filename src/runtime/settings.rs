@@ -259,12 +259,24 @@ impl<F: Fn(&str) -> Option<String>> Reader<F> {
 
     /// Both or neither, and no other client's.
     fn reverse_client(&mut self) -> Option<Client> {
-        let id = self.optional("REVERSE_CLIENT_ID")?;
-        let secret = Secret(self.required("REVERSE_CLIENT_SECRET"));
+        let secret = self.optional("REVERSE_CLIENT_SECRET");
+        let Some(id) = self.optional("REVERSE_CLIENT_ID") else {
+            if secret.is_some() {
+                self.fault("REVERSE_CLIENT_ID", "missing");
+            }
+            return None;
+        };
         if self.optional("LOGTO_CLIENT_ID").as_ref() == Some(&id) {
             self.fault("REVERSE_CLIENT_ID", "same_as_logto_client");
         }
-        Some(Client { id, secret })
+        let Some(secret) = secret else {
+            self.fault("REVERSE_CLIENT_SECRET", "missing");
+            return None;
+        };
+        Some(Client {
+            id,
+            secret: Secret(secret),
+        })
     }
 
     fn fault(&mut self, name: &'static str, code: &'static str) {

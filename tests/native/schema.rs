@@ -108,6 +108,8 @@ fn the_lists_of_statements_are_complete() {
         ),
         (include_str!("../../src/handover/row.rs"), row::ALL_SQL),
         (include_str!("../../src/handover/moves.rs"), moves::ALL_SQL),
+        (include_str!("../../src/handover/hung.rs"), hung::ALL_SQL),
+        (include_str!("../../src/handover/log.rs"), log::ALL_SQL),
         (include_str!("../../src/handover/wish.rs"), wish::ALL_SQL),
         (include_str!("../../src/handover/arm.rs"), arm::ALL_SQL),
         (
@@ -115,6 +117,18 @@ fn the_lists_of_statements_are_complete() {
             strays::ALL_SQL,
         ),
         (include_str!("../../src/handover/debt.rs"), debt::ALL_SQL),
+        (
+            include_str!("../../src/mirror/reverse/rows.rs"),
+            &[back_rows::PROXY_SQL, back_rows::MGPASS_SQL].concat(),
+        ),
+        (
+            include_str!("../../src/mirror/reverse/feed.rs"),
+            &[feed::PROXY_SQL, feed::MGPASS_SQL].concat(),
+        ),
+        (
+            include_str!("../../src/mirror/reverse/walk.rs"),
+            &[back_walk::PROXY_SQL, back_walk::MGPASS_SQL].concat(),
+        ),
         (include_str!("../../src/handover/holds.rs"), holds::ALL_SQL),
         (
             include_str!("../../src/handover/translated.rs"),
@@ -141,6 +155,7 @@ fn the_lists_of_statements_are_complete() {
             &[orphans::PROXY_SQL, orphans::MGPASS_SQL].concat(),
         ),
         (include_str!("../../src/mirror/outbox.rs"), outbox::ALL_SQL),
+        (include_str!("../../src/mirror/intent.rs"), intent::ALL_SQL),
         (include_str!("../../src/mirror/fence.rs"), fence::ALL_SQL),
         (
             include_str!("../../src/mirror/backlog.rs"),
@@ -398,6 +413,8 @@ fn no_statement_reads_a_growing_table_from_end_to_end() {
         "logto_mirror_effects",
         "CONSTANT",
         "walk",
+        // From its end, a bounded number of rows.
+        "authority_log",
         // A row for each application, kind of evidence, and user whom a person decides
         // on; read whole at a move of the authority and at its gates.
         "evidence",
@@ -412,10 +429,19 @@ fn no_statement_reads_a_growing_table_from_end_to_end() {
         (&proxy, authority::ALL_SQL),
         (&proxy, row::ALL_SQL),
         (&proxy, moves::ALL_SQL),
+        (&proxy, hung::ALL_SQL),
+        (&proxy, log::ALL_SQL),
         (&proxy, wish::ALL_SQL),
         (&proxy, facts::ALL_SQL),
         (&proxy, arm::ALL_SQL),
         (&proxy, strays::ALL_SQL),
+        (&proxy, debt::ALL_SQL),
+        (&proxy, back_rows::PROXY_SQL),
+        (&mgpass, back_rows::MGPASS_SQL),
+        (&proxy, feed::PROXY_SQL),
+        (&mgpass, feed::MGPASS_SQL),
+        (&proxy, back_walk::PROXY_SQL),
+        (&mgpass, back_walk::MGPASS_SQL),
         (&proxy, holds::ALL_SQL),
         (&proxy, translated::ALL_SQL),
         (&mgpass, handover_target::ALL_SQL),
@@ -424,6 +450,7 @@ fn no_statement_reads_a_growing_table_from_end_to_end() {
         (&proxy, orphans::PROXY_SQL),
         (&mgpass, orphans::MGPASS_SQL),
         (&proxy, outbox::ALL_SQL),
+        (&proxy, intent::ALL_SQL),
         (&proxy, fence::ALL_SQL),
         (&proxy, backlog::ALL_SQL),
         (&proxy, triggers::ALL_SQL),
@@ -447,10 +474,10 @@ fn no_statement_reads_a_growing_table_from_end_to_end() {
                     "intents_undischarged",
                     "intents_discharged",
                     "subjects_parked",
-                    "strays_open",
                     "intents_unresolved",
                     "findings_by_time",
                     "logto_mirror_by_tombstone",
+                    "strays_open",
                 ]
                 .iter()
                 .any(|index| step.contains(index));
@@ -482,6 +509,7 @@ fn the_sweep_uses_its_indexes() {
     ] {
         let sql = outbox::ALL_SQL
             .iter()
+            .chain(intent::ALL_SQL)
             .chain(backlog::ALL_SQL)
             .chain(wake::ALL_SQL)
             .find(|sql| sql.contains(part))

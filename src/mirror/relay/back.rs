@@ -6,36 +6,24 @@
 //! answered: two relays at once, or a call that lands late, may leave an older value there,
 //! and the next look knows it for ours and sends the newer one again.
 
+mod finish;
+mod send;
+
+pub(super) use self::finish::finish;
+use self::send::Sending;
 use super::attempt::Stopped;
-use super::{Disposition, MOVE_QUERIES, send_wakes};
-use crate::handover::advance;
-use crate::handover::authority::Holder;
 use crate::handover::debt::{self, Class, Owed};
-use crate::handover::strays::{self, Source};
-use crate::inbound::request::Secret;
 use crate::mirror::base::Base;
 use crate::mirror::outbox::Lease;
 use crate::mirror::preflight;
-use crate::mirror::reverse::decide::{
-    Carriage, Carry, Decision, Here, Inputs, SUSPENSION, Sent, USER, What, Word, decide,
-};
-use crate::mirror::reverse::feed;
+use crate::mirror::reverse::decide::{Carriage, Decision, Here, Inputs, USER, Word, decide};
 use crate::mirror::reverse::password::{self, Password};
 use crate::mirror::reverse::rows::{self, Leave};
 use crate::mirror::triggers::Trigger;
-use crate::mirror::wake;
-use crate::runtime::backend::logto::{self, Changed, LogtoState, LogtoUser};
-use crate::runtime::backend::{BackendFailure, Unsure};
+use crate::runtime::backend::Unsure;
+use crate::runtime::backend::logto::{self, LogtoState, LogtoUser};
 use crate::runtime::context::Context;
-use crate::runtime::observe::Event;
 use crate::runtime::ports::{DatabaseFailure, Platform, Row, Statement, Store};
-use crate::runtime::sql::lease_ms;
-
-/// A reading of mgPass's audit log, and the wake-ups behind it.
-const FEED_QUERIES: usize = 80;
-
-/// No call begins later: it ends, with its deadline, while the lease holds.
-const SEND_UNTIL_MS: i64 = lease_ms!() - 14_000;
 
 /// What an attempt came to.
 pub(super) struct Ended {
@@ -201,14 +189,6 @@ struct Run<'a, P> {
     began_ms: i64,
 }
 
-/// What became of what was sent.
-struct Sending {
-    base: Base,
-    owed: Vec<Owed>,
-    /// The calls ended here, and nobody knows how, or why not.
-    stopped: Option<Unsure>,
-}
-
 impl<P: Platform> Run<'_, P> {
     async fn carry(
         &self,
@@ -298,109 +278,6 @@ impl<P: Platform> Run<'_, P> {
         )
     }
 
-    /// What is about to be sent, on record.
-    async fn announce(&self, carries: &[Carry], ends_password: bool) -> Result<(), Stopped> {
-        let mut sent = Sent::default();
-        if ends_password {
-            let suspended = Base::of_suspension(true);
-            sent.0.insert(SUSPENSION.to_owned(), suspended);
-        }
-        for carry in carries {
-            sent.0.insert(carry.key.clone(), carry.digest.clone());
-        }
-        let lease = self.lease;
-        let statement = rows::send(&lease.subject, lease.ticket, &sent, lease.generation);
-        let results = at_proxy(self.platform, vec![statement]).await?;
-        match results.first().is_some_and(|rows| !rows.is_empty()) {
-            true => Ok(()),
-            false => Err(Stopped::Moved),
-        }
-    }
-
-    async fn send_all(&self, carries: Vec<Carry>, sending: &mut Sending) {
-        let mut members = Vec::new();
-        for carry in carries {
-            match carry.what {
-                What::Member { .. } => members.push(carry),
-                _ => {
-                    // Values are given up before others are taken, in one PATCH.
-                    if matches!(carry.what, What::PutIdentity { .. }) {
-                        self.send_members(&mut members, sending).await;
-                    }
-                    self.send(std::slice::from_ref(&carry), sending).await;
-                }
-            }
-        }
-        self.send_members(&mut members, sending).await;
-    }
-
-    /// Together; what is refused, one by one, so that the others get there.
-    async fn send_members(&self, members: &mut Vec<Carry>, sending: &mut Sending) {
-        let members = std::mem::take(members);
-        if members.len() > 1 {
-            let n_owed = sending.owed.len();
-            self.send(&members, sending).await;
-            if sending.owed.len() == n_owed {
-                return;
-            }
-            sending.owed.truncate(n_owed);
-        }
-        for carry in &members {
-            self.send(std::slice::from_ref(carry), sending).await;
-        }
-    }
-
-    /// As one call.
-    async fn send(&self, carries: &[Carry], sending: &mut Sending) {
-        let Some(change) = as_change(carries) else {
-            return;
-        };
-        if sending.stopped.is_some() {
-            return;
-        }
-        if self.platform.now_ms() - self.began_ms > SEND_UNTIL_MS {
-            let late = BackendFailure::Down(crate::runtime::ports::Backend::Logto, "too_slow");
-            sending.stopped = Some(Unsure::NotDone(late));
-            return;
-        }
-        let subject = &self.lease.subject;
-        match logto::change(self.platform, self.context, subject, &change).await {
-            Ok(Changed::Done) => {
-                for carry in carries {
-                    sending.base.set(&carry.key, carry.digest.as_deref());
-                }
-            }
-            Ok(Changed::Refused(code)) => {
-                let fields: Vec<_> = carries.iter().map(|carry| carry.key.as_str()).collect();
-                sending.owed.push(Owed {
-                    class: Class::of_refusal(&code),
-                    code: format!("{}:{code}", fields.join("+")),
-                });
-            }
-            Ok(Changed::Gone) => sending.owed.push(refused_as("user_gone")),
-            Err(unsure) => sending.stopped = Some(unsure),
-        }
-    }
-
-    /// A password that nobody knows, and no session that began with the one before.
-    async fn end_password(&self, stays_suspended: bool, sending: &mut Sending) {
-        let (platform, context) = (self.platform, self.context);
-        let subject = &self.lease.subject;
-        let random = || format!("{:016x}", platform.random_u64());
-        let password = Secret([random(), random(), random(), random()].concat());
-        let mut ended = logto::set_password(platform, context, subject, &password).await;
-        for is_suspended in [true, false] {
-            if ended.is_ok() && !stays_suspended {
-                let change = logto::Change::Suspension(is_suspended);
-                let changed = logto::change(platform, context, subject, &change).await;
-                ended = changed.map(|_| ());
-            }
-        }
-        if let Err(unsure) = ended {
-            sending.stopped = Some(unsure);
-        }
-    }
-
     /// Logto may carry it out yet, and that is said; then the relay waits for it.
     async fn unanswered(&self, unsure: Unsure) -> Stopped {
         if let Unsure::Unknown(_) = unsure {
@@ -464,130 +341,6 @@ impl<P: Platform> Run<'_, P> {
         let results = at_mgpass(self.platform, leave).await?;
         Ok(rows::is_left(&results, self.lease.ticket))
     }
-}
-
-fn as_change(carries: &[Carry]) -> Option<logto::Change> {
-    use crate::runtime::members::ObjectWriter;
-    match carries {
-        [Carry { what, .. }] if !matches!(what, What::Member { .. }) => Some(match what.clone() {
-            What::Suspension(is_suspended) => logto::Change::Suspension(is_suspended),
-            What::PutIdentity { target, json } => logto::Change::PutIdentity { target, json },
-            What::DropIdentity { target } => logto::Change::DropIdentity { target },
-            What::Member { .. } => return None,
-        }),
-        _ => {
-            let mut writer = ObjectWriter::default();
-            for carry in carries {
-                if let What::Member { name, text } = &carry.what {
-                    writer.member(name, text);
-                }
-            }
-            (!carries.is_empty()).then(|| logto::Change::Members(writer.finish()))
-        }
-    }
-}
-
-/// Discharged and released; and what is owed and stray then, no more and no less.
-pub(super) async fn finish<P: Platform>(
-    platform: &P,
-    context: &Context<'_>,
-    lease: &Lease,
-    ended: &Ended,
-    began_ms: i64,
-) -> Disposition {
-    let subject = &lease.subject;
-    let mut statements = vec![];
-    if ended.forgets_debt {
-        statements.push(debt::forget(subject));
-    }
-    if ended.born {
-        statements.push(debt::owe_births(std::slice::from_ref(subject)));
-    } else {
-        statements.extend(debt::settle(subject, &ended.owed));
-        statements.extend(strays::settle(subject, &ended.strays, source(lease)));
-    }
-    statements.extend(lease.done(ended.outcome));
-    let disposition = match platform.batch(Store::Proxy, statements).await {
-        Ok(_) => Disposition::Ack,
-        // Not discharged: the next reconcile finds nothing to send and discharges.
-        Err(_) => Disposition::Retry { delay_s: 5 },
-    };
-    if ended.has_sent {
-        wake_conflicts(platform, lease).await;
-    }
-    tell(platform, context, lease, ended, began_ms);
-    if platform.usage().has_room_for(FEED_QUERIES) {
-        // Within seconds, where there are writes; cron looks once a minute.
-        let _ = feed::turn(platform).await;
-    }
-    if lease.authority == Holder::Returning && platform.usage().has_room_for(MOVE_QUERIES) {
-        // This may have been what the way back waited for.
-        advance::nudge(platform, &context.settings.handover).await;
-    }
-    disposition
-}
-
-fn source(lease: &Lease) -> Source {
-    match () {
-        () if covers(lease, Trigger::Walk) => Source::Walk,
-        () if covers(lease, Trigger::Webhook) => Source::Webhook,
-        () => Source::Reverse,
-    }
-}
-
-/// A value may have been given up that somebody else waits for.
-async fn wake_conflicts<P: Platform>(platform: &P, lease: &Lease) {
-    let asked = vec![debt::conflicts(&lease.subject)];
-    let Ok(results) = platform.batch(Store::Proxy, asked).await else {
-        return;
-    };
-    let waiting = debt::parse_subjects(results.first().map_or(&[], Vec::as_slice));
-    if !waiting.is_empty() {
-        wake_for(platform, Trigger::Again, &waiting).await;
-    }
-}
-
-/// Intents and wake-ups. Not recorded, the walk finds the difference.
-async fn wake_for<P: Platform>(
-    platform: &P,
-    trigger: Trigger,
-    subjects: &[crate::inbound::request::UserId],
-) {
-    let mut statements = trigger.all(subjects);
-    statements.push(wake::all(subjects));
-    if let Ok(results) = platform.batch(Store::Proxy, statements).await {
-        send_wakes(platform, &wake::parse(&results)).await;
-    }
-}
-
-fn tell<P: Platform>(
-    platform: &P,
-    context: &Context<'_>,
-    lease: &Lease,
-    ended: &Ended,
-    began_ms: i64,
-) {
-    if !ended.strays.is_empty() {
-        platform.emit(&Event::AuthorityStray {
-            source: source(lease).name(),
-            n_records: ended.strays.len(),
-        });
-    }
-    let subject = context.subject_hash(&lease.subject);
-    for owed in &ended.owed {
-        platform.emit(&Event::MirrorOwed {
-            subject: subject.as_deref(),
-            class: owed.class.name(),
-            code: &owed.code,
-        });
-    }
-    platform.emit(&Event::MirrorReconciled {
-        subject: subject.as_deref(),
-        outcome: ended.outcome,
-        ticket: lease.ticket,
-        n_intents: lease.covered.len(),
-        duration_ms: platform.now_ms() - began_ms,
-    });
 }
 
 async fn at_mgpass<P: Platform>(

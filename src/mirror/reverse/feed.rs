@@ -10,9 +10,9 @@
 
 use crate::handover::debt;
 use crate::inbound::request::UserId;
-use crate::mirror::relay::send_wakes;
 use crate::mirror::triggers::Trigger;
 use crate::mirror::wake;
+use crate::mirror::waking::send_wakes;
 use crate::runtime::ports::{DatabaseFailure, Platform, Row, Statement, Store};
 use crate::runtime::sql::{integer, now, text};
 
