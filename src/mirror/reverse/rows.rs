@@ -79,10 +79,10 @@ const BEGIN_DELETION: &str = concat!(
     " - 3600000) < ?3 ON CONFLICT (subject) DO UPDATE SET at = excluded.at RETURNING subject"
 );
 const FORGET_SENT: &str = concat!(
-    "DELETE FROM sent_back WHERE sent_at + 2 * ",
-    late_commit_ms!(),
-    " <= ",
-    now!()
+    "DELETE FROM sent_back WHERE sent_at <= ",
+    now!(),
+    " - 2 * ",
+    late_commit_ms!()
 );
 const FORGET_DELETED: &str = concat!(
     "DELETE FROM deleted_back WHERE at <= ",
