@@ -4,12 +4,14 @@
 //! URLs follow the public host, which is this proxy. Each call carries the secret that
 //! forwarded requests carry: an origin that is closed to others is open to both.
 
+mod as_caller;
 pub mod wire;
 mod writes;
 
 use futures_util::future::join;
 use serde_json::Value;
 
+pub use self::as_caller::read_as;
 pub use self::wire::{LogtoIdentity, LogtoState, LogtoUser, Seen, UnreadableUser};
 pub use self::writes::{Change, Changed, change, delete, password_is_right, reserve, set_password};
 
@@ -404,19 +406,6 @@ async fn call<P: Platform>(
         max_bytes,
     };
     platform.call(call).await
-}
-
-/// A harmless read under a caller's own headers: whatever Logto says of them.
-///
-/// # Errors
-/// When Logto gave no answer.
-pub async fn read_as<P: Platform>(
-    platform: &P,
-    context: &Context<'_>,
-    path: &str,
-    headers: Vec<(&'static str, Secret<String>)>,
-) -> Result<CallAnswer, BackendFailure> {
-    get(platform, context, path, headers).await
 }
 
 /// With the proxy's own token; a refused one is fetched anew, once.

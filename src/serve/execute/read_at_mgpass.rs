@@ -7,7 +7,7 @@
 
 use super::Executed;
 use super::at_mgpass::Moved;
-use super::rows::Unread;
+use super::rows::{ROWS, Unread};
 use super::serve::origin;
 use crate::handover::authority::View;
 use crate::handover::target::generation;
@@ -24,11 +24,6 @@ use crate::serve::read::{self, Wanted};
 use crate::serve::translate::view::View as Shape;
 use crate::serve::translate::{LogtoRefusal, Shown, translation};
 use crate::serve::translate_write::{Cors, shown};
-
-pub(super) const ROWS: Plan = Plan {
-    primary: Primary::Mgpass,
-    reason: Reason::Rows,
-};
 
 impl Request<'_> {
     /// # Errors

@@ -8,19 +8,23 @@ use time::OffsetDateTime;
 
 use super::Executed;
 use super::at_mgpass::Moved;
-use super::read_at_mgpass::ROWS;
 use crate::handover::authority::{Holder, View};
 use crate::handover::proof;
 use crate::handover::target::parse_generation;
 use crate::inbound::request::UserId;
-use crate::policy::plan::Reason;
 use crate::policy::plan::at_mgpass::{Standing, Way, way};
+use crate::policy::plan::{Plan, Primary, Reason};
 use crate::runtime::context::{Context, Request};
 use crate::runtime::error::ProxyError;
 use crate::runtime::metrics::Fallback;
 use crate::runtime::ports::{Exchange, Platform, Row, Statement, Store};
 use crate::serve::at_mgpass::person::{self, Person};
 use crate::serve::at_mgpass::standing;
+
+pub(super) const ROWS: Plan = Plan {
+    primary: Primary::Mgpass,
+    reason: Reason::Rows,
+};
 
 /// The time that Logto's answer is as of, by RFC 3339: all that was acknowledged before it
 /// is in there, but for users in debt.
