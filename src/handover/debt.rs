@@ -96,9 +96,6 @@ pub const ALL_SQL: &[&str] = &[
     CONFLICTS,
 ];
 
-/// Of a fallback to Logto: the cursor may be so much older than mgPass's first failure.
-pub const CURSOR_AGE_MS: i64 = 60_000;
-
 /// What a reconcile towards Logto could not carry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
@@ -258,14 +255,6 @@ impl Summary {
     pub fn as_of_ms(&self) -> Option<i64> {
         Some(self.feed_at_ms?.min(self.covered_at_ms?))
     }
-
-    /// Whether Logto may stand in for reads while mgPass fails: it lacks nothing, as of
-    /// shortly before the first failure. `Some`: as of when its answers are.
-    pub fn fallback(&self, first_failure_ms: i64) -> Option<i64> {
-        let as_of_ms = self.feed_at_ms?;
-        let is_fresh = as_of_ms >= first_failure_ms - CURSOR_AGE_MS;
-        (self.n_users == 0 && is_fresh && self.covered_at_ms.is_some()).then_some(as_of_ms)
-    }
 }
 
 #[cfg(test)]
@@ -273,32 +262,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn logto_stands_in_only_while_it_lacks_nothing_and_that_is_fresh() {
-        let clear = Summary {
-            feed_at_ms: Some(100_000),
-            covered_at_ms: Some(50_000),
+    fn the_sum_is_right_as_of_the_older_of_log_and_walk() {
+        let summary = |feed_at_ms, covered_at_ms| Summary {
+            feed_at_ms,
+            covered_at_ms,
             ..Summary::default()
         };
-        assert_eq!(clear.as_of_ms(), Some(50_000));
-        assert_eq!(clear.fallback(160_000), Some(100_000));
-        assert_eq!(clear.fallback(160_001), None);
-        let owing = Summary {
-            n_users: 1,
-            ..clear.clone()
-        };
-        assert_eq!(owing.fallback(100_000), None);
-        for unread in [
-            Summary {
-                feed_at_ms: None,
-                ..clear.clone()
-            },
-            Summary {
-                covered_at_ms: None,
-                ..clear
-            },
-        ] {
-            assert_eq!((unread.fallback(0), unread.as_of_ms()), (None, None));
-        }
+        assert_eq!(summary(Some(9), Some(5)).as_of_ms(), Some(5));
+        assert_eq!(summary(Some(4), Some(5)).as_of_ms(), Some(4));
+        assert_eq!(summary(None, Some(5)).as_of_ms(), None);
+        assert_eq!(summary(Some(4), None).as_of_ms(), None);
     }
 
     #[test]

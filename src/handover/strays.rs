@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::inbound::request::UserId;
 use crate::runtime::ports::{Row, Statement};
-use crate::runtime::sql::{late_commit_ms, now, text};
+use crate::runtime::sql::{late_commit_ms, now};
 
 macro_rules! late_record {
     () => {
@@ -184,11 +184,6 @@ pub fn dismiss(id: i64) -> Statement {
 
 pub fn n_resolved(results: &[Vec<Row>]) -> usize {
     results.first().map_or(0, Vec::len)
-}
-
-pub fn parse_watched(rows: &[Row]) -> Vec<UserId> {
-    let subject = |row: &Row| UserId::parse(&text(row, "subject")?);
-    rows.iter().filter_map(subject).collect()
 }
 
 /// Nothing happens while Logto is the authority. [`n_absorbed`] counts them.

@@ -160,11 +160,6 @@ impl Trigger {
         }
     }
 
-    /// Operations that end a user's sessions, and go ahead of all others.
-    pub fn is_suspension(operation: &str) -> bool {
-        ["users.suspension", Self::FeedSuspension.name()].contains(&operation)
-    }
-
     /// Operations whose settling by 204 witnesses a deletion.
     pub fn is_deletion_witness(operation: &str) -> bool {
         [

@@ -6,14 +6,14 @@
 
 mod as_caller;
 pub mod wire;
-mod writes;
+pub mod writes;
 
 use futures_util::future::join;
 use serde_json::Value;
 
 pub use self::as_caller::read_as;
 pub use self::wire::{LogtoIdentity, LogtoState, LogtoUser, Seen, UnreadableUser};
-pub use self::writes::{Change, Changed, change, delete, password_is_right, reserve, set_password};
+pub use self::writes::{delete, password_is_right, reserve, set_password};
 
 use crate::inbound::request::{InteractionUid, Secret, UserId, interaction_uid};
 use crate::runtime::backend::{BackendFailure, ClientForm};
@@ -449,10 +449,8 @@ async fn credential<P: Platform>(
         return Ok(token);
     }
     let settings = context.settings;
-    let client = match own {
-        OwnClient::Reverse => settings.reverse_client.as_ref(),
-        OwnClient::Logto | OwnClient::Mgpass => None,
-    };
+    let reverse = settings.reverse_client.as_ref();
+    let client = reverse.filter(|_| own == OwnClient::Reverse);
     let client = client.unwrap_or(&settings.logto_client);
     let body = super::form(&[
         ("grant_type", "client_credentials"),

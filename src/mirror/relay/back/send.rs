@@ -6,7 +6,8 @@ use crate::inbound::request::Secret;
 use crate::mirror::base::Base;
 use crate::mirror::reverse::decide::{Carry, SUSPENSION, Sent, What};
 use crate::mirror::reverse::rows;
-use crate::runtime::backend::logto::{self, Changed};
+use crate::runtime::backend::logto;
+use crate::runtime::backend::logto::writes::{self, Change, Changed};
 use crate::runtime::backend::{BackendFailure, Unsure};
 use crate::runtime::members::ObjectWriter;
 use crate::runtime::ports::{Backend, Platform};
@@ -94,7 +95,7 @@ impl<P: Platform> Run<'_, P> {
             return;
         }
         let subject = &self.lease.subject;
-        match logto::change(self.platform, self.context, subject, &change).await {
+        match writes::change(self.platform, self.context, subject, &change).await {
             Ok(Changed::Done) => {
                 for carry in carries {
                     sending.base.set(&carry.key, carry.digest.as_deref());
@@ -121,8 +122,8 @@ impl<P: Platform> Run<'_, P> {
         let mut ended = logto::set_password(platform, context, subject, &password).await;
         for is_suspended in [true, false] {
             if ended.is_ok() && !stays_suspended {
-                let change = logto::Change::Suspension(is_suspended);
-                let changed = logto::change(platform, context, subject, &change).await;
+                let change = Change::Suspension(is_suspended);
+                let changed = writes::change(platform, context, subject, &change).await;
                 ended = changed.map(|_| ());
             }
         }
@@ -132,12 +133,12 @@ impl<P: Platform> Run<'_, P> {
     }
 }
 
-fn as_change(carries: &[Carry]) -> Option<logto::Change> {
+fn as_change(carries: &[Carry]) -> Option<Change> {
     match carries {
         [Carry { what, .. }] if !matches!(what, What::Member { .. }) => Some(match what.clone() {
-            What::Suspension(is_suspended) => logto::Change::Suspension(is_suspended),
-            What::PutIdentity { target, json } => logto::Change::PutIdentity { target, json },
-            What::DropIdentity { target } => logto::Change::DropIdentity { target },
+            What::Suspension(is_suspended) => Change::Suspension(is_suspended),
+            What::PutIdentity { target, json } => Change::PutIdentity { target, json },
+            What::DropIdentity { target } => Change::DropIdentity { target },
             What::Member { .. } => return None,
         }),
         _ => {
@@ -147,7 +148,7 @@ fn as_change(carries: &[Carry]) -> Option<logto::Change> {
                     writer.member(name, text);
                 }
             }
-            (!carries.is_empty()).then(|| logto::Change::Members(writer.finish()))
+            (!carries.is_empty()).then(|| Change::Members(writer.finish()))
         }
     }
 }
