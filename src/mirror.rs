@@ -24,6 +24,7 @@ pub mod residue;
 pub mod rows;
 pub mod states;
 pub mod target;
+pub mod telling;
 pub mod triggers;
 pub mod wake;
 pub mod walk;

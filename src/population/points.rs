@@ -9,6 +9,7 @@
 //! need be within one user's ledger. Every statement that writes holds the condition that the
 //! user lives and has earned nothing at mgPass; what mgPass wrote is never touched.
 
+pub mod audit;
 pub mod balance;
 mod carry;
 pub mod entry;
@@ -88,6 +89,8 @@ struct Desk<'a, P> {
     platform: &'a P,
     /// Of the authority.
     generation: i64,
+    /// Of this page, in the ids of its entries in the audit log.
+    key: String,
     n_statements: Cell<i64>,
     mgpass_ms: Cell<i64>,
 }
@@ -138,6 +141,7 @@ pub async fn page<P: Platform>(
     let desk = &Desk {
         platform,
         generation,
+        key: format!("p{:016x}", platform.random_u64()),
         n_statements: Cell::new(0),
         mgpass_ms: Cell::new(0),
     };

@@ -8,7 +8,7 @@ use dual_write_proxy::handover::{
 };
 use dual_write_proxy::mirror::{
     backlog, edits, fence, findings as mirror_findings, outbox, pass, preflight, states, target,
-    triggers, wake, writer,
+    telling, triggers, wake, writer,
 };
 use dual_write_proxy::operate::{findings, guard, metrics};
 use dual_write_proxy::population::jobs::{book, equality, view};
@@ -54,6 +54,8 @@ fn every_statement_prepares_against_the_migrations() {
         (Store::Proxy, equality::ALL_SQL),
         (Store::Mgpass, target::ALL_SQL),
         (Store::Mgpass, writer::ALL_SQL),
+        (Store::Mgpass, telling::ALL_SQL),
+        (Store::Mgpass, points::audit::ALL_SQL),
         (Store::Mgpass, edits::ALL_SQL),
         (Store::Mgpass, states::ALL_SQL),
         (Store::Mgpass, page::ALL_SQL),
@@ -124,6 +126,11 @@ fn the_lists_of_statements_are_complete() {
         (include_str!("../../src/mirror/target.rs"), target::ALL_SQL),
         (include_str!("../../src/mirror/writer.rs"), writer::ALL_SQL),
         (include_str!("../../src/mirror/edits.rs"), edits::ALL_SQL),
+        (include_str!("../../src/mirror/telling.rs"), telling::ALL_SQL),
+        (
+            include_str!("../../src/population/points/audit.rs"),
+            points::audit::ALL_SQL,
+        ),
         (include_str!("../../src/mirror/states.rs"), states::ALL_SQL),
         (include_str!("../../src/population/page.rs"), page::ALL_SQL),
         (
@@ -393,6 +400,8 @@ fn no_statement_reads_a_growing_table_from_end_to_end() {
         (&proxy, mirror_findings::ALL_SQL),
         (&mgpass, target::ALL_SQL),
         (&mgpass, writer::ALL_SQL),
+        (&mgpass, telling::ALL_SQL),
+        (&mgpass, points::audit::ALL_SQL),
         (&mgpass, edits::ALL_SQL),
         (&mgpass, points::target::ALL_SQL),
         (&rewards, &paged),
@@ -411,6 +420,7 @@ fn no_statement_reads_a_growing_table_from_end_to_end() {
                     "intents_unresolved",
                     "findings_by_time",
                     "logto_mirror_by_tombstone",
+                    "logto_mirror_by_telling",
                 ]
                 .iter()
                 .any(|index| step.contains(index));

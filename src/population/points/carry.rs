@@ -190,7 +190,7 @@ async fn write<P: Platform>(
             return Ok(start);
         }
         is_first = false;
-        let batch = target::put(&settlements, carried, desk.generation);
+        let batch = target::put(&settlements, carried, desk.generation, &desk.key);
         match desk.try_batch(Store::Mgpass, batch).await {
             Ok(results) => {
                 let standings = results

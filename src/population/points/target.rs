@@ -10,12 +10,13 @@
 
 use std::collections::BTreeMap;
 
+use super::audit;
 use super::entry::Carried;
 use super::source::whole;
 use super::tier::Tiers;
 use crate::runtime::limits::json_lists;
 use crate::runtime::ports::{Row, Statement};
-use crate::runtime::sql::{in_generation, text};
+use crate::runtime::sql::text;
 
 /// The user's ledger holds an entry that is not ours ('`' follows '_').
 macro_rules! earned_at_mgpass {
@@ -32,7 +33,7 @@ macro_rules! earned_at_mgpass {
 macro_rules! may_write {
     ($user:literal, $generation:literal) => {
         concat!(
-            in_generation!($generation),
+            crate::runtime::sql::in_generation!($generation),
             " AND EXISTS (SELECT 1 FROM users u WHERE u.id = ",
             $user,
             " AND u.deleted_at IS NULL) AND EXISTS (SELECT 1 FROM logto_mirror m WHERE m.user_id = ",
@@ -43,6 +44,8 @@ macro_rules! may_write {
         )
     };
 }
+
+pub(super) use {earned_at_mgpass, may_write};
 
 const SELECT_TIERS: &str = "SELECT name, min_points FROM reward_tiers";
 /// `total` does not overflow, as `sum` does; up to 2^53 it is exact.
@@ -187,9 +190,14 @@ pub fn parse_standings(rows: &[Row]) -> Option<BTreeMap<String, Standing>> {
     rows.iter().map(parse_standing).collect()
 }
 
-/// One batch: the entries of these users among `carried`, their balances, and how
-/// they stand then.
-pub fn put(settlements: &[Settlement<'_>], carried: &[Carried], generation: i64) -> Vec<Statement> {
+/// One batch: what is entered in the audit log, the entries of these users among
+/// `carried`, their balances, and how they stand then.
+pub fn put(
+    settlements: &[Settlement<'_>],
+    carried: &[Carried],
+    generation: i64,
+    key: &str,
+) -> Vec<Statement> {
     let ids: Vec<_> = settlements.iter().map(|one| one.user).collect();
     let users = serde_json::json!(ids).to_string();
     let wanted: Vec<_> = settlements
@@ -200,15 +208,14 @@ pub fn put(settlements: &[Settlement<'_>], carried: &[Carried], generation: i64)
     let entries = carried
         .iter()
         .filter(|entry| ids.binary_search(&entry.user_id.as_str()).is_ok());
-    let mut statements: Vec<_> = json_lists(entries.map(|entry| entry.json.clone()))
-        .into_iter()
-        .map(|list| {
-            Statement::new(
-                PUT_ENTRIES,
-                vec![list.into(), users.as_str().into(), generation.into()],
-            )
-        })
-        .collect();
+    let lists = json_lists(entries.map(|entry| entry.json.clone()));
+    let mut statements = audit::entries(settlements, &lists, generation, key);
+    statements.extend(lists.into_iter().map(|list| {
+        Statement::new(
+            PUT_ENTRIES,
+            vec![list.into(), users.as_str().into(), generation.into()],
+        )
+    }));
     let guarded = |sql| Statement::new(sql, vec![wanted.as_str().into(), generation.into()]);
     statements.extend([
         guarded(PUT_ADJUSTMENT),
