@@ -102,6 +102,8 @@ pub enum Trigger {
     Webhook,
     /// `User.Deleted`: the second witness of a deletion.
     WebhookDeletion,
+    /// mgPass tells of a user whom the mirror knows.
+    MgpassWebhook,
     CatchUp,
     Walk,
     /// A page of an import met somebody who needs more than a page can do.
@@ -118,6 +120,7 @@ impl Trigger {
         match self {
             Self::Webhook => "webhook",
             Self::WebhookDeletion => "webhook.deletion",
+            Self::MgpassWebhook => "webhook.mgpass",
             Self::CatchUp => "catch_up",
             Self::Walk => "walk",
             Self::Import => "import",
@@ -141,6 +144,7 @@ impl Trigger {
         match self {
             Self::WebhookDeletion | Self::ConfirmedDeletion => 204,
             Self::Webhook
+            | Self::MgpassWebhook
             | Self::CatchUp
             | Self::Walk
             | Self::Import

@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 use crate::auth::authenticate::{imported_keys, now};
 use crate::inbound::classify::Operation;
 use crate::inbound::request::{Method, Own, Target, UserId, bearer};
-use crate::mirror::outbox;
+use crate::mirror::{mgpass_webhook, outbox};
 use crate::mirror::webhook::{self, Received};
 use crate::operate::{findings, guard, metrics, prometheus};
 use crate::runtime::answer::{Answer, OwnAnswer, own_answer, own_error};
@@ -50,6 +50,10 @@ pub async fn route<P: Platform, E: Exchange>(
             around,
             target.path,
         ));
+    }
+    if (exchange.method(), path) == (Method::Post, mgpass_webhook::PATH) {
+        let received = mgpass_webhook::receive(platform, around, exchange).await;
+        return Some(hook(received, around, target.path));
     }
     let refused = |error| {
         Some(own_error(

@@ -167,10 +167,27 @@ pub enum Event<'a> {
         n_messages: usize,
     },
     HookReceived {
+        source: &'static str,
         outcome: &'static str,
     },
     HookRefused {
+        source: &'static str,
         code: &'static str,
+    },
+    /// One check of the checklist was judged by what it found just now.
+    CheckJudged {
+        check: &'static str,
+        result: &'static str,
+        duration_ms: i64,
+    },
+    /// A check could not be made now, or what it found could not be kept.
+    CheckDelayed {
+        check: &'static str,
+        code: &'static str,
+    },
+    CertificateMade {
+        term: i64,
+        n_waivers: usize,
     },
     CatchUpDone {
         outcome: &'static str,
@@ -312,6 +329,9 @@ impl Event<'_> {
         "message.dead",
         "hook.received",
         "hook.refused",
+        "check.judged",
+        "check.delayed",
+        "certificate.made",
         "catch_up.done",
         "walk.stepped",
         "walk.delayed",
@@ -365,6 +385,9 @@ impl Event<'_> {
             Self::MessageDead { .. } => ("message.dead", Level::Warn),
             Self::HookReceived { .. } => ("hook.received", Level::Info),
             Self::HookRefused { .. } => ("hook.refused", Level::Warn),
+            Self::CheckJudged { .. } => ("check.judged", Level::Info),
+            Self::CheckDelayed { .. } => ("check.delayed", Level::Warn),
+            Self::CertificateMade { .. } => ("certificate.made", Level::Info),
             Self::CatchUpDone { .. } => ("catch_up.done", Level::Info),
             Self::WalkStepped { .. } => ("walk.stepped", Level::Info),
             Self::WalkDelayed { .. } => ("walk.delayed", Level::Warn),

@@ -255,9 +255,22 @@ impl CallFailure {
     }
 }
 
+/// What a browser gets: a page, or where to go next.
+#[derive(Clone, Debug)]
+pub struct Visited {
+    pub status: u16,
+    pub location: Option<String>,
+    /// Each `Set-Cookie` line.
+    pub cookies: Vec<Secret<String>>,
+    pub body: String,
+}
+
 pub trait Calls {
     /// Redirects are not followed.
     async fn call(&self, call: Call) -> Result<CallAnswer, CallFailure>;
+
+    /// The same as a browser would make it.
+    async fn visit(&self, call: Call) -> Result<Visited, CallFailure>;
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
