@@ -2,6 +2,7 @@
 //! calls one flow and hands back what it says.
 
 mod analytics;
+mod background;
 mod config;
 mod console;
 pub mod crypto;
@@ -18,10 +19,9 @@ use wasm_bindgen::prelude::wasm_bindgen;
 use worker::event;
 
 use crate::runtime::message::Message;
-use crate::runtime::snapshot;
-use crate::serve::cron;
+use crate::serve::service;
 
-use self::config::Deployment;
+use self::config::deployment;
 use self::platform::WorkerPlatform;
 
 #[event(start)]
@@ -45,7 +45,7 @@ async fn on_queue(
     env: worker::Env,
     _: worker::Context,
 ) -> worker::Result<()> {
-    let deployment = Deployment::of(&env);
+    let deployment = deployment(&env);
     let platform = WorkerPlatform::new(env);
     queue::deliver(&platform, &deployment, &batch).await;
     Ok(())
@@ -53,10 +53,7 @@ async fn on_queue(
 
 #[event(scheduled)]
 async fn on_cron(_: worker::ScheduledEvent, env: worker::Env, _: worker::ScheduleContext) {
-    let deployment = Deployment::of(&env);
+    let deployment = deployment(&env);
     let platform = WorkerPlatform::new(env);
-    let flags = snapshot::read(&platform, &deployment.isolate).await;
-    if let Some(context) = deployment.context() {
-        cron::tick(&platform, &context, &flags).await;
-    }
+    service::handle_cron(&platform, &deployment).await;
 }

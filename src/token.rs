@@ -32,19 +32,28 @@ mod tests;
 
 use std::fmt;
 
-pub use self::issuer::{Issuer, IssuerNames, IssuerNamesFault};
-pub use self::json::JsonFault;
-pub use self::jwk::KeyFault;
-pub use self::jwks::{KeySet, KeySetFailure, MAX_KEY_SET_BYTES, MAX_KEYS, SkippedKey};
-pub use self::key::{KeyBounds, KeyOrigin, VerificationKey};
-pub use self::keyring::{ImportFailure, ImportedKeys};
+pub use self::issuer::{Issuer, IssuerNames};
+pub use self::jwks::KeySet;
+pub use self::key::VerificationKey;
+pub use self::keyring::ImportedKeys;
 pub use self::live::{LiveKeySet, OnUnknownKeyId, Use};
-pub use self::member::{Claim, ForbiddenMember};
-pub use self::policy::{Policy, Principal, SignedToken, Skew, TokenType};
+pub use self::policy::{Policy, Principal, SignedToken, Skew};
 pub use self::refusal::Refusal;
 pub use self::signature::Algorithm;
 pub use self::union::union;
 pub use self::verified::{Fingerprint, VerifiedTokens};
+/// For `dwp` and the tests.
+#[cfg(not(target_arch = "wasm32"))]
+pub use self::{
+    issuer::IssuerNamesFault,
+    json::JsonFault,
+    jwk::KeyFault,
+    jwks::{KeySetFailure, MAX_KEY_SET_BYTES, MAX_KEYS, SkippedKey},
+    key::{KeyBounds, KeyOrigin},
+    keyring::ImportFailure,
+    member::{Claim, ForbiddenMember},
+    policy::TokenType,
+};
 
 use self::claims::Claims;
 use self::header::Header;
@@ -236,12 +245,12 @@ pub struct SignatureCheck<'k> {
 
 /// The crypto's answer. A check that could not be carried out is a failure, and neither of these.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
+pub enum Validity {
     Valid,
     Invalid,
 }
 
-impl From<bool> for Verdict {
+impl From<bool> for Validity {
     fn from(valid: bool) -> Self {
         if valid { Self::Valid } else { Self::Invalid }
     }
@@ -285,15 +294,15 @@ impl SignatureCheck<'_> {
 
     /// # Errors
     /// [`Refusal::SignatureInvalid`] when the crypto said so.
-    pub fn conclude(self, verdict: Verdict) -> Result<SignedToken, Refusal> {
+    pub fn conclude(self, verdict: Validity) -> Result<SignedToken, Refusal> {
         match verdict {
-            Verdict::Valid => Ok(SignedToken::new(
+            Validity::Valid => Ok(SignedToken::new(
                 self.issuer,
                 self.key,
                 self.token.header.media_type,
                 self.token.claims.clone(),
             )),
-            Verdict::Invalid => Err(Refusal::SignatureInvalid),
+            Validity::Invalid => Err(Refusal::SignatureInvalid),
         }
     }
 }

@@ -17,7 +17,7 @@ INSERT INTO counters (name, value) VALUES ('sequence', 0), ('epoch', 1), ('unrec
 
 -- open: settled IS NULL. settled: Logto has answered (`status`). discharged:
 -- mgPass is equal. A discharged row stays a minute for the fence of reads.
--- `passes` counts reconciles of an open intent that expired. `side`: which backend's
+-- `expiry_checks` counts reconciles of an open intent that expired. `side`: which backend's
 -- write it is; a relay covers the intents of the side that it reads. `generation`: of
 -- the authority when a write was recorded, where that was asked. `nonce`: by which a
 -- user is known that a create reserved at Logto.
@@ -30,7 +30,7 @@ CREATE TABLE intents (
   expires_at    INTEGER NOT NULL,
   settled       INTEGER,
   status        INTEGER,
-  passes        INTEGER NOT NULL DEFAULT 0,
+  expiry_checks INTEGER NOT NULL DEFAULT 0,
   discharged_at INTEGER,
   side          TEXT NOT NULL DEFAULT 'logto' CHECK (side IN ('logto', 'mgpass')),
   generation    INTEGER,

@@ -17,7 +17,7 @@ use crate::runtime::observe::Event;
 use crate::runtime::ports::{KvFailure, Platform};
 use crate::token::{
     AttributedToken, ImportedKeys, Issuer, KeyId, KeySet, OnUnknownKeyId, Policy, Principal,
-    Refusal, SignedToken, UnixSeconds, Use, Verdict,
+    Refusal, SignedToken, UnixSeconds, Use, Validity,
 };
 
 /// Who waits for KV here waits with a client.
@@ -159,9 +159,9 @@ async fn verify<P: Platform>(
     let check = token.select(set)?;
     let fingerprint = check.fingerprint();
     if context.isolate.is_verified(&fingerprint, now(platform)) {
-        return check.conclude(Verdict::Valid);
+        return check.conclude(Validity::Valid);
     }
-    let verdict = Verdict::from(platform.verify(&check).await);
+    let verdict = Validity::from(platform.verify(&check).await);
     let signed = check.conclude(verdict)?;
     context
         .isolate

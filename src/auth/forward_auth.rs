@@ -18,57 +18,46 @@ use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_enco
 
 use crate::auth::authenticate::{Unauthenticated, all_keys, authenticate, policy};
 use crate::inbound::classify::Operation;
-use crate::inbound::request::{Target, bearer};
-use crate::runtime::answer::{Answer, OwnAnswer, own_answer, own_error};
-use crate::runtime::context::{Context, Surroundings};
+use crate::inbound::request::bearer;
+use crate::runtime::answer::{Answer, OwnAnswer};
+use crate::runtime::context::{Context, Request};
 use crate::runtime::error::ProxyError;
 use crate::runtime::observe::Event;
 use crate::runtime::ports::{Exchange, Platform};
 use crate::token::{self, Principal, Refusal};
 
-const JWKS: &str = "/_proxy/jwks";
-const VERIFY: &str = "/_proxy/verify";
+/// Below `/_proxy/`.
+const VERIFY: &str = "verify";
 
 /// Resource servers see a rotation within this time, or at once if they refetch on an unknown key.
 const JWKS_CACHING: &str = "public, max-age=300";
 
-/// `None`: not one of these routes.
-pub async fn route<P: Platform, E: Exchange>(
+/// One of these routes.
+pub async fn answer<P: Platform, E: Exchange>(
     platform: &P,
-    around: &Surroundings<'_>,
+    request: &Request<'_>,
     exchange: &E,
-) -> Option<OwnAnswer> {
-    let target = Target::parse(exchange.url())?;
-    let asked = target.path.strip_prefix(VERIFY);
-    let operation = match asked {
-        _ if target.path == JWKS => Operation::ProxyJwks,
-        Some(rest) if rest.is_empty() || rest.starts_with('/') => Operation::ProxyVerify,
-        _ => return None,
-    };
-    let Some(context) = &around.context else {
-        return Some(own_error(
-            operation,
-            ProxyError::Misconfigured,
-            target.path,
-            around,
-        ));
-    };
-    let answer = match operation {
-        Operation::ProxyJwks => all_keys(platform, context)
+) -> OwnAnswer {
+    let answer = match (request.inbound.operation, &request.context) {
+        (_, None) => Err(ProxyError::Misconfigured),
+        (Operation::ProxyJwks, Some(context)) => all_keys(platform, context)
             .await
             .map(|body| jwks_answer(body, "application/jwk-set+json"))
             .ok_or(ProxyError::KeysUnavailable),
-        _ if context.settings.verify_audiences.is_empty() => Err(ProxyError::NoSuchRoute),
-        _ => {
-            let is_exact = asked.is_some_and(|rest| rest.bytes().all(|byte| byte == b'/'));
-            let query = target.query.filter(|_| is_exact);
-            Ok(verify(platform, context, exchange, query, around.request_id).await)
+        (_, Some(context)) if context.settings.verify_audiences.is_empty() => {
+            Err(ProxyError::NoSuchRoute)
+        }
+        (_, Some(context)) => {
+            let below = request.inbound.own_route().strip_prefix(VERIFY);
+            let is_exact = below.is_some_and(|rest| rest.bytes().all(|byte| byte == b'/'));
+            let query = request.inbound.query().filter(|_| is_exact);
+            Ok(verify(platform, context, exchange, query, &request.id).await)
         }
     };
-    Some(match answer {
-        Ok(answer) => own_answer(operation, answer),
-        Err(error) => own_error(operation, error, target.path, around),
-    })
+    match answer {
+        Ok(answer) => answer.into(),
+        Err(error) => request.refuse(error),
+    }
 }
 
 /// A key set as the proxy serves it: for everybody, and to be kept for a while.

@@ -94,6 +94,7 @@ const KEEP_EVIDENCE: &str = concat!(
 );
 
 /// Every string above, for the test that prepares each one against the schema.
+#[cfg(not(target_arch = "wasm32"))]
 pub const ALL_SQL: &[&str] = &[
     EVIDENCE,
     EQUALITY,
@@ -111,6 +112,7 @@ pub const ALL_SQL: &[&str] = &[
 
 const VERDICTS: &str = "SELECT at, verdict FROM verdicts ORDER BY id DESC LIMIT ?1";
 /// Every string above that is about the metrics database.
+#[cfg(not(target_arch = "wasm32"))]
 pub const METRICS_SQL: &[&str] = &[VERDICTS];
 
 /// The triggers that keep it, and whether a mirrored user is missing in it.
@@ -120,6 +122,7 @@ const UNIQUE: &str = "SELECT (SELECT count(*) FROM sqlite_schema WHERE type = 't
      AND NOT EXISTS (SELECT 1 FROM logto_mirror_unique u WHERE u.kind = 'username' \
      AND u.value = json_extract(m.residue, '$.username') AND u.user_id = m.user_id)) AS has_gaps";
 /// Every string above that is about mgPass's database.
+#[cfg(not(target_arch = "wasm32"))]
 pub const MGPASS_SQL: &[&str] = &[UNIQUE];
 
 /// Behind [`crate::handover::row::read`] in one batch.

@@ -344,6 +344,7 @@ const DISCHARGE_HUNG: &str = concat!(
 );
 
 /// Every string above, for the test that prepares each one against the schema.
+#[cfg(not(target_arch = "wasm32"))]
 pub const ALL_SQL: &[&str] = &[
     LOG_ANNOUNCE,
     ANNOUNCE,

@@ -29,6 +29,7 @@ const PENDING: &str = concat!(
 );
 
 /// Every string above, for the test that prepares each one against the schema.
+#[cfg(not(target_arch = "wasm32"))]
 pub const ALL_SQL: &[&str] = &[ROW, PENDING];
 
 #[derive(Clone, Debug, PartialEq, Eq)]

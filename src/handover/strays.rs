@@ -32,6 +32,7 @@ const DISCHARGE_LATE: &str = concat!(
 );
 
 /// Every string above, for the test that prepares each one against the schema.
+#[cfg(not(target_arch = "wasm32"))]
 pub const ALL_SQL: &[&str] = &[KEEP_LATE, DISCHARGE_LATE];
 
 /// Nothing happens while Logto is the authority. [`n_absorbed`] counts them.

@@ -45,6 +45,7 @@ const SETTLED: &str =
 const WITHDRAW: &str = "DELETE FROM intents WHERE id = ?1 AND settled IS NULL AND side = 'mgpass'";
 
 /// Every string above, for the test that prepares each one against the schema.
+#[cfg(not(target_arch = "wasm32"))]
 pub const ALL_SQL: &[&str] = &[OPEN, OPENED, NEXT, SETTLE, SETTLED, WITHDRAW];
 
 #[derive(Clone, Debug, PartialEq, Eq)]

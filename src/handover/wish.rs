@@ -29,6 +29,7 @@ const WISH: &str = concat!(
 );
 
 /// Every string above, for the test that prepares each one against the schema.
+#[cfg(not(target_arch = "wasm32"))]
 pub const ALL_SQL: &[&str] = &[NOTICE, NOTICE_WISH, WISH];
 
 /// What a stage that somebody asks for means here and now.

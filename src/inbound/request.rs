@@ -1,5 +1,4 @@
-//! The inbound request as the core sees it: method, target, and what it reads of
-//! `Authorization` and the cookies.
+//! What is read of a request: method, ids, and what `Authorization` and the cookies say.
 //!
 //! Decides nothing about routes. Never touches a body.
 
@@ -7,9 +6,6 @@ use std::fmt;
 
 use percent_encoding::percent_decode_str;
 use serde_json::Value;
-
-/// Every route of the proxy's own begins so.
-pub const PROXY_PREFIX: &str = "/_proxy/";
 
 /// Methods that rules distinguish; anything else passes through untouched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,88 +30,6 @@ impl Method {
         }
     }
 }
-
-/// The parts of an absolute request URL, dot segments resolved.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Target<'a> {
-    pub scheme: &'a str,
-    pub host: &'a str,
-    pub path: &'a str,
-    pub query: Option<&'a str>,
-    /// Path and query, to be appended to a backend's origin byte for byte.
-    pub path_and_query: &'a str,
-}
-
-impl<'a> Target<'a> {
-    pub fn parse(url: &'a str) -> Option<Self> {
-        let (scheme, rest) = url.split_once("://")?;
-        let start = rest.find(['/', '?']).unwrap_or(rest.len());
-        let (host, path_and_query) = rest.split_at_checked(start)?;
-        let path_and_query = path_and_query.split('#').next().unwrap_or("");
-        let (path, query) = match path_and_query.split_once('?') {
-            Some((path, query)) => (path, Some(query)),
-            None => (path_and_query, None),
-        };
-        Some(Self {
-            scheme,
-            host,
-            path,
-            query,
-            path_and_query,
-        })
-    }
-}
-
-/// Whether a path is what Logto will be sent. The platform hands a client's URL over as it
-/// came, and resolves `.`, `..` and backslashes when it makes a request of it: rules that
-/// looked at the one would miss what the other does.
-pub fn is_resolved(url: &str) -> bool {
-    let is_dots = |segment: &str| {
-        segment.len() <= "%2e%2e".len()
-            && segment.starts_with(['.', '%'])
-            && matches!(
-                &*percent_decode_str(segment).decode_utf8_lossy(),
-                "." | ".."
-            )
-    };
-    let path = Target::parse(url).map_or("", |target| target.path);
-    !url.contains('\\') && !path.split('/').any(is_dots)
-}
-
-/// How a path stands to the proxy's own, which lie below `/_proxy/`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Own<'a> {
-    /// Logto's.
-    No,
-    /// Ours, and what follows `/_proxy/`.
-    Route(&'a str),
-    /// Another spelling of it. None of ours, and nobody's at Logto; whoever wrote it may have
-    /// sent the admin token along, so it is not forwarded.
-    Lookalike,
-}
-
-impl<'a> Target<'a> {
-    pub fn own(&self) -> Own<'a> {
-        if let Some(route) = self.path.strip_prefix("/_proxy/") {
-            return Own::Route(route);
-        }
-        let path = self.path.trim_start_matches('/');
-        // Most of all paths begin otherwise.
-        if !path.starts_with(['_', '%']) {
-            return Own::No;
-        }
-        let first = path.split('/').next().unwrap_or_default();
-        let first = percent_decode_str(first).decode_utf8_lossy();
-        let first = first.trim_start_matches(SLASHES).split(SLASHES).next();
-        match first {
-            Some(first) if first.eq_ignore_ascii_case("_proxy") => Own::Lookalike,
-            _ => Own::No,
-        }
-    }
-}
-
-/// As a sloppy server may read a decoded one.
-const SLASHES: [char; 2] = ['/', '\\'];
 
 /// A user's id at Logto, and at mgPass after the import: ids are preserved.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -250,81 +164,6 @@ fn query_value(query: &str, name: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_target_keeps_path_and_query_byte_for_byte() {
-        let target = Target::parse("https://auth.example.com/api/users/a%20b?x=%2F&x=1").unwrap();
-        assert_eq!(target.host, "auth.example.com");
-        assert_eq!(target.path, "/api/users/a%20b");
-        assert_eq!(target.query, Some("x=%2F&x=1"));
-        assert_eq!(target.path_and_query, "/api/users/a%20b?x=%2F&x=1");
-        assert_eq!(Target::parse("http://h:1//api?").unwrap().path, "//api");
-        assert!(Target::parse("nonsense").is_none());
-    }
-
-    #[test]
-    fn what_a_rule_looks_at_is_what_is_sent() {
-        for (path, expected) in [
-            ("/", true),
-            ("/oidc/.well-known/openid-configuration?x=/../", true),
-            ("/api/users/...", true),
-            ("/api/users/a.b/%2fx", true),
-            ("/x/../api/users/u1", false),
-            ("/./api/users/u1", false),
-            ("/api/users/u1/.", false),
-            ("/x/%2e%2E/api/users/u1", false),
-            ("/x/.%2e/api/users/u1", false),
-            ("/%2e/api/users/u1", false),
-            ("/x\\..\\api/users/u1", false),
-        ] {
-            let url = format!("https://auth.example.com{path}");
-            assert_eq!(is_resolved(&url), expected, "{path}");
-        }
-    }
-
-    #[test]
-    fn every_spelling_of_the_proxys_own_paths_is_kept_from_logto() {
-        let own = |path: &str| {
-            let url = format!("https://auth.example.com{path}");
-            match Target::parse(&url).unwrap().own() {
-                Own::Route(route) => route.to_owned(),
-                Own::Lookalike => "lookalike".to_owned(),
-                Own::No => "no".to_owned(),
-            }
-        };
-        assert_eq!(own("/_proxy/status?x=1"), "status");
-        assert_eq!(own("/_proxy/"), "");
-        assert_eq!(own("/_proxy//status"), "/status");
-        for path in [
-            "//_proxy/status",
-            "///_proxy/status",
-            "/_proxy",
-            "/_proxy?x",
-            "/_Proxy/status",
-            "/_PROXY",
-            "/%5Fproxy/status",
-            "/%5f%70roxy/",
-            "/_proxy%2Fstatus",
-            "/_proxy%5cstatus",
-            "/%2F_proxy/status",
-            "//%2f%5fPROXY%2fstatus",
-        ] {
-            assert_eq!(own(path), "lookalike", "{path}");
-        }
-        for path in [
-            "",
-            "/",
-            "/_proxyable",
-            "/_proxy.txt",
-            "/proxy/status",
-            "/api/_proxy/status",
-            "/%",
-            "/%ff",
-            "/__proxy",
-        ] {
-            assert_eq!(own(path), "no", "{path}");
-        }
-    }
 
     #[test]
     fn the_interaction_is_chosen_as_logto_chooses_it() {

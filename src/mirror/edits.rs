@@ -44,6 +44,7 @@ const UNDONE: &str = "SELECT event_type AS event, metadata AS fields, created_at
      WHERE target_id = ?1 AND actor_id = 'logto_mirror' AND metadata IS NOT NULL ORDER BY created_at DESC LIMIT 20";
 
 /// Every string above, for the test that prepares each one against the schema.
+#[cfg(not(target_arch = "wasm32"))]
 pub const ALL_SQL: &[&str] = &[NEWEST, UNDONE];
 
 /// Since the last reconcile, newest first; and what earlier ones undid.

@@ -10,29 +10,29 @@ use crate::handover::authority::Holder;
 use crate::inbound::request::UserId;
 use crate::mirror::outbox::{self, Fence};
 use crate::mirror::target::{self, MirrorRow, SELECT_MIRROR};
-use crate::policy::plan::Standing;
+use crate::policy::plan::Eligibility;
 use crate::runtime::context::Context;
 use crate::runtime::ports::{DatabaseFailure, Platform, Statement, Store};
 
 /// How mgPass stands with the user, and what the mirror kept of Logto's form.
-pub async fn standing<P: Platform>(
+pub async fn of<P: Platform>(
     platform: &P,
     context: &Context<'_>,
     user: &UserId,
     request_began_ms: i64,
-) -> (Standing, Option<MirrorRow>) {
+) -> (Eligibility, Option<MirrorRow>) {
     let mirror = mirror_row(platform, user);
     look_up(platform, context, user, request_began_ms, mirror).await
 }
 
 /// The same with a mirror row that is at hand.
-pub async fn standing_of<P: Platform>(
+pub async fn of_row<P: Platform>(
     platform: &P,
     context: &Context<'_>,
     user: &UserId,
     request_began_ms: i64,
     mirror: MirrorRow,
-) -> (Standing, Option<MirrorRow>) {
+) -> (Eligibility, Option<MirrorRow>) {
     let mirror = ready(Ok(Some(mirror)));
     look_up(platform, context, user, request_began_ms, mirror).await
 }
@@ -43,10 +43,10 @@ async fn look_up<P: Platform>(
     user: &UserId,
     request_began_ms: i64,
     mirror: impl Future<Output = Result<Option<MirrorRow>, DatabaseFailure>>,
-) -> (Standing, Option<MirrorRow>) {
+) -> (Eligibility, Option<MirrorRow>) {
     let asked_at_ms = platform.now_ms();
     let fence = platform.batch(Store::Proxy, outbox::fence(user, request_began_ms));
-    let deadline = pin!(platform.sleep(context.settings.standing_deadline_ms));
+    let deadline = pin!(platform.sleep(context.settings.eligibility_deadline_ms));
     match select(pin!(join(fence, mirror)), deadline).await {
         Either::Left(((Ok(fence), mirror), _)) => {
             let is_in_doubt = context.isolate.doubts_outbox(platform.now_ms());
@@ -58,30 +58,32 @@ async fn look_up<P: Platform>(
             }
             match mirror {
                 Ok(mirror) if !is_in_doubt => judge(fence, mirror),
-                Ok(_) | Err(_) => (Standing::Unknown, None),
+                Ok(_) | Err(_) => (Eligibility::Unknown, None),
             }
         }
         Either::Left(((Err(_), _), _)) => {
             context.isolate.prolong_doubt();
-            (Standing::Unknown, None)
+            (Eligibility::Unknown, None)
         }
-        Either::Right(_) => (Standing::Unknown, None),
+        Either::Right(_) => (Eligibility::Unknown, None),
     }
 }
 
 /// The rule by which a user's rows say whether mgPass may be read.
-pub fn judge(fence: Option<Fence>, mirror: Option<MirrorRow>) -> (Standing, Option<MirrorRow>) {
+pub fn judge(fence: Option<Fence>, mirror: Option<MirrorRow>) -> (Eligibility, Option<MirrorRow>) {
     let Some(fence) = fence else {
-        return (Standing::Unknown, None);
+        return (Eligibility::Unknown, None);
     };
     // While Logto drains both sides are as they were: nobody may write.
     let is_mirrored = matches!(fence.view.holder, Holder::Logto | Holder::Draining);
     if fence.is_fenced || !is_mirrored {
-        return (Standing::Fenced, None);
+        return (Eligibility::Fenced, None);
     }
     match mirror {
-        Some(row) if row.epoch == fence.epoch && !row.is_tombstone => (Standing::Equal, Some(row)),
-        _ => (Standing::NotReconciled, None),
+        Some(row) if row.epoch == fence.epoch && !row.is_tombstone => {
+            (Eligibility::Equal, Some(row))
+        }
+        _ => (Eligibility::NotReconciled, None),
     }
 }
 

@@ -14,6 +14,7 @@ const FENCE: &str = concat!(
     " FROM authority"
 );
 /// Every string above, for the test that prepares each one against the schema.
+#[cfg(not(target_arch = "wasm32"))]
 pub const ALL_SQL: &[&str] = &[FENCE];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -29,6 +29,7 @@ const FORGET: &str = concat!(
 );
 
 /// Every string above, for the test that prepares each one against the schema.
+#[cfg(not(target_arch = "wasm32"))]
 pub const ALL_SQL: &[&str] = &[FIND, FOUND, NEWEST, OF_USER, FORGET];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

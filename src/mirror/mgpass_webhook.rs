@@ -17,7 +17,7 @@ use crate::mirror::outbox::Intent;
 use crate::mirror::triggers::Trigger;
 use crate::mirror::webhook::{Received, is_signed};
 use crate::mirror::{receipts, relay, wake};
-use crate::runtime::context::Surroundings;
+use crate::runtime::context::Request;
 use crate::runtime::digest::digest;
 use crate::runtime::message::Message;
 use crate::runtime::observe::Event;
@@ -36,10 +36,10 @@ pub const ALL_SQL: &[&str] = &[IS_MIRRORED];
 
 pub async fn receive<P: Platform, E: Exchange>(
     platform: &P,
-    around: &Surroundings<'_>,
+    request: &Request<'_>,
     exchange: &mut E,
 ) -> Received {
-    let Some(secret) = &around.settings.mgpass_webhook_secret else {
+    let Some(secret) = &request.settings.mgpass_webhook_secret else {
         return Received::Closed;
     };
     if let Err(failure) = exchange.hold_body(MAX_BYTES).await {

@@ -61,6 +61,7 @@ const PARKED_AMONG: &str = "SELECT s.subject AS subject, s.parked AS parked FROM
      JOIN subjects s ON s.subject = w.value WHERE s.parked IS NOT NULL";
 
 /// Every string above, for the test that prepares each one against the schema.
+#[cfg(not(target_arch = "wasm32"))]
 pub const ALL_SQL: &[&str] = &[
     WALK,
     MOVE_ON,

@@ -161,7 +161,7 @@ const REWARDS_SOURCE_TABLES: &[Table] = &[
 ];
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Difference {
+pub struct SchemaDifference {
     pub table: &'static str,
     pub column: String,
     pub code: &'static str,
@@ -176,7 +176,7 @@ impl Shape {
             .collect()
     }
 
-    pub fn differences(&self, results: &[Vec<Row>]) -> Vec<Difference> {
+    pub fn differences(&self, results: &[Vec<Row>]) -> Vec<SchemaDifference> {
         self.tables
             .iter()
             .zip(results)
@@ -223,8 +223,8 @@ pub async fn mirror_holds<P: Platform>(
 }
 
 impl Table {
-    fn differences(&self, rows: &[Row]) -> Vec<Difference> {
-        let difference = |column: &str, code| Difference {
+    fn differences(&self, rows: &[Row]) -> Vec<SchemaDifference> {
+        let difference = |column: &str, code| SchemaDifference {
             table: self.name,
             column: column.to_owned(),
             code,

@@ -13,11 +13,11 @@
 //! * a refused or failed reconcile discharges nothing.
 
 mod attempt;
-mod give_up;
+mod reschedule;
 mod sweep;
 
 use self::attempt::attempt;
-use self::give_up::give_up;
+use self::reschedule::reschedule;
 pub use self::sweep::sweep;
 use crate::handover::advance;
 use crate::handover::authority::{self, Holder};
@@ -31,7 +31,7 @@ use crate::mirror::wake;
 use crate::policy::flags::Stage;
 use crate::runtime::backend::mgpass;
 use crate::runtime::context::Context;
-use crate::runtime::limits::MAX_SENT_MESSAGES;
+use crate::runtime::limits::{MAX_SENT_BYTES, MAX_SENT_MESSAGES};
 use crate::runtime::message::{IntentRecord, Message};
 use crate::runtime::observe::Event;
 use crate::runtime::ports::{DatabaseFailure, Platform, Statement, Store};
@@ -169,8 +169,11 @@ pub async fn send_wakes<P: Platform>(platform: &P, woken: &[UserId]) {
     }
 }
 
-/// As many in a call as it takes: ids are short, so that a hundred are far below its
-/// bytes. Answers whom the Queue did not take.
+/// Of a wake-up: an id has 64 bytes at most.
+const MAX_WAKE_BYTES: usize = 200;
+const _: () = assert!(MAX_SENT_MESSAGES * MAX_WAKE_BYTES <= MAX_SENT_BYTES);
+
+/// As many in a call as it takes. Answers whom the Queue did not take.
 async fn send_all<P: Platform>(platform: &P, woken: &[UserId]) -> Vec<UserId> {
     let mut unsent = Vec::new();
     for some in woken.chunks(MAX_SENT_MESSAGES) {
@@ -239,7 +242,7 @@ pub async fn reconcile<P: Platform>(
         }
         Err(stopped) => stopped,
     };
-    give_up(platform, context, &group, stopped).await
+    reschedule(platform, context, &group, stopped).await
 }
 
 /// Queries of a reconcile of one subject, from the lease to its end: preflight 9, lease

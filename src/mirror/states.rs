@@ -51,6 +51,7 @@ const LEFT: &str = concat!(
 const EFFECTS: &str = "SELECT e.user_id AS user_id, e.effect AS effect, e.ticket AS ticket \
      FROM json_each(?1) w JOIN logto_mirror_effects e ON e.user_id = w.value";
 /// Every string above, for the test that prepares each one against the schema.
+#[cfg(not(target_arch = "wasm32"))]
 pub const ALL_SQL: &[&str] = &[USERS, IDENTITIES, MIRRORS, LEFT, EFFECTS];
 
 /// mgPass's side of one user among many.

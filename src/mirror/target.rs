@@ -53,6 +53,7 @@ const PAY: &str =
     "DELETE FROM logto_mirror_effects WHERE user_id = ?1 AND effect = ?2 AND ticket <= ?3";
 
 /// Every string above, for the test that prepares each one against the schema.
+#[cfg(not(target_arch = "wasm32"))]
 pub const ALL_SQL: &[&str] = &[
     SELECT_USER,
     SELECT_IDENTITIES,

@@ -5,7 +5,7 @@
 //!
 //! Harmless twice: an intent more is a reconcile that finds nothing to do.
 
-use crate::inbound::request::{InteractionUid, UserId, id_list};
+use crate::inbound::request::{UserId, id_list};
 use crate::mirror::outbox::Intent;
 use crate::mirror::{findings, pass};
 use crate::runtime::ports::{Row, Statement};
@@ -27,7 +27,7 @@ const UNRESOLVED: &str = concat!(
     sequence!(),
     " AS as_of FROM intents WHERE subject IS NULL AND discharged_at IS NULL AND side = 'logto' AND operation IN ",
     registrations!(),
-    " AND (settled IS NOT NULL OR (passes = 0 AND expires_at <= ",
+    " AND (settled IS NOT NULL OR (expiry_checks = 0 AND expires_at <= ",
     now!(),
     ") OR opened_at + ",
     late_commit_ms!(),
@@ -69,7 +69,7 @@ const REPLAY_ALL: &str = concat!(
 const NEXT: &str = "UPDATE counters SET value = value + 1 WHERE name = 'sequence'";
 /// The listing began after these were settled, and reached users older than they are.
 const RESOLVED_BY_LISTING: &str = concat!(
-    "UPDATE intents SET passes = passes + 1, discharged_at = CASE WHEN settled <= ?1 OR (settled IS NULL AND opened_at + ",
+    "UPDATE intents SET expiry_checks = expiry_checks + 1, discharged_at = CASE WHEN settled <= ?1 OR (settled IS NULL AND opened_at + ",
     late_commit_ms!(),
     " <= ?2) THEN ",
     now!(),
@@ -80,10 +80,11 @@ const RESOLVED_BY_LISTING: &str = concat!(
 const PARKED: &str = "SELECT parked AS reason, count(*) AS n, min(parked_at) AS since FROM subjects INDEXED BY subjects_parked WHERE parked IS NOT NULL GROUP BY parked";
 const PARKED_SUBJECTS: &str = "SELECT subject FROM subjects WHERE parked IS NOT NULL AND (?1 IS NULL OR parked = ?1) AND subject > ?2 ORDER BY subject LIMIT ?3";
 const PARKED_AFTER: &str = "SELECT count(*) AS n FROM subjects WHERE parked IS NOT NULL AND (?1 IS NULL OR parked = ?1) AND subject > ?2";
-const EXPLAIN_INTENTS: &str = "SELECT operation, opened_at, expires_at, settled, status, passes, discharged_at FROM intents WHERE subject = ?1 ORDER BY opened_at DESC LIMIT 50";
+const EXPLAIN_INTENTS: &str = "SELECT operation, opened_at, expires_at, settled, status, expiry_checks, discharged_at FROM intents WHERE subject = ?1 ORDER BY opened_at DESC LIMIT 50";
 const EXPLAIN_SUBJECT: &str = "SELECT failures, retry_at, parked, parked_at, last_ticket, last_outcome, last_at, lease_until, woken_at FROM subjects WHERE subject = ?1";
 
 /// Every string above, for the test that prepares each one against the schema.
+#[cfg(not(target_arch = "wasm32"))]
 pub const ALL_SQL: &[&str] = &[
     UNRESOLVED,
     TRIGGER_ALL,
@@ -255,9 +256,4 @@ pub fn explain(subject: &UserId) -> Vec<Statement> {
         Statement::new(EXPLAIN_INTENTS, id()),
         Statement::new(EXPLAIN_SUBJECT, id()),
     ]
-}
-
-/// One interaction's user, learned from outside.
-pub fn learned(interaction: &InteractionUid, subject: &UserId) -> Vec<Statement> {
-    crate::mirror::outbox::learn(interaction, subject)
 }

@@ -61,16 +61,16 @@ pub async fn tick<P: Platform>(platform: &P, context: &Context<'_>, stage: Stage
     if !context.settings.walk {
         return;
     }
-    let mut share = Share {
+    let mut budget = Budget {
         until_ms: platform.now_ms() + BUDGET_MS,
         n_users: USERS_PER_TICK,
         n_reads: READS_PER_TICK,
     };
     for _ in 0..MAX_STEPS {
-        if share.is_used_up(platform) {
+        if budget.is_used_up(platform) {
             return;
         }
-        match step(platform, context, &mut share).await {
+        match step(platform, context, &mut budget).await {
             Ok(Went::On) => {}
             Ok(Went::Through | Went::Nowhere) => return,
             Err(code) => {
@@ -82,13 +82,13 @@ pub async fn tick<P: Platform>(platform: &P, context: &Context<'_>, stage: Stage
 }
 
 /// What is left of a tick.
-struct Share {
+struct Budget {
     until_ms: i64,
     n_users: usize,
     n_reads: usize,
 }
 
-impl Share {
+impl Budget {
     fn is_used_up<P: Platform>(&self, platform: &P) -> bool {
         self.n_users == 0 || self.n_reads == 0 || platform.now_ms() >= self.until_ms
     }
@@ -106,27 +106,27 @@ enum Went {
 async fn step<P: Platform>(
     platform: &P,
     context: &Context<'_>,
-    share: &mut Share,
+    budget: &mut Budget,
 ) -> Result<Went, Stuck> {
     let asked = platform.batch(Store::Proxy, vec![pass::position()]).await;
     let position = pass::parse_position(&asked.map_err(DatabaseFailure::code)?)
         .ok_or(DatabaseFailure::Refused.code())?;
     match position.phase {
-        Phase::Logto => step_logto(platform, context, share, &position).await,
-        Phase::Mgpass => step_mgpass(platform, context, share, &position).await,
+        Phase::Logto => step_logto(platform, context, budget, &position).await,
+        Phase::Mgpass => step_mgpass(platform, context, budget, &position).await,
     }
 }
 
 async fn step_logto<P: Platform>(
     platform: &P,
     context: &Context<'_>,
-    share: &mut Share,
+    budget: &mut Budget,
     position: &Position,
 ) -> Result<Went, Stuck> {
     let piece = listing::piece(platform, context, position.listed, PAGE_SIZE)
         .await
         .map_err(BackendFailure::code)?;
-    share.n_users = share.n_users.saturating_sub(piece.n_rows as usize);
+    budget.n_users = budget.n_users.saturating_sub(piece.n_rows as usize);
     let mut step = Step {
         n_seen: piece.n_rows as usize,
         next: Some(match piece.is_last {
@@ -149,7 +149,7 @@ async fn step_logto<P: Platform>(
 async fn step_mgpass<P: Platform>(
     platform: &P,
     context: &Context<'_>,
-    share: &mut Share,
+    budget: &mut Budget,
     position: &Position,
 ) -> Result<Went, Stuck> {
     let asked = target::users_after(&position.after_id, MGPASS_PER_STEP, position.pass);
@@ -163,7 +163,7 @@ async fn step_mgpass<P: Platform>(
     let (mut own, mut gone, mut listed) = (Vec::new(), Vec::new(), Vec::new());
     let mut after_id = position.after_id.clone();
     for row in users {
-        if row.is_mirrored && !row.is_walked && share.is_used_up(platform) {
+        if row.is_mirrored && !row.is_walked && budget.is_used_up(platform) {
             is_last = false;
             break;
         }
@@ -176,7 +176,7 @@ async fn step_mgpass<P: Platform>(
         if !row.is_mirrored {
             own.push(user);
         } else if !row.is_walked {
-            share.n_reads -= 1;
+            budget.n_reads -= 1;
             match logto::user(platform, context, &user).await {
                 Ok(LogtoState::Gone) => gone.push(user),
                 Ok(LogtoState::Present { user, json }) => listed.push(Listed {
@@ -279,16 +279,16 @@ impl Step {
         let (mut missing, mut differing) = (Vec::new(), Vec::new());
         for one in listed {
             let user = &one.user.id;
-            let verdict = judge(one, &states, epoch, settings);
-            match verdict {
-                Verdict::Equal => {}
-                Verdict::Stale | Verdict::Altered => self.repairs.push(user.clone()),
-                Verdict::Missing => missing.push(user.clone()),
-                Verdict::Differs => differing.push(user.clone()),
+            let equality = judge(one, &states, epoch, settings);
+            match equality {
+                Equality::Equal => {}
+                Equality::Stale | Equality::Altered => self.repairs.push(user.clone()),
+                Equality::Missing => missing.push(user.clone()),
+                Equality::Differs => differing.push(user.clone()),
             }
             let is_freed = match parked.iter().find(|(parked, _)| parked == user) {
                 Some((_, reason)) if reason == Park::TooLarge.code() => true,
-                Some(_) => verdict == Verdict::Equal,
+                Some(_) => equality == Equality::Equal,
                 None => false,
             };
             if is_freed {
@@ -341,7 +341,7 @@ impl Step {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Verdict {
+enum Equality {
     Equal,
     /// Equal, but not known to be so since the last gap.
     Stale,
@@ -353,24 +353,24 @@ enum Verdict {
     Altered,
 }
 
-fn judge(one: &Listed, states: &PageStates, epoch: i64, settings: &MappingSettings) -> Verdict {
+fn judge(one: &Listed, states: &PageStates, epoch: i64, settings: &MappingSettings) -> Equality {
     let Some((state, mirror)) = states
         .get(&one.user.id)
         .and_then(|state| Some((state, state.target.mirror.as_ref()?)))
     else {
-        return Verdict::Missing;
+        return Equality::Missing;
     };
     let mapped = map(&one.user, settings);
     let found = differences::between(Some((&one.user, &mapped)), &state.target, settings);
     if found.is_empty() {
         return match mirror.epoch < epoch {
-            true => Verdict::Stale,
-            false => Verdict::Equal,
+            true => Equality::Stale,
+            false => Equality::Equal,
         };
     }
     let altered = differences::since_base(&state.target);
     match found.iter().all(|one| altered.contains(&one.path)) {
-        true => Verdict::Altered,
-        false => Verdict::Differs,
+        true => Equality::Altered,
+        false => Equality::Differs,
     }
 }

@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 use crate::inbound::request::{InteractionUid, Secret, UserId};
 use crate::mirror::triggers::Trigger;
 use crate::mirror::{outbox, receipts, relay, wake};
-use crate::runtime::context::Surroundings;
+use crate::runtime::context::Request;
 use crate::runtime::message::Message;
 use crate::runtime::observe::Event;
 use crate::runtime::ports::{Backend, BodyFailure, Exchange, Platform, Store};
@@ -37,10 +37,10 @@ pub enum Received {
 
 pub async fn receive<P: Platform, E: Exchange>(
     platform: &P,
-    around: &Surroundings<'_>,
+    request: &Request<'_>,
     exchange: &mut E,
 ) -> Received {
-    let Some(secret) = &around.settings.webhook_secret else {
+    let Some(secret) = &request.settings.webhook_secret else {
         return Received::Closed;
     };
     if let Err(failure) = exchange.hold_body(MAX_BYTES).await {
@@ -57,7 +57,7 @@ pub async fn receive<P: Platform, E: Exchange>(
         return Received::BadSignature;
     }
     let kind = kind(&body);
-    let Some(told) = parse(&body) else {
+    let Some(event) = parse(&body) else {
         // Roles, organisations and the like: of no user. That it came is noted, or not.
         let noted = vec![receipts::note(Backend::Logto, &kind)];
         let _ = platform.batch(Store::Proxy, noted).await;
@@ -67,21 +67,21 @@ pub async fn receive<P: Platform, E: Exchange>(
         });
         return Received::Taken;
     };
-    record(platform, &told, &kind).await
+    record(platform, &event, &kind).await
 }
 
-async fn record<P: Platform>(platform: &P, told: &Told, kind: &str) -> Received {
-    let trigger = if told.is_deletion {
+async fn record<P: Platform>(platform: &P, event: &HookEvent, kind: &str) -> Received {
+    let trigger = if event.is_deletion {
         Trigger::WebhookDeletion
     } else {
         Trigger::Webhook
     };
-    let (intent, status) = trigger.intent(&told.subject, platform.random_u64());
+    let (intent, status) = trigger.intent(&event.subject, platform.random_u64());
     let mut statements = intent.settle(status);
-    if let Some(interaction) = &told.interaction {
-        statements.extend(outbox::learn(interaction, &told.subject));
+    if let Some(interaction) = &event.interaction {
+        statements.extend(outbox::learn(interaction, &event.subject));
     }
-    statements.push(wake::all(std::slice::from_ref(&told.subject)));
+    statements.push(wake::all(std::slice::from_ref(&event.subject)));
     statements.push(receipts::note(Backend::Logto, kind));
     let outcome = match platform.batch(Store::Proxy, statements).await {
         Ok(results) => {
@@ -113,13 +113,13 @@ fn kind(body: &str) -> String {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Told {
+struct HookEvent {
     subject: UserId,
     interaction: Option<InteractionUid>,
     is_deletion: bool,
 }
 
-fn parse(body: &str) -> Option<Told> {
+fn parse(body: &str) -> Option<HookEvent> {
     let value: Value = serde_json::from_str(body).ok()?;
     let text = |value: Option<&Value>| value.and_then(Value::as_str).map(str::to_owned);
     let event = text(value.get("event"))?;
@@ -132,7 +132,7 @@ fn parse(body: &str) -> Option<Told> {
     let subject = text(value.get("userId"))
         .or_else(|| text(value.pointer("/params/userId")))
         .or_else(|| if is_data { of_data() } else { None })?;
-    Some(Told {
+    Some(HookEvent {
         subject: UserId::parse(&subject)?,
         interaction: text(value.get("sessionId")).and_then(|uid| InteractionUid::parse(&uid)),
         is_deletion: event == "User.Deleted",
@@ -193,11 +193,11 @@ mod tests {
 
     #[test]
     fn each_kind_names_its_user() {
-        let subject = |body: &str| parse(body).map(|told| told.subject.to_string());
+        let subject = |body: &str| parse(body).map(|event| event.subject.to_string());
         let created = r#"{"event":"User.Created","sessionId":"uid1","data":{"id":"u1"}}"#;
         assert_eq!(subject(created).as_deref(), Some("u1"));
-        let told = parse(created).unwrap();
-        assert_eq!(told.interaction, InteractionUid::parse("uid1"));
+        let event = parse(created).unwrap();
+        assert_eq!(event.interaction, InteractionUid::parse("uid1"));
         let merged = r#"{"event":"User.Data.Updated","params":{"userId":"u2"},"data":{"id":"x"}}"#;
         assert_eq!(subject(merged).as_deref(), Some("u2"));
         let register =

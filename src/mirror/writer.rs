@@ -85,6 +85,7 @@ const IN_FORCE: &str = "SELECT (SELECT ticket FROM logto_mirror WHERE user_id = 
      (SELECT generation FROM logto_mirror_authority) AS generation";
 
 /// Every string above, for the test that prepares each one against the schema.
+#[cfg(not(target_arch = "wasm32"))]
 pub const ALL_SQL: &[&str] = &[
     RAISE,
     RELEASE,

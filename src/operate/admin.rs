@@ -10,13 +10,12 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::auth::authenticate::{imported_keys, now};
-use crate::inbound::classify::Operation;
-use crate::inbound::request::{Method, Own, Target, UserId, bearer};
+use crate::inbound::request::{Method, UserId, bearer};
 use crate::mirror::{mgpass_webhook, outbox};
 use crate::mirror::webhook::{self, Received};
 use crate::operate::{findings, guard, metrics, prometheus};
-use crate::runtime::answer::{Answer, OwnAnswer, own_answer, own_error};
-use crate::runtime::context::{Context, Surroundings};
+use crate::runtime::answer::{Answer, OwnAnswer};
+use crate::runtime::context::{Context, Request};
 use crate::runtime::error::ProxyError;
 use crate::runtime::ports::{BodyFailure, DatabaseFailure, Exchange, Platform, Row, Store};
 use crate::token::{Issuer, KeyId, KeySet};
@@ -24,127 +23,99 @@ use crate::token::{Issuer, KeyId, KeySet};
 const JSON: &str = "application/json; charset=utf-8";
 const VERDICTS_SHOWN: i64 = 10;
 
-/// `None`: not one of ours.
-pub async fn route<P: Platform, E: Exchange>(
+/// Any route below `/_proxy/` but those for gateways.
+pub async fn answer<P: Platform, E: Exchange>(
     platform: &P,
-    around: &Surroundings<'_>,
+    request: &Request<'_>,
     exchange: &mut E,
-) -> Option<OwnAnswer> {
-    let url = exchange.url().to_owned();
-    let target = Target::parse(&url)?;
-    let path = match target.own() {
-        Own::No => return None,
-        Own::Route(path) => path,
-        Own::Lookalike => {
-            return Some(own_error(
-                Operation::PassThrough,
-                ProxyError::NoSuchRoute,
-                target.path,
-                around,
-            ));
-        }
+) -> OwnAnswer {
+    let (method, route) = (request.inbound.method, request.inbound.own_route());
+    let answer = if (method, route) == (Method::Post, webhook::PATH) {
+        taken(webhook::receive(platform, request, exchange).await)
+    } else if (method, route) == (Method::Post, mgpass_webhook::PATH) {
+        taken(mgpass_webhook::receive(platform, request, exchange).await)
+    } else if is_admin(request, exchange) {
+        operator(platform, request, method, route).await
+    } else {
+        Err(ProxyError::AdminTokenNeeded)
     };
-    if (exchange.method(), path) == (Method::Post, webhook::PATH) {
-        return Some(hook(
-            webhook::receive(platform, around, exchange).await,
-            around,
-            target.path,
-        ));
+    match answer {
+        Ok(answer) => answer.into(),
+        Err(error) => request.refuse(error),
     }
-    if (exchange.method(), path) == (Method::Post, mgpass_webhook::PATH) {
-        let received = mgpass_webhook::receive(platform, around, exchange).await;
-        return Some(hook(received, around, target.path));
-    }
-    let refused = |error| {
-        Some(own_error(
-            Operation::PassThrough,
-            error,
-            target.path,
-            around,
-        ))
-    };
-    if !is_admin(around, exchange) {
-        return refused(ProxyError::AdminTokenNeeded);
-    }
-    let query = |name: &str| query_parameter(target.query, name);
-    if let Some(answer) = jobs::route(
-        platform,
-        around.flags.stage,
-        exchange.method(),
-        path,
-        &query,
-    )
-    .await
-    {
-        return match answer {
-            Ok((status, body)) => Some(answered(status, JSON, body.to_string())),
-            Err(error) => refused(error),
-        };
+}
+
+async fn operator<P: Platform>(
+    platform: &P,
+    request: &Request<'_>,
+    method: Method,
+    route: &str,
+) -> Result<Answer, ProxyError> {
+    let query = |name: &str| query_parameter(request.inbound.query(), name);
+    let stage = request.flags.stage;
+    if let Some(answer) = jobs::route(platform, stage, method, route, &query).await {
+        let (status, body) = answer?;
+        return Ok(answered(status, JSON, body.to_string()));
     }
     let user = || query("user").and_then(|id| UserId::parse(&id));
-    let context = around.context.as_ref();
-    let body = match (exchange.method(), path, context) {
-        (Method::Get, "status", _) => status(platform, around).await,
+    let context = request.context.as_ref();
+    let body = match (method, route, context) {
+        (Method::Get, "status", _) => status(platform, request).await,
         (Method::Get, "metrics", _) => {
-            return Some(answered(
-                200,
-                prometheus::CONTENT_TYPE,
-                metrics_text(platform).await,
-            ));
+            let text = metrics_text(platform).await;
+            return Ok(answered(200, prometheus::CONTENT_TYPE, text));
         }
         (Method::Get, "mirror", _) => mirror::view(platform).await.to_string(),
         (Method::Get, "explain", Some(context)) => match user() {
-            Some(user) => mirror::explain(platform, context, around, &user)
+            Some(user) => mirror::explain(platform, context, request, &user)
                 .await
                 .to_string(),
-            None => return refused(ProxyError::ParameterMissing),
+            None => return Err(ProxyError::ParameterMissing),
         },
         (Method::Post, "mirror/replay", _) => {
             let which = match (user(), query("reason"), query("all").as_deref()) {
                 (Some(user), None, None) => mirror::Which::User(user),
                 (None, Some(reason), None) => mirror::Which::Reason(reason),
                 (None, None, Some("true")) => mirror::Which::AllParked,
-                _ => return refused(ProxyError::ParameterMissing),
+                _ => return Err(ProxyError::ParameterMissing),
             };
             let after = query("after").unwrap_or_default();
             mirror::replay(platform, &which, &after).await.to_string()
         }
         (Method::Post, "mirror/confirm-deletion", _) => match user() {
             Some(user) => mirror::confirm_deletion(platform, &user).await.to_string(),
-            None => return refused(ProxyError::ParameterMissing),
+            None => return Err(ProxyError::ParameterMissing),
         },
         (Method::Post, "mirror/overrule", _) => match user() {
             Some(user) => mirror::overrule(platform, &user).await.to_string(),
-            None => return refused(ProxyError::ParameterMissing),
+            None => return Err(ProxyError::ParameterMissing),
         },
-        _ => return refused(ProxyError::NoSuchRoute),
+        _ => return Err(ProxyError::NoSuchRoute),
     };
-    Some(answered(200, JSON, body))
+    Ok(answered(200, JSON, body))
 }
 
-fn hook(received: Received, around: &Surroundings<'_>, path: &str) -> OwnAnswer {
-    let error = match received {
-        Received::Taken => return answered(204, "", String::new()),
-        Received::Closed => ProxyError::NoSuchRoute,
-        Received::Unread(BodyFailure::TooLarge) => ProxyError::BodyTooLarge,
-        Received::Unread(BodyFailure::Incomplete) => ProxyError::BodyIncomplete,
-        Received::BadSignature => ProxyError::SignatureRefused,
-        Received::NotRecorded => ProxyError::NotRecorded,
-    };
-    own_error(Operation::PassThrough, error, path, around)
+fn taken(received: Received) -> Result<Answer, ProxyError> {
+    match received {
+        Received::Taken => Ok(answered(204, "", String::new())),
+        Received::Closed => Err(ProxyError::NoSuchRoute),
+        Received::Unread(BodyFailure::TooLarge) => Err(ProxyError::BodyTooLarge),
+        Received::Unread(BodyFailure::Incomplete) => Err(ProxyError::BodyIncomplete),
+        Received::BadSignature => Err(ProxyError::SignatureRefused),
+        Received::NotRecorded => Err(ProxyError::NotRecorded),
+    }
 }
 
-fn answered(status: u16, content_type: &str, body: String) -> OwnAnswer {
+fn answered(status: u16, content_type: &str, body: String) -> Answer {
     let mut headers = vec![("cache-control", "no-store".to_owned())];
     if !body.is_empty() {
         headers.push(("content-type", content_type.to_owned()));
     }
-    let answer = Answer {
+    Answer {
         status,
         headers,
         body,
-    };
-    own_answer(Operation::PassThrough, answer)
+    }
 }
 
 fn query_parameter(query: Option<&str>, name: &str) -> Option<String> {
@@ -155,8 +126,8 @@ fn query_parameter(query: Option<&str>, name: &str) -> Option<String> {
     })
 }
 
-fn is_admin<E: Exchange>(around: &Surroundings<'_>, exchange: &E) -> bool {
-    let Some(expected) = &around.settings.admin_token else {
+fn is_admin<E: Exchange>(request: &Request<'_>, exchange: &E) -> bool {
+    let Some(expected) = &request.settings.admin_token else {
         return false;
     };
     let given = exchange.header("authorization");
@@ -179,8 +150,8 @@ async fn metrics_text<P: Platform>(platform: &P) -> String {
 
 /// Flags in force, what was refused, the outbox in numbers, what the comparison
 /// found and what the guard said.
-async fn status<P: Platform>(platform: &P, around: &Surroundings<'_>) -> String {
-    let flags = &around.flags;
+async fn status<P: Platform>(platform: &P, request: &Request<'_>) -> String {
+    let flags = &request.flags;
     let mut statements = outbox::backlog();
     statements.push(findings::summary());
     let (outbox, findings) = match platform.batch(Store::Proxy, statements).await {
@@ -207,13 +178,13 @@ async fn status<P: Platform>(platform: &P, around: &Surroundings<'_>) -> String 
         .iter()
         .map(|fault| json!({ "key": fault.key, "code": fault.code }))
         .collect();
-    let faults: Vec<_> = around
+    let faults: Vec<_> = request
         .settings
         .faults
         .iter()
         .map(|fault| json!({ "setting": fault.name, "code": fault.code }))
         .collect();
-    let keys = match &around.context {
+    let keys = match &request.context {
         Some(context) => keys(platform, context).await,
         None => json!(null),
     };
@@ -227,7 +198,7 @@ async fn status<P: Platform>(platform: &P, around: &Surroundings<'_>) -> String 
         "guard": flags.guard.as_ref().map(|guard| json!({
             "cap_bps": guard.cap.basis_points(), "reason": guard.reason,
         })),
-        "breaker_of_this_isolate": around.context.map(|context| context.isolate.breaker.get().name()),
+        "breaker_of_this_isolate": request.context.map(|context| context.isolate.breaker.get().name()),
         "setting_faults": faults,
         "jwks_union": flags.jwks_union,
         "keys": keys,

@@ -43,6 +43,7 @@ const SUMMARY: &str = "SELECT operation, path, class, count(*) AS n_subjects, su
      FROM read_findings GROUP BY operation, path, class ORDER BY n_subjects DESC LIMIT 20";
 
 /// Every string above, for the test that prepares each one against the schema.
+#[cfg(not(target_arch = "wasm32"))]
 pub const ALL_SQL: &[&str] = &[
     NOTE,
     NOTE_VOLATILE,

@@ -27,6 +27,7 @@ const SELECT_VERDICTS: &str =
     "SELECT at, verdict, reason, figures FROM verdicts ORDER BY id DESC LIMIT ?1";
 
 /// Every string above, for the test that prepares each one against the schema.
+#[cfg(not(target_arch = "wasm32"))]
 pub const ALL_SQL: &[&str] = &[SELECT_WINDOW, KEEP_VERDICT, PURGE_VERDICTS, SELECT_VERDICTS];
 
 const RETENTION_MS: i64 = 30 * 86_400_000;

@@ -31,7 +31,7 @@ pub enum Permit {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum CallResult {
     Success,
     Failure,
 }
@@ -124,7 +124,7 @@ impl Breaker {
     }
 
     /// The outcome of a read that had a permit.
-    pub fn record(&mut self, outcome: Outcome, now_ms: i64) {
+    pub fn record(&mut self, outcome: CallResult, now_ms: i64) {
         self.forget(now_ms);
         self.0 = match (self.0, outcome) {
             (
@@ -137,14 +137,14 @@ impl Breaker {
             ) => after_closed(outcomes, n_outcomes, outcome, now_ms),
             // A straggler from before it opened says nothing new.
             (open @ State::Open { .. }, _) => open,
-            (State::HalfOpen { rest_ms, .. }, Outcome::Failure) => {
+            (State::HalfOpen { rest_ms, .. }, CallResult::Failure) => {
                 let rest_ms = (rest_ms * 2).min(LAST_REST_MS);
                 State::Open {
                     until_ms: now_ms + rest_ms,
                     rest_ms,
                 }
             }
-            (State::HalfOpen { n_successes, .. }, Outcome::Success)
+            (State::HalfOpen { n_successes, .. }, CallResult::Success)
                 if n_successes + 1 >= PROBES_TO_CLOSE =>
             {
                 Self::CLOSED.0
@@ -155,7 +155,7 @@ impl Breaker {
                     rest_ms,
                     ..
                 },
-                Outcome::Success,
+                CallResult::Success,
             ) => State::HalfOpen {
                 n_successes: n_successes + 1,
                 probing_until_ms: now_ms,
@@ -165,8 +165,8 @@ impl Breaker {
     }
 }
 
-fn after_closed(outcomes: u32, n_outcomes: u32, outcome: Outcome, now_ms: i64) -> State {
-    let failed = u32::from(outcome == Outcome::Failure);
+fn after_closed(outcomes: u32, n_outcomes: u32, outcome: CallResult, now_ms: i64) -> State {
+    let failed = u32::from(outcome == CallResult::Failure);
     let outcomes = ((outcomes << 1) | failed) & ((1 << WINDOW) - 1);
     let n_outcomes = (n_outcomes + 1).min(WINDOW);
     let n_failures = outcomes.count_ones();
@@ -188,9 +188,9 @@ fn after_closed(outcomes: u32, n_outcomes: u32, outcome: Outcome, now_ms: i64) -
 #[cfg(test)]
 mod tests {
     use super::*;
-    use Outcome::{Failure, Success};
+    use CallResult::{Failure, Success};
 
-    fn fed(outcomes: &[Outcome], at_ms: i64) -> Breaker {
+    fn fed(outcomes: &[CallResult], at_ms: i64) -> Breaker {
         let mut breaker = Breaker::default();
         for outcome in outcomes {
             breaker.record(*outcome, at_ms);

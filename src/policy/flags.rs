@@ -4,7 +4,7 @@
 pub mod bucket;
 mod reading;
 
-pub use self::reading::{RawFlags, keys, parse};
+pub use self::reading::{keys, parse};
 
 use crate::inbound::classify::{Kind, OPERATIONS, Operation};
 
@@ -54,6 +54,7 @@ pub struct Share(u16);
 impl Share {
     pub const NONE: Self = Self(0);
     pub const ONE_PERCENT: Self = Self(100);
+    #[cfg(not(target_arch = "wasm32"))]
     pub const ALL: Self = Self(10_000);
 
     pub fn basis_points(self) -> u16 {

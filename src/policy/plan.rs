@@ -60,14 +60,14 @@ pub enum Origin {
 
 /// Signature, issuer, audience, expiry and scope, all checked at the edge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum Authenticity {
     Authentic,
     Refused,
 }
 
 /// How mgPass stands with this user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
+pub enum Eligibility {
     /// A database could not say.
     Unknown,
     /// A write of this user was not discharged before the request began.
@@ -88,23 +88,23 @@ pub enum Admission {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Facts {
     pub origin: Option<Origin>,
-    pub verdict: Option<Verdict>,
-    pub standing: Option<Standing>,
+    pub authenticity: Option<Authenticity>,
+    pub eligibility: Option<Eligibility>,
     pub admission: Option<Admission>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Question {
+pub enum Fact {
     Origin,
-    Verdict,
-    Standing,
+    Authenticity,
+    Eligibility,
     /// Asked last: the answer may be a probe, which must not be wasted.
     Admission,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
-    Ask(Question),
+    Ask(Fact),
     Go(Plan),
 }
 
@@ -116,15 +116,15 @@ pub fn plan(operation: Operation, flags: &Flags, bucket: Option<Bucket>, facts: 
         return logto(Reason::StageOff);
     }
     let Some(origin) = facts.origin else {
-        return Step::Ask(Question::Origin);
+        return Step::Ask(Fact::Origin);
     };
     match origin {
         Origin::None => logto(Reason::NoBearerJwt),
         Origin::Foreign => logto(Reason::ForeignIssuer),
-        Origin::Mgpass => match facts.verdict {
-            None => Step::Ask(Question::Verdict),
-            Some(Verdict::Refused) => logto(Reason::TokenRefused),
-            Some(Verdict::Authentic) => go(Primary::MgpassAsCaller, Reason::MgpassToken),
+        Origin::Mgpass => match facts.authenticity {
+            None => Step::Ask(Fact::Authenticity),
+            Some(Authenticity::Refused) => logto(Reason::TokenRefused),
+            Some(Authenticity::Authentic) => go(Primary::MgpassAsCaller, Reason::MgpassToken),
         },
         Origin::Logto => plan_for_logto_token(operation, flags, bucket, facts),
     }
@@ -153,20 +153,20 @@ fn plan_for_logto_token(
     {
         return logto(Reason::Guard);
     }
-    match facts.verdict {
-        None => return Step::Ask(Question::Verdict),
-        Some(Verdict::Refused) => return logto(Reason::TokenRefused),
-        Some(Verdict::Authentic) => {}
+    match facts.authenticity {
+        None => return Step::Ask(Fact::Authenticity),
+        Some(Authenticity::Refused) => return logto(Reason::TokenRefused),
+        Some(Authenticity::Authentic) => {}
     }
-    match facts.standing {
-        None => return Step::Ask(Question::Standing),
-        Some(Standing::Unknown) => return logto(Reason::StandingUnknown),
-        Some(Standing::Fenced) => return logto(Reason::Fence),
-        Some(Standing::NotReconciled) => return logto(Reason::NotReconciled),
-        Some(Standing::Equal) => {}
+    match facts.eligibility {
+        None => return Step::Ask(Fact::Eligibility),
+        Some(Eligibility::Unknown) => return logto(Reason::EligibilityUnknown),
+        Some(Eligibility::Fenced) => return logto(Reason::Fence),
+        Some(Eligibility::NotReconciled) => return logto(Reason::NotReconciled),
+        Some(Eligibility::Equal) => {}
     }
     match facts.admission {
-        None => Step::Ask(Question::Admission),
+        None => Step::Ask(Fact::Admission),
         Some(Admission::Refused) => logto(Reason::Breaker),
         Some(Admission::Admitted) => go(Primary::Mgpass, Reason::InShare),
     }
@@ -197,8 +197,8 @@ mod tests {
 
     const EVERYTHING_SPEAKS_FOR_MGPASS: Facts = Facts {
         origin: Some(Origin::Logto),
-        verdict: Some(Verdict::Authentic),
-        standing: Some(Standing::Equal),
+        authenticity: Some(Authenticity::Authentic),
+        eligibility: Some(Eligibility::Equal),
         admission: Some(Admission::Admitted),
     };
 
@@ -287,7 +287,7 @@ mod tests {
         check(
             &full,
             Facts {
-                verdict: Some(Verdict::Refused),
+                authenticity: Some(Authenticity::Refused),
                 ..facts
             },
             Primary::Logto,
@@ -296,7 +296,7 @@ mod tests {
         check(
             &full,
             Facts {
-                standing: Some(Standing::Fenced),
+                eligibility: Some(Eligibility::Fenced),
                 ..facts
             },
             Primary::Logto,
@@ -305,7 +305,7 @@ mod tests {
         check(
             &full,
             Facts {
-                standing: Some(Standing::NotReconciled),
+                eligibility: Some(Eligibility::NotReconciled),
                 ..facts
             },
             Primary::Logto,
@@ -314,11 +314,11 @@ mod tests {
         check(
             &full,
             Facts {
-                standing: Some(Standing::Unknown),
+                eligibility: Some(Eligibility::Unknown),
                 ..facts
             },
             Primary::Logto,
-            Reason::StandingUnknown,
+            Reason::EligibilityUnknown,
         );
         check(
             &full,
@@ -335,8 +335,8 @@ mod tests {
     fn a_token_of_mgpass_goes_to_mgpass_whatever_the_percentage() {
         let facts = Facts {
             origin: Some(Origin::Mgpass),
-            verdict: Some(Verdict::Authentic),
-            standing: None,
+            authenticity: Some(Authenticity::Authentic),
+            eligibility: None,
             admission: None,
         };
         check(
@@ -355,7 +355,7 @@ mod tests {
             Reason::MgpassToken,
         );
         let refused = Facts {
-            verdict: Some(Verdict::Refused),
+            authenticity: Some(Authenticity::Refused),
             ..facts
         };
         check(&ramp("100"), refused, Primary::Logto, Reason::TokenRefused);
@@ -372,13 +372,17 @@ mod tests {
             Some(Origin::Logto),
             Some(Origin::Mgpass),
         ];
-        let verdicts = [None, Some(Verdict::Authentic), Some(Verdict::Refused)];
-        let standings = [
+        let authenticities = [
             None,
-            Some(Standing::Unknown),
-            Some(Standing::Fenced),
-            Some(Standing::NotReconciled),
-            Some(Standing::Equal),
+            Some(Authenticity::Authentic),
+            Some(Authenticity::Refused),
+        ];
+        let eligibilities = [
+            None,
+            Some(Eligibility::Unknown),
+            Some(Eligibility::Fenced),
+            Some(Eligibility::NotReconciled),
+            Some(Eligibility::Equal),
         ];
         let stages = [
             Stage::Off,
@@ -390,13 +394,13 @@ mod tests {
         let admissions = [None, Some(Admission::Admitted), Some(Admission::Refused)];
         let all_facts: Vec<_> = origins
             .into_iter()
-            .flat_map(|origin| verdicts.map(|verdict| (origin, verdict)))
-            .flat_map(|pair| standings.map(|standing| (pair, standing)))
+            .flat_map(|origin| authenticities.map(|authenticity| (origin, authenticity)))
+            .flat_map(|pair| eligibilities.map(|eligibility| (pair, eligibility)))
             .flat_map(|pair| admissions.map(|admission| (pair, admission)))
-            .map(|(((origin, verdict), standing), admission)| Facts {
+            .map(|(((origin, authenticity), eligibility), admission)| Facts {
                 origin,
-                verdict,
-                standing,
+                authenticity,
+                eligibility,
                 admission,
             })
             .collect();
@@ -426,8 +430,8 @@ mod tests {
                                 }
                                 Primary::MgpassAsCaller => {
                                     assert_eq!(
-                                        (facts.origin, facts.verdict),
-                                        (Some(Origin::Mgpass), Some(Verdict::Authentic))
+                                        (facts.origin, facts.authenticity),
+                                        (Some(Origin::Mgpass), Some(Authenticity::Authentic))
                                     );
                                     assert_eq!(row.kind, Kind::Read);
                                 }

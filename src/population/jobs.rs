@@ -8,13 +8,13 @@
 //!
 //! A failing backend holds a job up and is named in its view; it never ends it.
 
-pub mod book;
+pub mod commands;
 pub mod equality;
 mod meter;
-pub mod orders;
 mod paged;
 mod pieces;
 mod points;
+pub mod store;
 mod users;
 pub mod view;
 
@@ -23,9 +23,9 @@ use std::pin::pin;
 
 use futures_util::future::{Either, select};
 
-use self::book::{Claim, Cost, Paged, Standing};
+use self::commands::MAX_LANES;
 use self::meter::{Delay, Meter};
-use self::orders::MAX_LANES;
+use self::store::{Claim, Cost, JobState, Paged};
 use crate::mirror::listing::PAGE_SIZE;
 use crate::mirror::relay::{self, Disposition};
 use crate::mirror::wake as wakes;
@@ -119,7 +119,7 @@ pub async fn step<P: Platform>(
 ) -> Disposition {
     let holder = format!("{:016x}", platform.random_u64());
     let asked = platform
-        .batch(Store::Proxy, book::claim(job, &holder, PAGE_SIZE))
+        .batch(Store::Proxy, store::claim(job, &holder, PAGE_SIZE))
         .await;
     let results = match asked {
         Ok(results) => results,
@@ -131,17 +131,17 @@ pub async fn step<P: Platform>(
             return Disposition::Retry { delay_s: 5 };
         }
     };
-    let Some(standing) = book::parse_standing(&results).filter(|standing| standing.is_running)
+    let Some(job_state) = store::parse_state(&results).filter(|job_state| job_state.is_running)
     else {
         return Disposition::Ack;
     };
-    let Some(page) = standing.page else {
-        return idle(platform, job, lane, &standing).await;
+    let Some(page) = job_state.page else {
+        return idle(platform, job, lane, &job_state).await;
     };
     let claim = Claim { job, holder, page };
-    if stage == Stage::Off && !standing.dry_run && standing.kind != Kind::Equality {
+    if stage == Stage::Off && !job_state.dry_run && job_state.kind != Kind::Equality {
         // Nothing is mirrored now; cron comes back to it.
-        return give_back(platform, &claim, &standing, "stage_off", 60).await;
+        return give_back(platform, &claim, &job_state, "stage_off", 60).await;
     }
     let began_ms = platform.now_ms();
     let n_answers = Cell::new(0);
@@ -151,7 +151,7 @@ pub async fn step<P: Platform>(
         n_answers: &n_answers,
     };
     let done = {
-        let work = pin!(work(&mut meter, context, &standing, job, page));
+        let work = pin!(work(&mut meter, context, &job_state, job, page));
         let kept = pin!(keep(platform, &claim, &n_answers));
         match select(work, kept).await {
             Either::Left((done, _)) => done,
@@ -162,7 +162,7 @@ pub async fn step<P: Platform>(
     let mut paged = match done {
         Ok(paged) => paged,
         Err(delay) => {
-            return give_back(platform, &claim, &standing, delay.code(), delay.wait_s()).await;
+            return give_back(platform, &claim, &job_state, delay.code(), delay.wait_s()).await;
         }
     };
     paged.cost = Cost {
@@ -171,8 +171,8 @@ pub async fn step<P: Platform>(
         ..meter.cost
     };
     platform.emit(&Event::JobPaged {
-        kind: standing.kind.name(),
-        phase: standing.phase.name(),
+        kind: job_state.kind.name(),
+        phase: job_state.phase.name(),
         page,
         n_users: paged.users.len(),
         duration_ms,
@@ -182,10 +182,10 @@ pub async fn step<P: Platform>(
         return Disposition::Retry { delay_s: 5 };
     };
     relay::send_wakes(platform, &wakes::parse(&results)).await;
-    match book::parse_standing(&results).filter(|standing| standing.is_running) {
-        Some(standing) if standing.is_exhausted => idle(platform, job, lane, &standing).await,
-        Some(standing) => {
-            wake(platform, job, lane, wait_s(standing.wait_ms)).await;
+    match store::parse_state(&results).filter(|job_state| job_state.is_running) {
+        Some(job_state) if job_state.is_exhausted => idle(platform, job, lane, &job_state).await,
+        Some(job_state) => {
+            wake(platform, job, lane, wait_s(job_state.wait_ms)).await;
             Disposition::Ack
         }
         None => Disposition::Ack,
@@ -195,17 +195,17 @@ pub async fn step<P: Platform>(
 async fn work<P: Platform>(
     meter: &mut Meter<'_, P>,
     context: &Context<'_>,
-    standing: &Standing,
+    job_state: &JobState,
     job: i64,
     page: i64,
 ) -> Result<Paged, Delay> {
-    match (standing.kind, standing.phase) {
-        (Kind::Users, Phase::List) => users::list(meter, context, standing, page).await,
-        (Kind::Users, Phase::Absent) => users::absent(meter, context, standing, job).await,
-        (Kind::Users, _) => users::settle(meter, job, standing).await,
-        (Kind::Points, _) => points::source(meter, context, standing).await,
-        (Kind::Equality, Phase::List) => equality::list(meter, context, standing, job, page).await,
-        (Kind::Equality, _) => equality::mgpass(meter, context, standing, job).await,
+    match (job_state.kind, job_state.phase) {
+        (Kind::Users, Phase::List) => users::list(meter, context, job_state, page).await,
+        (Kind::Users, Phase::Absent) => users::absent(meter, context, job_state, job).await,
+        (Kind::Users, _) => users::settle(meter, job, job_state).await,
+        (Kind::Points, _) => points::source(meter, context, job_state).await,
+        (Kind::Equality, Phase::List) => equality::list(meter, context, job_state, job, page).await,
+        (Kind::Equality, _) => equality::mgpass(meter, context, job_state, job).await,
     }
 }
 
@@ -230,21 +230,21 @@ async fn keep<P: Platform>(platform: &P, claim: &Claim, n_answers: &Cell<u32>) -
 }
 
 /// No page was to be had: the limit of the rate, other lanes at work, or the end.
-async fn idle<P: Platform>(platform: &P, job: i64, lane: u8, standing: &Standing) -> Disposition {
-    if !standing.is_exhausted {
-        return match standing.wait_ms {
+async fn idle<P: Platform>(platform: &P, job: i64, lane: u8, job_state: &JobState) -> Disposition {
+    if !job_state.is_exhausted {
+        return match job_state.wait_ms {
             0 => Disposition::Ack,
             wait_ms => Disposition::Retry {
                 delay_s: wait_s(wait_ms),
             },
         };
     }
-    let Ok(next) = next_phase(platform, job, standing).await else {
+    let Ok(next) = next_phase(platform, job, job_state).await else {
         return Disposition::Retry { delay_s: 5 };
     };
     let statements = match next {
-        Some((phase, pass)) => book::move_on(job, standing, phase, pass),
-        None => book::end(job, standing),
+        Some((phase, pass)) => store::move_on(job, job_state, phase, pass),
+        None => store::end(job, job_state),
     };
     let Ok(results) = platform.batch(Store::Proxy, statements).await else {
         return Disposition::Retry { delay_s: 5 };
@@ -252,11 +252,11 @@ async fn idle<P: Platform>(platform: &P, job: i64, lane: u8, standing: &Standing
     // Of many lanes one moves the job on.
     if results.first().is_some_and(|rows| !rows.is_empty()) {
         platform.emit(&Event::JobMoved {
-            kind: standing.kind.name(),
+            kind: job_state.kind.name(),
             to: next.map_or("done", |(phase, _)| phase.name()),
         });
         match next {
-            Some((Phase::List, _)) => wake_all(platform, job, standing.lanes).await,
+            Some((Phase::List, _)) => wake_all(platform, job, job_state.lanes).await,
             Some(_) => wake(platform, job, lane, 0).await,
             None => {}
         }
@@ -267,21 +267,21 @@ async fn idle<P: Platform>(platform: &P, job: i64, lane: u8, standing: &Standing
 async fn next_phase<P: Platform>(
     platform: &P,
     job: i64,
-    standing: &Standing,
+    job_state: &JobState,
 ) -> Result<Option<(Phase, i64)>, DatabaseFailure> {
-    let pass = standing.pass;
-    Ok(match (standing.kind, standing.phase) {
+    let pass = job_state.pass;
+    Ok(match (job_state.kind, job_state.phase) {
         (Kind::Users | Kind::Equality, Phase::List) => {
-            let asked = vec![book::seen_in_pass(job, standing)];
+            let asked = vec![store::seen_in_pass(job, job_state)];
             let results = platform.batch(Store::Proxy, asked).await?;
             let n_seen = results
                 .first()
                 .and_then(|rows| crate::runtime::sql::integer(rows.first()?, "n"));
             let adds_up =
-                n_seen == standing.total_last && standing.total_first == standing.total_last;
+                n_seen == job_state.total_last && job_state.total_first == job_state.total_last;
             if !adds_up && pass < PASS_SIZES.len() as i64 {
                 Some((Phase::List, pass + 1))
-            } else if standing.kind == Kind::Users {
+            } else if job_state.kind == Kind::Users {
                 Some((Phase::Absent, pass))
             } else {
                 Some((Phase::Mgpass, pass))
@@ -292,21 +292,21 @@ async fn next_phase<P: Platform>(
     })
 }
 
-fn page_size(standing: &Standing) -> i64 {
-    let index = usize::try_from(standing.pass - 1).unwrap_or_default();
+fn page_size(job_state: &JobState) -> i64 {
+    let index = usize::try_from(job_state.pass - 1).unwrap_or_default();
     PASS_SIZES.get(index).copied().unwrap_or(PAGE_SIZE)
 }
 
 async fn give_back<P: Platform>(
     platform: &P,
     claim: &Claim,
-    standing: &Standing,
+    job_state: &JobState,
     code: &'static str,
     wait_s: u32,
 ) -> Disposition {
     platform.emit(&Event::JobDelayed {
-        kind: standing.kind.name(),
-        phase: standing.phase.name(),
+        kind: job_state.kind.name(),
+        phase: job_state.phase.name(),
         code,
     });
     let is_told = code != Delay::Unsettled.code() && code != Delay::ClaimLost.code();
@@ -318,10 +318,10 @@ async fn give_back<P: Platform>(
 
 /// Cron: lanes whose messages were lost.
 pub async fn revive<P: Platform>(platform: &P) {
-    let Ok(results) = platform.batch(Store::Proxy, book::stalled()).await else {
+    let Ok(results) = platform.batch(Store::Proxy, store::stalled()).await else {
         return;
     };
-    for (job, lanes) in book::parse_stalled(&results) {
+    for (job, lanes) in store::parse_stalled(&results) {
         wake_all(platform, job, lanes).await;
     }
 }

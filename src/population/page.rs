@@ -80,6 +80,7 @@ const RAISE_EQUAL: &str = concat!(
 );
 
 /// Every string above, for the test that prepares each one against the schema.
+#[cfg(not(target_arch = "wasm32"))]
 pub const ALL_SQL: &[&str] = &[
     CONTENDED,
     RAISE_NEW,
@@ -262,7 +263,7 @@ pub fn create(users: &[Creation<'_>], under: Under) -> Vec<Statement> {
 }
 
 impl Candidate {
-    fn standing_json(&self, target: &TargetState) -> Json {
+    fn renewal_json(&self, target: &TargetState) -> Json {
         json!({
             "id": self.id().as_str(),
             "seen": target.mirror.as_ref().map(|mirror| mirror.ticket),
@@ -280,7 +281,7 @@ impl Candidate {
 pub fn renew(users: &[(&Candidate, &TargetState)], under: Under) -> Vec<Statement> {
     let texts = users
         .iter()
-        .map(|(one, target)| one.standing_json(target).to_string());
+        .map(|(one, target)| one.renewal_json(target).to_string());
     json_lists(texts)
         .into_iter()
         .map(|list| Statement::new(RAISE_EQUAL, under.values(list)))

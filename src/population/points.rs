@@ -23,7 +23,7 @@ use std::cell::Cell;
 use self::carry::{Stopped, carry};
 use self::place::{Place, Within};
 use self::source::Record;
-use self::target::{Settlement, Standing};
+use self::target::{Settlement, UserRewards};
 use self::tier::Tiers;
 use crate::inbound::request::UserId;
 use crate::mirror::preflight;
@@ -49,13 +49,13 @@ pub struct PointsPage {
 pub struct PointsOutcome {
     /// As the source has it: it need not be a user id that anybody could have.
     pub user: String,
-    pub outcome: Outcome,
+    pub outcome: Carried,
     /// Codes; no value but names of tiers.
     pub notes: Vec<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum Carried {
     Equal,
     Parked(&'static str),
 }
@@ -73,19 +73,8 @@ pub enum PointsFailure {
     Database(Store, DatabaseFailure),
 }
 
-impl PointsFailure {
-    pub fn code(self) -> &'static str {
-        match self {
-            Self::NotBound => "rewards_not_bound",
-            Self::SchemaRefused(_) => "schema_refused",
-            Self::NoTiers => "no_tiers",
-            Self::Database(_, failure) => failure.code(),
-        }
-    }
-}
-
 /// Asks the databases, and counts what it asks.
-struct Desk<'a, P> {
+struct Databases<'a, P> {
     platform: &'a P,
     /// Of the authority.
     generation: i64,
@@ -95,7 +84,7 @@ struct Desk<'a, P> {
     mgpass_ms: Cell<i64>,
 }
 
-impl<P: Platform> Desk<'_, P> {
+impl<P: Platform> Databases<'_, P> {
     async fn ask(
         &self,
         store: Store,
@@ -138,7 +127,7 @@ pub async fn page<P: Platform>(
     generation: i64,
 ) -> Result<PointsPage, PointsFailure> {
     check_schemas(platform, context).await?;
-    let desk = &Desk {
+    let databases = &Databases {
         platform,
         generation,
         key: format!("p{:016x}", platform.random_u64()),
@@ -150,7 +139,7 @@ pub async fn page<P: Platform>(
     if from.is_beginning() {
         asked.push(source::count());
     }
-    let results = desk.ask(Store::Rewards, asked).await?;
+    let results = databases.ask(Store::Rewards, asked).await?;
     let mut results = results.iter();
     let records = source::parse_page(results.next()).ok_or(refused(Store::Rewards))?;
     let count = match results.next() {
@@ -161,13 +150,13 @@ pub async fn page<P: Platform>(
     let last = records.last().filter(|_| is_full);
     let mut next = last.map(|record| Place::behind(&record.user_id));
 
-    let mut users = judge(desk, records).await?;
+    let mut users = judge(databases, records).await?;
     if let (Some(user), Some(within)) = (users.first_mut(), &from.within)
         && user.record.user_id == from.user_id
     {
         user.resume(within);
     }
-    let carried = carry(desk, &mut users, from.cursor(), dry_run).await?;
+    let carried = carry(databases, &mut users, from.cursor(), dry_run).await?;
     if let Some(Stopped { n_done, place }) = carried.stopped {
         users.truncate(n_done);
         next = Some(place);
@@ -181,8 +170,8 @@ pub async fn page<P: Platform>(
         next,
         n_source: count.map(|count| count.n_users),
         n_entries_added: carried.n_added,
-        n_statements: desk.n_statements.get(),
-        mgpass_ms: desk.mgpass_ms.get(),
+        n_statements: databases.n_statements.get(),
+        mgpass_ms: databases.mgpass_ms.get(),
     })
 }
 
@@ -190,7 +179,7 @@ pub async fn page<P: Platform>(
 fn nameless() -> PointsOutcome {
     PointsOutcome {
         user: String::new(),
-        outcome: Outcome::Parked("unknown_user"),
+        outcome: Carried::Parked("unknown_user"),
         notes: vec!["no_user_id".to_owned()],
     }
 }
@@ -206,7 +195,7 @@ struct User {
     sum: i64,
     /// Entries that were at mgPass, or went there, before this page.
     n_before: i64,
-    after: Option<Standing>,
+    after: Option<UserRewards>,
 }
 
 impl User {
@@ -243,27 +232,27 @@ impl User {
 
     /// What mgPass holds after the last batch.
     fn look(&mut self) {
-        let (Some(standing), Some(stored)) = (self.after.take(), &self.record.stored) else {
+        let (Some(held), Some(stored)) = (self.after.take(), &self.record.stored) else {
             return;
         };
-        let is_copied = standing.total_points == Some(stored.total_points)
-            && standing.lifetime_earned == Some(stored.lifetime_earned)
-            && standing.ledger_sum == Some(stored.total_points);
-        if let Some(reason) = standing.reason() {
+        let is_copied = held.total_points == Some(stored.total_points)
+            && held.lifetime_earned == Some(stored.lifetime_earned)
+            && held.ledger_sum == Some(stored.total_points);
+        if let Some(reason) = held.reason() {
             self.park(reason);
-        } else if standing.n_entries < self.n_read {
+        } else if held.n_entries < self.n_read {
             // The id belongs to another user's entry: it moved, or two had it.
             self.park("entry_held_elsewhere");
         } else if !is_copied {
             self.park("changed_at_mgpass");
         } else {
-            if standing.n_entries > self.n_read {
+            if held.n_entries > self.n_read {
                 self.note("gone_in_source");
             }
-            if standing.has_adjustment {
+            if held.has_adjustment {
                 self.note("adjusted");
             }
-            if let Some(kept) = standing.tier.filter(|tier| *tier != self.wanted_tier) {
+            if let Some(kept) = held.tier.filter(|tier| *tier != self.wanted_tier) {
                 let code = format!("tier_kept:{kept}>{}", self.wanted_tier);
                 self.note(code);
             }
@@ -274,7 +263,7 @@ impl User {
         self.look();
         PointsOutcome {
             user: self.record.user_id,
-            outcome: self.parked.map_or(Outcome::Equal, Outcome::Parked),
+            outcome: self.parked.map_or(Carried::Equal, Carried::Parked),
             notes: self.notes,
         }
     }
@@ -282,26 +271,26 @@ impl User {
 
 /// Who can be imported, before an entry was read.
 async fn judge<P: Platform>(
-    desk: &Desk<'_, P>,
+    databases: &Databases<'_, P>,
     records: Vec<Record>,
 ) -> Result<Vec<User>, PointsFailure> {
     let ids: Vec<_> = records.iter().filter_map(possible).collect();
-    let asked = vec![target::tiers(), target::standings(&ids)];
-    let results = desk.ask(Store::Mgpass, asked).await?;
-    let [tiers, standings] = results.as_slice() else {
+    let asked = vec![target::tiers(), target::rewards(&ids)];
+    let results = databases.ask(Store::Mgpass, asked).await?;
+    let [tiers, rewards] = results.as_slice() else {
         return Err(refused(Store::Mgpass));
     };
     let tiers = target::parse_tiers(tiers).ok_or(refused(Store::Mgpass))?;
-    let mut standings = target::parse_standings(standings).ok_or(refused(Store::Mgpass))?;
+    let mut rewards = target::parse_rewards(rewards).ok_or(refused(Store::Mgpass))?;
     let lowest = tiers.lowest().ok_or(PointsFailure::NoTiers)?.to_owned();
     let users = records.into_iter().map(|record| {
-        let standing = standings.remove(&record.user_id);
-        judge_user(record, standing.as_ref(), &tiers, &lowest)
+        let held = rewards.remove(&record.user_id);
+        judge_user(record, held.as_ref(), &tiers, &lowest)
     });
     Ok(users.collect())
 }
 
-fn judge_user(record: Record, standing: Option<&Standing>, tiers: &Tiers, lowest: &str) -> User {
+fn judge_user(record: Record, held: Option<&UserRewards>, tiers: &Tiers, lowest: &str) -> User {
     let mut user = User {
         record,
         wanted_tier: lowest.to_owned(),
@@ -309,12 +298,12 @@ fn judge_user(record: Record, standing: Option<&Standing>, tiers: &Tiers, lowest
         notes: Vec::new(),
         n_read: 0,
         sum: 0,
-        n_before: standing.map_or(0, |standing| standing.n_entries),
+        n_before: held.map_or(0, |held| held.n_entries),
         after: None,
     };
-    let is_known = standing.is_some_and(|standing| standing.is_known);
+    let is_known = held.is_some_and(|held| held.is_known);
     // Deleted first: whatever else is missing then is of no use to anybody.
-    if let Some(reason) = standing.and_then(Standing::reason) {
+    if let Some(reason) = held.and_then(UserRewards::reason) {
         user.park(reason);
     }
     if !is_known {

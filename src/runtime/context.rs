@@ -1,8 +1,9 @@
 //! What every flow is handed besides its ports.
 
-use crate::inbound::request::{Secret, UserId};
 use std::sync::Arc;
 
+use crate::inbound::Inbound;
+use crate::inbound::request::{Secret, UserId};
 use crate::policy::flags::Flags;
 use crate::runtime::isolate::Isolate;
 use crate::runtime::settings::{Migration, Settings};
@@ -22,12 +23,13 @@ impl Context<'_> {
     }
 }
 
-/// The request's fixed surroundings.
-pub struct Surroundings<'a> {
+/// One request, with the settings and flags that are in force for the whole of it.
+pub struct Request<'a> {
+    pub inbound: &'a Inbound,
     pub settings: &'a Settings,
     /// Absent when the settings had faults: then the proxy is a pipe.
     pub context: Option<Context<'a>>,
     pub flags: Arc<Flags>,
-    pub request_id: &'a str,
+    pub id: String,
     pub began_ms: i64,
 }

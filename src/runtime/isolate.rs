@@ -11,7 +11,7 @@ use crate::policy::breaker::Breaker;
 use crate::policy::flags::Flags;
 use crate::policy::left_behind::LeftBehind;
 use crate::runtime::metrics::Metrics;
-use crate::runtime::ports::Backend;
+use crate::runtime::ports::{Backend, Entropy};
 use crate::token::{
     Fingerprint, ImportedKeys, Issuer, KeyId, KeySet, LiveKeySet, OnUnknownKeyId, UnixSeconds, Use,
     VerifiedTokens,
@@ -46,6 +46,9 @@ pub struct Isolate {
     owed_key_fetches: RefCell<Vec<Issuer>>,
     volatile: RefCell<Option<(i64, Vec<Volatile>)>>,
     last_comparison_ms: Cell<i64>,
+    /// Drawn at the first request.
+    id: Cell<u64>,
+    n_requests: Cell<u32>,
     pub breaker: Cell<Breaker>,
     /// Never borrowed across an await.
     pub allowance: RefCell<Allowance>,
@@ -141,6 +144,16 @@ pub enum FlagsState {
 }
 
 impl Isolate {
+    /// Unique without a draw for each request: the isolate's own draw, and a count.
+    pub fn next_request_id(&self, entropy: &impl Entropy) -> String {
+        if self.id.get() == 0 {
+            self.id.set(entropy.random_u64() | 1);
+        }
+        self.n_requests.set(self.n_requests.get().wrapping_add(1));
+        let (isolate, request) = (self.id.get() >> 24, self.n_requests.get() & 0xff_ffff);
+        format!("{isolate:010x}{request:06x}")
+    }
+
     /// `None`: another one is held. Whoever was cut off holds it no longer than this.
     pub fn enter_heavy(&self, now_ms: i64) -> Option<Heavy<'_>> {
         let is_free = now_ms >= self.heavy_until_ms.get();

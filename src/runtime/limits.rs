@@ -10,13 +10,16 @@ use std::cell::Cell;
 /// A text, a blob, a row. <https://developers.cloudflare.com/d1/platform/limits/>
 pub const MAX_VALUE_BYTES: usize = 2_000_000;
 /// One SQL statement, without its values. Same page.
+#[cfg(not(target_arch = "wasm32"))]
 pub const MAX_SQL_BYTES: usize = 100_000;
 /// Values bound to one statement. Same page.
+#[cfg(not(target_arch = "wasm32"))]
 pub const MAX_PARAMETERS: usize = 100;
 /// Queries of D1 in one invocation. Same page; each statement of a batch is taken for
 /// one, since the page does not say otherwise.
 pub const MAX_QUERIES: u32 = 1_000;
 /// <https://developers.cloudflare.com/workers/platform/limits/#subrequests>
+#[cfg(not(target_arch = "wasm32"))]
 pub const MAX_SUBREQUESTS: u32 = 10_000;
 /// More wait for one to end.
 /// <https://developers.cloudflare.com/workers/platform/limits/#simultaneous-open-connections>
@@ -116,10 +119,12 @@ impl Usage {
             .set(self.subrequests.get().saturating_add(1));
     }
 
+    #[cfg(not(target_arch = "wasm32"))]
     pub fn queries(&self) -> u32 {
         self.queries.get()
     }
 
+    #[cfg(not(target_arch = "wasm32"))]
     pub fn subrequests(&self) -> u32 {
         self.subrequests.get()
     }

@@ -1,6 +1,6 @@
 //! What is counted, kept in the isolate until it is written down behind the requests.
 //!
-//! The first count into an empty book books a flush a few seconds later, behind
+//! The first count into an empty list schedules a flush a few seconds later, behind
 //! that request; so a burst is one write. An isolate that is evicted before takes
 //! its last seconds with it.
 
@@ -191,7 +191,7 @@ impl Metrics {
     }
 
     /// Whether the caller is to flush, a little later.
-    pub fn book(&mut self, now_ms: i64) -> bool {
+    pub fn schedule_flush(&mut self, now_ms: i64) -> bool {
         if self.counts.is_empty() || now_ms < self.flushing_until_ms {
             return false;
         }
@@ -289,14 +289,14 @@ mod tests {
     #[test]
     fn one_flush_is_booked_for_a_burst() {
         let mut metrics = Metrics::default();
-        assert!(!metrics.book(0));
+        assert!(!metrics.schedule_flush(0));
         metrics.observe(&observation(Primary::Logto, Reason::OutsideShare, None));
-        assert!(metrics.book(0));
-        assert!(!metrics.book(1));
-        assert!(metrics.book(BOOKING_LEASE_MS));
+        assert!(metrics.schedule_flush(0));
+        assert!(!metrics.schedule_flush(1));
+        assert!(metrics.schedule_flush(BOOKING_LEASE_MS));
         let taken = metrics.take();
-        assert!(!metrics.book(BOOKING_LEASE_MS));
+        assert!(!metrics.schedule_flush(BOOKING_LEASE_MS));
         metrics.put_back(taken);
-        assert!(metrics.book(BOOKING_LEASE_MS));
+        assert!(metrics.schedule_flush(BOOKING_LEASE_MS));
     }
 }

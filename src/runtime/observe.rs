@@ -303,6 +303,7 @@ pub enum Event<'a> {
 }
 
 impl Event<'_> {
+    #[cfg(not(target_arch = "wasm32"))]
     pub const NAMES: &'static [&'static str] = &[
         "request.done",
         "flags.refused",
@@ -411,6 +412,7 @@ impl Event<'_> {
         }
     }
 
+    #[cfg(not(target_arch = "wasm32"))]
     pub fn name(&self) -> &'static str {
         self.describe().0
     }

@@ -5,7 +5,7 @@
 //! isolate has one thread.
 #![allow(async_fn_in_trait)]
 
-use crate::inbound::request::{Method, Secret};
+use crate::inbound::request::Secret;
 use crate::runtime::limits::Usage;
 use crate::runtime::message::Message;
 use crate::runtime::metrics::Series;
@@ -304,12 +304,14 @@ pub trait Signatures {
     async fn verify(&self, check: &SignatureCheck<'_>) -> bool;
 }
 
+/// What goes on behind an answer. The platform may cut it off at any point.
+pub trait Background {
+    fn go_on(&self, task: impl Future<Output = ()> + 'static);
+}
+
 /// One client's request and the answer to it. Bodies stay where they are: only
 /// what a rule needs is read, and within bounds.
 pub trait Exchange {
-    fn method(&self) -> Method;
-    /// Absolute, with dot segments resolved: as it is sent on.
-    fn url(&self) -> &str;
     fn header(&self, name: &str) -> Option<String>;
 
     /// Reads the request's body whole, so that a slow client cannot keep an intent open.

@@ -85,7 +85,7 @@ pub struct Migration {
     /// How long the outbox may take before the Queue is used instead.
     pub outbox_deadline_ms: u32,
     /// How long fence and mirror row may take to be looked up; Logto answers then.
-    pub standing_deadline_ms: u32,
+    pub eligibility_deadline_ms: u32,
     /// How many comparisons an isolate may begin: a sampled share stays a share of its
     /// work, however many reads come at once.
     pub comparisons_per_second: u32,
@@ -273,7 +273,7 @@ impl<F: Fn(&str) -> Option<String>> Reader<F> {
             clock_skew: self.skew("CLOCK_SKEW_S"),
             mgpass_deadline_ms: self.number("MGPASS_DEADLINE_MS", 1_500),
             outbox_deadline_ms: self.number("OUTBOX_DEADLINE_MS", 300),
-            standing_deadline_ms: self.number("STANDING_DEADLINE_MS", 500),
+            eligibility_deadline_ms: self.number("ELIGIBILITY_DEADLINE_MS", 500),
             comparisons_per_second: self.number("COMPARISONS_PER_SECOND", 20),
             metrics_flush_ms: self.number("METRICS_FLUSH_MS", 5_000),
             guard: Tuning {

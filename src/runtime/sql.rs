@@ -65,7 +65,7 @@ macro_rules! interaction_kept_ms {
 macro_rules! coverable {
     () => {
         concat!(
-            "i.discharged_at IS NULL AND (i.settled IS NOT NULL OR (i.passes = 0 AND i.expires_at <= ",
+            "i.discharged_at IS NULL AND (i.settled IS NOT NULL OR (i.expiry_checks = 0 AND i.expires_at <= ",
             now!(),
             ") OR i.opened_at + ",
             late_commit_ms!(),

@@ -12,14 +12,14 @@
 pub mod difference;
 pub mod rules;
 
-use self::difference::{Difference, Seen, differences};
+use self::difference::{ReadDifference, Seen, differences};
 use self::rules::{Sorted, sort};
 use crate::inbound::classify::Operation;
 use crate::inbound::request::UserId;
 use crate::mirror::eligibility;
 use crate::mirror::target::MirrorRow;
 use crate::operate::findings::{self, Finding};
-use crate::policy::plan::Standing;
+use crate::policy::plan::Eligibility;
 use crate::runtime::backend::logto;
 use crate::runtime::backend::mgpass::Caller;
 use crate::runtime::context::Context;
@@ -56,7 +56,7 @@ pub enum Served<C> {
 
 /// How a comparison ended; the label under which it is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Outcome {
+enum ComparisonOutcome {
     Match,
     Mismatch,
     /// A difference that the second pair of reads did not show again.
@@ -68,7 +68,7 @@ enum Outcome {
     Unavailable,
 }
 
-impl Outcome {
+impl ComparisonOutcome {
     fn name(self) -> &'static str {
         match self {
             Self::Match => "match",
@@ -105,7 +105,7 @@ async fn compare<P: Platform, C: AnswerCopy>(
     platform: &P,
     context: &Context<'_>,
     comparison: Comparison<C>,
-) -> Result<Outcome, Outcome> {
+) -> Result<ComparisonOutcome, ComparisonOutcome> {
     let Comparison {
         operation,
         user,
@@ -134,7 +134,7 @@ async fn compare<P: Platform, C: AnswerCopy>(
     let sorted = sort_pair(operation, &first, &volatile);
     count_ignored(context, operation, &sorted);
     if sorted.mismatches.is_empty() {
-        return Ok(Outcome::Match);
+        return Ok(ComparisonOutcome::Match);
     }
     let second = asked.pair(platform, context).await?;
     let again = sort_pair(operation, &second, &volatile).mismatches;
@@ -144,10 +144,10 @@ async fn compare<P: Platform, C: AnswerCopy>(
         .filter(|one| again.iter().any(|other| other.is_same_place(one)))
         .collect();
     if confirmed.is_empty() {
-        return Ok(Outcome::Transient);
+        return Ok(ComparisonOutcome::Transient);
     }
     report(platform, context, operation, &user, &confirmed).await;
-    Ok(Outcome::Mismatch)
+    Ok(ComparisonOutcome::Mismatch)
 }
 
 struct Asked<'a> {
@@ -163,14 +163,14 @@ impl Asked<'_> {
         context: &Context<'_>,
         began_ms: i64,
         served: Served<C>,
-    ) -> Result<Pair, Outcome> {
+    ) -> Result<Pair, ComparisonOutcome> {
         match served {
             Served::ByLogto { status, copy } => {
                 let body = copy
                     .text(MAX_COPY_BYTES)
                     .await
-                    .ok_or(Outcome::Unavailable)?;
-                let row = self.standing(platform, context, began_ms).await?;
+                    .ok_or(ComparisonOutcome::Unavailable)?;
+                let row = self.eligibility(platform, context, began_ms).await?;
                 let candidate = self.mgpass(platform, context, &row).await?;
                 self.still_stands(platform, context, began_ms, &row).await?;
                 Ok(Pair {
@@ -180,7 +180,7 @@ impl Asked<'_> {
             }
             Served::ByMgpass { shown } => {
                 let control = self.logto(platform, context).await?;
-                self.standing(platform, context, began_ms).await?;
+                self.eligibility(platform, context, began_ms).await?;
                 Ok(Pair {
                     control,
                     candidate: seen(shown),
@@ -194,9 +194,9 @@ impl Asked<'_> {
         &self,
         platform: &P,
         context: &Context<'_>,
-    ) -> Result<Pair, Outcome> {
+    ) -> Result<Pair, ComparisonOutcome> {
         let began_ms = platform.now_ms();
-        let row = self.standing(platform, context, began_ms).await?;
+        let row = self.eligibility(platform, context, began_ms).await?;
         let pair = Pair {
             control: self.logto(platform, context).await?,
             candidate: self.mgpass(platform, context, &row).await?,
@@ -205,13 +205,13 @@ impl Asked<'_> {
         Ok(pair)
     }
 
-    async fn standing<P: Platform>(
+    async fn eligibility<P: Platform>(
         &self,
         platform: &P,
         context: &Context<'_>,
         began_ms: i64,
-    ) -> Result<MirrorRow, Outcome> {
-        judged(eligibility::standing(platform, context, self.wanted.user, began_ms).await)
+    ) -> Result<MirrorRow, ComparisonOutcome> {
+        judged(eligibility::of(platform, context, self.wanted.user, began_ms).await)
     }
 
     /// The fence again, after the reads. The mirror row is not read twice: a write
@@ -223,11 +223,10 @@ impl Asked<'_> {
         context: &Context<'_>,
         began_ms: i64,
         row: &MirrorRow,
-    ) -> Result<(), Outcome> {
-        let standing =
-            eligibility::standing_of(platform, context, self.wanted.user, began_ms, row.clone())
-                .await;
-        judged(standing).map(|_| ())
+    ) -> Result<(), ComparisonOutcome> {
+        let eligibility =
+            eligibility::of_row(platform, context, self.wanted.user, began_ms, row.clone()).await;
+        judged(eligibility).map(|_| ())
     }
 
     async fn mgpass<P: Platform>(
@@ -235,27 +234,27 @@ impl Asked<'_> {
         platform: &P,
         context: &Context<'_>,
         row: &MirrorRow,
-    ) -> Result<Seen, Outcome> {
+    ) -> Result<Seen, ComparisonOutcome> {
         read::shown(platform, context, &Caller::Proxy, self.wanted, Some(row))
             .await
             .map(seen)
-            .map_err(|_| Outcome::Unavailable)
+            .map_err(|_| ComparisonOutcome::Unavailable)
     }
 
     async fn logto<P: Platform>(
         &self,
         platform: &P,
         context: &Context<'_>,
-    ) -> Result<Seen, Outcome> {
+    ) -> Result<Seen, ComparisonOutcome> {
         let answer = logto::read(platform, context, self.path)
             .await
-            .map_err(|_| Outcome::Unavailable)?;
+            .map_err(|_| ComparisonOutcome::Unavailable)?;
         match answer.status {
             200 | 404 => Ok(Seen {
                 status: answer.status,
                 body: answer.body,
             }),
-            _ => Err(Outcome::Unavailable),
+            _ => Err(ComparisonOutcome::Unavailable),
         }
     }
 
@@ -271,7 +270,7 @@ impl Asked<'_> {
             return;
         };
         let differences = differences(control, &again);
-        if differences.is_empty() || self.standing(platform, context, began_ms).await.is_err() {
+        if differences.is_empty() || self.eligibility(platform, context, began_ms).await.is_err() {
             return;
         }
         let operation = self.wanted.operation;
@@ -287,12 +286,14 @@ impl Asked<'_> {
     }
 }
 
-fn judged(standing: (Standing, Option<MirrorRow>)) -> Result<MirrorRow, Outcome> {
-    match standing {
-        (Standing::Equal, Some(row)) => Ok(row),
-        (Standing::Equal | Standing::NotReconciled, _) => Err(Outcome::NotReconciled),
-        (Standing::Fenced, _) => Err(Outcome::Fenced),
-        (Standing::Unknown, _) => Err(Outcome::Unavailable),
+fn judged(eligibility: (Eligibility, Option<MirrorRow>)) -> Result<MirrorRow, ComparisonOutcome> {
+    match eligibility {
+        (Eligibility::Equal, Some(row)) => Ok(row),
+        (Eligibility::Equal | Eligibility::NotReconciled, _) => {
+            Err(ComparisonOutcome::NotReconciled)
+        }
+        (Eligibility::Fenced, _) => Err(ComparisonOutcome::Fenced),
+        (Eligibility::Unknown, _) => Err(ComparisonOutcome::Unavailable),
     }
 }
 
@@ -323,7 +324,7 @@ async fn report<P: Platform>(
     context: &Context<'_>,
     operation: Operation,
     user: &UserId,
-    mismatches: &[Difference],
+    mismatches: &[ReadDifference],
 ) {
     let hash = |text: &Option<String>| {
         let text = text.as_deref()?;

@@ -1,9 +1,9 @@
-//! One client's request, from classification to what is done after the answer.
+//! One client's request for Logto, up to what is done after the answer.
 //!
 //! The client's answer never depends on mgPass while Logto is the source of
 //! truth: a mirrored write waits for its intent to be recorded (bounded) and for
 //! nothing else. What follows the answer is returned as a value and carried out
-//! by [`crate::serve::afterwards`], so that a crash between the two is a case like any other.
+//! by [`crate::serve::follow_up`], so that a crash between the two is a case like any other.
 
 mod conclude;
 mod name;
@@ -13,18 +13,18 @@ mod serve;
 mod tokens;
 mod write;
 
-use crate::inbound::classify::{Classified, Kind, Operation, classify};
-use crate::inbound::request::Target;
+use crate::inbound::Inbound;
+use crate::inbound::classify::{Kind, Operation};
 use crate::policy::flags::bucket::Bucket;
 use crate::policy::plan::{Plan, Reason};
-use crate::runtime::answer::{Answer, OwnAnswer, own_error};
-use crate::runtime::context::Surroundings;
+use crate::runtime::answer::{Answer, OwnAnswer};
+use crate::runtime::context::Request;
 use crate::runtime::error::ProxyError;
 use crate::runtime::metrics::{Fallback, Observation};
 use crate::runtime::observe::Event;
 use crate::runtime::ports::{CallFailure, Exchange, Forward, Platform};
 use crate::runtime::settings::Settings;
-use crate::serve::afterwards::Afterwards;
+use crate::serve::follow_up::FollowUp;
 
 /// What the client gets.
 #[derive(Debug, PartialEq, Eq)]
@@ -45,36 +45,7 @@ pub struct Executed<C> {
     pub status: u16,
     pub fallback: Option<Fallback>,
     pub error: Option<ProxyError>,
-    pub afterwards: Option<Afterwards<C>>,
-}
-
-impl<C> Executed<C> {
-    pub fn observation(&self, duration_ms: i64) -> Observation {
-        Observation {
-            operation: self.operation,
-            plan: self.plan,
-            fallback: self.fallback,
-            status: self.status,
-            duration_ms,
-        }
-    }
-}
-
-impl<C> From<OwnAnswer> for Executed<C> {
-    fn from(own: OwnAnswer) -> Self {
-        Self {
-            operation: own.operation,
-            plan: Plan::logto(Reason::Own),
-            mirror: MirrorOutcome::None,
-            bucket: None,
-            backend: "proxy",
-            status: own.answer.status,
-            fallback: None,
-            error: own.error,
-            afterwards: None,
-            reply: Reply::Own(own.answer),
-        }
-    }
+    pub follow_up: Option<FollowUp<C>>,
 }
 
 /// What was done about recording this request. Never an error of the client's.
@@ -100,15 +71,56 @@ impl MirrorOutcome {
 }
 
 impl<C> Executed<C> {
+    pub fn forwarded(operation: Operation, plan: Plan, status: u16) -> Self {
+        Self {
+            reply: Reply::Forwarded,
+            operation,
+            plan,
+            mirror: MirrorOutcome::None,
+            bucket: None,
+            backend: "logto",
+            status,
+            fallback: None,
+            error: None,
+            follow_up: None,
+        }
+    }
+
+    /// An answer that the proxy made, of nobody's word but its own unless `backend` says whose.
+    pub fn own(operation: Operation, plan: Plan, own: OwnAnswer) -> Self {
+        let forwarded = Self::forwarded(operation, plan, own.answer.status);
+        Self {
+            backend: "proxy",
+            error: own.error,
+            reply: Reply::Own(own.answer),
+            ..forwarded
+        }
+    }
+
+    pub fn observation(&self, duration_ms: i64) -> Observation {
+        Observation {
+            operation: self.operation,
+            plan: self.plan,
+            fallback: self.fallback,
+            status: self.status,
+            duration_ms,
+        }
+    }
+
     /// The closing line of the request.
-    pub fn done<'a>(&self, around: &'a Surroundings<'_>, duration_ms: i64) -> Event<'a> {
+    pub fn done<'a>(
+        &self,
+        request_id: &'a str,
+        stage: &'static str,
+        duration_ms: i64,
+    ) -> Event<'a> {
         Event::RequestDone {
-            request_id: around.request_id,
+            request_id,
             operation: self.operation.name(),
             primary: self.plan.primary.name(),
             mirror: self.mirror.name(),
             reason: self.plan.reason.code(),
-            stage: around.flags.stage_name(),
+            stage,
             bucket: self.bucket.map(|bucket| bucket.number()),
             backend: self.backend,
             status: self.status,
@@ -121,30 +133,14 @@ impl<C> Executed<C> {
 
 pub async fn execute<P: Platform, E: Exchange>(
     platform: &P,
-    around: &Surroundings<'_>,
+    request: &Request<'_>,
     exchange: &mut E,
 ) -> Executed<E::Copy> {
-    let url = exchange.url().to_owned();
-    let Some(target) = Target::parse(&url) else {
-        return own_error(
-            Operation::PassThrough,
-            ProxyError::MalformedRequest,
-            "/",
-            around,
-        )
-        .into();
-    };
-    let classified = classify(exchange.method(), target.path);
-    let request = Request {
-        around,
-        target,
-        classified: &classified,
-    };
-    match (classified.operation.kind(), around.context) {
-        (Kind::PassThrough, _) => request.pass(platform, exchange, Reason::NotARead).await,
+    match (request.inbound.operation.kind(), request.context) {
+        (Kind::PassThrough, _) => request.pass(exchange, Reason::NotARead).await,
         // Settings with faults leave a pipe; what is written meanwhile is a gap all the same.
         (Kind::Write(source), None) => request.unrecorded(exchange, source, Reason::Settings).await,
-        (_, None) => request.pass(platform, exchange, Reason::Settings).await,
+        (_, None) => request.pass(exchange, Reason::Settings).await,
         (Kind::Write(source), Some(context)) => {
             request.write(platform, &context, exchange, source).await
         }
@@ -153,88 +149,49 @@ pub async fn execute<P: Platform, E: Exchange>(
     }
 }
 
-/// How a request goes on to Logto.
-fn to_logto<'a>(settings: &'a Settings, target: &Target<'a>, operation: Operation) -> Forward<'a> {
-    let is_claimed = operation != Operation::PassThrough;
+fn to_logto<'a>(settings: &'a Settings, inbound: &'a Inbound) -> Forward<'a> {
+    let is_claimed = inbound.operation != Operation::PassThrough;
     Forward {
-        url: format!("{}{}", settings.logto_origin, target.path_and_query),
-        scheme: target.scheme,
-        host: target.host,
+        url: format!("{}{}", settings.logto_origin, inbound.path_and_query()),
+        scheme: inbound.scheme(),
+        host: inbound.host(),
         origin_secret: settings.origin_secret.as_ref(),
         // What no rule claims waits as long as its client does, as without the proxy.
         deadline_ms: is_claimed.then_some(settings.logto_deadline_ms),
     }
 }
 
-/// What came of the way to Logto. `path`: as the client sent it.
-fn forwarded<C>(
-    operation: Operation,
-    plan: Plan,
-    path: &str,
-    around: &Surroundings<'_>,
-    outcome: Result<u16, CallFailure>,
-) -> Executed<C> {
-    let error = match outcome {
-        Ok(status) => {
-            return Executed {
-                reply: Reply::Forwarded,
-                operation,
-                plan,
-                mirror: MirrorOutcome::None,
-                bucket: None,
-                backend: "logto",
-                status,
-                fallback: None,
-                error: None,
-                afterwards: None,
-            };
-        }
-        Err(CallFailure::TimedOut) => ProxyError::LogtoTimedOut,
-        Err(CallFailure::Unreachable | CallFailure::Unreadable | CallFailure::TooLarge { .. }) => {
+/// Logto gave no answer.
+fn unanswered(failure: &CallFailure) -> ProxyError {
+    match failure {
+        CallFailure::TimedOut => ProxyError::LogtoTimedOut,
+        CallFailure::Unreachable | CallFailure::Unreadable | CallFailure::TooLarge { .. } => {
             ProxyError::LogtoUnreachable
         }
-    };
-    Executed {
-        plan,
-        ..own_error(operation, error, path, around).into()
     }
 }
 
-struct Request<'a> {
-    around: &'a Surroundings<'a>,
-    target: Target<'a>,
-    classified: &'a Classified,
-}
-
-impl<'a> Request<'a> {
-    async fn forward<E: Exchange>(&self, exchange: &mut E) -> Result<u16, CallFailure> {
-        let settings = self.around.settings;
-        let forward = to_logto(settings, &self.target, self.classified.operation);
-        exchange.forward(&forward).await
-    }
-
+impl Request<'_> {
     /// To Logto, nothing recorded.
-    async fn pass<P: Platform, E: Exchange>(
-        &self,
-        _: &P,
-        exchange: &mut E,
-        reason: Reason,
-    ) -> Executed<E::Copy> {
-        self.forwarded(self.forward(exchange).await, Plan::logto(reason))
+    async fn pass<E: Exchange>(&self, exchange: &mut E, reason: Reason) -> Executed<E::Copy> {
+        self.forward(exchange, Plan::logto(reason)).await
     }
 
-    fn forwarded<C>(&self, outcome: Result<u16, CallFailure>, plan: Plan) -> Executed<C> {
-        let operation = self.classified.operation;
-        forwarded(operation, plan, self.target.path, self.around, outcome)
+    async fn forward<E: Exchange>(&self, exchange: &mut E, plan: Plan) -> Executed<E::Copy> {
+        let operation = self.inbound.operation;
+        let forward = to_logto(self.settings, self.inbound);
+        match exchange.forward(&forward).await {
+            Ok(status) => Executed::forwarded(operation, plan, status),
+            Err(failure) => Executed::own(operation, plan, self.refuse(unanswered(&failure))),
+        }
     }
 
     fn failed<C>(&self, error: ProxyError) -> Executed<C> {
-        own_error(
-            self.classified.operation,
-            error,
-            self.target.path,
-            self.around,
-        )
-        .into()
+        self.answered(self.refuse(error))
+    }
+
+    /// By the proxy itself.
+    pub fn answered<C>(&self, own: OwnAnswer) -> Executed<C> {
+        Executed::own(self.inbound.operation, Plan::logto(Reason::Own), own)
     }
 }

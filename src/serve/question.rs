@@ -24,7 +24,7 @@ pub enum Question {
 
 /// What Logto says to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Told {
+pub struct Participant {
     pub user: Option<UserId>,
     pub registers: bool,
 }
@@ -38,9 +38,9 @@ impl Question {
         &self,
         platform: &P,
         context: &Context<'_>,
-    ) -> Result<Option<Told>, BackendFailure> {
+    ) -> Result<Option<Participant>, BackendFailure> {
         let of = |user: Option<UserId>| {
-            user.map(|user| Told {
+            user.map(|user| Participant {
                 user: Some(user),
                 registers: false,
             })
@@ -50,7 +50,7 @@ impl Question {
                 logto::interaction(platform, context, browser)
                     .await
                     .map(|found| {
-                        found.map(|found| Told {
+                        found.map(|found| Participant {
                             user: found.user,
                             registers: found.registers,
                         })

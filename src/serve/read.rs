@@ -16,7 +16,7 @@ use crate::runtime::backend::mgpass::{self, ApiIdentity, ApiUser, Caller, Found}
 use crate::runtime::context::Context;
 use crate::runtime::ports::{Backend, CallFailure, Platform};
 use crate::serve::translate::view::View;
-use crate::serve::translate::{Refusal, Shown, Translation, translation};
+use crate::serve::translate::{LogtoRefusal, Shown, Translation, translation};
 
 /// What is asked for.
 #[derive(Clone, Copy, Debug)]
@@ -74,12 +74,12 @@ pub async fn shown<P: Platform>(
     let (user, identities) = match select(asked, deadline).await {
         Either::Left((Ok(Found::Yes(found)), _)) => found,
         Either::Left((Ok(Found::NotAllowed(status)), _)) => {
-            return Ok(Shown::Refusal(Refusal::of_status(status)));
+            return Ok(Shown::Refusal(LogtoRefusal::of_status(status)));
         }
         Either::Left((Ok(Found::No), _)) => {
             return match caller {
                 Caller::Proxy => Err(Unserved::Missing),
-                Caller::Client(_) => Ok(Shown::Refusal(Refusal::EntityNotFound)),
+                Caller::Client(_) => Ok(Shown::Refusal(LogtoRefusal::EntityNotFound)),
             };
         }
         Either::Left((Err(failure), _)) => return Err(Unserved::Backend(failure)),

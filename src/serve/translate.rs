@@ -66,7 +66,7 @@ pub fn translation(operation: Operation) -> Option<Translation> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Shown {
     Body(String),
-    Refusal(Refusal),
+    Refusal(LogtoRefusal),
 }
 
 impl Shown {
@@ -81,14 +81,14 @@ impl Shown {
 /// A refusal as Logto words it. Its text follows `Accept-Language`, so that only a
 /// client who takes English can have it from here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal {
+pub enum LogtoRefusal {
     Unauthorized,
     Forbidden,
     EntityNotFound,
     IdentityNotExist,
 }
 
-impl Refusal {
+impl LogtoRefusal {
     /// What mgPass says to its own token.
     pub fn of_status(status: u16) -> Self {
         match status {
@@ -163,7 +163,7 @@ pub fn json_answer(body: String, if_none_match: Option<&str>, request_id: &str) 
 }
 
 /// A refusal in Logto's error shape; Logto gives errors no ETag.
-pub fn refusal_answer(refusal: Refusal, request_id: &str) -> Answer {
+pub fn refusal_answer(refusal: LogtoRefusal, request_id: &str) -> Answer {
     Answer {
         status: refusal.status(),
         headers: vec![
@@ -224,15 +224,15 @@ mod tests {
         // The first two as recorded (contract 4.4, 6), the third as seen on 1.41.0 (13).
         for (refusal, body) in [
             (
-                Refusal::EntityNotFound,
+                LogtoRefusal::EntityNotFound,
                 r#"{"code":"entity.not_found","message":"The resource does not exist."}"#,
             ),
             (
-                Refusal::Unauthorized,
+                LogtoRefusal::Unauthorized,
                 r#"{"code":"auth.unauthorized","message":"Unauthorized. Please check credentials and its scope."}"#,
             ),
             (
-                Refusal::IdentityNotExist,
+                LogtoRefusal::IdentityNotExist,
                 r#"{"code":"user.identity_not_exist","message":"The social account has not been registered yet."}"#,
             ),
         ] {

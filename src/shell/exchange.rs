@@ -8,14 +8,12 @@ use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
 use web_sys::{AbortController, ReadableStreamDefaultReader, Request, RequestInit, Response};
 
-use crate::inbound::request::{Method, is_resolved};
 use crate::runtime::ports::{AnswerCopy, BodyFailure, CallFailure, Exchange, Forward};
 
 use super::platform::read_text;
 
 pub(super) struct WorkerExchange {
     request: Request,
-    url: String,
     method: String,
     held: Held,
     response: Option<Response>,
@@ -30,12 +28,9 @@ enum Held {
 }
 
 impl WorkerExchange {
-    pub(super) fn new(request: Request) -> Self {
-        let url = resolved(request.url());
-        let method = request.method();
+    pub(super) fn new(request: Request, method: String) -> Self {
         Self {
             request,
-            url,
             method,
             held: Held::Nothing,
             response: None,
@@ -45,18 +40,6 @@ impl WorkerExchange {
     pub(super) fn into_response(self) -> Option<Response> {
         self.response
     }
-
-    pub(super) fn request(&self) -> &Request {
-        &self.request
-    }
-}
-
-/// As it will be sent on.
-fn resolved(url: String) -> String {
-    if is_resolved(&url) {
-        return url;
-    }
-    web_sys::Url::new(&url).map_or(url, |parsed| parsed.href())
 }
 
 /// What `outbound.js` is told, a line each.
@@ -75,14 +58,6 @@ extern "C" {
 
 impl Exchange for WorkerExchange {
     type Copy = ResponseCopy;
-
-    fn method(&self) -> Method {
-        Method::parse(&self.method)
-    }
-
-    fn url(&self) -> &str {
-        &self.url
-    }
 
     fn header(&self, name: &str) -> Option<String> {
         self.request.headers().get(name).ok().flatten()

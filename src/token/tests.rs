@@ -12,8 +12,8 @@ mod policy;
 use serde_json::{Value, json};
 
 use super::{
-    Issuer, IssuerNames, KeySet, Policy, Principal, Refusal, Skew, UnixSeconds, Verdict, base64url,
-    parse,
+    Issuer, IssuerNames, KeySet, Policy, Principal, Refusal, Skew, UnixSeconds, Validity,
+    base64url, parse,
 };
 
 const LOGTO: &str = "https://auth.old.example/oidc";
@@ -107,7 +107,7 @@ fn policy(issuer: Issuer, audiences: &[String]) -> Policy<'_> {
 }
 
 /// The whole way, with the crypto answering `verdict`.
-fn authenticate(token: &str, verdict: Verdict) -> Result<Principal, Refusal> {
+fn authenticate(token: &str, verdict: Validity) -> Result<Principal, Refusal> {
     let token = parse(token)?.partition(&names())?;
     let issuer = token.issuer();
     let set = key_set(issuer);

@@ -26,7 +26,7 @@ let token;
 let users;
 
 before(async () => {
-  sandbox = await startSandbox({ persistTo, vars: { METRICS_FLUSH_MS: '200', STANDING_DEADLINE_MS: '5000' } });
+  sandbox = await startSandbox({ persistTo, vars: { WALK: 'off', METRICS_FLUSH_MS: '200', ELIGIBILITY_DEADLINE_MS: '5000' } });
   logto = controlOf(sandbox.logto);
   mgpass = controlOf(sandbox.mgpass);
   // Alterations behind mgPass's back must be seen at once.

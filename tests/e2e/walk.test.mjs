@@ -50,7 +50,7 @@ test('a change in mgPass\'s own rows: kept where somebody made it, repaired wher
   const { mgpass } = await operator('GET', `explain?user=${edited}`);
   assert.deepEqual(mgpass.changed_there, { altered: [], kept: ['name'], overruled: [] });
   assert.deepEqual([mgpass.edited_by[0].event, mgpass.edited_by[0].actor], ['user.updated', 'app_proxy']);
-  const { findings } = await operator('GET', 'mirror');
+  const findings = (await operator('GET', 'mirror')).findings.filter(({ user_id: id }) => [edited, altered].includes(id));
   assert.deepEqual(findings.map(({ user_id, code, paths }) => [user_id, code, paths]).sort(), [
     [altered, 'altered_at_mgpass', ['name']], [edited, 'edited_at_mgpass', ['name']],
   ].sort());
@@ -68,7 +68,8 @@ test('large users stop nobody, and one above every answer is parked by name', as
   await until('the walk has met them', async () => (await mgpassRow('smalluser001')) && (await mgpassRow('fatuser00001')) && (await mgpassRow('fatuser00003')), { withinMs });
   await until('the largest is parked', async () => (await parked('toolarge0001')) === 'too_large', { withinMs });
   assert.equal(await mgpassRow('toolarge0001'), null);
-  assert.deepEqual(events.filter(({ event }) => event === 'mirror.paused' || event === 'walk.delayed'), []);
+  // An isolate works on one large user at a time; the next tick goes on.
+  assert.deepEqual(events.filter(({ event, code }) => event === 'mirror.paused' || (event === 'walk.delayed' && code !== 'no_room')), []);
   // And a write goes its way past them.
   const { id } = (await ask('POST', '/users', { username: 'afterwards' })).json();
   await until('it is mirrored', () => mgpassRow(id), { withinMs });

@@ -32,7 +32,7 @@ use dual_write_proxy::mirror::target::MirrorRow;
 use dual_write_proxy::policy::authority::{Holder, View};
 use dual_write_proxy::policy::flags::bucket::Bucket;
 use dual_write_proxy::policy::flags::{Flags, Share, Stage};
-use dual_write_proxy::policy::plan::{Admission, Facts, Origin, Primary, Step, Verdict, plan};
+use dual_write_proxy::policy::plan::{Admission, Authenticity, Facts, Origin, Primary, Step, plan};
 
 const PLACES: usize = 3;
 const WRITES: usize = 2;
@@ -420,7 +420,7 @@ impl Model {
                     Primary::Mgpass => Read::Sent { must_show },
                     Primary::Logto | Primary::MgpassAsCaller => Read::None,
                 };
-                next.push(("its standing is looked up", after));
+                next.push(("its eligibility is looked up", after));
             }
             Read::Sent { .. } => {
                 let mut after = *state;
@@ -465,14 +465,14 @@ impl Model {
             .expect("known")];
         let mut facts = Facts {
             origin: Some(Origin::Logto),
-            verdict: Some(Verdict::Authentic),
-            standing: None,
+            authenticity: Some(Authenticity::Authentic),
+            eligibility: None,
             admission: Some(Admission::Admitted),
         };
         loop {
             match plan(Operation::UsersGet, flags, Some(self.bucket), &facts) {
                 Step::Go(plan) => return plan.primary,
-                Step::Ask(_) => facts.standing = Some(judge(Some(fence), Some(row.clone())).0),
+                Step::Ask(_) => facts.eligibility = Some(judge(Some(fence), Some(row.clone())).0),
             }
         }
     }

@@ -39,7 +39,7 @@ fn read(world: &Rc<World>, node: &Node, n_reads: usize) {
 fn judge(world: &Rc<World>, node: &Node) -> (Value, Value) {
     let node = node.clone();
     world.finish(async move {
-        let flags = snapshot::read(&node, &node.isolate).await;
+        let flags = snapshot::read(&node, &node.deployment.isolate).await;
         metrics::flush(&node, &node.context()).await;
         guard::run(&node, &node.context(), &flags).await;
     });
@@ -192,8 +192,7 @@ fn cron_judges_before_it_waits_for_anybody() {
     world.finish({
         let node = node.clone();
         async move {
-            let flags = snapshot::read(&node, &node.isolate).await;
-            dual_write_proxy::serve::cron::tick(&node, &node.context(), &flags).await;
+            node.cron().await;
         }
     });
     assert!(world.now_ms() - began_ms > 7_000, "the walk did wait");

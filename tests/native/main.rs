@@ -9,8 +9,8 @@
 
 mod compare;
 mod corpus;
-mod edge;
 mod equality;
+mod forward_auth;
 mod guard;
 mod handover;
 mod introspection;
@@ -22,6 +22,7 @@ mod reads;
 mod relay;
 mod routes;
 mod schema;
+mod service;
 #[allow(dead_code, reason = "shared with the simulation")]
 mod support;
 mod tidy;

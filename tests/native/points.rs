@@ -7,7 +7,7 @@ use std::rc::Rc;
 use dual_write_proxy::inbound::request::UserId;
 use dual_write_proxy::population::points::balance::{self, Balance};
 use dual_write_proxy::population::points::place::Place;
-use dual_write_proxy::population::points::{self, Outcome, PointsFailure, PointsPage};
+use dual_write_proxy::population::points::{self, Carried, PointsFailure, PointsPage};
 use dual_write_proxy::runtime::ports::{DatabaseFailure, Row, Statement, Store, Value};
 use serde_json::json;
 
@@ -91,7 +91,7 @@ fn page(
 }
 
 /// Page after page to the end.
-fn import(world: &Rc<World>, limit: i64) -> (BTreeMap<String, (Outcome, Vec<String>)>, i64) {
+fn import(world: &Rc<World>, limit: i64) -> (BTreeMap<String, (Carried, Vec<String>)>, i64) {
     let mut users = BTreeMap::new();
     let (mut from, mut n_added) = (Place::default(), 0);
     loop {
@@ -108,7 +108,7 @@ fn import(world: &Rc<World>, limit: i64) -> (BTreeMap<String, (Outcome, Vec<Stri
     }
 }
 
-fn outcome_of(world: &Rc<World>, id: &str) -> (Outcome, Vec<String>) {
+fn outcome_of(world: &Rc<World>, id: &str) -> (Carried, Vec<String>) {
     import(world, 100).0.remove(id).unwrap()
 }
 
@@ -130,13 +130,13 @@ fn drifted(world: &World) -> Vec<Row> {
     )
 }
 
-fn equal(notes: &[&str]) -> (Outcome, Vec<String>) {
+fn equal(notes: &[&str]) -> (Carried, Vec<String>) {
     let notes = notes.iter().map(|note| (*note).to_owned()).collect();
-    (Outcome::Equal, notes)
+    (Carried::Equal, notes)
 }
 
-fn parked(reason: &'static str, notes: &[&str]) -> (Outcome, Vec<String>) {
-    (Outcome::Parked(reason), equal(notes).1)
+fn parked(reason: &'static str, notes: &[&str]) -> (Carried, Vec<String>) {
+    (Carried::Parked(reason), equal(notes).1)
 }
 
 #[test]
@@ -159,7 +159,7 @@ fn an_entry_keeps_all_it_has_and_the_balance_is_the_stored_one() {
     assert_eq!(page.next, None);
     assert_eq!(
         (page.users[0].outcome, &page.users[0].notes),
-        (Outcome::Equal, &vec![])
+        (Carried::Equal, &vec![])
     );
     let expected = json!({
         "id": "pts_lm_e_01A", "user_id": USER, "event_type": "purchase", "platform": "newsroom", "points": 120,
@@ -210,7 +210,7 @@ fn voided_and_expired_entries_stay_history_and_one_adjustment_makes_up_for_them(
 
     // The source goes on: the one adjustment follows, and goes when it is not needed.
     world.databases.execute(Store::Rewards, "UPDATE rewards_users SET total_points = 20; UPDATE rewards_ledger SET status = 'expired' WHERE id = 'a'");
-    assert_eq!(outcome_of(&world, USER).0, Outcome::Equal);
+    assert_eq!(outcome_of(&world, USER).0, Carried::Equal);
     assert_eq!(adjustment()[0]["points"], -140);
     assert_eq!(drifted(&world), []);
     world.databases.execute(
@@ -239,7 +239,7 @@ fn what_mgpass_wrote_is_never_touched() {
     at_mgpass(&world, USER);
     record(&world, USER, 120, 120, Some("bronze"));
     entry(&world, &Entry::new("01A", USER, 120));
-    assert_eq!(outcome_of(&world, USER).0, Outcome::Equal);
+    assert_eq!(outcome_of(&world, USER).0, Carried::Equal);
     world.databases.execute(
         Store::Mgpass,
         &format!(

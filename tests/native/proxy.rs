@@ -120,7 +120,7 @@ fn in_stage_off_a_write_is_forwarded_and_noted_as_a_gap() {
 #[test]
 fn with_faulty_settings_the_proxy_is_a_pipe_and_what_is_written_is_a_gap() {
     let world = World::with(1, &[("MGPASS_ISSUER", "")]);
-    assert!(world.settings.migration.is_none());
+    assert!(world.node().deployment.settings.migration.is_none());
     world.put_user("alice0000001", |_| {});
     let refused = Request::new("PATCH", "/api/users/alice0000001").json(PATCH);
     assert_eq!(world.ask(refused).status, 401);
@@ -267,7 +267,7 @@ fn a_write_while_the_ledger_fails() {
     };
     check_write(
         Port::ProxyDatabase,
-        "INSERT INTO intents (id, subject, interaction, operation, opened_at, expires_at) ",
+        "INSERT INTO intents (id, subject, interaction, operation, opened_at, expires_at, generation) ",
         Fault::Hang,
         &WriteCell {
             rows: (1, 1),

@@ -156,7 +156,7 @@ const SERVED: (&str, &str, Option<&str>) = ("mgpass", "in_share", None);
 
 #[test]
 fn a_read_while_the_ledger_or_mgpass_database_fails() {
-    let unknown = ("logto", "standing_unknown", None);
+    let unknown = ("logto", "eligibility_unknown", None);
     for port in [Port::ProxyDatabase, Port::MgpassDatabase] {
         check_read(port, "", Fault::BeforeEffect, unknown, 100);
         check_read(port, "", Fault::AfterEffect, unknown, 100);

@@ -4,7 +4,8 @@
 
 use std::collections::BTreeSet;
 
-use dual_write_proxy::inbound::classify::{Kind, Operation, classify, why_unrecorded};
+use dual_write_proxy::inbound::Inbound;
+use dual_write_proxy::inbound::classify::{Kind, Operation, why_unrecorded};
 use dual_write_proxy::inbound::request::Method;
 use serde_json::Value;
 
@@ -20,7 +21,8 @@ use Care::{Recorded, Unrecorded};
 
 fn care(method: &str, path: &str) -> Care {
     let method = Method::parse(method);
-    let operation = classify(method, path).operation;
+    let url = format!("https://auth.example.test{path}");
+    let operation = Inbound::read(method, url, |_| None).operation;
     match operation.kind() {
         Kind::Write(_) => Recorded(operation.name()),
         Kind::PassThrough | Kind::Read | Kind::Token => match why_unrecorded(method, path) {

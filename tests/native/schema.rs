@@ -11,7 +11,7 @@ use dual_write_proxy::mirror::{
     telling, triggers, wake, writer,
 };
 use dual_write_proxy::operate::{findings, guard, metrics};
-use dual_write_proxy::population::jobs::{book, equality, view};
+use dual_write_proxy::population::jobs::{equality, store, view};
 use dual_write_proxy::population::{page, points, readiness};
 use dual_write_proxy::runtime::ports::Store;
 
@@ -49,7 +49,7 @@ fn every_statement_prepares_against_the_migrations() {
         (Store::Proxy, pass::ALL_SQL),
         (Store::Proxy, mirror_findings::ALL_SQL),
         (Store::Proxy, findings::ALL_SQL),
-        (Store::Proxy, book::ALL_SQL),
+        (Store::Proxy, store::ALL_SQL),
         (Store::Proxy, view::ALL_SQL),
         (Store::Proxy, equality::ALL_SQL),
         (Store::Mgpass, target::ALL_SQL),
@@ -138,8 +138,8 @@ fn the_lists_of_statements_are_complete() {
             readiness::ALL_SQL,
         ),
         (
-            include_str!("../../src/population/jobs/book.rs"),
-            book::ALL_SQL,
+            include_str!("../../src/population/jobs/store.rs"),
+            store::ALL_SQL,
         ),
         (
             include_str!("../../src/population/jobs/view.rs"),
@@ -444,7 +444,7 @@ fn the_sweep_uses_its_indexes() {
             "intents_discharged",
         ),
         ("DELETE FROM interactions", "interactions_by_age"),
-        ("EXISTS (SELECT 1 FROM intents", "intents_by_subject"),
+        ("EXISTS (SELECT 1 FROM intents i WHERE i.subject = ?1", "intents_by_subject"),
         ("UPDATE intents SET subject", "intents_by_interaction"),
     ] {
         let sql = outbox::ALL_SQL

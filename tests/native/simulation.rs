@@ -12,10 +12,9 @@ pub mod wakes;
 use std::rc::Rc;
 
 use dual_write_proxy::inbound::request::UserId;
+use dual_write_proxy::mirror::relay;
 use dual_write_proxy::mirror::triggers::Trigger;
-use dual_write_proxy::mirror::{relay, walk};
 use dual_write_proxy::operate::findings;
-use dual_write_proxy::population::jobs;
 use dual_write_proxy::runtime::ports::Store;
 use dual_write_proxy::runtime::snapshot;
 
@@ -271,14 +270,11 @@ impl Simulation<'_> {
         let is_helped = self.setup.is_helped;
         self.world.executor.spawn(async move {
             node.world.executor.sleep(delay_ms).await;
-            let stage = snapshot::read(&node, &node.isolate).await.stage;
             if is_helped {
-                walk::tick(&node, &node.context(), stage).await;
+                return node.cron().await;
             }
-            relay::sweep(&node, &node.context(), stage, findings::purge()).await;
-            if is_helped {
-                jobs::revive(&node).await;
-            }
+            let flags = snapshot::read(&node, &node.deployment.isolate).await;
+            relay::sweep(&node, &node.context(), flags.stage, findings::purge()).await;
         });
     }
 
@@ -294,8 +290,7 @@ impl Simulation<'_> {
             for delivery in world.take_due() {
                 let node = self.relay.next_invocation();
                 world.executor.spawn(async move {
-                    let stage = snapshot::current(&node, &node.isolate).await.0.stage;
-                    node.deliver(stage, vec![delivery]).await;
+                    node.deliver(vec![delivery]).await;
                 });
             }
             let next_ms = world

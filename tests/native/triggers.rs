@@ -35,7 +35,7 @@ fn operator(world: &Rc<World>, method: &'static str, path: &str) -> Value {
 fn cron(world: &Rc<World>) {
     let node = world.node();
     world.finish(async move {
-        let stage = dual_write_proxy::runtime::snapshot::read(&node, &node.isolate)
+        let stage = dual_write_proxy::runtime::snapshot::read(&node, &node.deployment.isolate)
             .await
             .stage;
         walk::tick(&node, &node.context(), stage).await;

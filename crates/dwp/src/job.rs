@@ -97,12 +97,12 @@ impl State {
 
 /// Decides the exit status: whether somebody has to look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum Health {
     Clean,
     NeedsAPerson,
 }
 
-impl Verdict {
+impl Health {
     pub fn clean_if(is_clean: bool) -> Self {
         if is_clean {
             Self::Clean
@@ -137,13 +137,13 @@ impl Job {
     }
 
     /// A job that goes well has nothing to say yet.
-    pub fn verdict(&self) -> Verdict {
+    pub fn verdict(&self) -> Health {
         let is_clean = match self.state {
             State::Running | State::Paused => true,
             State::Done => self.n_parked() == 0 && self.outcome("pending") == 0,
             State::Stopped => false,
         };
-        Verdict::clean_if(is_clean)
+        Health::clean_if(is_clean)
     }
 
     pub fn summary(&self) -> String {
@@ -219,20 +219,20 @@ pub mod tests {
     #[test]
     fn a_job_that_is_over_is_clean_only_when_nobody_is_left() {
         let cases = [
-            ("done", json!({ "equal": 10 }), Verdict::Clean),
-            ("done", json!({ "equal": 9, "deleted": 1 }), Verdict::Clean),
+            ("done", json!({ "equal": 10 }), Health::Clean),
+            ("done", json!({ "equal": 9, "deleted": 1 }), Health::Clean),
             (
                 "done",
                 json!({ "equal": 9, "parked": 1 }),
-                Verdict::NeedsAPerson,
+                Health::NeedsAPerson,
             ),
             (
                 "done",
                 json!({ "equal": 9, "pending": 1 }),
-                Verdict::NeedsAPerson,
+                Health::NeedsAPerson,
             ),
-            ("stopped", json!({ "equal": 10 }), Verdict::NeedsAPerson),
-            ("running", json!({ "parked": 1 }), Verdict::Clean),
+            ("stopped", json!({ "equal": 10 }), Health::NeedsAPerson),
+            ("running", json!({ "parked": 1 }), Health::Clean),
         ];
         for (state, outcomes, expected) in cases {
             assert_eq!(

@@ -20,7 +20,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::failure::Failure;
-use super::job::Verdict;
+use super::job::Health;
 use super::{Output, Result, api, files, token};
 
 /// A database holds three keys of some kilobytes.
@@ -176,7 +176,7 @@ impl Import {
                 "is_in_kv": self.run_wrangler,
             }))?;
         }
-        Ok(Verdict::Clean)
+        Ok(Health::Clean)
     }
 
     /// Puts the value into KV where asked, else says how; the command line.
@@ -271,7 +271,7 @@ impl Check {
             };
             format!("mgPass {verb} the token\n")
         })?;
-        Ok(Verdict::clean_if(is_accepted))
+        Ok(Health::clean_if(is_accepted))
     }
 }
 

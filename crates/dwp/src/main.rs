@@ -33,10 +33,10 @@ use serde_json::{Value, json};
 use api::{Api, patiently, read};
 use cli::{Cli, Command};
 use failure::Failure;
-use job::{Job, Kind, Verdict};
+use job::{Health, Job, Kind};
 use report::Compared;
 
-type Result = std::result::Result<Verdict, Failure>;
+type Result = std::result::Result<Health, Failure>;
 
 /// The form of the result on standard output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,8 +100,8 @@ fn main() -> ExitCode {
 
 fn exit_status(outcome: &Result) -> u8 {
     match outcome {
-        Ok(Verdict::Clean) => 0,
-        Ok(Verdict::NeedsAPerson) => 1,
+        Ok(Health::Clean) => 0,
+        Ok(Health::NeedsAPerson) => 1,
         Err(_) => 2,
     }
 }
@@ -140,7 +140,7 @@ fn run(cli: Cli, output: Output) -> Result {
         }
         Command::Explain { user } => {
             output.show(&api()?.get("explain", &[("user", &user)])?)?;
-            Ok(Verdict::Clean)
+            Ok(Health::Clean)
         }
         Command::Report(asked) => report(&api()?, output, &asked),
         Command::Differences => people::differences(&api()?, output),
@@ -155,7 +155,7 @@ fn run(cli: Cli, output: Output) -> Result {
         }
         Command::Mirror => {
             output.show(&api()?.get("mirror", &[])?)?;
-            Ok(Verdict::Clean)
+            Ok(Health::Clean)
         }
     }
 }
@@ -185,7 +185,7 @@ fn start(api: &Api, output: Output, import: &cli::Import) -> Result {
     output.show_as(&started, || {
         format!("{}`dwp watch {}` shows it.\n", job.summary(), kind.name())
     })?;
-    Ok(Verdict::Clean)
+    Ok(Health::Clean)
 }
 
 fn ended(output: Output, view: &Value) -> Result {
@@ -201,7 +201,7 @@ fn steer(api: &Api, output: Output, what: &str, kind: Kind, rate: Option<u32>) -
     let view = api.post(&format!("import/{what}"), &query)?;
     let job: Job = read(&view, "job")?;
     output.show_as(&view, || job.summary())?;
-    Ok(Verdict::Clean)
+    Ok(Health::Clean)
 }
 
 /// Page after page, until nobody remains. Each may be asked again: a user is looked at
@@ -237,7 +237,7 @@ fn acted(output: Output, done: &Value) -> Result {
             words::plural(count, "user", "users")
         )
     })?;
-    Ok(Verdict::Clean)
+    Ok(Health::Clean)
 }
 
 /// A person is needed where settings or flags are wrong, somebody is parked, or the guard has stopped.
@@ -267,7 +267,7 @@ fn status(api: &Api, output: Output) -> Result {
         }
         format!("{}{texts}", words::outline(&short))
     })?;
-    Ok(Verdict::clean_if(!needs_a_person))
+    Ok(Health::clean_if(!needs_a_person))
 }
 
 fn report(api: &Api, output: Output, asked: &cli::Report) -> Result {
@@ -314,8 +314,8 @@ mod tests {
 
     #[test]
     fn the_exit_status_says_who_has_to_act() {
-        assert_eq!(exit_status(&Ok(Verdict::Clean)), 0);
-        assert_eq!(exit_status(&Ok(Verdict::NeedsAPerson)), 1);
+        assert_eq!(exit_status(&Ok(Health::Clean)), 0);
+        assert_eq!(exit_status(&Ok(Health::NeedsAPerson)), 1);
         assert_eq!(exit_status(&Err(Failure::NoUrl)), 2);
     }
 }

@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 use super::api::Api;
 use super::failure::Failure;
 use super::files;
+use super::job::Health;
 use super::job::Kind;
-use super::job::Verdict;
 use super::words::{plural, printable};
 use super::{Output, Result};
 
@@ -77,7 +77,7 @@ fn gather(
     } else {
         eprintln!("{}", plural(n_people, "line", "lines"));
     }
-    Ok(Verdict::clean_if(n_people == 0))
+    Ok(Health::clean_if(n_people == 0))
 }
 
 fn text(row: &Value, name: &str) -> String {
@@ -97,7 +97,7 @@ pub fn readiness(api: &Api, output: Output, csv: Option<&Path>) -> Result {
         );
     }
     output.show(&counts)?;
-    Ok(Verdict::Clean)
+    Ok(Health::Clean)
 }
 
 /// Whole or not there: nobody must take a part of a population for all of it.

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::api::read;
 use super::failure::Failure;
-use super::job::{Job, State, Verdict};
+use super::job::{Health, Job, State};
 use super::words::Counts;
 
 #[derive(Clone, Debug, Deserialize)]
@@ -88,8 +88,8 @@ impl Compared {
     }
 
     /// Half a comparison proves nothing.
-    pub fn verdict(&self) -> Verdict {
-        Verdict::clean_if(self.is_whole() && self.report.is_equal)
+    pub fn verdict(&self) -> Health {
+        Health::clean_if(self.is_whole() && self.report.is_equal)
     }
 }
 
@@ -119,10 +119,10 @@ pub mod tests {
     #[test]
     fn only_a_whole_comparison_without_differences_is_clean() {
         let cases = [
-            ("done", json!({}), Verdict::Clean),
-            ("done", json!({ "is_equal": false }), Verdict::NeedsAPerson),
-            ("running", json!({}), Verdict::NeedsAPerson),
-            ("stopped", json!({}), Verdict::NeedsAPerson),
+            ("done", json!({}), Health::Clean),
+            ("done", json!({ "is_equal": false }), Health::NeedsAPerson),
+            ("running", json!({}), Health::NeedsAPerson),
+            ("stopped", json!({}), Health::NeedsAPerson),
         ];
         for (state, report, expected) in cases {
             let compared = Compared::parse(&view(state, &report), None).unwrap();

@@ -4,7 +4,7 @@ use super::{queries_of_one, take_lease};
 use crate::inbound::request::UserId;
 use crate::mirror::findings::Finding;
 use crate::mirror::mapping::{MgpassUser, map};
-use crate::mirror::outbox::{Lease, LeaseAnswer, Purpose};
+use crate::mirror::outbox::{self, Lease, LeaseAnswer, Purpose};
 use crate::mirror::reconcile::{self, Change, Decision, Inputs, Outcome, Park, Witnesses};
 use crate::mirror::triggers::Trigger;
 use crate::mirror::{preflight, target};
@@ -34,6 +34,8 @@ pub(super) enum Stopped {
     /// mgPass's API does not show the new state: it may cache, or show it in another form.
     NotVisible,
     HolderBusy,
+    /// Logto's 404 may be that of a DELETE whose answer is still to come.
+    DeletionUnderWay,
     /// The invocation may not ask so much more, or its isolate holds another large user.
     NoRoom,
     SchemaRefused,
@@ -175,11 +177,27 @@ async fn decide_all<P: Platform>(
         });
         match decision {
             Decision::Apply(change) => changes.push(*change),
+            Decision::Park(Park::DeletionUnconfirmed)
+                if is_deletion_under_way(platform, lease).await? =>
+            {
+                return Err(Stopped::DeletionUnderWay);
+            }
             Decision::Park(park) => return Err(Stopped::Parked(index, park)),
             Decision::Conflict(holders) => return Ok(Decided::Missing(holders)),
         }
     }
     Ok(Decided::All(changes))
+}
+
+/// Asked behind the read of Logto: a DELETE is recorded before it is forwarded, so that
+/// what caused the 404 is seen here, however late it began.
+async fn is_deletion_under_way<P: Platform>(platform: &P, lease: &Lease) -> Result<bool, Stopped> {
+    let asked = vec![lease.deletion_under_way()];
+    platform
+        .batch(Store::Proxy, asked)
+        .await
+        .and_then(|results| outbox::parse_under_way(&results).ok_or(DatabaseFailure::Refused))
+        .map_err(|failure| Stopped::Database(Store::Proxy, failure))
 }
 
 fn wanted(context: &Context<'_>, state: &LogtoState) -> Option<MgpassUser> {

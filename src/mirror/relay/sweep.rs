@@ -4,7 +4,7 @@ use super::{Disposition, forget, pay_effect, queries_of_one, reconcile, send_all
 use crate::inbound::request::UserId;
 use crate::mirror::outbox::{self, LeaseAnswer, Purpose};
 use crate::mirror::target::{self, Effect};
-use crate::mirror::wake;
+use crate::mirror::{findings, wake};
 use crate::policy::flags::Stage;
 use crate::runtime::context::Context;
 use crate::runtime::message::Message;
@@ -38,6 +38,7 @@ pub async fn sweep<P: Platform>(
     let n_woken = wake_due(platform, context, began_ms).await;
     pay_owed(platform, context).await;
     let mut purge = outbox::purge();
+    purge.push(findings::forget());
     purge.extend(also_old);
     let n_purged = platform
         .batch(Store::Proxy, purge)

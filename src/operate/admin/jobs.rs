@@ -6,8 +6,8 @@ use serde_json::{Map, Value, json};
 use crate::inbound::request::Method;
 use crate::mirror::triggers;
 use crate::policy::flags::Stage;
-use crate::population::jobs::book::{self, Order, Turn};
-use crate::population::jobs::orders::{self, Refusal};
+use crate::population::jobs::commands::{self, CommandRefusal};
+use crate::population::jobs::store::{self, Order, Transition};
 use crate::population::jobs::view::{self, Filter};
 use crate::population::jobs::{Kind, equality};
 use crate::population::readiness;
@@ -104,7 +104,7 @@ async fn start<P: Platform>(
     query: &impl Fn(&str) -> Option<String>,
 ) -> Answered {
     let order = order(kind, query)?;
-    orders::start(platform, stage, order)
+    commands::start(platform, stage, order)
         .await
         .map_err(refusal)?;
     let (_, body) = view(platform, kind, false).await?;
@@ -119,21 +119,23 @@ async fn turn<P: Platform>(
 ) -> Answered {
     let kind = kind?;
     let turn = match path {
-        "import/pause" => Turn::Pause,
-        "import/resume" => Turn::Resume(number(query, "rate")?),
-        _ => Turn::Stop,
+        "import/pause" => Transition::Pause,
+        "import/resume" => Transition::Resume(number(query, "rate")?),
+        _ => Transition::Stop,
     };
-    orders::turn(platform, kind, turn).await.map_err(refusal)?;
+    commands::turn(platform, kind, turn)
+        .await
+        .map_err(refusal)?;
     view(platform, kind, false).await
 }
 
-fn refusal(refusal: Refusal) -> ProxyError {
+fn refusal(refusal: CommandRefusal) -> ProxyError {
     match refusal {
-        Refusal::Active => ProxyError::JobActive,
-        Refusal::NotActive => ProxyError::JobNotActive,
-        Refusal::StageOff => ProxyError::StageOff,
-        Refusal::RewardsNotBound => ProxyError::RewardsNotBound,
-        Refusal::Database(_) => ProxyError::DatabaseUnavailable,
+        CommandRefusal::Active => ProxyError::JobActive,
+        CommandRefusal::NotActive => ProxyError::JobNotActive,
+        CommandRefusal::StageOff => ProxyError::StageOff,
+        CommandRefusal::RewardsNotBound => ProxyError::RewardsNotBound,
+        CommandRefusal::Database(_) => ProxyError::DatabaseUnavailable,
     }
 }
 
@@ -149,7 +151,7 @@ async fn ask<P: Platform>(
 }
 
 async fn newest<P: Platform>(platform: &P, kind: Kind) -> Result<(i64, Row), ProxyError> {
-    let results = ask(platform, Store::Proxy, vec![book::newest(kind)]).await?;
+    let results = ask(platform, Store::Proxy, vec![store::newest(kind)]).await?;
     let row = results
         .into_iter()
         .next()

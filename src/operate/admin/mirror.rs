@@ -12,9 +12,9 @@ use crate::mirror::merge::{Rewrites, Word, merge};
 use crate::mirror::triggers::{self, Trigger};
 use crate::mirror::{edits, eligibility, findings, outbox, relay, target, wake};
 use crate::policy::flags::bucket::Bucket;
-use crate::policy::plan::{Admission, Facts, Origin, Step, Verdict, plan};
+use crate::policy::plan::{Admission, Authenticity, Facts, Origin, Step, plan};
 use crate::runtime::backend::logto::{self, LogtoState, LogtoUser};
-use crate::runtime::context::{Context, Surroundings};
+use crate::runtime::context::{Context, Request};
 use crate::runtime::observe::Event;
 use crate::runtime::ports::{DatabaseFailure, Platform, Store};
 
@@ -41,7 +41,7 @@ pub(super) async fn view<P: Platform>(platform: &P) -> Value {
 pub(super) async fn explain<P: Platform>(
     platform: &P,
     context: &Context<'_>,
-    around: &Surroundings<'_>,
+    request: &Request<'_>,
     user: &UserId,
 ) -> Value {
     let mut asked = triggers::explain(user);
@@ -78,7 +78,7 @@ pub(super) async fn explain<P: Platform>(
             mapped.obstacles.iter().map(crate::mirror::mapping::Obstacle::code).collect::<Vec<_>>()
         }),
         "mgpass": mgpass(platform, context, user, in_logto, logto.is_ok()).await,
-        "reads": reads(platform, context, around, user).await,
+        "reads": reads(platform, context, request, user).await,
     })
 }
 
@@ -138,19 +138,19 @@ async fn mgpass<P: Platform>(
 async fn reads<P: Platform>(
     platform: &P,
     context: &Context<'_>,
-    around: &Surroundings<'_>,
+    request: &Request<'_>,
     user: &UserId,
 ) -> Value {
-    let bucket = Bucket::of(user, &around.flags.salt);
-    let (standing, _) = eligibility::standing(platform, context, user, around.began_ms).await;
+    let bucket = Bucket::of(user, &request.flags.salt);
+    let (eligibility, _) = eligibility::of(platform, context, user, request.began_ms).await;
     let facts = Facts {
         origin: Some(Origin::Logto),
-        verdict: Some(Verdict::Authentic),
-        standing: Some(standing),
+        authenticity: Some(Authenticity::Authentic),
+        eligibility: Some(eligibility),
         // A breaker is each isolate's own.
         admission: Some(Admission::Admitted),
     };
-    match plan(Operation::UsersGet, &around.flags, Some(bucket), &facts) {
+    match plan(Operation::UsersGet, &request.flags, Some(bucket), &facts) {
         Step::Go(plan) => json!({
             "backend": plan.primary.name(), "reason": plan.reason.code(), "bucket": bucket.number(),
         }),

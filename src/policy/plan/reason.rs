@@ -22,7 +22,7 @@ pub enum Reason {
     KillSwitch,
     OutsideShare,
     Guard,
-    StandingUnknown,
+    EligibilityUnknown,
     Fence,
     NotReconciled,
     /// mgPass fails in this isolate's eyes: Logto answers in its stead.
@@ -46,7 +46,7 @@ impl Reason {
             | Self::ForeignIssuer
             | Self::MgpassToken
             | Self::TokenRefused
-            | Self::StandingUnknown
+            | Self::EligibilityUnknown
             | Self::Fence
             | Self::NotReconciled
             | Self::Breaker
@@ -70,7 +70,7 @@ impl Reason {
             Self::KillSwitch => "kill_switch",
             Self::OutsideShare => "outside_share",
             Self::Guard => "guard",
-            Self::StandingUnknown => "standing_unknown",
+            Self::EligibilityUnknown => "eligibility_unknown",
             Self::Fence => "fence",
             Self::NotReconciled => "not_reconciled",
             Self::Breaker => "breaker",

@@ -10,9 +10,9 @@ use std::collections::HashMap;
 
 use serde_json::{Value as Json, json};
 
-use super::book::{self, Outcome, Paged, Recorded, Standing};
 use super::meter::{Delay, Meter, PART_QUERIES, hand_over};
 use super::pieces::{Pieces, enter_if_heavy, one_heavy_alone, parked};
+use super::store::{self, JobState, Paged, Recorded, UserOutcome};
 use super::{Kind, page_size, points};
 use crate::inbound::request::{UserId, id_list};
 use crate::mirror::differences::{Class, Difference, between, target_digest};
@@ -64,6 +64,7 @@ const DIFFERENCES: &str = "SELECT user_id AS id, path, class, reason, first_at, 
      WHERE user_id > ?1 ORDER BY user_id, path LIMIT ?2";
 
 /// Every string above, for the test that prepares each one against the schema.
+#[cfg(not(target_arch = "wasm32"))]
 pub const ALL_SQL: &[&str] = &[
     MARKS,
     MARK,
@@ -86,13 +87,13 @@ struct Compared {
 pub(super) async fn list<P: Platform>(
     meter: &mut Meter<'_, P>,
     context: &Context<'_>,
-    standing: &Standing,
+    job_state: &JobState,
     job: i64,
     page: i64,
 ) -> Result<Paged, Delay> {
     meter.check_schema(context).await?;
     let mut paged = Paged::default();
-    let mut pages = Pieces::of(page, page_size(standing), standing.n_done);
+    let mut pages = Pieces::of(page, page_size(job_state), job_state.n_done);
     while let Some(piece) = pages.next(meter, context, &mut paged).await? {
         let too_large = piece.too_large.into_iter();
         let too_large = too_large.map(|user| parked(user.to_string(), Oddity::TooLarge));
@@ -103,7 +104,7 @@ pub(super) async fn list<P: Platform>(
                 pages.stop_before(first, &mut paged);
                 break;
             }
-            let n_done = compare_some(meter, context, standing, job, rest, &mut paged).await?;
+            let n_done = compare_some(meter, context, job_state, job, rest, &mut paged).await?;
             rest = rest.get(n_done..).unwrap_or_default();
         }
     }
@@ -114,7 +115,7 @@ pub(super) async fn list<P: Platform>(
 async fn compare_some<P: Platform>(
     meter: &mut Meter<'_, P>,
     context: &Context<'_>,
-    standing: &Standing,
+    job_state: &JobState,
     job: i64,
     candidates: &[Candidate],
     paged: &mut Paged,
@@ -158,7 +159,7 @@ async fn compare_some<P: Platform>(
     if differing.len() <= MAX_LOOKED_AT_TWICE {
         look_again(meter, context, &mut equal, &mut differing).await?;
     }
-    record(meter, standing, job, &equal, &differing, paged).await?;
+    record(meter, job_state, job, &equal, &differing, paged).await?;
     Ok(candidates.len())
 }
 
@@ -257,7 +258,7 @@ async fn look_again<P: Platform>(
 
 async fn record<P: Platform>(
     meter: &mut Meter<'_, P>,
-    standing: &Standing,
+    job_state: &JobState,
     job: i64,
     equal: &[Compared],
     differing: &[Compared],
@@ -274,7 +275,7 @@ async fn record<P: Platform>(
     for compared in equal {
         paged.users.push(Recorded {
             user: compared.user.as_str().to_owned(),
-            outcome: Outcome::Equal,
+            outcome: UserOutcome::Equal,
             reason: None,
             notes: Vec::new(),
         });
@@ -294,8 +295,8 @@ async fn record<P: Platform>(
         paged.users.push(Recorded {
             user: compared.user.as_str().to_owned(),
             outcome: match is_missing {
-                true => Outcome::Missing,
-                false => Outcome::Differs,
+                true => UserOutcome::Missing,
+                false => UserOutcome::Differs,
             },
             reason: Some(reason),
             notes: Vec::new(),
@@ -320,7 +321,7 @@ async fn record<P: Platform>(
             ),
         ]);
     }
-    if standing.repair {
+    if job_state.repair {
         let unexplained: Vec<_> = differing
             .iter()
             .map(|compared| compared.user.clone())
@@ -369,11 +370,11 @@ async fn reasons<P: Platform>(
 pub(super) async fn mgpass<P: Platform>(
     meter: &mut Meter<'_, P>,
     context: &Context<'_>,
-    standing: &Standing,
+    job_state: &JobState,
     job: i64,
 ) -> Result<Paged, Delay> {
     // No pass of the walk's.
-    let asked = vec![target::users_after(&standing.after_id, MGPASS_PAGE, 0)];
+    let asked = vec![target::users_after(&job_state.after_id, MGPASS_PAGE, 0)];
     let results = meter.batch(Store::Mgpass, asked).await?;
     let users = target::parse_users_after(&results);
     let mut paged = Paged {
@@ -386,9 +387,9 @@ pub(super) async fn mgpass<P: Platform>(
         .filter(|row| row.is_mirrored)
         .filter_map(|row| UserId::parse(&row.id))
         .collect();
-    let asked = vec![book::unrecorded(job, Kind::Equality, &mirrored)];
+    let asked = vec![store::unrecorded(job, Kind::Equality, &mirrored)];
     let results = meter.batch(Store::Proxy, asked).await?;
-    let mut unlisted = book::parse_ids(results.first());
+    let mut unlisted = store::parse_ids(results.first());
     if unlisted.len() > MAX_LOOKED_AT_TWICE {
         // Each is asked for on both sides: the page ends with as many as an invocation takes.
         unlisted.truncate(MAX_LOOKED_AT_TWICE);
@@ -403,7 +404,7 @@ pub(super) async fn mgpass<P: Platform>(
         .filter(|row| !row.is_mirrored && row.id <= until);
     paged.users.extend(own.map(|row| Recorded {
         user: row.id,
-        outcome: Outcome::OnlyAtMgpass,
+        outcome: UserOutcome::OnlyAtMgpass,
         reason: None,
         notes: Vec::new(),
     }));
@@ -417,7 +418,7 @@ pub(super) async fn mgpass<P: Platform>(
     }
     paged.n_whole += differing.len() as i64;
     look_again(meter, context, &mut equal, &mut differing).await?;
-    record(meter, standing, job, &equal, &differing, &mut paged).await?;
+    record(meter, job_state, job, &equal, &differing, &mut paged).await?;
     if paged.is_last {
         paged
             .statements

@@ -3,7 +3,7 @@
 
 use std::cell::Cell;
 
-use super::book::{Cost, Paged, Standing};
+use super::store::{Cost, JobState, Paged};
 use crate::handover;
 use crate::inbound::request::UserId;
 use crate::mirror::triggers::Trigger;
@@ -60,7 +60,7 @@ impl Delay {
 /// Of users who are worked on at once: their rows, their intents, their balances, what
 /// is written of them, and a second look at some.
 pub(super) const PART_QUERIES: usize = 200;
-/// The page's own end in the book.
+/// The page's own end in the store.
 const END_QUERIES: usize = 20;
 
 /// Counts what a page asks of whom, and how long it waited.
@@ -116,11 +116,11 @@ impl<P: Platform> Meter<'_, P> {
 
     /// That all which was written by now was written in the page's own generation of the
     /// authority: it only rises.
-    pub(super) async fn check_generation(&mut self, standing: &Standing) -> Result<(), Delay> {
+    pub(super) async fn check_generation(&mut self, job_state: &JobState) -> Result<(), Delay> {
         let asked = vec![handover::target::generation()];
         let results = self.batch(Store::Mgpass, asked).await?;
         let generation = handover::target::parse_generation(&results);
-        match generation == Some(standing.generation) {
+        match generation == Some(job_state.generation) {
             true => Ok(()),
             false => Err(Delay::Moved),
         }

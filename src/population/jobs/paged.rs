@@ -1,4 +1,4 @@
-//! What a page of a job came to, before the book has it.
+//! What a page of a job came to, before the store has it.
 
 use crate::runtime::ports::Statement;
 
@@ -6,14 +6,14 @@ use crate::runtime::ports::Statement;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Recorded {
     pub user: String,
-    pub outcome: Outcome,
+    pub outcome: UserOutcome,
     pub reason: Option<String>,
     /// Codes of what an operator should know of this user.
     pub notes: Vec<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum UserOutcome {
     Equal,
     Parked,
     Deleted,
@@ -27,7 +27,7 @@ pub enum Outcome {
     OnlyAtMgpass,
 }
 
-impl Outcome {
+impl UserOutcome {
     pub fn name(self) -> &'static str {
         match self {
             Self::Equal => "equal",

@@ -1,7 +1,7 @@
 //! A job's page of Logto's listing, in pieces that can be held.
 
-use super::book::{Outcome, Paged, Recorded};
 use super::meter::{Delay, Meter, PART_QUERIES};
+use super::store::{Paged, Recorded, UserOutcome};
 use crate::inbound::request::UserId;
 use crate::mirror::listing::{self, Listed, Oddity};
 use crate::mirror::mapping::map;
@@ -116,7 +116,7 @@ pub(super) fn enter_if_heavy<'a, P: Platform>(
 pub(super) fn parked(user: String, reason: Oddity) -> Recorded {
     Recorded {
         user,
-        outcome: Outcome::Parked,
+        outcome: UserOutcome::Parked,
         reason: Some(reason.code().to_owned()),
         notes: Vec::new(),
     }

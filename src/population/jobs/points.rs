@@ -4,35 +4,35 @@
 use std::collections::BTreeMap;
 
 use super::PAGE_SIZE;
-use super::book::{Outcome, Paged, Recorded, Standing};
 use super::meter::{Delay, Meter};
+use super::store::{JobState, Paged, Recorded, UserOutcome};
 use crate::inbound::request::UserId;
 use crate::mirror::differences::{Class, Difference};
 use crate::population::points::balance::{self, Balance};
 use crate::population::points::place::Place;
-use crate::population::points::{self, PointsFailure, PointsOutcome};
+use crate::population::points::{self, Carried, PointsFailure, PointsOutcome};
 use crate::runtime::context::Context;
 use crate::runtime::ports::{DatabaseFailure, Platform, Statement, Store};
 
 pub(super) async fn source<P: Platform>(
     meter: &mut Meter<'_, P>,
     context: &Context<'_>,
-    standing: &Standing,
+    job_state: &JobState,
 ) -> Result<Paged, Delay> {
     // What we did not write begins anew: carrying twice changes nothing.
-    let from = Place::parse(&standing.after_id).unwrap_or_default();
+    let from = Place::parse(&job_state.after_id).unwrap_or_default();
     let page = points::page(
         meter.platform,
         context,
         &from,
         PAGE_SIZE,
-        standing.dry_run,
-        standing.generation,
+        job_state.dry_run,
+        job_state.generation,
     )
     .await
     .map_err(delay)?;
-    if !standing.dry_run {
-        meter.check_generation(standing).await?;
+    if !job_state.dry_run {
+        meter.check_generation(job_state).await?;
     }
     meter.cost.n_statements += page.n_statements;
     meter.cost.mgpass_ms += page.mgpass_ms;
@@ -48,8 +48,8 @@ pub(super) async fn source<P: Platform>(
 
 fn recorded(user: PointsOutcome) -> Recorded {
     let (outcome, reason) = match user.outcome {
-        points::Outcome::Equal => (Outcome::Equal, None),
-        points::Outcome::Parked(reason) => (Outcome::Parked, Some(reason.to_owned())),
+        Carried::Equal => (UserOutcome::Equal, None),
+        Carried::Parked(reason) => (UserOutcome::Parked, Some(reason.to_owned())),
     };
     Recorded {
         user: user.user,

@@ -5,14 +5,14 @@
 
 use futures_util::future::join_all;
 
-use super::book::{self, Outcome, Paged, Recorded, Standing};
 use super::meter::{Delay, Meter, PART_QUERIES, hand_over, nothing_more};
 use super::page_size;
 use super::pieces::{Pieces, enter_if_heavy, one_heavy_alone, parked};
+use super::store::{self, JobState, Paged, Recorded, UserOutcome};
 use crate::inbound::request::UserId;
 use crate::mirror::backlog;
 use crate::mirror::listing::Oddity;
-use crate::mirror::reconcile::{self, Change, Decision, Inputs, Outcome as Reconciled, Witnesses};
+use crate::mirror::reconcile::{self, Change, Decision, Inputs, Outcome, Witnesses};
 use crate::mirror::states::{self, PageState};
 use crate::mirror::target::TargetState;
 use crate::mirror::triggers::Trigger;
@@ -34,21 +34,21 @@ const ABSENT_PAGE: i64 = 50;
 pub(super) async fn list<P: Platform>(
     meter: &mut Meter<'_, P>,
     context: &Context<'_>,
-    standing: &Standing,
+    job_state: &JobState,
     page: i64,
 ) -> Result<Paged, Delay> {
     meter.check_schema(context).await?;
     let mut paged = Paged::default();
-    let mut pages = Pieces::of(page, page_size(standing), standing.n_done);
+    let mut pages = Pieces::of(page, page_size(job_state), job_state.n_done);
     while let Some(piece) = pages.next(meter, context, &mut paged).await? {
-        leave_to_relay(standing, piece.too_large, &mut paged);
+        leave_to_relay(job_state, piece.too_large, &mut paged);
         let mut rest = piece.candidates.as_slice();
         while let Some(first) = rest.first() {
             if !meter.has_room_for(PART_QUERIES, &paged) {
                 pages.stop_before(first, &mut paged);
                 break;
             }
-            let n_done = import(meter, context, standing, rest, &mut paged).await?;
+            let n_done = import(meter, context, job_state, rest, &mut paged).await?;
             rest = rest.get(n_done..).unwrap_or_default();
         }
     }
@@ -57,14 +57,14 @@ pub(super) async fn list<P: Platform>(
 
 /// Known by id alone: the relay reads them alone, and parks who is too large for that as
 /// well.
-fn leave_to_relay(standing: &Standing, too_large: Vec<UserId>, paged: &mut Paged) {
-    if !standing.dry_run {
+fn leave_to_relay(job_state: &JobState, too_large: Vec<UserId>, paged: &mut Paged) {
+    if !job_state.dry_run {
         hand_over(Trigger::Import, paged, &too_large);
     }
     let recorded = too_large.into_iter().map(|user| Recorded {
-        outcome: match standing.dry_run {
-            true => Outcome::Parked,
-            false => Outcome::Pending,
+        outcome: match job_state.dry_run {
+            true => UserOutcome::Parked,
+            false => UserOutcome::Pending,
         },
         ..parked(user.to_string(), Oddity::TooLarge)
     });
@@ -75,7 +75,7 @@ fn leave_to_relay(standing: &Standing, too_large: Vec<UserId>, paged: &mut Paged
 async fn import<P: Platform>(
     meter: &mut Meter<'_, P>,
     context: &Context<'_>,
-    standing: &Standing,
+    job_state: &JobState,
     candidates: &[Candidate],
     paged: &mut Paged,
 ) -> Result<usize, Delay> {
@@ -87,7 +87,7 @@ async fn import<P: Platform>(
     drop(results);
     let n_whole = states::n_whole(&states, candidates.iter().map(Candidate::id));
     let candidates = candidates.get(..n_whole).unwrap_or_default();
-    let notes = notes(meter, context, standing, candidates).await?;
+    let notes = notes(meter, context, job_state, candidates).await?;
     // What was settled before our ticket was taken would pass for covered by it.
     let ids: Vec<_> = candidates.iter().map(|one| one.id().as_str()).collect();
     let results = meter.batch(Store::Proxy, backlog::in_backlog(&ids)).await?;
@@ -99,19 +99,19 @@ async fn import<P: Platform>(
     let mut outcomes = Vec::new();
     for candidate in candidates {
         let state = states.get(candidate.id()).unwrap_or(&nobody);
-        outcomes.push(work.sort(context, standing, candidate, state));
+        outcomes.push(work.sort(context, job_state, candidate, state));
     }
-    if !standing.dry_run {
-        let handed = write(meter, context, standing, work, paged).await?;
+    if !job_state.dry_run {
+        let handed = write(meter, context, job_state, work, paged).await?;
         for (candidate, (outcome, _)) in candidates.iter().zip(&mut outcomes) {
             if handed.contains(candidate.id()) {
-                *outcome = Outcome::Pending;
+                *outcome = UserOutcome::Pending;
             }
         }
         let pending: Vec<_> = candidates
             .iter()
             .zip(&outcomes)
-            .filter(|(_, (outcome, _))| *outcome == Outcome::Pending)
+            .filter(|(_, (outcome, _))| *outcome == UserOutcome::Pending)
             .map(|(candidate, _)| candidate.id().clone())
             .collect();
         hand_over(Trigger::Import, paged, &pending);
@@ -132,11 +132,11 @@ async fn import<P: Platform>(
 async fn notes<P: Platform>(
     meter: &mut Meter<'_, P>,
     context: &Context<'_>,
-    standing: &Standing,
+    job_state: &JobState,
     candidates: &[Candidate],
 ) -> Result<Vec<Vec<String>>, Delay> {
     let mut all: Vec<Vec<String>> = candidates.iter().map(form_notes).collect();
-    if !standing.inspect {
+    if !job_state.inspect {
         return Ok(all);
     }
     let platform = meter.platform;
@@ -201,19 +201,19 @@ impl<'a> Work<'a> {
     fn sort(
         &mut self,
         context: &Context<'_>,
-        standing: &Standing,
+        job_state: &JobState,
         candidate: &'a Candidate,
         state: &'a PageState,
-    ) -> (Outcome, Option<&'static str>) {
+    ) -> (UserOutcome, Option<&'static str>) {
         let logto = Seen::Present {
             user: &candidate.logto,
             json: &candidate.json,
         };
         let decision = reconcile::decide(&Inputs {
             user: candidate.id(),
-            ticket: standing.ticket,
-            epoch: standing.epoch,
-            generation: standing.generation,
+            ticket: job_state.ticket,
+            epoch: job_state.epoch,
+            generation: job_state.generation,
             logto,
             target: &state.target,
             witnesses: Witnesses::default(),
@@ -228,20 +228,20 @@ impl<'a> Work<'a> {
             {
                 change
             }
-            Decision::Park(park) if standing.dry_run => {
-                return (Outcome::Parked, Some(park.code()));
+            Decision::Park(park) if job_state.dry_run => {
+                return (UserOutcome::Parked, Some(park.code()));
             }
-            _ => return (Outcome::Pending, None),
+            _ => return (UserOutcome::Pending, None),
         };
         let mirror = state.target.mirror.as_ref();
         let seen = mirror.map_or(0, |mirror| mirror.ticket);
-        if seen >= standing.ticket {
+        if seen >= job_state.ticket {
             // A live change came first, and is newer than this listing.
-            return (Outcome::Equal, None);
+            return (UserOutcome::Equal, None);
         }
         match (change.outcome, mirror) {
-            (Reconciled::Unchanged, Some(mirror)) => {
-                let is_current = mirror.epoch == standing.epoch
+            (Outcome::Unchanged, Some(mirror)) => {
+                let is_current = mirror.epoch == job_state.epoch
                     && !mirror.is_tombstone
                     && state.digest == digest(&candidate.json)
                     && state.target.base() == Some(&state.target.to_base());
@@ -250,33 +250,33 @@ impl<'a> Work<'a> {
                 } else if !is_current {
                     self.renewals.push((candidate, &state.target));
                 }
-                (Outcome::Equal, None)
+                (UserOutcome::Equal, None)
             }
-            (Reconciled::Created, None) => {
+            (Outcome::Created, None) => {
                 if candidate.is_heavy() {
                     self.updates.push((candidate, *change));
                 } else {
                     self.creates.push(candidate);
                 }
-                (created_as(standing), None)
+                (created_as(job_state), None)
             }
-            (Reconciled::Updated, Some(_)) => {
+            (Outcome::Updated, Some(_)) => {
                 self.updates.push((candidate, *change));
-                match standing.dry_run {
-                    true => (Outcome::Update, None),
-                    false => (Outcome::Equal, None),
+                match job_state.dry_run {
+                    true => (UserOutcome::Update, None),
+                    false => (UserOutcome::Equal, None),
                 }
             }
-            _ => (Outcome::Pending, None),
+            _ => (UserOutcome::Pending, None),
         }
     }
 }
 
-fn created_as(standing: &Standing) -> Outcome {
-    if standing.dry_run {
-        Outcome::Create
+fn created_as(job_state: &JobState) -> UserOutcome {
+    if job_state.dry_run {
+        UserOutcome::Create
     } else {
-        Outcome::Equal
+        UserOutcome::Equal
     }
 }
 
@@ -285,14 +285,14 @@ fn created_as(standing: &Standing) -> Outcome {
 async fn write<P: Platform>(
     meter: &mut Meter<'_, P>,
     context: &Context<'_>,
-    standing: &Standing,
+    job_state: &JobState,
     work: Work<'_>,
     paged: &Paged,
 ) -> Result<Vec<UserId>, Delay> {
     let under = Under {
-        ticket: standing.ticket,
-        epoch: standing.epoch,
-        generation: standing.generation,
+        ticket: job_state.ticket,
+        epoch: job_state.epoch,
+        generation: job_state.generation,
     };
     let mut handed = Vec::new();
     let creations = work.creates.into_iter();
@@ -329,7 +329,7 @@ async fn write<P: Platform>(
             handed.extend(ids);
         }
     }
-    meter.check_generation(standing).await?;
+    meter.check_generation(job_state).await?;
     Ok(handed)
 }
 
@@ -354,12 +354,12 @@ async fn apply<P: Platform>(
 pub(super) async fn absent<P: Platform>(
     meter: &mut Meter<'_, P>,
     context: &Context<'_>,
-    standing: &Standing,
+    job_state: &JobState,
     job: i64,
 ) -> Result<Paged, Delay> {
-    let asked = vec![book::absent(job, standing, ABSENT_PAGE)];
+    let asked = vec![store::absent(job, job_state, ABSENT_PAGE)];
     let results = meter.batch(Store::Proxy, asked).await?;
-    let users = book::parse_ids(results.first());
+    let users = store::parse_ids(results.first());
     let mut paged = Paged {
         is_last: (users.len() as i64) < ABSENT_PAGE,
         after_id: users.last().map_or_else(String::new, ToString::to_string),
@@ -383,12 +383,12 @@ pub(super) async fn absent<P: Platform>(
             let target = &state.target;
             target.mirror.is_some() && target.user.as_ref().is_some_and(|user| !user.is_deleted)
         });
-        let outcome = match (is_gone, lives || !is_gone, standing.dry_run) {
-            (true, false, _) | (true, _, true) => Outcome::Deleted,
-            (_, _, true) => Outcome::Update,
-            _ => Outcome::Pending,
+        let outcome = match (is_gone, lives || !is_gone, job_state.dry_run) {
+            (true, false, _) | (true, _, true) => UserOutcome::Deleted,
+            (_, _, true) => UserOutcome::Update,
+            _ => UserOutcome::Pending,
         };
-        if outcome == Outcome::Pending {
+        if outcome == UserOutcome::Pending {
             handed.push(user.clone());
         }
         paged.users.push(Recorded {
@@ -406,13 +406,13 @@ pub(super) async fn absent<P: Platform>(
 pub(super) async fn settle<P: Platform>(
     meter: &mut Meter<'_, P>,
     job: i64,
-    standing: &Standing,
+    job_state: &JobState,
 ) -> Result<Paged, Delay> {
     let results = meter
-        .batch(Store::Proxy, book::settle(job, standing.kind, 1))
+        .batch(Store::Proxy, store::settle(job, job_state.kind, 1))
         .await?;
     if results.last().is_some_and(|rows| !rows.is_empty()) {
         return Err(Delay::Unsettled);
     }
-    Ok(nothing_more(&standing.after_id))
+    Ok(nothing_more(&job_state.after_id))
 }

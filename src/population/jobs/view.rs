@@ -1,4 +1,4 @@
-//! What the book says of a job's users: counts, and the users themselves.
+//! What the store says of a job's users: counts, and the users themselves.
 
 use super::Kind;
 use crate::runtime::ports::{Statement, Value};
@@ -12,6 +12,7 @@ const USERS: &str = "SELECT user_id AS id, outcome, reason, notes FROM job_users
      AND (?6 IS NULL OR EXISTS (SELECT 1 FROM json_each(notes) n WHERE n.value = ?6)) ORDER BY user_id LIMIT ?7";
 
 /// Every string above, for the test that prepares each one against the schema.
+#[cfg(not(target_arch = "wasm32"))]
 pub const ALL_SQL: &[&str] = &[OUTCOMES, NOTES, USERS];
 
 /// Outcomes other than equal, and, on demand, notes by code.

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use super::entry::{self, Carried};
 use super::place::{Place, Within};
 use super::source::{self, Cursor, MAX_EXACT};
-use super::{Desk, PointsFailure, User, refused, target};
+use super::{Databases, PointsFailure, User, refused, target};
 use crate::runtime::ports::{DatabaseFailure, Platform, Row, Store};
 
 /// A portion's read, its entries in lists, its balances, and a look at them; and what
@@ -28,12 +28,12 @@ pub(super) struct Stopped {
 }
 
 pub(super) async fn carry<P: Platform>(
-    desk: &Desk<'_, P>,
+    databases: &Databases<'_, P>,
     users: &mut [User],
     from: Cursor,
     dry_run: bool,
 ) -> Result<CarriedPage, PointsFailure> {
-    let began_ms = desk.platform.now_ms();
+    let began_ms = databases.platform.now_ms();
     let carried: Vec<_> = users.iter().filter(|user| user.parked.is_none()).collect();
     let ids: Vec<_> = carried
         .iter()
@@ -49,7 +49,7 @@ pub(super) async fn carry<P: Platform>(
         let before = stop_within(users, begin, &cursor);
         let rows = if n_read < n_expected {
             let asked = vec![source::entries(&ids, &cursor)];
-            let mut results = desk.ask(Store::Rewards, asked).await?;
+            let mut results = databases.ask(Store::Rewards, asked).await?;
             results.pop().ok_or(refused(Store::Rewards))?
         } else {
             Vec::new()
@@ -67,7 +67,7 @@ pub(super) async fn carry<P: Platform>(
         };
         if !dry_run {
             let portion = users.get_mut(begin..end).unwrap_or_default();
-            let n_written = write(desk, portion, &entries).await?;
+            let n_written = write(databases, portion, &entries).await?;
             if begin + n_written < end {
                 // Refused one by one; the next page goes on with whoever is left.
                 stopped = Some(match n_written {
@@ -83,8 +83,8 @@ pub(super) async fn carry<P: Platform>(
         // The last user of the portion may have more.
         begin = end.saturating_sub(1);
         cursor = last.unwrap_or_default();
-        let has_time = desk.platform.now_ms() - began_ms < MAX_DURATION_MS;
-        if !has_time || !desk.platform.usage().has_room_for(PORTION_QUERIES) {
+        let has_time = databases.platform.now_ms() - began_ms < MAX_DURATION_MS;
+        if !has_time || !databases.platform.usage().has_room_for(PORTION_QUERIES) {
             stopped = Some(stop_within(users, begin, &cursor));
             break;
         }
@@ -101,7 +101,7 @@ pub(super) async fn carry<P: Platform>(
         .iter()
         .filter(|user| user.parked.is_none())
         .map(|user| {
-            let now = user.after.as_ref().map(|standing| standing.n_entries);
+            let now = user.after.as_ref().map(|held| held.n_entries);
             (now.unwrap_or(user.n_read) - user.n_before).max(0)
         });
     Ok(CarriedPage {
@@ -174,7 +174,7 @@ fn take_entries(users: &mut [User], rows: &[Row]) -> Vec<Carried> {
 /// or the invocation has asked enough. Returns how many of the users are written or
 /// parked.
 async fn write<P: Platform>(
-    desk: &Desk<'_, P>,
+    databases: &Databases<'_, P>,
     users: &mut [User],
     carried: &[Carried],
 ) -> Result<usize, PointsFailure> {
@@ -186,20 +186,18 @@ async fn write<P: Platform>(
         if settlements.is_empty() {
             continue;
         }
-        if !is_first && !desk.platform.usage().has_room_for(PORTION_QUERIES) {
+        if !is_first && !databases.platform.usage().has_room_for(PORTION_QUERIES) {
             return Ok(start);
         }
         is_first = false;
-        let batch = target::put(&settlements, carried, desk.generation, &desk.key);
-        match desk.try_batch(Store::Mgpass, batch).await {
+        let batch = target::put(&settlements, carried, databases.generation, &databases.key);
+        match databases.try_batch(Store::Mgpass, batch).await {
             Ok(results) => {
-                let standings = results
-                    .last()
-                    .and_then(|rows| target::parse_standings(rows));
-                let mut standings = standings.ok_or(refused(Store::Mgpass))?;
+                let rewards = results.last().and_then(|rows| target::parse_rewards(rows));
+                let mut rewards = rewards.ok_or(refused(Store::Mgpass))?;
                 for user in users.get_mut(start..end).unwrap_or_default() {
-                    if let Some(standing) = standings.remove(&user.record.user_id) {
-                        user.after = Some(standing);
+                    if let Some(held) = rewards.remove(&user.record.user_id) {
+                        user.after = Some(held);
                     }
                 }
             }

@@ -49,7 +49,7 @@ pub(super) use {earned_at_mgpass, may_write};
 
 const SELECT_TIERS: &str = "SELECT name, min_points FROM reward_tiers";
 /// `total` does not overflow, as `sum` does; up to 2^53 it is exact.
-const SELECT_STANDINGS: &str = concat!(
+const SELECT_REWARDS: &str = concat!(
     "SELECT w.value AS user_id, u.id IS NOT NULL AS is_known, m.user_id IS NOT NULL AS is_mirrored, \
      u.deleted_at IS NOT NULL OR coalesce(m.tombstone, 0) = 1 AS is_gone, \
      r.total_points AS total_points, r.lifetime_earned AS lifetime_earned, r.tier AS tier, \
@@ -112,9 +112,10 @@ pub(super) const SELECT_BALANCES: &str = "SELECT r.user_id AS user_id, r.total_p
      FROM json_each(?1) w JOIN user_rewards r ON r.user_id = w.value";
 
 /// Every string above, for the test that prepares each one against the schema.
+#[cfg(not(target_arch = "wasm32"))]
 pub const ALL_SQL: &[&str] = &[
     SELECT_TIERS,
-    SELECT_STANDINGS,
+    SELECT_REWARDS,
     PUT_ENTRIES,
     PUT_ADJUSTMENT,
     DROP_ADJUSTMENT,
@@ -124,7 +125,7 @@ pub const ALL_SQL: &[&str] = &[
 
 /// mgPass's side of one user.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Standing {
+pub struct UserRewards {
     pub is_known: bool,
     /// False: mgPass's own user, whose points are not ours to write.
     pub is_mirrored: bool,
@@ -141,7 +142,7 @@ pub struct Standing {
     pub has_earned: bool,
 }
 
-impl Standing {
+impl UserRewards {
     /// Why nothing may be written.
     pub fn reason(&self) -> Option<&'static str> {
         if self.is_gone {
@@ -180,14 +181,14 @@ pub fn parse_tiers(rows: &[Row]) -> Option<Tiers> {
     Some(Tiers::new(tiers.collect::<Option<_>>()?))
 }
 
-pub fn standings(users: &[&str]) -> Statement {
+pub fn rewards(users: &[&str]) -> Statement {
     let users = serde_json::json!(users).to_string();
-    Statement::new(SELECT_STANDINGS, vec![users.into()])
+    Statement::new(SELECT_REWARDS, vec![users.into()])
 }
 
 /// By user id.
-pub fn parse_standings(rows: &[Row]) -> Option<BTreeMap<String, Standing>> {
-    rows.iter().map(parse_standing).collect()
+pub fn parse_rewards(rows: &[Row]) -> Option<BTreeMap<String, UserRewards>> {
+    rows.iter().map(parse_user_rewards).collect()
 }
 
 /// One batch: what is entered in the audit log, the entries of these users among
@@ -222,15 +223,15 @@ pub fn put(
         Statement::new(DROP_ADJUSTMENT, vec![wanted.as_str().into()]),
         guarded(PUT_BALANCE),
     ]);
-    statements.push(standings(&ids));
+    statements.push(rewards(&ids));
     statements
 }
 
-fn parse_standing(row: &Row) -> Option<(String, Standing)> {
+fn parse_user_rewards(row: &Row) -> Option<(String, UserRewards)> {
     let flag = |name| whole(row, name).map(|value| value != 0);
     Some((
         text(row, "user_id")?,
-        Standing {
+        UserRewards {
             is_known: flag("is_known")?,
             is_mirrored: flag("is_mirrored")?,
             is_gone: flag("is_gone")?,

@@ -9,7 +9,7 @@ pub mod wire;
 use futures_util::future::join;
 use serde_json::Value;
 
-pub use self::wire::{LogtoIdentity, LogtoState, LogtoUser, Seen, UnreadableUser};
+pub use self::wire::{LogtoIdentity, LogtoState, LogtoUser, Seen};
 
 use crate::inbound::request::{InteractionUid, Secret, UserId, interaction_uid};
 use crate::runtime::backend::{BackendFailure, ClientForm};

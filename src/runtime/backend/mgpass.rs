@@ -7,7 +7,7 @@ pub mod wire;
 use serde::Deserialize;
 use std::sync::Arc;
 
-pub use self::wire::{ApiIdentity, ApiUser, Told};
+pub use self::wire::{ApiIdentity, ApiUser, Field};
 use self::wire::{parse_identities, parse_user};
 
 use crate::inbound::request::{Secret, UserId};

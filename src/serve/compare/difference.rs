@@ -41,7 +41,7 @@ pub struct Seen {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Difference {
+pub struct ReadDifference {
     /// Members joined by dots, array items as `[]`; empty for the whole body.
     pub path: String,
     pub class: Class,
@@ -50,7 +50,7 @@ pub struct Difference {
     pub candidate: Option<String>,
 }
 
-impl Difference {
+impl ReadDifference {
     pub fn is_same_place(&self, other: &Self) -> bool {
         self.path == other.path && self.class == other.class
     }
@@ -62,7 +62,7 @@ const MAX_DIFFERENCES: usize = 32;
 const MAX_DEPTH: usize = 32;
 
 /// `control` is Logto's, `candidate` mgPass's.
-pub fn differences(control: &Seen, candidate: &Seen) -> Vec<Difference> {
+pub fn differences(control: &Seen, candidate: &Seen) -> Vec<ReadDifference> {
     let mut walk = Walk {
         path: Vec::new(),
         found: Vec::new(),
@@ -81,13 +81,13 @@ pub fn differences(control: &Seen, candidate: &Seen) -> Vec<Difference> {
 
 struct Walk {
     path: Vec<String>,
-    found: Vec<Difference>,
+    found: Vec<ReadDifference>,
 }
 
 impl Walk {
     fn note(&mut self, class: Class, control: Option<&str>, candidate: Option<&str>) {
         if self.found.len() < MAX_DIFFERENCES {
-            self.found.push(Difference {
+            self.found.push(ReadDifference {
                 path: self.path.join("."),
                 class,
                 control: control.map(str::to_owned),

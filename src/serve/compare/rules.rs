@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::difference::{Class, Difference};
+use super::difference::{Class, ReadDifference};
 use crate::inbound::classify::Operation;
 use crate::runtime::isolate::Volatile;
 
@@ -47,7 +47,7 @@ pub const VOLATILE: &str = "volatile_in_logto";
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sorted {
-    pub mismatches: Vec<Difference>,
+    pub mismatches: Vec<ReadDifference>,
     /// How many differences each rule took.
     pub ignored: BTreeMap<&'static str, i64>,
 }
@@ -55,7 +55,7 @@ pub struct Sorted {
 pub fn sort(
     operation: Operation,
     status: u16,
-    differences: Vec<Difference>,
+    differences: Vec<ReadDifference>,
     volatile: &[Volatile],
 ) -> Sorted {
     let on = if status < 400 {
@@ -89,8 +89,8 @@ pub fn sort(
 mod tests {
     use super::*;
 
-    fn difference(path: &str, class: Class) -> Difference {
-        Difference {
+    fn difference(path: &str, class: Class) -> ReadDifference {
+        ReadDifference {
             path: path.to_owned(),
             class,
             control: None,

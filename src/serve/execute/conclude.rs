@@ -7,7 +7,7 @@ use crate::inbound::classify::{Concerns, Operation, SubjectSource};
 
 /// What Logto's answer says about the write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum WriteResult {
     /// No answer: it may have been done, and may still be.
     Unanswered,
     /// 2xx and 3xx.
@@ -32,22 +32,24 @@ pub struct Answered {
     pub is_json: bool,
 }
 
-pub fn verdict(operation: Operation, answer: Option<&Answered>) -> Verdict {
-    let Some(answer) = answer else {
-        return Verdict::Unanswered;
-    };
-    match (operation, answer.status) {
-        // 201 is a user inserted, 204 an existing one identified (contract 4.2).
-        (Operation::ExperienceIdentification, 204) => Verdict::Idle,
-        // A consent goes on where the interaction resumes. Without a session there is
-        // another redirect, and a third party's application gets a page.
-        (Operation::ConsentPage, 300..=399) if is_resume(answer) => Verdict::Acknowledged,
-        (Operation::ConsentPage, 200..=399) => Verdict::Idle,
-        (_, 200..=399) => Verdict::Acknowledged,
-        (_, 401 | 403) if is_management(operation) => Verdict::Unseen,
-        (_, 404 | 405) if is_management(operation) && !answer.is_json => Verdict::Unseen,
-        (_, 400..=499) => Verdict::Refused,
-        (_, _) => Verdict::Failed,
+impl WriteResult {
+    pub fn of(operation: Operation, answer: Option<&Answered>) -> Self {
+        let Some(answer) = answer else {
+            return Self::Unanswered;
+        };
+        match (operation, answer.status) {
+            // 201 is a user inserted, 204 an existing one identified (contract 4.2).
+            (Operation::ExperienceIdentification, 204) => Self::Idle,
+            // A consent goes on where the interaction resumes. Without a session there is
+            // another redirect, and a third party's application gets a page.
+            (Operation::ConsentPage, 300..=399) if is_resume(answer) => Self::Acknowledged,
+            (Operation::ConsentPage, 200..=399) => Self::Idle,
+            (_, 200..=399) => Self::Acknowledged,
+            (_, 401 | 403) if is_management(operation) => Self::Unseen,
+            (_, 404 | 405) if is_management(operation) && !answer.is_json => Self::Unseen,
+            (_, 400..=499) => Self::Refused,
+            (_, _) => Self::Failed,
+        }
     }
 }
 
@@ -106,32 +108,39 @@ pub fn conclude(
     source: SubjectSource,
     recording: Recording,
     is_named: bool,
-    verdict: Verdict,
+    result: WriteResult,
 ) -> Conclusion {
     let only = |fate| Conclusion {
         fate,
         is_gap: false,
     };
     let gap_and = |fate| Conclusion { fate, is_gap: true };
-    match (recording, verdict) {
-        (Recording::Done, Verdict::Unanswered) => only(Fate::LeftOpen),
-        (Recording::Done, Verdict::Unseen) => only(Fate::Withdrawn),
+    match (recording, result) {
+        (Recording::Done, WriteResult::Unanswered) => only(Fate::LeftOpen),
+        (Recording::Done, WriteResult::Unseen) => only(Fate::Withdrawn),
         // No new user came of it; of a user with a name, a reconcile finds out.
-        (Recording::Done, Verdict::Idle | Verdict::Refused) if !is_named => only(Fate::Withdrawn),
-        (Recording::Done, Verdict::Acknowledged) if !is_named => match source.concerns() {
+        (Recording::Done, WriteResult::Idle | WriteResult::Refused) if !is_named => {
+            only(Fate::Withdrawn)
+        }
+        (Recording::Done, WriteResult::Acknowledged) if !is_named => match source.concerns() {
             Concerns::New => only(Fate::Settled),
             Concerns::Either | Concerns::Existing => gap_and(Fate::Settled),
         },
         (Recording::Done, _) => only(Fate::Settled),
-        (Recording::Omitted, Verdict::Acknowledged) => match (is_named, source.concerns()) {
+        (Recording::Omitted, WriteResult::Acknowledged) => match (is_named, source.concerns()) {
             (true, _) | (false, Concerns::New) => only(Fate::RecordedLate),
             (false, Concerns::Either) => gap_and(Fate::RecordedLate),
             (false, Concerns::Existing) => gap_and(Fate::Nothing),
         },
         (Recording::Omitted, _) => only(Fate::Nothing),
-        (
-            Recording::Failed | Recording::Off,
-            Verdict::Acknowledged | Verdict::Failed | Verdict::Unanswered,
+        // What neither took before, one of them may take now: then it is not for the walk alone.
+        (Recording::Failed, WriteResult::Acknowledged | WriteResult::Failed) => {
+            gap_and(Fate::Settled)
+        }
+        (Recording::Failed, WriteResult::Unanswered)
+        | (
+            Recording::Off,
+            WriteResult::Acknowledged | WriteResult::Failed | WriteResult::Unanswered,
         ) => gap_and(Fate::Nothing),
         (Recording::Failed | Recording::Off, _) => only(Fate::Nothing),
     }
@@ -151,13 +160,13 @@ mod tests {
         SubjectSource::Session,
         SubjectSource::Untold,
     ];
-    const VERDICTS: [Verdict; 6] = [
-        Verdict::Unanswered,
-        Verdict::Acknowledged,
-        Verdict::Idle,
-        Verdict::Unseen,
-        Verdict::Refused,
-        Verdict::Failed,
+    const RESULTS: [WriteResult; 6] = [
+        WriteResult::Unanswered,
+        WriteResult::Acknowledged,
+        WriteResult::Idle,
+        WriteResult::Unseen,
+        WriteResult::Refused,
+        WriteResult::Failed,
     ];
     const RECORDINGS: [Recording; 4] = [
         Recording::Done,
@@ -173,11 +182,11 @@ mod tests {
         expected: [(Fate, bool); 6],
     ) {
         for source in sources {
-            for (verdict, (fate, is_gap)) in VERDICTS.into_iter().zip(expected) {
+            for (result, (fate, is_gap)) in RESULTS.into_iter().zip(expected) {
                 assert_eq!(
-                    conclude(*source, recording, is_named, verdict),
+                    conclude(*source, recording, is_named, result),
                     Conclusion { fate, is_gap },
-                    "{source:?} {recording:?} {is_named} {verdict:?}"
+                    "{source:?} {recording:?} {is_named} {result:?}"
                 );
             }
         }
@@ -209,17 +218,16 @@ mod tests {
         for (sources, recording, is_named, expected) in rows {
             check(sources, recording, is_named, expected);
         }
+        #[rustfmt::skip]
         let unrecorded = [
-            (Nothing, gap),
-            (Nothing, gap),
-            (Nothing, no),
-            (Nothing, no),
-            (Nothing, no),
-            (Nothing, gap),
+            (Recording::Failed,
+                [(Nothing, gap), (Settled, gap), (Nothing, no), (Nothing, no), (Nothing, no), (Settled, gap)]),
+            (Recording::Off,
+                [(Nothing, gap), (Nothing, gap), (Nothing, no), (Nothing, no), (Nothing, no), (Nothing, gap)]),
         ];
-        for recording in [Recording::Failed, Recording::Off] {
+        for (recording, expected) in unrecorded {
             for is_named in [true, false] {
-                check(&SOURCES, recording, is_named, unrecorded);
+                check(&SOURCES, recording, is_named, expected);
             }
         }
     }
@@ -229,7 +237,7 @@ mod tests {
         for source in SOURCES {
             for recording in RECORDINGS {
                 for is_named in [true, false] {
-                    let found = conclude(source, recording, is_named, Verdict::Acknowledged);
+                    let found = conclude(source, recording, is_named, WriteResult::Acknowledged);
                     let is_known = matches!(found.fate, Fate::Settled | Fate::RecordedLate);
                     // A nameless record finds new users only.
                     let finds_all = is_named || source.concerns() == Concerns::New;
@@ -242,13 +250,13 @@ mod tests {
         }
     }
 
-    fn judge(operation: Operation, status: u16, location: Option<&str>) -> Verdict {
+    fn judge(operation: Operation, status: u16, location: Option<&str>) -> WriteResult {
         let answer = Answered {
             status,
             location: location.map(str::to_owned),
             is_json: true,
         };
-        verdict(operation, Some(&answer))
+        WriteResult::of(operation, Some(&answer))
     }
 
     #[test]
@@ -265,16 +273,19 @@ mod tests {
                     _ => false,
                 };
                 let expected = if is_idle {
-                    Verdict::Idle
+                    WriteResult::Idle
                 } else {
-                    Verdict::Acknowledged
+                    WriteResult::Acknowledged
                 };
                 assert_eq!(found, expected, "{} {status}", row.name);
             }
             for status in [500, 502, 504, 599, 101] {
-                assert_eq!(judge(row.operation, status, None), Verdict::Failed);
+                assert_eq!(judge(row.operation, status, None), WriteResult::Failed);
             }
-            assert_eq!(verdict(row.operation, None), Verdict::Unanswered);
+            assert_eq!(
+                WriteResult::of(row.operation, None),
+                WriteResult::Unanswered
+            );
         }
     }
 
@@ -282,21 +293,24 @@ mod tests {
     fn what_no_handler_saw_changed_nobody() {
         let of = |operation, status| judge(operation, status, None);
         for status in [401, 403] {
-            assert_eq!(of(Operation::UsersPatch, status), Verdict::Unseen);
-            assert_eq!(of(Operation::UsersCreate, status), Verdict::Unseen);
-            assert_eq!(of(Operation::AccountWrite, status), Verdict::Refused);
-            assert_eq!(of(Operation::ExperienceSubmit, status), Verdict::Refused);
+            assert_eq!(of(Operation::UsersPatch, status), WriteResult::Unseen);
+            assert_eq!(of(Operation::UsersCreate, status), WriteResult::Unseen);
+            assert_eq!(of(Operation::AccountWrite, status), WriteResult::Refused);
+            assert_eq!(
+                of(Operation::ExperienceSubmit, status),
+                WriteResult::Refused
+            );
         }
-        assert_eq!(of(Operation::UsersPatch, 422), Verdict::Refused);
-        assert_eq!(of(Operation::UsersPatch, 404), Verdict::Refused);
+        assert_eq!(of(Operation::UsersPatch, 422), WriteResult::Refused);
+        assert_eq!(of(Operation::UsersPatch, 404), WriteResult::Refused);
         let routing = Answered {
             status: 404,
             location: None,
             is_json: false,
         };
-        let of = |operation| verdict(operation, Some(&routing));
-        assert_eq!(of(Operation::UsersOther), Verdict::Unseen);
-        assert_eq!(of(Operation::AccountWrite), Verdict::Refused);
+        let of = |operation| WriteResult::of(operation, Some(&routing));
+        assert_eq!(of(Operation::UsersOther), WriteResult::Unseen);
+        assert_eq!(of(Operation::AccountWrite), WriteResult::Refused);
     }
 
     #[test]
@@ -307,7 +321,7 @@ mod tests {
             "/oidc/auth/uid1",
             "http://127.0.0.1:3001/oidc/device/uid1",
         ] {
-            assert_eq!(of(Some(resume)), Verdict::Acknowledged, "{resume}");
+            assert_eq!(of(Some(resume)), WriteResult::Acknowledged, "{resume}");
         }
         for other in [
             "https://auth.example.com/unknown-session",
@@ -315,8 +329,8 @@ mod tests {
             "/one-time-token?errorMessage=x",
             "https://auth.example.com",
         ] {
-            assert_eq!(of(Some(other)), Verdict::Idle, "{other}");
+            assert_eq!(of(Some(other)), WriteResult::Idle, "{other}");
         }
-        assert_eq!(of(None), Verdict::Idle);
+        assert_eq!(of(None), WriteResult::Idle);
     }
 }

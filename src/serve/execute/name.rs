@@ -4,15 +4,14 @@
 //! outbox what anybody can send. It is a prediction and no more: the answer decides
 //! ([`super::conclude`]).
 
-use super::Request;
 use crate::auth::authenticate::{authenticate, management_policy};
 use crate::inbound::classify::{Concerns, SubjectSource};
 use crate::inbound::request::{InteractionUid, Secret, UserId, bearer, has_interaction, may_bear};
 use crate::runtime::backend::BackendFailure;
 use crate::runtime::backend::logto::Browser;
-use crate::runtime::context::Context;
+use crate::runtime::context::{Context, Request};
 use crate::runtime::ports::{Exchange, Platform};
-use crate::serve::question::{Question, Told};
+use crate::serve::question::{Participant, Question};
 use crate::token;
 
 #[derive(Clone, Debug, Default)]
@@ -35,7 +34,10 @@ pub(super) enum Expectation {
 }
 
 /// What the answer means for a write whose user it should name.
-fn expect(source: SubjectSource, told: &Result<Option<Told>, BackendFailure>) -> Expectation {
+fn expect(
+    source: SubjectSource,
+    told: &Result<Option<Participant>, BackendFailure>,
+) -> Expectation {
     match told {
         // Nobody knows: Logto may carry it out all the same.
         Err(_) => Expectation::Writes,
@@ -74,7 +76,7 @@ impl Request<'_> {
         let mut named = Named::default();
         let question = match source {
             SubjectSource::Path | SubjectSource::Answer => {
-                named.subject = self.classified.user.clone();
+                named.subject = self.inbound.user.clone();
                 if authorization.is_some() {
                     named.expectation = Expectation::Writes;
                 }
@@ -89,6 +91,8 @@ impl Request<'_> {
                 browser.map(Question::Interaction)
             }
             SubjectSource::Session => self.browser(exchange).map(Question::Consent),
+            // The consent API would name the user of the browser's session, if it has one;
+            // who signs in now need not be the same, so that name is worse than none.
             SubjectSource::Untold => {
                 if let Some(browser) = self.browser(exchange) {
                     named.interaction = browser.uid();
@@ -112,7 +116,7 @@ impl Request<'_> {
         has_interaction(&cookie).then(|| Browser {
             cookie: Secret(cookie),
             app_id: exchange.header("logto-app-id"),
-            query: self.target.query.map(str::to_owned),
+            query: self.inbound.query().map(str::to_owned),
         })
     }
 
@@ -152,7 +156,7 @@ mod tests {
     fn only_an_answer_of_logtos_makes_a_write_look_idle() {
         let told = |user: Option<&str>, registers| {
             let user = user.and_then(UserId::parse);
-            Ok(Some(Told { user, registers }))
+            Ok(Some(Participant { user, registers }))
         };
         let unknown = Err(BackendFailure::Forbidden(Backend::Logto));
         let (identified, registering) = (SubjectSource::Identified, SubjectSource::Identifying);

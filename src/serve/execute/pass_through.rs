@@ -3,45 +3,42 @@
 //!
 //! [`super::execute`] does the same where there is a future anyway.
 
-use super::{Executed, forwarded, to_logto};
+use super::{Executed, to_logto, unanswered};
 use crate::inbound::classify::Operation;
-use crate::inbound::request::{Own, Target};
+use crate::inbound::{Addressee, Inbound};
 use crate::policy::plan::{Plan, Reason};
-use crate::runtime::context::Surroundings;
+use crate::runtime::answer::OwnAnswer;
 use crate::runtime::ports::{CallFailure, Forward};
 use crate::runtime::settings::Settings;
 
 /// `None`: this request takes more than passing it on.
-pub fn begin<'a>(
-    settings: &'a Settings,
-    target: &Target<'a>,
-    operation: Operation,
-) -> Option<Forward<'a>> {
-    let is_passed_on = operation == Operation::PassThrough
-        && target.own() == Own::No
+pub fn begin<'a>(settings: &'a Settings, inbound: &'a Inbound) -> Option<Forward<'a>> {
+    let is_passed_on = inbound.operation == Operation::PassThrough
+        && inbound.addressee == Addressee::Logto
         && !settings.logto_origin.is_empty();
-    is_passed_on.then(|| to_logto(settings, target, operation))
+    is_passed_on.then(|| to_logto(settings, inbound))
 }
 
-/// `url`: as the client sent it, where there is an error to be told.
+/// `path`: of the request, where there is an error to be told.
 pub fn end<C>(
-    around: &Surroundings<'_>,
-    url: &str,
     outcome: Result<u16, CallFailure>,
+    path: impl FnOnce() -> String,
+    request_id: &str,
 ) -> Executed<C> {
-    let path = Target::parse(url).map_or("/", |target| target.path);
     let plan = Plan::logto(Reason::NotARead);
-    forwarded(Operation::PassThrough, plan, path, around, outcome)
+    match outcome {
+        Ok(status) => Executed::forwarded(Operation::PassThrough, plan, status),
+        Err(failure) => {
+            let own = OwnAnswer::of(unanswered(&failure), &path(), request_id);
+            Executed::own(Operation::PassThrough, plan, own)
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
-    use crate::inbound::classify::classify;
     use crate::inbound::request::Method;
-    use crate::policy::flags::Flags;
     use crate::serve::execute::Reply;
 
     fn settings(origin: &str) -> Settings {
@@ -50,9 +47,8 @@ mod tests {
 
     fn passed_on(settings: &Settings, method: Method, path: &str) -> Option<String> {
         let url = format!("https://auth.example.com{path}");
-        let target = Target::parse(&url)?;
-        let operation = classify(method, target.path).operation;
-        begin(settings, &target, operation).map(|forward| forward.url)
+        let inbound = Inbound::read(method, url, |_| None);
+        begin(settings, &inbound).map(|forward| forward.url)
     }
 
     #[test]
@@ -81,7 +77,8 @@ mod tests {
         ] {
             assert_eq!(passed_on(&settings, method, path), None, "{path}");
         }
-        assert!(Target::parse("no URL").is_none());
+        let nowhere = Inbound::read(Method::Get, "no URL".to_owned(), |_| None);
+        assert!(begin(&settings, &nowhere).is_none());
     }
 
     #[test]
@@ -92,21 +89,17 @@ mod tests {
 
     #[test]
     fn logto_not_answering_is_said_in_words_of_our_own() {
-        let settings = settings("https://logto.internal");
-        let around = Surroundings {
-            settings: &settings,
-            context: None,
-            flags: Arc::new(Flags::default()),
-            request_id: "r1",
-            began_ms: 0,
-        };
-        let url = "https://auth.example.com/assets/1";
-        let failed = end::<()>(&around, url, Err(CallFailure::Unreachable));
+        let failed = end::<()>(
+            Err(CallFailure::Unreachable),
+            || "/assets/1".to_owned(),
+            "r1",
+        );
         let Reply::Own(answer) = failed.reply else {
             panic!("no answer of its own");
         };
         assert_eq!((failed.status, answer.status), (502, 502));
         assert!(answer.body.contains("r1"), "{}", answer.body);
-        assert_eq!(end::<()>(&around, "", Ok(404)).status, 404);
+        let passed = end::<()>(Ok(404), || panic!("there is no error"), "r1");
+        assert_eq!(passed.status, 404);
     }
 }

@@ -1,23 +1,23 @@
 //! A read: planned fact by fact, answered by mgPass or by Logto.
 
-use super::{Executed, MirrorOutcome, Reply, Request};
+use super::{Executed, Reply};
 use crate::auth::authenticate::{authenticate, management_policy};
 use crate::inbound::request::{Secret, UserId, bearer};
 use crate::mirror::eligibility;
 use crate::mirror::target::MirrorRow;
-use crate::policy::breaker::{Outcome, Permit};
+use crate::policy::breaker::{CallResult, Permit};
 use crate::policy::flags::bucket::Bucket;
 use crate::policy::plan::{
-    Admission, Facts, Origin, Plan, Primary, Question, Reason, Step, Verdict, plan,
+    Admission, Authenticity, Fact, Facts, Origin, Plan, Primary, Reason, Step, plan,
 };
 use crate::runtime::backend::mgpass::Caller;
-use crate::runtime::context::Context;
+use crate::runtime::context::{Context, Request};
 use crate::runtime::error::ProxyError;
 use crate::runtime::metrics::Fallback;
 use crate::runtime::observe::Event;
 use crate::runtime::ports::{Exchange, Platform};
-use crate::serve::afterwards::Afterwards;
 use crate::serve::compare::{Comparison, Served};
+use crate::serve::follow_up::FollowUp;
 use crate::serve::read::{self, Unserved, Wanted};
 use crate::serve::translate::{Shown, takes_english};
 use crate::token::{self, AttributedToken};
@@ -29,11 +29,11 @@ impl Request<'_> {
         context: &Context<'_>,
         exchange: &mut E,
     ) -> Executed<E::Copy> {
-        let flags = &self.around.flags;
-        let user = self.classified.user.as_ref();
+        let flags = &self.flags;
+        let user = self.inbound.user.as_ref();
         // A query may ask for what only Logto has (`includeSsoIdentities`, password hashes).
-        let Some(user) = user.filter(|_| self.target.query.is_none_or(str::is_empty)) else {
-            return self.pass(platform, exchange, Reason::Query).await;
+        let Some(user) = user.filter(|_| self.inbound.query().is_none_or(str::is_empty)) else {
+            return self.pass(exchange, Reason::Query).await;
         };
         let bucket = Bucket::of(user, &flags.salt);
         let authorization = exchange.header("authorization");
@@ -41,23 +41,24 @@ impl Request<'_> {
         let mut facts = Facts::default();
         let mut mirror = None;
         let plan = loop {
-            match plan(self.classified.operation, flags, Some(bucket), &facts) {
+            match plan(self.inbound.operation, flags, Some(bucket), &facts) {
                 Step::Go(plan) => break plan,
-                Step::Ask(Question::Origin) => {
+                Step::Ask(Fact::Origin) => {
                     let (origin, attributed) = origin(context, authorization.as_deref());
                     token = attributed;
                     facts.origin = Some(origin);
                 }
-                Step::Ask(Question::Verdict) => {
-                    facts.verdict = Some(self.verdict(platform, context, token.as_ref()).await);
+                Step::Ask(Fact::Authenticity) => {
+                    facts.authenticity =
+                        Some(self.authenticity(platform, context, token.as_ref()).await);
                 }
-                Step::Ask(Question::Standing) => {
-                    let (standing, row) =
-                        eligibility::standing(platform, context, user, self.around.began_ms).await;
+                Step::Ask(Fact::Eligibility) => {
+                    let (eligibility, row) =
+                        eligibility::of(platform, context, user, self.began_ms).await;
                     mirror = row;
-                    facts.standing = Some(standing);
+                    facts.eligibility = Some(eligibility);
                 }
-                Step::Ask(Question::Admission) => {
+                Step::Ask(Fact::Admission) => {
                     facts.admission = Some(admission(platform, context));
                 }
             }
@@ -93,7 +94,7 @@ impl Request<'_> {
         reason: Reason,
         user: &UserId,
     ) -> Executed<E::Copy> {
-        let mut executed = self.pass(platform, exchange, reason).await;
+        let mut executed = self.pass(exchange, reason).await;
         if reason.is_comparable()
             && executed.reply == Reply::Forwarded
             && matches!(executed.status, 200 | 404)
@@ -101,7 +102,7 @@ impl Request<'_> {
             && let Some(copy) = exchange.tee_answer()
         {
             let status = executed.status;
-            executed.afterwards = Some(self.compare(user, Served::ByLogto { status, copy }));
+            executed.follow_up = Some(self.compare(user, Served::ByLogto { status, copy }));
         }
         executed
     }
@@ -134,14 +135,14 @@ impl Request<'_> {
                     .then(|| shown.clone())
                     .map(|shown| self.compare(user, Served::ByMgpass { shown }));
                 Executed {
-                    afterwards: compared,
+                    follow_up: compared,
                     ..self.shown(exchange, plan, shown)
                 }
             }
             Err(unserved) => Executed {
                 fallback: Some(fallback(unserved)),
                 plan,
-                ..self.pass(platform, exchange, plan.reason).await
+                ..self.pass(exchange, plan.reason).await
             },
         }
     }
@@ -176,32 +177,24 @@ impl Request<'_> {
                 .split(',')
                 .any(|part| part.trim() == "no-cache")
         });
-        let answer = shown.into_answer(if_none_match.as_deref(), self.around.request_id);
+        let answer = shown.into_answer(if_none_match.as_deref(), &self.id);
         Executed {
-            operation: self.classified.operation,
-            plan,
-            mirror: MirrorOutcome::None,
-            bucket: None,
             backend: "mgpass",
-            status: answer.status,
-            fallback: None,
-            error: None,
-            afterwards: None,
-            reply: Reply::Own(answer),
+            ..Executed::own(self.inbound.operation, plan, answer.into())
         }
     }
 
     fn wanted<'w>(&'w self, user: &'w UserId) -> Wanted<'w> {
         Wanted {
-            operation: self.classified.operation,
+            operation: self.inbound.operation,
             user,
-            item: self.classified.item.as_deref(),
+            item: self.inbound.item.as_deref(),
         }
     }
 
     /// By a draw per request, not by user: every user's reads are looked at in time.
     fn is_sampled<P: Platform>(&self, platform: &P, context: &Context<'_>) -> bool {
-        let share = u64::from(self.around.flags.compare_share().basis_points());
+        let share = u64::from(self.flags.compare_share().basis_points());
         // While mgPass fails there is nothing to compare with.
         share > 0
             && context.isolate.breaker.get().is_closed()
@@ -211,36 +204,36 @@ impl Request<'_> {
                 .takes_comparison(platform.now_ms(), context.settings.comparisons_per_second)
     }
 
-    fn compare<C>(&self, user: &UserId, served: Served<C>) -> Afterwards<C> {
-        Afterwards::Compare(Comparison {
-            operation: self.classified.operation,
+    fn compare<C>(&self, user: &UserId, served: Served<C>) -> FollowUp<C> {
+        FollowUp::Compare(Comparison {
+            operation: self.inbound.operation,
             user: user.clone(),
-            item: self.classified.item.clone(),
-            path: self.target.path.to_owned(),
-            began_ms: self.around.began_ms,
+            item: self.inbound.item.clone(),
+            path: self.inbound.path().to_owned(),
+            began_ms: self.began_ms,
             served,
         })
     }
 
-    async fn verdict<P: Platform>(
+    async fn authenticity<P: Platform>(
         &self,
         platform: &P,
         context: &Context<'_>,
         token: Option<&AttributedToken<'_>>,
-    ) -> Verdict {
+    ) -> Authenticity {
         let Some(token) = token else {
-            return Verdict::Refused;
+            return Authenticity::Refused;
         };
         let policy = management_policy(context, token.issuer());
         match authenticate(platform, context, token, &policy).await {
-            Ok(_) => Verdict::Authentic,
+            Ok(_) => Authenticity::Authentic,
             Err(failure) => {
                 platform.emit(&Event::TokenRefused {
-                    request_id: self.around.request_id,
+                    request_id: &self.id,
                     issuer: token.issuer().label(),
                     code: failure.code(),
                 });
-                Verdict::Refused
+                Authenticity::Refused
             }
         }
     }
@@ -266,8 +259,8 @@ fn admission<P: Platform>(platform: &P, context: &Context<'_>) -> Admission {
 
 fn tell_breaker<P: Platform>(platform: &P, context: &Context<'_>, failed: Option<&Unserved>) {
     let outcome = match failed {
-        Some(unserved) if unserved.blames_mgpass() => Outcome::Failure,
-        _ => Outcome::Success,
+        Some(unserved) if unserved.blames_mgpass() => CallResult::Failure,
+        _ => CallResult::Success,
     };
     let cell = &context.isolate.breaker;
     let before = cell.get();

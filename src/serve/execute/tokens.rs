@@ -26,7 +26,7 @@
 //!
 //! RFC 7662; RFC 6749 2.3.
 
-use super::{Executed, Request};
+use super::Executed;
 use crate::auth::authenticate::{all_keys, may_be_live};
 use crate::auth::forward_auth::jwks_answer;
 use crate::auth::introspection::Introspection;
@@ -34,9 +34,9 @@ use crate::inbound::classify::Operation;
 use crate::policy::allowance::{Address, Leave};
 use crate::policy::flags::Stage;
 use crate::policy::plan::Reason;
-use crate::runtime::answer::{Answer, own_answer};
+use crate::runtime::answer::Answer;
 use crate::runtime::backend::{BackendFailure, logto, mgpass};
-use crate::runtime::context::Context;
+use crate::runtime::context::{Context, Request};
 use crate::runtime::error::ProxyError;
 use crate::runtime::ports::{Backend, BodyFailure, CallAnswer, Exchange, Platform};
 use crate::token;
@@ -51,21 +51,20 @@ impl Request<'_> {
         context: &Context<'_>,
         exchange: &mut E,
     ) -> Executed<E::Copy> {
-        let flags = &self.around.flags;
+        let flags = &self.flags;
         if flags.stage == Stage::Off {
-            return self.pass(platform, exchange, Reason::StageOff).await;
+            return self.pass(exchange, Reason::StageOff).await;
         }
-        match self.classified.operation {
+        match self.inbound.operation {
             Operation::OidcIntrospection => self.introspect(platform, context, exchange).await,
             Operation::OidcJwks if flags.jwks_union => match all_keys(platform, context).await {
-                Some(body) => own_answer(
-                    Operation::OidcJwks,
-                    jwks_answer(body, "application/jwk-set+json; charset=utf-8"),
-                )
-                .into(),
-                None => self.pass(platform, exchange, Reason::NotARead).await,
+                Some(body) => {
+                    let kind = "application/jwk-set+json; charset=utf-8";
+                    self.answered(jwks_answer(body, kind).into())
+                }
+                None => self.pass(exchange, Reason::NotARead).await,
             },
-            _ => self.pass(platform, exchange, Reason::NotARead).await,
+            _ => self.pass(exchange, Reason::NotARead).await,
         }
     }
 
@@ -84,11 +83,11 @@ impl Request<'_> {
         let body = exchange.held_text().unwrap_or_default();
         let introspection = Introspection::parse(authorization.as_deref(), &body, context.issuers);
         let Some(introspection) = introspection else {
-            return self.pass(platform, exchange, Reason::NotARead).await;
+            return self.pass(exchange, Reason::NotARead).await;
         };
         let parties = (introspection.client_of, introspection.token_of);
         if parties == (Backend::Logto, Backend::Logto) {
-            return self.pass(platform, exchange, Reason::NotARead).await;
+            return self.pass(exchange, Reason::NotARead).await;
         }
         if !introspection.shows_secret {
             let answer =
@@ -117,7 +116,7 @@ impl Request<'_> {
         match answer {
             Ok(answer) => Executed {
                 backend: backend.name(),
-                ..own_answer(self.classified.operation, introspection_answer(answer)).into()
+                ..self.answered(introspection_answer(answer).into())
             },
             Err(failure) => self.failed(match failure {
                 BackendFailure::Down(Backend::Logto, _) => ProxyError::LogtoUnreachable,

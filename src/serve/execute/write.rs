@@ -5,17 +5,17 @@
 //! then for the Queue, and never fails the client. What Logto acknowledges although
 //! nothing was recorded is recorded, or told as a gap, before the client hears of it.
 
-use super::conclude::{Answered, Conclusion, Fate, Recording, Verdict, conclude, verdict};
+use super::conclude::{Answered, Conclusion, Fate, Recording, WriteResult, conclude};
 use super::name::Named;
-use super::{Executed, MirrorOutcome, Reply, Request, record};
-use crate::inbound::classify::{Operation, SubjectSource};
+use super::{Executed, MirrorOutcome, Reply, record};
+use crate::inbound::classify::{Concerns, Operation, SubjectSource};
 use crate::mirror::outbox::Intent;
-use crate::policy::plan::{Plan, Reason};
-use crate::runtime::context::Context;
+use crate::policy::plan::Reason;
+use crate::runtime::context::{Context, Request};
 use crate::runtime::error::ProxyError;
 use crate::runtime::observe::Event;
 use crate::runtime::ports::{BodyFailure, Exchange, Platform};
-use crate::serve::afterwards::Afterwards;
+use crate::serve::follow_up::{FollowUp, Gap};
 use crate::serve::question::Question;
 
 /// Logto's JSON API takes 1 MB and its uploads 20 MB; what is longer passes on and is not held.
@@ -32,9 +32,9 @@ impl Request<'_> {
         source: SubjectSource,
         reason: Reason,
     ) -> Executed<E::Copy> {
-        let mut executed = self.forwarded(self.forward(exchange).await, Plan::logto(reason));
-        let verdict = self.judge(&executed, exchange);
-        if conclude(source, Recording::Off, false, verdict).is_gap {
+        let mut executed = self.pass(exchange, reason).await;
+        let result = self.judge(&executed, exchange);
+        if conclude(source, Recording::Off, false, result).is_gap {
             self.gap_behind(&mut executed, reason.code());
         }
         executed
@@ -47,7 +47,7 @@ impl Request<'_> {
         exchange: &mut E,
         source: SubjectSource,
     ) -> Executed<E::Copy> {
-        if !self.around.flags.records_writes() {
+        if !self.flags.records_writes() {
             return self.unrecorded(exchange, source, Reason::StageOff).await;
         }
         let named = self.name(platform, context, exchange, source).await;
@@ -59,7 +59,7 @@ impl Request<'_> {
             ),
             subject: named.subject.clone(),
             interaction: named.interaction.clone(),
-            operation: self.classified.operation.name().to_owned(),
+            operation: self.inbound.operation.name().to_owned(),
         };
         let (mut recording, mut mirror) = (Recording::Omitted, MirrorOutcome::None);
         if self
@@ -77,19 +77,18 @@ impl Request<'_> {
                 MirrorOutcome::None | MirrorOutcome::Gap => Recording::Failed,
             };
         }
-        let plan = Plan::logto(Reason::Write);
-        let mut executed = self.forwarded(self.forward(exchange).await, plan);
+        let mut executed = self.pass(exchange, Reason::Write).await;
         executed.mirror = mirror;
-        let verdict = self.judge(&executed, exchange);
-        if (recording, verdict) == (Recording::Omitted, Verdict::Acknowledged)
+        let result = self.judge(&executed, exchange);
+        if (recording, result) == (Recording::Omitted, WriteResult::Acknowledged)
             && intent.subject.is_none()
             && let Some(question) = &named.question
         {
             intent.subject = question.ask_again(platform, context).await;
         }
         let is_named = intent.subject.is_some();
-        let conclusion = conclude(source, recording, is_named, verdict);
-        let ends_well = conclusion.fate != Fate::LeftOpen && verdict != Verdict::Failed;
+        let conclusion = conclude(source, recording, is_named, result);
+        let ends_well = conclusion.fate != Fate::LeftOpen && result != WriteResult::Failed;
         if recording == Recording::Failed || (recording == Recording::Done && ends_well) {
             take_back(context, exchange);
         }
@@ -121,92 +120,92 @@ impl Request<'_> {
         write: Write,
         conclusion: Conclusion,
     ) {
-        // Else neither database nor Queue took the record, and a client waits no longer.
-        let is_told = matches!(write.recording, Recording::Omitted | Recording::Done);
-        match (conclusion.fate, conclusion.is_gap) {
-            (Fate::Nothing, true) if is_told => {
-                self.tell(platform, context, executed, &write, conclusion)
-                    .await;
+        let is_failed = write.recording == Recording::Failed;
+        match conclusion.fate {
+            // Neither database nor Queue took the record, and a client waits no longer.
+            Fate::Nothing if is_failed && conclusion.is_gap => {
+                self.gap_behind(executed, NOT_RECORDED);
             }
-            (Fate::Nothing, true) => self.gap_behind(executed, "not_recorded"),
-            (Fate::Nothing | Fate::LeftOpen, _) => {}
-            (Fate::Withdrawn, _) => {
-                let intent = write.intent;
-                executed.afterwards = Some(Afterwards::Withdraw { intent });
-            }
-            (Fate::RecordedLate, _) | (Fate::Settled, true) => {
-                self.tell(platform, context, executed, &write, conclusion)
-                    .await;
-                if executed.afterwards.is_none() {
-                    executed.afterwards = Some(settling(exchange, executed.status, write));
+            Fate::Nothing if conclusion.is_gap => {
+                if let Some(gap) = self.tell(platform, context, executed, &write, true).await {
+                    executed.follow_up = Some(FollowUp::Gap(gap));
                 }
             }
-            (Fate::Settled, false) => {
+            Fate::Nothing | Fate::LeftOpen => {}
+            Fate::Withdrawn => {
+                let intent = write.intent;
+                executed.follow_up = Some(FollowUp::Withdraw { intent });
+            }
+            Fate::RecordedLate => {
+                let gap = self
+                    .tell(platform, context, executed, &write, conclusion.is_gap)
+                    .await;
+                executed.follow_up = Some(settling(exchange, executed.status, write, gap));
+            }
+            Fate::Settled => {
                 let status = executed.status;
-                if self.classified.operation == Operation::UsersDelete && status == 204 {
+                if self.inbound.operation == Operation::UsersDelete && status == 204 {
                     record::witness(platform, context, &write.intent).await;
                 }
-                executed.afterwards = Some(settling(exchange, status, write));
+                let gap = match (is_failed, conclusion.is_gap) {
+                    (true, _) => Some(self.gap(NOT_RECORDED)),
+                    (false, true) => self.tell(platform, context, executed, &write, true).await,
+                    (false, false) => None,
+                };
+                executed.follow_up = Some(settling(exchange, status, write, gap));
             }
         }
     }
 
     /// Logto acknowledged what nothing tells of yet: it is told before the client hears
-    /// of it. What fails of that is left to what follows the answer.
+    /// of it. Answers what of that is left to be told behind the answer.
     async fn tell<P: Platform, C>(
         &self,
         platform: &P,
         context: &Context<'_>,
         executed: &mut Executed<C>,
         write: &Write,
-        conclusion: Conclusion,
-    ) {
-        let settled = (conclusion.fate != Fate::Nothing).then_some(&write.intent);
-        let told = record::late(
-            platform,
-            context,
-            settled,
-            executed.status,
-            conclusion.is_gap,
-        );
-        let told = told.await;
-        let operation = self.classified.operation;
+        is_gap: bool,
+    ) -> Option<Gap> {
+        let is_kept =
+            write.intent.subject.is_some() || write.source.concerns() != Concerns::Existing;
+        let settled = is_kept.then_some(&write.intent);
+        let told = record::late(platform, context, settled, executed.status, is_gap).await;
+        let operation = self.inbound.operation.name();
         if write.recording == Recording::Omitted {
-            platform.emit(&Event::OutboxLate {
-                operation: operation.name(),
-                outcome: told.name(),
-            });
+            let outcome = told.name();
+            platform.emit(&Event::OutboxLate { operation, outcome });
         }
-        executed.mirror = told;
         if told == MirrorOutcome::Queued {
             context.isolate.begin_doubt();
         }
-        match (told, conclusion.is_gap) {
-            (MirrorOutcome::Recorded | MirrorOutcome::Queued, false) => {}
+        executed.mirror = if is_gap { MirrorOutcome::Gap } else { told };
+        match (told, is_gap) {
+            (MirrorOutcome::Recorded | MirrorOutcome::Queued, false) => None,
             (MirrorOutcome::Recorded, true) => {
-                platform.emit(&Event::OutboxGap {
-                    operation: operation.name(),
-                    code: UNNAMED,
-                });
-                executed.mirror = MirrorOutcome::Gap;
+                let code = UNNAMED;
+                platform.emit(&Event::OutboxGap { operation, code });
+                None
             }
-            (MirrorOutcome::None | MirrorOutcome::Gap, false) => {
-                self.gap_behind(executed, "not_recorded");
-            }
+            (MirrorOutcome::None | MirrorOutcome::Gap, false) => Some(self.gap(NOT_RECORDED)),
             // Told once more: the Queue may be late, and twice is harmless.
-            (_, true) => self.gap_behind(executed, UNNAMED),
+            (_, true) => Some(self.gap(UNNAMED)),
+        }
+    }
+
+    fn gap(&self, code: &'static str) -> Gap {
+        Gap {
+            operation: self.inbound.operation,
+            code,
         }
     }
 
     fn gap_behind<C>(&self, executed: &mut Executed<C>, code: &'static str) {
         executed.mirror = MirrorOutcome::Gap;
-        executed.afterwards = Some(Afterwards::Gap {
-            operation: self.classified.operation,
-            code,
-        });
+        executed.follow_up = Some(FollowUp::Gap(self.gap(code)));
     }
 
-    fn judge<C, E: Exchange>(&self, executed: &Executed<C>, exchange: &E) -> Verdict {
+    fn judge<C, E: Exchange>(&self, executed: &Executed<C>, exchange: &E) -> WriteResult {
         let answer = (executed.reply == Reply::Forwarded).then(|| Answered {
             status: executed.status,
             location: exchange.answer_header("location"),
@@ -214,7 +213,7 @@ impl Request<'_> {
                 .answer_header("content-type")
                 .is_some_and(|kind| kind.contains("json")),
         });
-        verdict(self.classified.operation, answer.as_ref())
+        WriteResult::of(self.inbound.operation, answer.as_ref())
     }
 
     /// Whether an intent is made before the forward; counted for its address by then.
@@ -247,7 +246,7 @@ impl Request<'_> {
 
     /// A suspension and its end are one route; only the body tells them apart.
     fn refine<E: Exchange>(&self, exchange: &E) -> &'static str {
-        let operation = self.classified.operation;
+        let operation = self.inbound.operation;
         if operation != Operation::UsersSuspension {
             return operation.name();
         }
@@ -265,6 +264,8 @@ impl Request<'_> {
     }
 }
 
+/// Of a gap: neither database nor Queue took the record.
+const NOT_RECORDED: &str = "not_recorded";
 /// Of a gap: Logto acknowledged the write and does not say whose it was.
 const UNNAMED: &str = "unnamed";
 
@@ -278,14 +279,20 @@ struct Write {
 
 /// Behind the answer: the intent is settled (again, where it was told late) and the relay
 /// woken.
-fn settling<E: Exchange>(exchange: &mut E, status: u16, write: Write) -> Afterwards<E::Copy> {
+fn settling<E: Exchange>(
+    exchange: &mut E,
+    status: u16,
+    write: Write,
+    gap: Option<Gap>,
+) -> FollowUp<E::Copy> {
     let is_new = write.source == SubjectSource::Identifying && status < 300;
-    Afterwards::Settle {
+    FollowUp::Settle {
         status,
         copy: (write.source == SubjectSource::Answer && status < 300)
             .then(|| exchange.tee_answer())
             .flatten(),
         ask: write.question.filter(|_| is_new),
+        gap,
         intent: write.intent,
     }
 }

@@ -45,7 +45,7 @@ mod tests {
     use crate::mirror::mapping::tests::{ALICE, settings};
     use crate::mirror::residue::Residue;
     use crate::runtime::backend::logto::LogtoUser;
-    use crate::runtime::backend::mgpass::{ApiIdentity, ApiUser, Told};
+    use crate::runtime::backend::mgpass::{ApiIdentity, ApiUser, Field};
     use crate::runtime::settings::MappingSettings;
 
     fn body(
@@ -76,7 +76,7 @@ mod tests {
             .map(|identity| ApiIdentity {
                 provider: identity.provider.clone(),
                 provider_user_id: identity.provider_user_id.clone(),
-                profile_data: Told::Value(identity.profile_data.clone()),
+                profile_data: Field::Shown(identity.profile_data.clone()),
             })
             .collect();
         let shown = ApiUser {
@@ -85,10 +85,10 @@ mod tests {
             phone: user.phone,
             name: user.name,
             avatar: user.avatar,
-            custom_data: Told::Value(user.metadata),
+            custom_data: Field::Shown(user.metadata),
             is_suspended: user.is_suspended,
             created_at_s: user.created_at_s,
-            last_sign_in_at_s: Told::Value(user.last_sign_in_at_s),
+            last_sign_in_at_s: Field::Shown(user.last_sign_in_at_s),
             is_deleted: false,
         };
         (
@@ -132,7 +132,7 @@ mod tests {
             (|user| user.name = Some("Eve".into()), r#""name":"Eve""#),
             (|user| user.avatar = Some("x".into()), r#""avatar":"x""#),
             (
-                |user| user.custom_data = Told::Value(r#"{"beta":false}"#.into()),
+                |user| user.custom_data = Field::Shown(r#"{"beta":false}"#.into()),
                 r#""customData":{"beta":false}"#,
             ),
             (|user| user.is_suspended = false, r#""isSuspended":false"#),
@@ -141,7 +141,7 @@ mod tests {
                 r#""createdAt":1795376189000"#,
             ),
             (
-                |user| user.last_sign_in_at_s = Told::Value(None),
+                |user| user.last_sign_in_at_s = Field::Shown(None),
                 r#""lastSignInAt":null"#,
             ),
         ];
@@ -156,7 +156,7 @@ mod tests {
     #[test]
     fn an_identity_changed_at_mgpass_alone_is_shown() {
         let (user, mut identities, residue) = mirrored(ALICE);
-        identities[0].profile_data = Told::Value(None);
+        identities[0].profile_data = Field::Shown(None);
         let shown = body(&user, &identities, Some(&residue), &settings());
         assert!(
             shown.contains(r#""identities":{"google":{"userId":"google-1ae441"}}"#),
@@ -169,9 +169,9 @@ mod tests {
     #[test]
     fn what_an_older_edition_does_not_show_is_taken_from_the_residue() {
         let (mut user, mut identities, residue) = mirrored(ALICE);
-        user.custom_data = Told::Nothing;
-        user.last_sign_in_at_s = Told::Nothing;
-        identities[0].profile_data = Told::Nothing;
+        user.custom_data = Field::NotShown;
+        user.last_sign_in_at_s = Field::NotShown;
+        identities[0].profile_data = Field::NotShown;
         assert_eq!(body(&user, &identities, Some(&residue), &settings()), ALICE);
         let alone: serde_json::Value =
             serde_json::from_str(&body(&user, &identities, None, &settings())).unwrap();

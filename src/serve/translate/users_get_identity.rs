@@ -3,7 +3,7 @@
 //! by a query; such a request stays on Logto.
 
 use super::view::View;
-use super::{Refusal, Shown};
+use super::{LogtoRefusal, Shown};
 use crate::runtime::members::{Members, ObjectWriter};
 
 pub fn show(view: &View<'_>, target: Option<&str>) -> Shown {
@@ -14,7 +14,7 @@ pub fn show(view: &View<'_>, target: Option<&str>) -> Shown {
         .as_ref()
         .and_then(|identities| identities.get(target?));
     match identity {
-        None => Shown::Refusal(Refusal::IdentityNotExist),
+        None => Shown::Refusal(LogtoRefusal::IdentityNotExist),
         Some(identity) => {
             let mut writer = ObjectWriter::default();
             writer.member("identity", identity);

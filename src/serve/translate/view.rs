@@ -7,7 +7,7 @@
 use crate::mirror::mapping::{map_name, map_phone, map_time};
 use crate::mirror::residue::Residue;
 use crate::runtime::backend::logto::LogtoIdentity;
-use crate::runtime::backend::mgpass::{ApiIdentity, ApiUser, Told};
+use crate::runtime::backend::mgpass::{ApiIdentity, ApiUser, Field};
 use crate::runtime::members::{ObjectWriter, quote, quote_or_null, same_json};
 use crate::runtime::settings::MappingSettings;
 
@@ -39,8 +39,8 @@ impl View<'_> {
             "customData" => self.custom_data(),
             "createdAt" => self.time("createdAt", Some(user.created_at_s)),
             "lastSignInAt" => match user.last_sign_in_at_s {
-                Told::Value(shown_s) => self.time("lastSignInAt", shown_s),
-                Told::Nothing => None,
+                Field::Shown(shown_s) => self.time("lastSignInAt", shown_s),
+                Field::NotShown => None,
             },
             "identities" => self.identities(),
             "updatedAt" if self.residue.is_none() => {
@@ -82,10 +82,10 @@ impl View<'_> {
     fn custom_data(&self) -> Option<String> {
         let raw = self.residue.and_then(|residue| residue.text("customData"));
         match &self.user.custom_data {
-            Told::Value(shown) if raw.is_some_and(|raw| same_json(raw, shown)) => None,
-            Told::Value(shown) => Some(shown.clone()),
-            Told::Nothing if raw.is_some() => None,
-            Told::Nothing => Some("{}".to_owned()),
+            Field::Shown(shown) if raw.is_some_and(|raw| same_json(raw, shown)) => None,
+            Field::Shown(shown) => Some(shown.clone()),
+            Field::NotShown if raw.is_some() => None,
+            Field::NotShown => Some("{}".to_owned()),
         }
     }
 
@@ -115,7 +115,7 @@ impl View<'_> {
                 .unwrap_or(&shown.provider);
             let mut identity = ObjectWriter::default();
             identity.member("userId", &quote(&shown.provider_user_id));
-            if let Told::Value(Some(details)) = &shown.profile_data
+            if let Field::Shown(Some(details)) = &shown.profile_data
                 && details != "{}"
             {
                 identity.member("details", details);

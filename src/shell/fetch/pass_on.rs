@@ -8,18 +8,16 @@ use wasm_bindgen::prelude::wasm_bindgen;
 use wasm_bindgen::{JsCast, JsValue};
 use web_sys::{Request, Response};
 
-use crate::inbound::classify::Operation;
-use crate::inbound::request::Target;
-use crate::runtime::context::Surroundings;
+use crate::inbound::Inbound;
 use crate::runtime::ports::CallFailure;
-use crate::serve::execute::{Executed, Reply, pass_through};
+use crate::serve::service;
 
-use super::{build, close, request_id};
-use crate::shell::config::Deployment;
-use crate::shell::exchange::{ResponseCopy, facts};
+use super::build;
+use crate::shell::config::deployment;
+use crate::shell::exchange::facts;
 use crate::shell::platform::WorkerPlatform;
 
-type Told = dyn Fn(Request, JsValue, JsValue, f64, u16) -> Option<Response>;
+type Answered = dyn Fn(Request, JsValue, JsValue, f64, u16) -> Option<Response>;
 
 #[wasm_bindgen(module = "/src/shell/outbound.js")]
 extern "C" {
@@ -30,31 +28,28 @@ extern "C" {
         env: &JsValue,
         context: &JsValue,
         began_ms: f64,
-        told: &Closure<Told>,
+        answered: &Closure<Answered>,
     ) -> Result<Promise, JsValue>;
 }
 
 thread_local! {
-    static TOLD: Closure<Told> = Closure::new(told);
+    static ANSWERED: Closure<Answered> = Closure::new(answered);
 }
 
 /// `None`: this request takes more than that.
 pub(super) fn pass_on(
     request: &Request,
-    target: &Target<'_>,
-    operation: Operation,
+    inbound: &Inbound,
     env: &worker::Env,
     context: &JsValue,
 ) -> Option<Promise> {
-    let deployment = Deployment::of(env);
+    let deployment = deployment(env);
     let began_ms = js_sys::Date::now();
-    if !deployment.isolate.has_fresh_flags(began_ms as i64) {
-        return None;
-    }
-    let forward = pass_through::begin(&deployment.settings, target, operation)?;
-    let sent = TOLD.with(|told| send(request, &facts(&forward), env, context, began_ms, told));
+    let forward = service::begin_pass_through(&deployment, inbound, began_ms as i64)?;
+    let facts = facts(&forward);
+    let sent = ANSWERED.with(|heard| send(request, &facts, env, context, began_ms, heard));
     Some(sent.unwrap_or_else(|_| {
-        let answer = told(
+        let answer = answered(
             Clone::clone(request),
             env.into(),
             context.clone(),
@@ -66,7 +61,7 @@ pub(super) fn pass_on(
 }
 
 /// `status` is 0 where Logto gave no answer: then the proxy's own is returned.
-fn told(
+fn answered(
     request: Request,
     env: JsValue,
     context: JsValue,
@@ -74,25 +69,20 @@ fn told(
     status: u16,
 ) -> Option<Response> {
     let env = worker::Env::from(env);
-    let deployment = Deployment::of(&env);
+    let deployment = deployment(&env);
     let platform = WorkerPlatform::new(env);
-    let request_id = request_id(&platform);
-    let around = Surroundings {
-        settings: &deployment.settings,
-        context: deployment.context(),
-        flags: deployment.isolate.last_flags(),
-        request_id: &request_id,
-        began_ms: began_ms as i64,
-    };
-    let executed: Executed<ResponseCopy> = if status == 0 {
-        pass_through::end(&around, &request.url(), Err(CallFailure::Unreachable))
-    } else {
-        pass_through::end(&around, "", Ok(status))
-    };
     let context = worker::Context::new(context.unchecked_into());
-    close(&platform, &deployment, &context, &around, &executed);
-    match executed.reply {
-        Reply::Own(answer) => build(&answer).ok(),
-        Reply::Forwarded => None,
-    }
+    let outcome = match status {
+        0 => Err(CallFailure::Unreachable),
+        status => Ok(status),
+    };
+    let own = service::end_pass_through(
+        &platform,
+        &context,
+        &deployment,
+        began_ms as i64,
+        outcome,
+        || request.url(),
+    );
+    own.and_then(|answer| build(&answer).ok())
 }

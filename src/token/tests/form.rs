@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::{
     Issuer, NOW, Random, authenticate, claims, compact, compact_text, data, header, key_id, names,
 };
-use crate::token::{KeyId, MAX_TOKEN_BYTES, Refusal, Verdict, base64url, parse};
+use crate::token::{KeyId, MAX_TOKEN_BYTES, Refusal, Validity, base64url, parse};
 
 /// The token a case of the corpus describes.
 fn build(case: &Value, good: &[String; 3]) -> String {
@@ -70,10 +70,10 @@ fn good_parts() -> [String; 3] {
 fn the_token_that_the_corpus_starts_from_is_accepted() {
     for issuer in [Issuer::Logto, Issuer::Mgpass] {
         let token = compact(&header(issuer), &claims(issuer));
-        let principal = authenticate(&token, Verdict::Valid).unwrap();
+        let principal = authenticate(&token, Validity::Valid).unwrap();
         assert_eq!(principal.issuer, issuer);
         assert_eq!(
-            authenticate(&token, Verdict::Invalid),
+            authenticate(&token, Validity::Invalid),
             Err(Refusal::SignatureInvalid)
         );
     }
@@ -87,7 +87,7 @@ fn every_case_of_the_corpus_is_refused_for_its_reason() {
     let corpus = data("refused.json");
     for case in corpus["cases"].as_array().unwrap() {
         let expected = case["code"].as_str().unwrap();
-        let found = authenticate(&build(case, &good), Verdict::Valid)
+        let found = authenticate(&build(case, &good), Validity::Valid)
             .map_or_else(Refusal::code, |_| "accepted");
         if found != expected {
             wrong.push(format!("{}: {found}, not {expected}", case["name"]));
@@ -101,7 +101,7 @@ fn every_case_of_the_corpus_is_refused_for_its_reason() {
 #[track_caller]
 fn check_accepted(header: &str, claims: &str) {
     let header = header.replace("$KID", &key_id(Issuer::Logto));
-    let found = authenticate(&compact_text(&header, claims), Verdict::Valid);
+    let found = authenticate(&compact_text(&header, claims), Validity::Valid);
     assert!(found.is_ok(), "{header} {claims}: {found:?}");
 }
 
@@ -158,7 +158,7 @@ fn a_token_of_the_largest_size_is_still_read() {
     claims["filler"] = json!("a".repeat((MAX_TOKEN_BYTES - short) / 4 * 3));
     let token = compact(&header(Issuer::Logto), &claims);
     assert!((MAX_TOKEN_BYTES - 4..=MAX_TOKEN_BYTES).contains(&token.len()));
-    assert!(authenticate(&token, Verdict::Valid).is_ok());
+    assert!(authenticate(&token, Validity::Valid).is_ok());
 }
 
 #[test]
@@ -191,7 +191,7 @@ fn nothing_of_a_token_is_printed() {
     let attributed = unverified.partition(&names()).unwrap();
     let set = super::key_set(Issuer::Logto);
     let check = format!("{:?}", attributed.select(&set).unwrap());
-    let principal = format!("{:?}", authenticate(&token, Verdict::Valid).unwrap());
+    let principal = format!("{:?}", authenticate(&token, Validity::Valid).unwrap());
     for text in [printed, check, principal] {
         assert!(!text.contains("aizic3ag0os9"), "{text}");
         assert!(!text.contains("eyJ"), "{text}");

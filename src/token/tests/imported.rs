@@ -7,7 +7,7 @@ use super::{
     policy,
 };
 use crate::token::{
-    ImportedKeys, KeyOrigin, MAX_KEY_SET_BYTES, Refusal, UnixSeconds, Verdict, parse,
+    ImportedKeys, KeyOrigin, MAX_KEY_SET_BYTES, Refusal, UnixSeconds, Validity, parse,
 };
 
 fn imported_value() -> Value {
@@ -117,7 +117,7 @@ fn validate_imported(
     let signed = token
         .select(imported.set())
         .unwrap()
-        .conclude(Verdict::Valid)
+        .conclude(Validity::Valid)
         .unwrap();
     signed
         .validate(&policy(Issuer::Logto, &audiences()), UnixSeconds(now))

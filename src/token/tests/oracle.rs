@@ -13,10 +13,10 @@ use super::{
 };
 use crate::token::{
     Algorithm, IssuerNames, KeySet, Policy, Principal, Refusal, SignatureCheck, Skew, TokenType,
-    UnixSeconds, Verdict, parse,
+    UnixSeconds, Validity, parse,
 };
 
-fn verify(check: &SignatureCheck<'_>) -> Option<Verdict> {
+fn verify(check: &SignatureCheck<'_>) -> Option<Validity> {
     let algorithm = match check.algorithm() {
         Algorithm::Es256 => jsonwebtoken::Algorithm::ES256,
         Algorithm::Es384 => jsonwebtoken::Algorithm::ES384,
@@ -44,7 +44,7 @@ fn authenticate(
     let issuer = token.issuer();
     let set = set(issuer);
     let check = token.select(&set)?;
-    let verdict = verify(&check).unwrap_or(Verdict::Valid);
+    let verdict = verify(&check).unwrap_or(Validity::Valid);
     check.conclude(verdict)?.validate(&policy(issuer), now)
 }
 
@@ -74,9 +74,9 @@ fn check_recorded(file: &str, algorithm: Algorithm) {
         check.key().key_id().unwrap().as_str(),
         recorded["header"]["kid"].as_str().unwrap()
     );
-    assert_eq!(verify(&check), Some(Verdict::Valid));
+    assert_eq!(verify(&check), Some(Validity::Valid));
 
-    let signed = check.conclude(Verdict::Valid).unwrap();
+    let signed = check.conclude(Validity::Valid).unwrap();
     let audiences = [recorded["claims"]["aud"].as_str().unwrap().to_owned()];
     let policy = Policy {
         issuer,
@@ -244,7 +244,7 @@ fn the_claims_policy_agrees_with_the_oracle_but_for_named_refusals() {
         let ours = compact(&logto, &claims);
         let ours = parse(&ours)
             .and_then(|token| token.partition(&names()))
-            .and_then(|token| token.select(&set)?.conclude(Verdict::Valid))
+            .and_then(|token| token.select(&set)?.conclude(Validity::Valid))
             .and_then(|signed| signed.validate(&policy, UnixSeconds(now)))
             .map(drop)
             .map_err(Refusal::code);

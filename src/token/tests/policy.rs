@@ -7,7 +7,7 @@ use super::{
     names, policy,
 };
 use crate::token::{
-    KeyOrigin, Policy, Refusal, SignedToken, Skew, TokenType, UnixSeconds, Verdict, parse,
+    KeyOrigin, Policy, Refusal, SignedToken, Skew, TokenType, UnixSeconds, Validity, parse,
 };
 
 fn signed(header: &Value, claims: &Value) -> SignedToken {
@@ -15,7 +15,7 @@ fn signed(header: &Value, claims: &Value) -> SignedToken {
     let token = parse(&token).unwrap().partition(&names()).unwrap();
     let set = key_set(token.issuer());
     let check = token.select(&set).unwrap();
-    check.conclude(Verdict::Valid).unwrap()
+    check.conclude(Validity::Valid).unwrap()
 }
 
 fn with(issuer: Issuer, name: &str, value: Value) -> Value {
@@ -39,7 +39,7 @@ fn a_principal_says_what_the_token_said() {
     logto["organization_id"] = json!("o1");
     logto["org_id"] = json!("not Logto's word");
     let token = compact(&header(Issuer::Logto), &logto);
-    let found = authenticate(&token, Verdict::Valid).unwrap();
+    let found = authenticate(&token, Validity::Valid).unwrap();
     assert_eq!(found.issuer, Issuer::Logto);
     assert_eq!(found.subject.as_str(), "aizic3ag0os9");
     assert_eq!(found.audience, ["https://api.orders.example"]);
@@ -54,7 +54,7 @@ fn a_principal_says_what_the_token_said() {
 
     let mgpass = with(Issuer::Mgpass, "org_id", json!("org_1"));
     let token = compact(&header(Issuer::Mgpass), &mgpass);
-    let found = authenticate(&token, Verdict::Valid).unwrap();
+    let found = authenticate(&token, Validity::Valid).unwrap();
     assert_eq!(found.organization_id.as_deref(), Some("org_1"));
     assert_eq!(found.client_id, None);
 }

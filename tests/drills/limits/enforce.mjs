@@ -7,9 +7,8 @@
 // apart by invocation, so each counts for all that are under way: too much rather than
 // too little.
 //
-//   GET    /__limits                 {kinds: {name: {invocations, queries, subrequests, connections, results}}, refused: {code: n}, largest: {...}}
+//   GET    /__limits                 {kinds: {name: {invocations, queries, subrequests, connections}}, refused: {code: n}, largest: {...}}
 //   PUT    /__limits {queue_down}    while true, the queues take nothing
-//   DELETE /__limits                 begins counting anew
 
 import worker from './index.js';
 
@@ -22,14 +21,9 @@ const MAX = {
 const encoder = new TextEncoder();
 const bytes = (text) => encoder.encode(text).length;
 
-let seen;
+const seen = { kinds: {}, refused: {}, largest: { value: 0, sql: 0, parameters: 0, messages: 0, sent: 0, result: 0 } };
 let isQueueDown = false;
 const running = new Set();
-
-function reset() {
-  seen = { kinds: {}, refused: {}, largest: { value: 0, sql: 0, parameters: 0, messages: 0, sent: 0, result: 0 } };
-}
-reset();
 
 function note(name, size) {
   seen.largest[name] = Math.max(seen.largest[name], size);
@@ -198,15 +192,7 @@ async function invoke(kind, name, event, env, ctx) {
 }
 
 async function control(request) {
-  switch (request.method) {
-    case 'PUT':
-      isQueueDown = (await request.json()).queue_down;
-      break;
-    case 'DELETE':
-      reset();
-      break;
-    default:
-  }
+  if (request.method === 'PUT') isQueueDown = (await request.json()).queue_down;
   return Response.json(seen);
 }
 

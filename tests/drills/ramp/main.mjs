@@ -46,7 +46,7 @@ const sandbox = await startSandbox({
     // Its own reads of Logto would be counted as well.
     WALK: 'off',
     GUARD_WINDOW_S: '10', GUARD_MAX_P95_PERCENT: '10000', METRICS_FLUSH_MS: '500',
-    STANDING_DEADLINE_MS: '5000', MGPASS_DEADLINE_MS: '4000', COMPARISONS_PER_SECOND: '1000',
+    ELIGIBILITY_DEADLINE_MS: '5000', MGPASS_DEADLINE_MS: '4000', COMPARISONS_PER_SECOND: '1000',
   },
   queueBatchSize: 50,
   onLog: (line) => line.startsWith('{"event"') && events.push({ at: Date.now(), ...JSON.parse(line) }),

@@ -26,7 +26,8 @@ const FAULTS: [Fault; 8] = [
 fn try_once(world: &Rc<World>) {
     let node = world.node();
     let handle = world.executor.spawn(async move {
-        let flags = dual_write_proxy::runtime::snapshot::read(&node, &node.isolate).await;
+        let flags =
+            dual_write_proxy::runtime::snapshot::read(&node, &node.deployment.isolate).await;
         let context = node.context();
         let operated = advance::Operated {
             flags: &flags,
@@ -146,7 +147,8 @@ fn of_many_who_come_at_once_one_moves() {
                 let node = world.node();
                 world.executor.spawn(async move {
                     let flags =
-                        dual_write_proxy::runtime::snapshot::read(&node, &node.isolate).await;
+                        dual_write_proxy::runtime::snapshot::read(&node, &node.deployment.isolate)
+                            .await;
                     let context = node.context();
                     let operated = advance::Operated {
                         flags: &flags,

@@ -87,7 +87,7 @@ fn sum_of_ledger_stored_total_and_reconcile_agree_and_five_imports_change_nothin
         assert!(
             users
                 .values()
-                .all(|(outcome, _)| *outcome == Outcome::Equal),
+                .all(|(outcome, _)| *outcome == Carried::Equal),
             "{seed}: {users:?}"
         );
         assert_eq!(n_added, n_entries, "{seed}");

@@ -3,7 +3,7 @@
 use super::*;
 
 /// What mgPass does with `change` between our read and our batch, and how it ends.
-fn raced(change: &str) -> (Rc<World>, (Outcome, Vec<String>)) {
+fn raced(change: &str) -> (Rc<World>, (Carried, Vec<String>)) {
     let world = World::new();
     at_mgpass(&world, USER);
     record(&world, USER, 120, 120, Some("bronze"));

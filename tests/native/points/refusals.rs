@@ -126,7 +126,7 @@ fn one_user_whom_a_constraint_refuses_does_not_hold_up_the_others() {
     assert_eq!(
         users
             .values()
-            .filter(|(outcome, _)| *outcome == Outcome::Equal)
+            .filter(|(outcome, _)| *outcome == Carried::Equal)
             .count(),
         4
     );
@@ -169,7 +169,7 @@ fn a_dry_run_says_the_same_and_writes_nothing() {
     let dry = page(&world, &Place::default(), 100, true).unwrap().unwrap();
     assert_eq!(
         (dry.n_entries_added, dry.users[0].outcome),
-        (2, Outcome::Equal)
+        (2, Carried::Equal)
     );
     assert_eq!(state(&world), (vec![], vec![]));
     let wet = page(&world, &Place::default(), 100, false)
@@ -177,7 +177,7 @@ fn a_dry_run_says_the_same_and_writes_nothing() {
         .unwrap();
     assert_eq!(
         (wet.n_entries_added, wet.users[0].outcome),
-        (2, Outcome::Equal)
+        (2, Carried::Equal)
     );
     let again = page(&world, &Place::default(), 100, true).unwrap().unwrap();
     assert_eq!(again.n_entries_added, 0);

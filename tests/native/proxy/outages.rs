@@ -49,6 +49,28 @@ fn a_write_whose_record_neither_database_nor_queue_takes_raises_the_epoch() {
 }
 
 #[test]
+fn what_neither_took_before_the_write_is_taken_behind_it_if_one_can() {
+    let world = world_with_alice();
+    let (epoch, token) = (world.counter("epoch"), world.admin_token());
+    world.faults.once(
+        Port::ProxyDatabase,
+        "INSERT INTO intents",
+        0,
+        Fault::BeforeEffect,
+    );
+    world.faults.once(Port::Queue, "", 0, Fault::BeforeEffect);
+    let delete = Request::new("DELETE", "/api/users/alice0000001").token(&token);
+    assert_eq!(world.ask(delete).status, 204);
+    world.deliver();
+    // A gap all the same: for a moment nothing told of it.
+    assert_eq!(world.counter("epoch"), epoch + 1);
+    assert_eq!(last_done(&world)["plan.mirror"], "gap");
+    // With the deletion's second witness.
+    assert_equal_at_mgpass(&world, "alice0000001");
+    assert_eq!(world.n_open(), 0);
+}
+
+#[test]
 fn a_gap_that_could_not_be_noted_is_noted_at_the_next_chance() {
     let world = world_with_alice();
     let node = world.node();

@@ -54,14 +54,14 @@ fn an_isolate_whose_write_only_the_queue_took_doubts_the_outbox_until_it_is_told
     world.idle();
     world.faults.clear();
     assert_eq!(world.proxy("SELECT * FROM intents").len(), 0);
-    check_at(&world, &node, "logto", "standing_unknown");
+    check_at(&world, &node, "logto", "eligibility_unknown");
     // Down once more in between: the doubt begins anew.
     world.advance(10_000);
     down();
-    check_at(&world, &node, "logto", "standing_unknown");
+    check_at(&world, &node, "logto", "eligibility_unknown");
     world.faults.clear();
     for _ in 0..44 {
-        check_at(&world, &node, "logto", "standing_unknown");
+        check_at(&world, &node, "logto", "eligibility_unknown");
         world.deliver_for(1_000);
     }
     assert_eq!(world.proxy("SELECT * FROM intents").len(), 1);
@@ -76,7 +76,7 @@ fn a_read_that_finds_the_outbox_down_begins_no_doubt_of_its_own() {
     world
         .faults
         .always(Port::ProxyDatabase, "", Fault::BeforeEffect);
-    check_at(&world, &node, "logto", "standing_unknown");
+    check_at(&world, &node, "logto", "eligibility_unknown");
     world.faults.clear();
     check_at(&world, &node, "mgpass", "in_share");
 }
@@ -97,7 +97,7 @@ fn while_an_isolate_records_by_the_queue_its_reads_stay_at_logto() {
     let answer = world.ask_at(&node, write.json(r#"{"name":"New"}"#));
     assert_eq!(answer.status, 200);
     assert_eq!(done(&world)["plan.mirror"], "queued");
-    check_at(&world, &node, "logto", "standing_unknown");
+    check_at(&world, &node, "logto", "eligibility_unknown");
     world.advance(2_100);
     check_at(&world, &node, "mgpass", "in_share");
 }

@@ -107,7 +107,7 @@ fn a_reading_that_comes_late_replaces_nothing_newer() {
         world.flag("kill_switch", "on");
         let cron = node.clone();
         world.finish(async move {
-            snapshot::read(&cron, &cron.isolate).await;
+            snapshot::read(&cron, &cron.deployment.isolate).await;
         });
         world.advance(1_000);
         assert_eq!(backend(&world, &node), "logto", "{late:?}");

@@ -1,6 +1,11 @@
 //! Deletions: two witnesses, the brake, and what stays of the user.
 
+use dual_write_proxy::inbound::request::UserId;
+use dual_write_proxy::mirror::triggers::Trigger;
+
 use super::*;
+use crate::support::client::Answered;
+use crate::support::executor::Handle;
 
 #[test]
 fn a_deletion_with_two_witnesses_is_carried_over_and_frees_its_values() {
@@ -60,26 +65,88 @@ fn a_refused_deletion_is_no_witness() {
     assert_eq!(world.parked(ALICE), "deletion_unconfirmed");
 }
 
-#[test]
-fn a_second_witness_that_comes_after_the_parking_is_found_by_the_sweep_alone() {
-    let world = world_with_alice();
+/// A DELETE that Logto has carried out, and whose answer is slow to come.
+fn start_slow_deletion(world: &Rc<World>, answer_ms: i64) -> Handle<Answered> {
     world
         .faults
-        .once(Port::Forward, "DELETE", 0, Fault::SlowAnswer(5_000));
+        .once(Port::Forward, "DELETE", 0, Fault::SlowAnswer(answer_ms));
     let token = world.admin_token();
-    let deletion =
-        world.start(Request::new("DELETE", &format!("/api/users/{ALICE}")).token(&token));
+    let request = Request::new("DELETE", &format!("/api/users/{ALICE}")).token(&token);
+    let deletion = world.start(request);
     world.advance(1_000);
+    deletion
+}
+
+#[test]
+fn while_a_deletion_is_under_way_logtos_404_parks_nobody() {
+    let world = world_with_alice();
+    let deletion = start_slow_deletion(&world, 5_000);
     // Somebody else wakes the relay while the DELETE is unanswered.
     world.wake(ALICE);
     world.deliver_for(1_000);
-    assert_eq!(world.parked(ALICE), "deletion_unconfirmed");
+    assert_eq!(world.parked(ALICE), Value::Null);
+    assert_eq!(
+        world.events("mirror.waited")[0]["code"],
+        "deletion_under_way"
+    );
+    world.deliver_for(10_000);
+    assert_eq!(deletion.take().unwrap().status, 204);
+    assert_ne!(world.user(ALICE, "deleted_at"), Value::Null);
+    assert_eq!(world.n_open(), 0);
+    assert_eq!(world.events("mirror.parked").len(), 0);
+}
+
+#[test]
+fn a_deletion_that_began_after_the_lease_was_taken_parks_nobody_either() {
+    let world = world_with_alice();
+    // The relay holds its lease and waits for Logto, which deletes meanwhile.
     world
         .faults
-        .always(Port::Queue, "reconcile", Fault::CrashBefore);
-    world.idle();
-    assert_eq!(deletion.take().unwrap().status, 204);
-    world.faults.clear();
+        .once(Port::Logto, "GET /api/users/", 0, Fault::Late(2_000));
+    world.wake(ALICE);
+    let node = world.node();
+    let user = UserId::parse(ALICE).unwrap();
+    let turn = world.executor.spawn(async move {
+        relay::reconcile(&node, &node.context(), &user).await;
+    });
+    world.advance(500);
+    delete(&world, ALICE);
+    world.advance(3_000);
+    assert!(turn.is_done());
+    assert_eq!(world.events("mirror.parked").len(), 0);
+    world.deliver_for(10_000);
+    assert_ne!(world.user(ALICE, "deleted_at"), Value::Null);
+    assert_eq!((world.parked(ALICE), world.n_open()), (Value::Null, 0));
+}
+
+#[test]
+fn a_deletion_without_an_answer_is_waited_for_until_it_expires_and_no_longer() {
+    let world = world_with_alice();
+    let token = world.admin_token();
+    world
+        .faults
+        .once(Port::Forward, "DELETE", 0, Fault::AfterEffect);
+    world.ask(Request::new("DELETE", &format!("/api/users/{ALICE}")).token(&token));
+    world.wake(ALICE);
+    world.deliver_for(50_000);
+    assert_eq!(world.parked(ALICE), Value::Null);
+    world.deliver_for(20_000);
+    assert_eq!(world.parked(ALICE), "deletion_unconfirmed");
+}
+
+#[test]
+fn a_second_witness_that_comes_after_the_parking_is_found_by_the_sweep_alone() {
+    let world = world_with_alice();
+    world.logto.users.borrow_mut().remove(ALICE);
+    world.wake(ALICE);
+    world.deliver_for(1_000);
+    assert_eq!(world.parked(ALICE), "deletion_unconfirmed");
+    let user = UserId::parse(ALICE).unwrap();
+    let (witness, status) = Trigger::WebhookDeletion.intent(&user, 7);
+    world
+        .databases
+        .batch(Store::Proxy, &witness.settle(status))
+        .unwrap();
     recover(&world);
     assert_ne!(world.user(ALICE, "deleted_at"), Value::Null);
     assert_eq!((world.parked(ALICE), world.n_open()), (Value::Null, 0));

@@ -195,8 +195,10 @@ fn a_late_record_is_kept_in_stage_off_too() {
     let intent =
         json!({ "id": "i1", "subject": ALICE, "interaction": null, "operation": "users.patch" });
     let settle = message(json!({ "kind": "settle", "intent": intent, "status": 200 }));
+    world.flag("stage", "off");
     world.finish(async move {
-        deliver::deliver(&node, &node.context(), Stage::Off, vec![settle]).await;
+        let settle = vec![Some(settle)];
+        service::handle_queue(&node, &node.deployment, "mirror", settle).await
     });
     assert_eq!(world.n_open(), 1);
 }

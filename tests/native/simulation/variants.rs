@@ -255,7 +255,7 @@ impl Variant {
             && results.len() == sql.len()
             && sql[3].starts_with("SELECT operation, status, settled");
         if self == Self::DeletionOnOneWitness && is_lease {
-            let row = json!({ "operation": "users.delete", "status": 204, "settled": 1, "opened_at": 0, "expires_at": 0, "passes": 0 });
+            let row = json!({ "operation": "users.delete", "status": 204, "settled": 1, "opened_at": 0, "expires_at": 0, "expiry_checks": 0 });
             results[3].push(row.as_object().unwrap().clone());
         }
         if self == Self::EditsNotAsked {

@@ -69,7 +69,7 @@ impl Turns {
         let has_work = covered.iter().any(|row| {
             let expires_at = number(row, "expires_at");
             !row["settled"].is_null()
-                || (number(row, "passes") == 0 && expires_at <= now_ms)
+                || (number(row, "expiry_checks") == 0 && expires_at <= now_ms)
                 || expires_at + 840_000 <= now_ms
         });
         let counter = match (number(&standing[0], "held") == 1, has_work) {

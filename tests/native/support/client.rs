@@ -1,19 +1,15 @@
-//! A client before the proxy: its request, the flow as the platform's entry runs
-//! it, and the answer it gets.
+//! A client before the proxy: its request, and the answer it gets.
 
 use std::pin::pin;
 use std::rc::Rc;
 
-use dual_write_proxy::auth::{authenticate, forward_auth};
+use dual_write_proxy::inbound::Inbound;
 use dual_write_proxy::inbound::request::Method;
-use dual_write_proxy::operate::admin;
-use dual_write_proxy::runtime::context::Surroundings;
 use dual_write_proxy::runtime::ports::{
-    AnswerCopy, BodyFailure, CallFailure, Clock, Entropy, Exchange, Forward, Sink,
+    AnswerCopy, BodyFailure, CallFailure, Clock, Exchange, Forward,
 };
-use dual_write_proxy::runtime::snapshot::{self, Refresh};
-use dual_write_proxy::serve::afterwards;
-use dual_write_proxy::serve::execute::{Reply, execute};
+use dual_write_proxy::serve::execute::Reply;
+use dual_write_proxy::serve::service;
 use futures_util::future::{Either, select};
 
 use super::executor::Handle;
@@ -153,70 +149,29 @@ impl World {
     }
 }
 
+/// As the shell does: without a future where no rule claims the request.
 async fn serve(node: Node, request: Request) -> Answered {
-    let began_ms = node.now_ms();
-    let (flags, refresh) = snapshot::current(&node, &node.isolate).await;
-    if refresh == Refresh::BehindTheRequest {
-        let node = node.clone();
-        let executor = Rc::clone(&node.world.executor);
-        executor.spawn(async move {
-            snapshot::read(&node, &node.isolate).await;
-        });
-    }
-    let request_id = format!("{:016x}", node.random_u64());
-    let around = Surroundings {
-        settings: &node.world.settings,
-        context: node
-            .world
-            .settings
-            .migration
-            .as_ref()
-            .map(|_| node.context()),
-        flags,
-        request_id: &request_id,
-        began_ms,
-    };
+    let url = request.url.clone();
+    let inbound = Inbound::read(Method::parse(request.method), url, |_| None);
+    let deployment = Rc::clone(&node.deployment);
     let mut exchange = FakeExchange {
         node: node.clone(),
         request,
         held: None,
         answer: None,
     };
-    let ours = match forward_auth::route(&node, &around, &exchange).await {
-        Some(answered) => Some(answered),
-        None => admin::route(&node, &around, &mut exchange).await,
+    let began_ms = node.now_ms();
+    let reply = match service::begin_pass_through(&deployment, &inbound, began_ms) {
+        Some(forward) => {
+            let outcome = exchange.forward(&forward).await;
+            let url = || exchange.request.url.clone();
+            let own = service::end_pass_through(&node, &node, &deployment, began_ms, outcome, url);
+            own.map_or(Reply::Forwarded, Reply::Own)
+        }
+        None => service::handle_request(&node, &node, &deployment, &inbound, &mut exchange).await,
     };
-    let mut executed = match ours {
-        Some(answered) => answered.into(),
-        None => execute(&node, &around, &mut exchange).await,
-    };
-    let duration_ms = node.now_ms() - began_ms;
-    node.emit(&executed.done(&around, duration_ms));
-    let seen = executed.observation(duration_ms);
-    node.isolate.metrics.borrow_mut().observe(&seen);
-    if let Some(following) = executed.afterwards.take() {
-        let node = node.clone();
-        let executor = Rc::clone(&node.world.executor);
-        executor.spawn(async move {
-            let context = node
-                .world
-                .settings
-                .migration
-                .is_some()
-                .then(|| node.context());
-            afterwards::carry_out(&node, &node.isolate, context.as_ref(), following).await;
-        });
-    }
-    let owed = node.isolate.take_owed_key_fetches();
-    if !owed.is_empty() {
-        let node = node.clone();
-        let executor = Rc::clone(&node.world.executor);
-        executor.spawn(async move {
-            authenticate::fetch_owed_keys(&node, &node.context(), owed).await;
-        });
-    }
     let at_ms = node.now_ms();
-    match (executed.reply, exchange.answer) {
+    match (reply, exchange.answer) {
         (Reply::Own(answer), _) => Answered {
             status: answer.status,
             body: answer.body,
@@ -250,14 +205,6 @@ impl AnswerCopy for FakeCopy {
 
 impl Exchange for FakeExchange {
     type Copy = FakeCopy;
-
-    fn method(&self) -> Method {
-        Method::parse(self.request.method)
-    }
-
-    fn url(&self) -> &str {
-        &self.request.url
-    }
 
     fn header(&self, name: &str) -> Option<String> {
         let found = self.request.headers.iter().find(|(key, _)| key == name);

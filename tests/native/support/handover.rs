@@ -128,7 +128,7 @@ impl World {
     pub fn tick(self: &Rc<Self>) {
         let node = self.node();
         self.finish(async move {
-            let flags = snapshot::read(&node, &node.isolate).await;
+            let flags = snapshot::read(&node, &node.deployment.isolate).await;
             cron::tick(&node, &node.context(), &flags).await;
         });
     }
@@ -137,7 +137,7 @@ impl World {
     pub fn operate(self: &Rc<Self>) -> Ran {
         let node = self.node();
         self.finish(async move {
-            let flags = snapshot::read(&node, &node.isolate).await;
+            let flags = snapshot::read(&node, &node.deployment.isolate).await;
             let context = node.context();
             let operated = advance::Operated {
                 flags: &flags,

@@ -8,19 +8,18 @@ use std::pin::pin;
 use std::rc::Rc;
 
 use dual_write_proxy::mirror::relay::Disposition;
-use dual_write_proxy::policy::flags::Stage;
 use dual_write_proxy::runtime::context::Context;
-use dual_write_proxy::runtime::isolate::Isolate;
+use dual_write_proxy::runtime::deployment::Deployment;
 use dual_write_proxy::runtime::limits::{MAX_SENT_MESSAGES, MAX_SUBREQUESTS, Usage};
 use dual_write_proxy::runtime::message::Message;
 use dual_write_proxy::runtime::metrics::Series;
 use dual_write_proxy::runtime::observe::Event;
 use dual_write_proxy::runtime::ports::{
-    ANSWER_HEAD_BYTES, Backend, Call, CallAnswer, CallFailure, Calls, Clock, Database,
+    ANSWER_HEAD_BYTES, Backend, Background, Call, CallAnswer, CallFailure, Calls, Clock, Database,
     DatabaseFailure, Entropy, FlagStore, Invocation, KeyStore, KvFailure, Queue, QueueFailure, Row,
     Signatures, Sink, Statement, Store,
 };
-use dual_write_proxy::serve::deliver;
+use dual_write_proxy::serve::service;
 use dual_write_proxy::token::SignatureCheck;
 use futures_util::future::{Either, select};
 
@@ -33,18 +32,18 @@ use super::world::Delivery;
 #[derive(Clone)]
 pub struct Node {
     pub world: Rc<World>,
-    pub isolate: Rc<Isolate>,
+    pub deployment: Rc<Deployment>,
     usage: Rc<Usage>,
     /// Calls under way, of this invocation.
     n_connections: Rc<Cell<usize>>,
 }
 
 impl Node {
-    pub fn new(world: Rc<World>, isolate: Rc<Isolate>) -> Self {
+    pub fn new(world: Rc<World>, deployment: Rc<Deployment>) -> Self {
         let usage = Rc::new(Usage::of(world.max_queries.get()));
         Self {
             world,
-            isolate,
+            deployment,
             usage,
             n_connections: Rc::default(),
         }
@@ -52,16 +51,11 @@ impl Node {
 
     /// The next request, batch or run of cron in the same isolate.
     pub fn next_invocation(&self) -> Self {
-        Self::new(Rc::clone(&self.world), Rc::clone(&self.isolate))
+        Self::new(Rc::clone(&self.world), Rc::clone(&self.deployment))
     }
 
     pub fn context(&self) -> Context<'_> {
-        Context {
-            settings: self.world.settings.migration.as_ref().unwrap(),
-            issuers: &self.world.issuers,
-            isolate: &self.isolate,
-            subject_key: self.world.settings.subject_key.as_ref(),
-        }
+        self.deployment.context().expect("settings without faults")
     }
 
     /// Held while a call is waited for. The platform lets further ones wait; here that
@@ -75,19 +69,20 @@ impl Node {
     }
 
     /// One batch of the Queue's.
-    pub async fn deliver(&self, stage: Stage, batch: Vec<Delivery>) {
-        let messages = batch.iter().map(|delivery| delivery.message.clone());
-        let is_dead = batch.iter().any(|delivery| delivery.is_dead);
-        let dispositions = if is_dead {
-            deliver::deliver_dead(self, messages.collect()).await
-        } else {
-            deliver::deliver(self, &self.context(), stage, messages.collect()).await
-        };
+    pub async fn deliver(&self, batch: Vec<Delivery>) {
+        let messages = batch.iter().map(|delivery| Some(delivery.message.clone()));
+        let queue = batch.first().map_or("mirror", Delivery::queue);
+        let dispositions =
+            service::handle_queue(self, &self.deployment, queue, messages.collect()).await;
         for (delivery, disposition) in batch.into_iter().zip(dispositions) {
             if let Disposition::Retry { delay_s } = disposition {
                 self.world.retry(delivery, delay_s);
             }
         }
+    }
+
+    pub async fn cron(&self) {
+        service::handle_cron(self, &self.deployment).await;
     }
 
     /// One call over a port: its latency, its fault, its effect.
@@ -156,6 +151,12 @@ struct Connection(Rc<Cell<usize>>);
 impl Drop for Connection {
     fn drop(&mut self) {
         self.0.set(self.0.get() - 1);
+    }
+}
+
+impl Background for Node {
+    fn go_on(&self, task: impl Future<Output = ()> + 'static) {
+        self.world.executor.spawn(task);
     }
 }
 

@@ -9,13 +9,11 @@ use dual_write_proxy::inbound::request::UserId;
 use dual_write_proxy::mirror::relay;
 use dual_write_proxy::mirror::triggers::Trigger;
 use dual_write_proxy::operate::findings;
-use dual_write_proxy::runtime::isolate::Isolate;
+use dual_write_proxy::runtime::deployment::Deployment;
 use dual_write_proxy::runtime::limits::{MAX_CONNECTIONS, MAX_QUERIES};
 use dual_write_proxy::runtime::message::Message;
 use dual_write_proxy::runtime::ports::{Row, Statement, Store};
-use dual_write_proxy::runtime::settings::Settings;
 use dual_write_proxy::runtime::snapshot;
-use dual_write_proxy::token::IssuerNames;
 use serde_json::Value as Json;
 
 use super::Node;
@@ -54,6 +52,17 @@ pub struct Delivery {
     pub message: Message,
     pub is_dead: bool,
     n_retries: u32,
+}
+
+impl Delivery {
+    /// As wrangler.toml names them.
+    pub fn queue(&self) -> &'static str {
+        match (self.is_dead, &self.message) {
+            (true, _) => "mirror-dead",
+            (false, Message::Job { .. }) => "jobs",
+            (false, _) => "mirror",
+        }
+    }
 }
 
 /// As wrangler.toml says: a job's page is an invocation of its own.
@@ -101,8 +110,8 @@ pub struct World {
     pub logto: Logto,
     pub mgpass: Mgpass,
     pub faults: Faults,
-    pub settings: Settings,
-    pub issuers: IssuerNames,
+    /// Variables and secrets.
+    variables: Vec<(String, String)>,
     pub flags: RefCell<BTreeMap<String, String>>,
     pub imported_keys: RefCell<Option<String>>,
     pub events: RefCell<Vec<String>>,
@@ -140,13 +149,8 @@ impl World {
         executor: Rc<Executor>,
         databases: Rc<Databases>,
     ) -> Rc<Self> {
-        let settings = Settings::read(|name| {
-            let found = |list: &[(&str, &str)]| {
-                let pair = list.iter().find(|(key, _)| *key == name);
-                pair.map(|(_, value)| (*value).to_owned())
-            };
-            found(changes).or_else(|| found(SETTINGS))
-        });
+        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        let variables = changes.iter().chain(SETTINGS).map(owned).collect();
         databases.execute(
             Store::Mgpass,
             "INSERT INTO roles (id, name, is_default, created_at) VALUES ('role_user', 'mgpass:user', 1, 0), ('role_admin', 'mgpass:admin', 0, 0)",
@@ -160,8 +164,7 @@ impl World {
             logto: Logto::new(),
             mgpass: Mgpass::new(),
             faults: Faults::default(),
-            settings,
-            issuers: IssuerNames::new(tokens::LOGTO_ISSUER, tokens::MGPASS_ISSUER).unwrap(),
+            variables,
             flags: RefCell::default(),
             imported_keys: RefCell::default(),
             events: RefCell::default(),
@@ -190,7 +193,11 @@ impl World {
 
     /// A fresh isolate of the proxy.
     pub fn node(self: &Rc<Self>) -> Node {
-        Node::new(Rc::clone(self), Rc::new(Isolate::default()))
+        let deployment = Deployment::read(|name| {
+            let pair = self.variables.iter().find(|(key, _)| key == name);
+            pair.map(|(_, value)| value.clone())
+        });
+        Node::new(Rc::clone(self), Rc::new(deployment))
     }
 
     pub fn advance(&self, duration_ms: i64) {
@@ -310,8 +317,7 @@ impl World {
             let batches = batches(self.take_due()).into_iter().map(|batch| {
                 let node = node.next_invocation();
                 self.executor.spawn(async move {
-                    let stage = snapshot::read(&node, &node.isolate).await.stage;
-                    node.deliver(stage, batch).await;
+                    node.deliver(batch).await;
                 })
             });
             let batches: Vec<_> = batches.collect();
@@ -331,10 +337,7 @@ impl World {
         let first = due.remove(0);
         self.queue.borrow_mut().extend(due);
         let node = self.node();
-        self.finish(async move {
-            let stage = snapshot::read(&node, &node.isolate).await.stage;
-            node.deliver(stage, vec![first]).await;
-        });
+        self.finish(async move { node.deliver(vec![first]).await });
     }
 
     /// Two minutes of deliveries.
@@ -343,10 +346,12 @@ impl World {
         self.deliver_for(120_000);
     }
 
+    /// Of cron's steps the relay's alone.
     pub fn sweep(self: &Rc<Self>) {
         let node = self.node();
         self.finish(async move {
-            let stage = snapshot::read(&node, &node.isolate).await.stage;
+            let flags = snapshot::read(&node, &node.deployment.isolate).await;
+            let stage = flags.stage;
             relay::sweep(&node, &node.context(), stage, findings::purge()).await;
         });
     }

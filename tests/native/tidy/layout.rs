@@ -13,7 +13,7 @@ const USES: &[(&str, &[&str])] = &[
     ("policy", &["inbound"]),
     ("runtime", &["inbound", "policy", "token"]),
     ("auth", &["inbound", "policy", "runtime", "token"]),
-    ("handover", &["inbound", "runtime"]),
+    ("handover", &["inbound", "policy", "runtime"]),
     ("mirror", &["handover", "inbound", "policy", "runtime"]),
     (
         "population",
@@ -44,12 +44,7 @@ const USES: &[(&str, &[&str])] = &[
             "token",
         ],
     ),
-    (
-        "shell",
-        &[
-            "auth", "inbound", "mirror", "operate", "runtime", "serve", "token",
-        ],
-    ),
+    ("shell", &["inbound", "mirror", "runtime", "serve", "token"]),
 ];
 
 /// File to the files whose names it uses.

@@ -498,3 +498,21 @@ fn an_import_leaves_what_was_changed_there_to_the_relay() {
         (&json!(1), &json!(0))
     );
 }
+
+#[test]
+fn a_finding_is_kept_for_thirty_days() {
+    let world = world();
+    world.databases.execute(
+        Store::Mgpass,
+        "UPDATE users SET name = 'by nobody' WHERE id = 'alice0000001'",
+    );
+    pass(&world);
+    assert_ne!(findings(&world, ALICE), json!([]));
+    let days = |n: i64| n * 86_400_000;
+    world.advance(days(29));
+    world.sweep();
+    assert_ne!(findings(&world, ALICE), json!([]));
+    world.advance(days(1));
+    world.sweep();
+    assert_eq!(findings(&world, ALICE), json!([]));
+}

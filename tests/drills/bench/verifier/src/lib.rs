@@ -3,9 +3,9 @@
 
 use std::cell::RefCell;
 
-use dual_write_proxy::shell::crypto;
-use dual_write_proxy::token::{
-    Issuer, IssuerNames, KeySet, Policy, Refusal, Skew, UnixSeconds, Verdict, VerifiedTokens, parse,
+use dual_write_proxy::benchmark::crypto;
+use dual_write_proxy::benchmark::{
+    Issuer, IssuerNames, KeySet, Policy, Refusal, Skew, UnixSeconds, Validity, VerifiedTokens, parse,
 };
 use jsonwebtoken::jwk::JwkSet;
 use jsonwebtoken::{DecodingKey, Validation, decode, decode_header};
@@ -61,7 +61,7 @@ async fn verify(
         .as_ref()
         .is_some_and(|verified| verified.holds(&fingerprint, now()));
     let verdict = is_known || crypto::verify(&check).await.unwrap_or(false);
-    let signed = check.conclude(Verdict::from(verdict))?;
+    let signed = check.conclude(Validity::from(verdict))?;
     if let Some(verified) = verified {
         verified.remember(fingerprint, signed.expires_at());
     }

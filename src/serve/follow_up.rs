@@ -17,7 +17,7 @@ use crate::serve::question::Question;
 /// The body of a created user; Logto's JSON API takes 1 MB.
 const MAX_COPY_BYTES: usize = 2 * 1024 * 1024;
 
-pub enum Afterwards<C> {
+pub enum FollowUp<C> {
     /// Logto has answered: the intent is settled and the relay woken.
     Settle {
         intent: Intent,
@@ -26,16 +26,23 @@ pub enum Afterwards<C> {
         copy: Option<C>,
         /// What to ask for the new user, whom Logto knows by now.
         ask: Option<Question>,
+        /// Nothing tells of the write yet: the epoch rises first.
+        gap: Option<Gap>,
     },
     /// Nobody was changed: the intent is taken back.
-    Withdraw { intent: Intent },
-    /// An acknowledged write that nothing tells of.
-    Gap {
-        operation: Operation,
-        code: &'static str,
+    Withdraw {
+        intent: Intent,
     },
+    Gap(Gap),
     /// A sampled read, to be made of the other backend too.
     Compare(Comparison<C>),
+}
+
+/// An acknowledged write that nothing tells of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gap {
+    pub operation: Operation,
+    pub code: &'static str,
 }
 
 /// Without a context (settings with faults) only gaps are told.
@@ -43,44 +50,43 @@ pub async fn carry_out<P: Platform, C: AnswerCopy>(
     platform: &P,
     isolate: &Isolate,
     context: Option<&Context<'_>>,
-    afterwards: Afterwards<C>,
+    follow_up: FollowUp<C>,
 ) {
     if isolate.gap_is_pending.get() && raise_epoch(platform).await {
         isolate.gap_is_pending.set(false);
     }
-    match (afterwards, context) {
-        (Afterwards::Gap { operation, code }, _) => {
-            note_gap(platform, isolate, operation, code).await;
-        }
+    match (follow_up, context) {
+        (FollowUp::Gap(gap), _) => note_gap(platform, isolate, gap).await,
         (_, None) => {}
         (
-            Afterwards::Settle {
+            FollowUp::Settle {
                 intent,
                 status,
                 copy,
                 ask,
+                gap,
             },
             Some(context),
-        ) => settle(platform, context, intent, status, copy, ask).await,
-        (Afterwards::Withdraw { intent }, Some(_)) => {
+        ) => {
+            if let Some(gap) = gap {
+                note_gap(platform, isolate, gap).await;
+            }
+            settle(platform, context, intent, status, copy, ask).await;
+        }
+        (FollowUp::Withdraw { intent }, Some(_)) => {
             delayed(platform, "withdraw", intent.withdraw()).await;
         }
-        (Afterwards::Compare(comparison), Some(context)) => {
+        (FollowUp::Compare(comparison), Some(context)) => {
             compare::carry_out(platform, context, comparison).await;
         }
     }
 }
 
-/// An acknowledged write that nothing recorded. Needs no setting but the database.
-async fn note_gap<P: Platform>(
-    platform: &P,
-    isolate: &Isolate,
-    operation: Operation,
-    code: &'static str,
-) {
+/// Needs no setting but the database.
+async fn note_gap<P: Platform>(platform: &P, isolate: &Isolate, gap: Gap) {
     platform.emit(&Event::OutboxGap {
-        operation: operation.name(),
-        code,
+        operation: gap.operation.name(),
+        code: gap.code,
     });
     if !raise_epoch(platform).await && platform.send(&Message::Gap, 0).await.is_err() {
         // Told at the next chance that this isolate gets; else the walk finds it.

@@ -11,10 +11,13 @@ use crate::runtime::context::Context;
 use crate::runtime::observe::Event;
 use crate::runtime::ports::{DatabaseFailure, Platform, Statement, Store};
 
+/// Until its DELETE is answered, or has expired: a minute at most.
+const DELETION_WAIT_MS: i64 = 2_000;
+
 /// As `last_outcome` has it.
 const NOT_VISIBLE: &str = "not_visible";
 
-pub(super) async fn give_up<P: Platform>(
+pub(super) async fn reschedule<P: Platform>(
     platform: &P,
     context: &Context<'_>,
     group: &[Lease],
@@ -85,6 +88,12 @@ pub(super) async fn give_up<P: Platform>(
             waited("holder_busy");
             // Two that wait for each other must not come back together for ever.
             wait_ms += (platform.random_u64() % 4_000) as i64;
+            statements.extend(first.waiting(wait_ms));
+            None
+        }
+        Stopped::DeletionUnderWay => {
+            waited("deletion_under_way");
+            wait_ms = DELETION_WAIT_MS;
             statements.extend(first.waiting(wait_ms));
             None
         }

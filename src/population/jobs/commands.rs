@@ -1,6 +1,6 @@
 //! What an operator does with a job: start, pause, resume, stop.
 
-use super::book::{self, Order, Turn};
+use super::store::{self, Order, Transition};
 use super::{Kind, wake_all};
 use crate::policy::flags::Stage;
 use crate::runtime::observe::Event;
@@ -12,7 +12,7 @@ const DEFAULT_LANES: i64 = 4;
 
 /// Why an order was not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal {
+pub enum CommandRefusal {
     /// One of the kind is running or paused.
     Active,
     /// None is in a state to be paused, resumed or stopped.
@@ -28,12 +28,16 @@ pub enum Refusal {
 ///
 /// # Errors
 /// When it may not start, or was not recorded.
-pub async fn start<P: Platform>(platform: &P, stage: Stage, order: Order) -> Result<Row, Refusal> {
+pub async fn start<P: Platform>(
+    platform: &P,
+    stage: Stage,
+    order: Order,
+) -> Result<Row, CommandRefusal> {
     if stage == Stage::Off && !order.dry_run && order.kind != Kind::Equality {
-        return Err(Refusal::StageOff);
+        return Err(CommandRefusal::StageOff);
     }
     if order.kind == Kind::Points && !platform.is_bound(Store::Rewards) {
-        return Err(Refusal::RewardsNotBound);
+        return Err(CommandRefusal::RewardsNotBound);
     }
     let order = Order {
         lanes: match order.lanes {
@@ -42,7 +46,7 @@ pub async fn start<P: Platform>(platform: &P, stage: Stage, order: Order) -> Res
         },
         ..order
     };
-    let row = turned(platform, book::start(&order), Refusal::Active).await?;
+    let row = turned(platform, store::start(&order), CommandRefusal::Active).await?;
     operated(platform, "job.start");
     if let Some(job) = integer(&row, "id") {
         wake_all(platform, job, order.lanes).await;
@@ -54,17 +58,26 @@ pub async fn start<P: Platform>(platform: &P, stage: Stage, order: Order) -> Res
 ///
 /// # Errors
 /// When there is none in such a state, or when it was not recorded.
-pub async fn turn<P: Platform>(platform: &P, kind: Kind, turn: Turn) -> Result<Row, Refusal> {
-    let row = turned(platform, book::turn(kind, turn), Refusal::NotActive).await?;
+pub async fn turn<P: Platform>(
+    platform: &P,
+    kind: Kind,
+    turn: Transition,
+) -> Result<Row, CommandRefusal> {
+    let row = turned(
+        platform,
+        store::change_state(kind, turn),
+        CommandRefusal::NotActive,
+    )
+    .await?;
     operated(
         platform,
         match turn {
-            Turn::Pause => "job.pause",
-            Turn::Resume(_) => "job.resume",
-            Turn::Stop => "job.stop",
+            Transition::Pause => "job.pause",
+            Transition::Resume(_) => "job.resume",
+            Transition::Stop => "job.stop",
         },
     );
-    if let (Turn::Resume(_), Some(job), Some(lanes)) =
+    if let (Transition::Resume(_), Some(job), Some(lanes)) =
         (turn, integer(&row, "id"), integer(&row, "lanes"))
     {
         wake_all(platform, job, lanes).await;
@@ -75,12 +88,12 @@ pub async fn turn<P: Platform>(platform: &P, kind: Kind, turn: Turn) -> Result<R
 async fn turned<P: Platform>(
     platform: &P,
     statements: Vec<Statement>,
-    refusal: Refusal,
-) -> Result<Row, Refusal> {
+    refusal: CommandRefusal,
+) -> Result<Row, CommandRefusal> {
     let results = platform
         .batch(Store::Proxy, statements)
         .await
-        .map_err(Refusal::Database)?;
+        .map_err(CommandRefusal::Database)?;
     let has_turned = results.first().is_some_and(|rows| !rows.is_empty());
     let row = results
         .into_iter()
@@ -89,7 +102,7 @@ async fn turned<P: Platform>(
     match (has_turned, row) {
         (true, Some(row)) => Ok(row),
         (false, _) => Err(refusal),
-        (true, None) => Err(Refusal::Database(DatabaseFailure::Refused)),
+        (true, None) => Err(CommandRefusal::Database(DatabaseFailure::Refused)),
     }
 }
 

@@ -1,4 +1,4 @@
-//! The book of jobs: every SQL string of theirs, in one place.
+//! The store of jobs: every SQL string of theirs, in one place.
 //!
 //! A lane claims a page, works, and finishes it in one batch; a claim that runs out
 //! is taken over. Why twice is harmless: pages are written under tickets, users are
@@ -8,7 +8,7 @@ use crate::inbound::request::{UserId, id_list};
 use crate::runtime::ports::{Row, Statement, Value};
 use crate::runtime::sql::{integer, now, text};
 
-pub use super::paged::{Cost, Outcome, Paged, Recorded};
+pub use super::paged::{Cost, Paged, Recorded, UserOutcome};
 use super::{Kind, Phase};
 
 const NEXT: &str = "UPDATE counters SET value = value + 1 WHERE name = 'sequence'";
@@ -135,6 +135,7 @@ const UNRECORDED: &str = "SELECT w.value AS id FROM json_each(?3) w \
      WHERE NOT EXISTS (SELECT 1 FROM job_users u WHERE u.kind = ?1 AND u.job = ?2 AND u.user_id = w.value) ORDER BY w.key";
 
 /// Every string above, for the test that prepares each one against the schema.
+#[cfg(not(target_arch = "wasm32"))]
 pub const ALL_SQL: &[&str] = &[
     NEXT,
     START,
@@ -205,7 +206,7 @@ pub fn parse_stalled(results: &[Vec<Row>]) -> Vec<(i64, i64)> {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Turn {
+pub enum Transition {
     Pause,
     /// With another limit of the rate, where one is given.
     Resume(Option<i64>),
@@ -213,11 +214,11 @@ pub enum Turn {
 }
 
 /// The first list is empty when no job was in a state to turn from.
-pub fn turn(kind: Kind, turn: Turn) -> Vec<Statement> {
+pub fn change_state(kind: Kind, turn: Transition) -> Vec<Statement> {
     let (from, to, rate) = match turn {
-        Turn::Pause => ("running", "paused", None),
-        Turn::Resume(rate) => ("paused", "running", rate),
-        Turn::Stop => ("running", "stopped", None),
+        Transition::Pause => ("running", "paused", None),
+        Transition::Resume(rate) => ("paused", "running", rate),
+        Transition::Stop => ("running", "stopped", None),
     };
     let values = vec![
         kind.name().into(),
@@ -239,7 +240,7 @@ pub struct Claim {
 
 /// A job as a lane finds it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Standing {
+pub struct JobState {
     pub kind: Kind,
     pub phase: Phase,
     pub is_running: bool,
@@ -279,12 +280,12 @@ pub fn claim(job: i64, holder: &str, page_size: i64) -> Vec<Statement> {
 }
 
 /// The answer of `claim` and `finish`; `None`: no such job.
-pub fn parse_standing(results: &[Vec<Row>]) -> Option<Standing> {
+pub fn parse_state(results: &[Vec<Row>]) -> Option<JobState> {
     let row = results.last()?.first()?;
     let flag = |name| Some(integer(row, name)? == 1);
     let past_the_end =
         integer(row, "last_page").is_some_and(|last| integer(row, "next_page") > Some(last));
-    Some(Standing {
+    Some(JobState {
         kind: Kind::from_name(&text(row, "kind")?)?,
         phase: Phase::from_name(&text(row, "phase")?)?,
         is_running: text(row, "state")? == "running",
@@ -363,39 +364,39 @@ impl Claim {
 }
 
 /// The list is empty when somebody else did it, or when there is still work.
-pub fn move_on(job: i64, standing: &Standing, phase: Phase, pass: i64) -> Vec<Statement> {
+pub fn move_on(job: i64, job_state: &JobState, phase: Phase, pass: i64) -> Vec<Statement> {
     let values = vec![
         job.into(),
-        standing.phase.name().into(),
-        standing.pass.into(),
+        job_state.phase.name().into(),
+        job_state.pass.into(),
         phase.name().into(),
         pass.into(),
     ];
     vec![Statement::new(MOVE_ON, values)]
 }
 
-pub fn end(job: i64, standing: &Standing) -> Vec<Statement> {
+pub fn end(job: i64, job_state: &JobState) -> Vec<Statement> {
     vec![
-        Statement::new(END, vec![job.into(), standing.phase.name().into()]),
-        Statement::new(FORGET_USERS, vec![standing.kind.name().into(), job.into()]),
+        Statement::new(END, vec![job.into(), job_state.phase.name().into()]),
+        Statement::new(FORGET_USERS, vec![job_state.kind.name().into(), job.into()]),
     ]
 }
 
-pub fn seen_in_pass(job: i64, standing: &Standing) -> Statement {
+pub fn seen_in_pass(job: i64, job_state: &JobState) -> Statement {
     let values = vec![
-        standing.kind.name().into(),
+        job_state.kind.name().into(),
         job.into(),
-        standing.pass.into(),
+        job_state.pass.into(),
     ];
     Statement::new(SEEN_IN_PASS, values)
 }
 
-pub fn absent(job: i64, standing: &Standing, limit: i64) -> Statement {
+pub fn absent(job: i64, job_state: &JobState, limit: i64) -> Statement {
     let values = vec![
-        standing.kind.name().into(),
+        job_state.kind.name().into(),
         job.into(),
-        standing.pass.into(),
-        standing.after_id.as_str().into(),
+        job_state.pass.into(),
+        job_state.after_id.as_str().into(),
         limit.into(),
     ];
     Statement::new(ABSENT, values)
