@@ -1,6 +1,7 @@
 //! What a request means, from its method, target and headers alone.
 
 pub mod classify;
+pub mod form;
 pub mod request;
 
 use percent_encoding::percent_decode_str;

@@ -12,6 +12,7 @@ mod fetch;
 mod kv;
 mod platform;
 mod queue;
+mod stream;
 mod timer;
 
 use wasm_bindgen::JsValue;

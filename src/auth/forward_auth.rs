@@ -14,10 +14,11 @@
 //!
 //! RFC 6750 3; RFC 7517 5.
 
-use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
 use crate::auth::authenticate::{Unauthenticated, all_keys, authenticate, policy};
 use crate::inbound::classify::Operation;
+use crate::inbound::form::Form;
 use crate::inbound::request::bearer;
 use crate::runtime::answer::{Answer, OwnAnswer};
 use crate::runtime::context::{Context, Request};
@@ -84,15 +85,10 @@ impl Narrowing {
     /// `None` for anything unknown or said twice: a misspelt demand would otherwise be none.
     fn parse(query: &str) -> Option<Self> {
         let mut narrowing = Self::default();
-        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-            let (name, value) = pair.split_once('=')?;
-            let value = value.replace('+', " ");
-            let value = percent_decode_str(&value).decode_utf8().ok()?.into_owned();
-            match name {
-                "audience" if narrowing.audience.is_none() && !value.is_empty() => {
-                    narrowing.audience = Some(value);
-                }
-                "scope" if narrowing.scopes.is_empty() && !value.trim().is_empty() => {
+        for (name, value) in Form::parse(query)?.0 {
+            match name.as_str() {
+                "audience" if !value.is_empty() => narrowing.audience = Some(value),
+                "scope" if !value.trim().is_empty() => {
                     narrowing.scopes = value.split_whitespace().map(str::to_owned).collect();
                 }
                 _ => return None,

@@ -5,9 +5,9 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use percent_encoding::percent_decode_str;
 use sha2::{Digest, Sha256};
 
+use crate::inbound::form::{Form, decode};
 use crate::inbound::request::Secret;
 use crate::policy::allowance::Mark;
 use crate::runtime::backend::form;
@@ -25,46 +25,33 @@ pub struct Introspection {
     /// may. An assertion counts for nothing: neither backend documents one.
     pub shows_secret: bool,
     authorization: Option<Secret<String>>,
-    /// All parameters, decoded, in their order.
-    parameters: Secret<Vec<(String, String)>>,
+    form: Secret<Form>,
 }
 
 impl Introspection {
     /// `None` when it cannot be read in one way only: then Logto judges it as it is.
     pub fn parse(authorization: Option<&str>, body: &str, issuers: &IssuerNames) -> Option<Self> {
-        let parameters = parse_form(body)?;
-        let value = |name: &str| {
-            let mut values = parameters.iter().filter(|(key, _)| key == name);
-            let first = values.next().map(|(_, value)| value.as_str());
-            match values.next() {
-                None => Some(first),
-                Some(_) => None,
-            }
-        };
+        let form = Form::parse(body)?;
         let (client_id, shows_secret) = match authorization {
             Some(authorization) => basic_client(authorization)?,
             None => {
-                let is_secret =
-                    |(name, value): &(String, String)| name == "client_secret" && !value.is_empty();
-                let client_id = value("client_id")??.to_owned();
-                (client_id, parameters.iter().any(is_secret))
+                let secret = form.get("client_secret").unwrap_or_default();
+                (form.get("client_id")?.to_owned(), !secret.is_empty())
             }
         };
         let client_of = owner(&client_id);
-        let token_of = issuer_of(value("token")??, client_of, issuers);
+        let token_of = issuer_of(form.get("token")?, client_of, issuers);
         Some(Self {
             client_of,
             token_of,
             shows_secret,
             authorization: authorization.map(|text| Secret(text.to_owned())),
-            parameters: Secret(parameters),
+            form: Secret(form),
         })
     }
 
     pub fn token(&self) -> &str {
-        let mut parameters = self.parameters.0.iter();
-        let token = parameters.find(|(name, _)| name == "token");
-        token.map_or("", |(_, value)| value)
+        self.form.0.get("token").unwrap_or_default()
     }
 
     /// By which the client is known again without its secret being kept.
@@ -100,7 +87,8 @@ impl Introspection {
 
     fn body(&self, is_kept: impl Fn(&str) -> bool, token: Option<&str>) -> Secret<String> {
         let pairs: Vec<(&str, &str)> = self
-            .parameters
+            .form
+            .0
             .0
             .iter()
             .filter(|(name, _)| is_kept(name))
@@ -144,22 +132,6 @@ fn basic_client(authorization: &str) -> Option<(String, bool)> {
     let decoded = String::from_utf8(STANDARD.decode(encoded.trim()).ok()?).ok()?;
     let (id, secret) = decoded.split_once(':')?;
     Some((decode(id)?, !secret.is_empty()))
-}
-
-fn parse_form(body: &str) -> Option<Vec<(String, String)>> {
-    body.split('&')
-        .filter(|pair| !pair.is_empty())
-        .map(|pair| {
-            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            Some((decode(name)?, decode(value)?))
-        })
-        .collect()
-}
-
-fn decode(text: &str) -> Option<String> {
-    let text = text.replace('+', " ");
-    let decoded = percent_decode_str(&text).decode_utf8().ok()?;
-    Some(decoded.into_owned())
 }
 
 #[cfg(test)]

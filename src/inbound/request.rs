@@ -7,6 +7,8 @@ use std::fmt;
 use percent_encoding::percent_decode_str;
 use serde_json::Value;
 
+use crate::inbound::form::first_of;
+
 /// Methods that rules distinguish; anything else passes through untouched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Method {
@@ -125,7 +127,7 @@ pub fn interaction_uid(
     let app_id = app_id_header
         .filter(|app_id| !app_id.is_empty())
         .map(str::to_owned)
-        .or_else(|| query_value(query?, "app_id"));
+        .or_else(|| first_of(query?, "app_id"));
     let uid = |key: &str| {
         let uid = parsed.get(key).and_then(Value::as_str);
         uid.filter(|uid| !uid.is_empty())
@@ -147,18 +149,6 @@ fn interaction_cookie(header: &str) -> Option<&str> {
     let mut characters = quoted.chars();
     characters.next_back();
     Some(characters.as_str())
-}
-
-/// The first of that name, decoded as a form is.
-fn query_value(query: &str, name: &str) -> Option<String> {
-    let decode = |text: &str| {
-        let spaced = text.replace('+', " ");
-        percent_decode_str(&spaced).decode_utf8_lossy().into_owned()
-    };
-    query.split('&').find_map(|pair| {
-        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-        (decode(key) == name).then(|| decode(value))
-    })
 }
 
 #[cfg(test)]

@@ -5,7 +5,6 @@
 //! One pure function makes it, of rows as read or as they will stand behind a batch.
 
 use std::collections::BTreeMap;
-use std::io;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -96,20 +95,10 @@ pub fn path(key: &str) -> &str {
 
 /// Of its JSON, which is not made: a value may be large.
 fn digest(value: &impl Serialize) -> String {
-    struct Hasher(Sha256);
-    impl io::Write for Hasher {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.update(bytes);
-            Ok(bytes.len())
-        }
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-    let mut hasher = Hasher(Sha256::new());
+    let mut hasher = Sha256::new();
     // Neither texts and numbers nor a hasher can fail.
     let _ = serde_json::to_writer(&mut hasher, value);
-    let digest = hasher.0.finalize();
+    let digest = hasher.finalize();
     let bytes = digest.get(..DIGEST_BYTES).unwrap_or_default();
     URL_SAFE_NO_PAD.encode(bytes)
 }

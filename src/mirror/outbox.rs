@@ -154,6 +154,9 @@ const CHECK_EXPIRED: &str = concat!(
     " END ",
     "WHERE subject = ?1 AND discharged_at IS NULL AND side = 'logto' AND settled IS NULL AND expires_at <= ?2"
 );
+/// Looked at, and what they may have done is owed; discharged by no less than equality.
+const LOOK_AT_EXPIRED: &str = "UPDATE intents SET expiry_checks = expiry_checks + 1 \
+     WHERE subject = ?1 AND discharged_at IS NULL AND settled IS NULL AND expires_at <= ?2";
 const RELEASE_DONE: &str = concat!(
     "UPDATE subjects SET lease_until = 0, failures = 0, retry_at = NULL, parked = NULL, parked_at = NULL, waits_for = NULL, ",
     "last_ticket = ?3, last_outcome = ?4, last_at = ",
@@ -218,6 +221,7 @@ pub const ALL_SQL: &[&str] = &[
     DELETION_UNDER_WAY,
     DISCHARGE_SETTLED,
     CHECK_EXPIRED,
+    LOOK_AT_EXPIRED,
     RELEASE_DONE,
     RELEASE_FAILED,
     RELEASE_PARKED,
@@ -510,6 +514,14 @@ impl Lease {
         let mut values = self.key();
         values.extend([reason.into(), self.ticket.into()]);
         vec![Statement::new(RELEASE_PARKED, values)]
+    }
+
+    /// Applied, but a person decides on the rest: discharges nothing.
+    pub fn held(&self, reason: &'static str) -> Vec<Statement> {
+        let looked_at = vec![self.subject.as_str().into(), self.taken_at_ms.into()];
+        let mut statements = vec![Statement::new(LOOK_AT_EXPIRED, looked_at)];
+        statements.extend(self.parked(reason));
+        statements
     }
 
     /// Beside [`Self::failed`] or [`Self::parked`]: until that subject has moved.

@@ -184,17 +184,13 @@ impl Shape {
             .collect()
     }
 
-    /// Asks, names each difference in an event, and says whether there is none.
+    /// Asks, and names each difference in an event.
     ///
     /// # Errors
-    /// When the database did not answer.
-    pub async fn holds<P: Platform>(
-        &self,
-        platform: &P,
-        store: Store,
-    ) -> Result<bool, DatabaseFailure> {
-        let results = platform.batch(store, self.read()).await?;
-        let differences = self.differences(&results);
+    /// When there is one, or the database did not answer.
+    pub async fn require<P: Platform>(&self, platform: &P, store: Store) -> Result<(), Unfit> {
+        let results = platform.batch(store, self.read()).await;
+        let differences = self.differences(&results.map_err(Unfit::Database)?);
         for difference in &differences {
             platform.emit(&Event::SchemaRefused {
                 table: difference.table,
@@ -202,24 +198,32 @@ impl Shape {
                 code: difference.code,
             });
         }
-        Ok(differences.is_empty())
+        match differences.is_empty() {
+            true => Ok(()),
+            false => Err(Unfit::Differs),
+        }
     }
+}
+
+/// Why tables cannot be relied on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unfit {
+    Differs,
+    /// Which did not answer.
+    Database(DatabaseFailure),
 }
 
 /// mgPass's users tables are as the mirror relies on; asked until they are, then no more
 /// by this isolate.
 ///
 /// # Errors
-/// When the database did not answer.
-pub async fn mirror_holds<P: Platform>(
-    platform: &P,
-    isolate: &Isolate,
-) -> Result<bool, DatabaseFailure> {
+/// When they are not, or mgPass's database did not answer.
+pub async fn require_mirror<P: Platform>(platform: &P, isolate: &Isolate) -> Result<(), Unfit> {
     if !isolate.preflight_passed.get() {
-        let holds = MIRROR.holds(platform, Store::Mgpass).await?;
-        isolate.preflight_passed.set(holds);
+        MIRROR.require(platform, Store::Mgpass).await?;
+        isolate.preflight_passed.set(true);
     }
-    Ok(isolate.preflight_passed.get())
+    Ok(())
 }
 
 impl Table {

@@ -32,7 +32,7 @@ use crate::policy::flags::Stage;
 use crate::runtime::backend::mgpass;
 use crate::runtime::context::Context;
 use crate::runtime::limits::{MAX_SENT_BYTES, MAX_SENT_MESSAGES};
-use crate::runtime::message::{IntentRecord, Message};
+use crate::runtime::message::{IntentRecord, Message, delay_s};
 use crate::runtime::observe::Event;
 use crate::runtime::ports::{DatabaseFailure, Platform, Statement, Store};
 use crate::runtime::sql::lease_ms;
@@ -210,7 +210,7 @@ pub async fn reconcile<P: Platform>(
         Ok(LeaseAnswer::Busy) => return Disposition::Retry { delay_s: 1 },
         Ok(LeaseAnswer::Paused { until_ms, now_ms }) => {
             return Disposition::Retry {
-                delay_s: seconds(until_ms - now_ms),
+                delay_s: delay_s(until_ms - now_ms),
             };
         }
         // Kept in the outbox; nothing to do until Logto is the authority again, or a person
@@ -299,7 +299,7 @@ async fn finish<P: Platform>(
 fn ending(lease: &Lease, change: &Change) -> Vec<Statement> {
     let mut statements = Vec::new();
     if change.is_held() {
-        statements.extend(lease.parked(Park::EditedAtMgpass.code()));
+        statements.extend(lease.held(Park::EditedAtMgpass.code()));
         statements.push(Finding::EditedAtMgpass.note_of(&lease.subject, &change.there.kept));
         if lease.covered.is_empty() {
             // Read as somebody's holder: an open intent keeps the reads on Logto.
@@ -375,10 +375,4 @@ async fn pay_effect<P: Platform>(
         outcome,
     });
     goes_on
-}
-
-fn seconds(milliseconds: i64) -> u32 {
-    u32::try_from((milliseconds + 999) / 1_000)
-        .unwrap_or(1)
-        .clamp(1, 43_200)
 }

@@ -7,8 +7,9 @@
 //! in it: a replayed one is one reconcile more, and a replayed deletion still needs
 //! Logto's own 404.
 
+use hmac::{Hmac, Mac};
 use serde_json::Value;
-use sha2::{Digest, Sha256};
+use sha2::Sha256;
 
 use crate::inbound::request::{InteractionUid, Secret, UserId};
 use crate::mirror::triggers::Trigger;
@@ -139,34 +140,15 @@ fn parse(body: &str) -> Option<HookEvent> {
     })
 }
 
-/// RFC 2104 over SHA-256; every byte is compared, whatever the first ones are.
+/// By HMAC-SHA256, in hexadecimal; compared in a time that tells nothing.
 pub(super) fn is_signed(secret: &Secret<String>, body: &[u8], signature: &str) -> bool {
-    let expected = hmac_sha256(secret.0.as_bytes(), body);
-    let hex: String = expected.iter().map(|byte| format!("{byte:02x}")).collect();
-    let mut difference = u8::from(hex.len() != signature.len());
-    for (one, other) in hex.bytes().zip(signature.bytes()) {
-        difference |= one ^ other;
-    }
-    difference == 0
-}
-
-fn hmac_sha256(key: &[u8], message: &[u8]) -> [u8; 32] {
-    const BLOCK: usize = 64;
-    let mut block = [0_u8; BLOCK];
-    let digest = Sha256::digest(key);
-    let key = if key.len() > BLOCK { &digest } else { key };
-    for (slot, byte) in block.iter_mut().zip(key) {
-        *slot = *byte;
-    }
-    let inner = Sha256::new()
-        .chain_update(block.map(|byte| byte ^ 0x36))
-        .chain_update(message)
-        .finalize();
-    Sha256::new()
-        .chain_update(block.map(|byte| byte ^ 0x5c))
-        .chain_update(inner)
-        .finalize()
-        .into()
+    let (Ok(signature), Ok(mac)) = (
+        hex::decode(signature),
+        Hmac::<Sha256>::new_from_slice(secret.0.as_bytes()),
+    ) else {
+        return false;
+    };
+    mac.chain_update(body).verify_slice(&signature).is_ok()
 }
 
 #[cfg(test)]
@@ -175,7 +157,7 @@ mod tests {
 
     #[test]
     fn the_signature_is_that_of_rfc_4231() {
-        // Test case 2, and 6 with a key longer than a block.
+        // Test case 2.
         let secret = |text: &str| Secret(text.to_owned());
         let body = b"what do ya want for nothing?";
         let good = "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843";
@@ -184,11 +166,7 @@ mod tests {
         assert!(!is_signed(&secret("jefe"), body, good));
         assert!(!is_signed(&secret("Jefe"), b"", good));
         assert!(!is_signed(&secret("Jefe"), body, ""));
-        let long = hmac_sha256(
-            &[0xaa; 131],
-            b"Test Using Larger Than Block-Size Key - Hash Key First",
-        );
-        assert_eq!(&long[..4], &[0x60, 0xe4, 0x31, 0x59]);
+        assert!(!is_signed(&secret("Jefe"), body, &good.replace('5', "x")));
     }
 
     #[test]

@@ -5,11 +5,11 @@
 mod jobs;
 mod mirror;
 
-use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::auth::authenticate::{imported_keys, now};
+use crate::inbound::form::Form;
 use crate::inbound::request::{Method, UserId, bearer};
 use crate::mirror::{mgpass_webhook, outbox};
 use crate::mirror::webhook::{self, Received};
@@ -51,13 +51,14 @@ async fn operator<P: Platform>(
     method: Method,
     route: &str,
 ) -> Result<Answer, ProxyError> {
-    let query = |name: &str| query_parameter(request.inbound.query(), name);
+    let query = Form::parse(request.inbound.query().unwrap_or_default());
+    let query = query.ok_or(ProxyError::ParameterMissing)?;
     let stage = request.flags.stage;
     if let Some(answer) = jobs::route(platform, stage, method, route, &query).await {
         let (status, body) = answer?;
         return Ok(answered(status, JSON, body.to_string()));
     }
-    let user = || query("user").and_then(|id| UserId::parse(&id));
+    let user = || query.get("user").and_then(UserId::parse);
     let context = request.context.as_ref();
     let body = match (method, route, context) {
         (Method::Get, "status", _) => status(platform, request).await,
@@ -73,14 +74,14 @@ async fn operator<P: Platform>(
             None => return Err(ProxyError::ParameterMissing),
         },
         (Method::Post, "mirror/replay", _) => {
-            let which = match (user(), query("reason"), query("all").as_deref()) {
+            let which = match (user(), query.get("reason"), query.get("all")) {
                 (Some(user), None, None) => mirror::Which::User(user),
-                (None, Some(reason), None) => mirror::Which::Reason(reason),
+                (None, Some(reason), None) => mirror::Which::Reason(reason.to_owned()),
                 (None, None, Some("true")) => mirror::Which::AllParked,
                 _ => return Err(ProxyError::ParameterMissing),
             };
-            let after = query("after").unwrap_or_default();
-            mirror::replay(platform, &which, &after).await.to_string()
+            let after = query.get("after").unwrap_or_default();
+            mirror::replay(platform, &which, after).await.to_string()
         }
         (Method::Post, "mirror/confirm-deletion", _) => match user() {
             Some(user) => mirror::confirm_deletion(platform, &user).await.to_string(),
@@ -116,14 +117,6 @@ fn answered(status: u16, content_type: &str, body: String) -> Answer {
         headers,
         body,
     }
-}
-
-fn query_parameter(query: Option<&str>, name: &str) -> Option<String> {
-    query?.split('&').find_map(|pair| {
-        let (key, value) = pair.split_once('=')?;
-        let value = percent_decode_str(value).decode_utf8().ok()?;
-        (key == name).then(|| value.into_owned())
-    })
 }
 
 fn is_admin<E: Exchange>(request: &Request<'_>, exchange: &E) -> bool {

@@ -4,7 +4,7 @@
 //! propagation: an isolate that sees mgPass fail stops asking within a handful of
 //! reads. Every outcome of a read made with the proxy's own credential is told to
 //! it, and `plan` asks it last, so that a probe is spent only on a read that would
-//! have been served by mgPass anyway.
+//! have been served by mgPass anyway. By hand, since the crates for it bring a clock or locks.
 
 /// Outcomes remembered while closed.
 const WINDOW: u32 = 20;

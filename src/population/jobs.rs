@@ -31,7 +31,7 @@ use crate::mirror::relay::{self, Disposition};
 use crate::mirror::wake as wakes;
 use crate::policy::flags::Stage;
 use crate::runtime::context::Context;
-use crate::runtime::message::Message;
+use crate::runtime::message::{Message, delay_s};
 use crate::runtime::observe::Event;
 use crate::runtime::ports::{DatabaseFailure, Platform, Store};
 
@@ -353,7 +353,8 @@ async fn send<P: Platform>(platform: &P, messages: &[Message], delay_s: u32) {
 }
 
 fn wait_s(wait_ms: i64) -> u32 {
-    u32::try_from((wait_ms + 999) / 1_000)
-        .unwrap_or(60)
-        .min(600)
+    match wait_ms {
+        ..=0 => 0,
+        _ => delay_s(wait_ms).min(600),
+    }
 }

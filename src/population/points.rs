@@ -26,7 +26,7 @@ use self::source::Record;
 use self::target::{Settlement, UserRewards};
 use self::tier::Tiers;
 use crate::inbound::request::UserId;
-use crate::mirror::preflight;
+use crate::mirror::preflight::{self, Unfit};
 use crate::runtime::context::Context;
 use crate::runtime::ports::{DatabaseFailure, Platform, Row, Statement, Store};
 
@@ -352,10 +352,11 @@ pub async fn check_schemas<P: Platform>(
         (Store::Mgpass, &preflight::REWARDS_TARGET),
         (Store::Rewards, &preflight::REWARDS_SOURCE),
     ] {
-        let holds = shape.holds(platform, store).await;
-        if !holds.map_err(|failure| PointsFailure::Database(store, failure))? {
-            return Err(PointsFailure::SchemaRefused(store));
-        }
+        let required = shape.require(platform, store).await;
+        required.map_err(|unfit| match unfit {
+            Unfit::Differs => PointsFailure::SchemaRefused(store),
+            Unfit::Database(failure) => PointsFailure::Database(store, failure),
+        })?;
     }
     context.isolate.rewards_preflight_passed.set(true);
     Ok(())

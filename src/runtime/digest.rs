@@ -4,11 +4,5 @@ use sha2::{Digest, Sha256};
 
 /// SHA-256, in hexadecimal.
 pub fn digest(text: &str) -> String {
-    use std::fmt::Write;
-    let mut hex = String::with_capacity(64);
-    for byte in Sha256::digest(text.as_bytes()) {
-        // Writing to a String cannot fail.
-        let _ = write!(hex, "{byte:02x}");
-    }
-    hex
+    hex::encode(Sha256::digest(text))
 }

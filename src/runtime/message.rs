@@ -32,6 +32,13 @@ pub enum Message {
     },
 }
 
+/// Whole seconds for which a Queue holds a message back: at least one, and no more than
+/// the 12 hours that it takes.
+pub fn delay_s(wait_ms: i64) -> u32 {
+    let seconds = wait_ms.saturating_add(999).div_euclid(1_000);
+    u32::try_from(seconds.clamp(1, 43_200)).unwrap_or(1)
+}
+
 /// An intent on the wire.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IntentRecord {

@@ -76,30 +76,13 @@ impl Exchange for WorkerExchange {
         if declared.is_some_and(|length| length > max_bytes) {
             return Err(BodyFailure::TooLarge);
         }
-        let reader: ReadableStreamDefaultReader = stream.get_reader().unchecked_into();
-        let mut chunks = Vec::new();
-        let mut length = 0_usize;
-        loop {
-            let step = JsFuture::from(reader.read())
-                .await
-                .map_err(|_| BodyFailure::Incomplete)?;
-            let member = |name: &str| {
-                js_sys::Reflect::get(&step, &name.into()).unwrap_or(JsValue::UNDEFINED)
-            };
-            if member("done").is_truthy() {
-                break;
-            }
-            let chunk: Uint8Array = member("value")
-                .dyn_into()
-                .map_err(|_| BodyFailure::Incomplete)?;
-            length += chunk.length() as usize;
-            chunks.push(chunk);
-            if length > max_bytes {
-                self.held = Held::Rejoined(rejoined(chunks, &reader));
-                return Err(BodyFailure::TooLarge);
-            }
+        let read = super::stream::read(&stream, max_bytes);
+        let read = read.await.map_err(|_| BodyFailure::Incomplete)?;
+        if let Some(reader) = &read.reader {
+            self.held = Held::Rejoined(rejoined(read.chunks, reader));
+            return Err(BodyFailure::TooLarge);
         }
-        self.held = Held::Whole(join(&chunks, length));
+        self.held = Held::Whole(join(&read.chunks, read.n_bytes));
         Ok(())
     }
 

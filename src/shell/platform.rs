@@ -1,11 +1,8 @@
 //! The ports on the platform.
 
-use js_sys::Uint8Array;
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
-use web_sys::{
-    AbortController, Headers, ReadableStreamDefaultReader, RequestInit, RequestRedirect, Response,
-};
+use web_sys::{AbortController, Headers, RequestInit, RequestRedirect, Response};
 
 use futures_util::future::{Either, select};
 use std::pin::pin;
@@ -280,42 +277,15 @@ pub(super) async fn read_text(response: &Response, max_bytes: usize) -> Result<S
     let Some(body) = response.body() else {
         return Ok(String::new());
     };
-    let reader: ReadableStreamDefaultReader = body.get_reader().unchecked_into();
-    // Copied into our memory once, when the length is known: it never shrinks again.
-    let mut chunks: Vec<Uint8Array> = Vec::new();
-    let mut n_bytes = 0;
-    loop {
-        let step = JsFuture::from(reader.read())
-            .await
-            .map_err(|_| Unread::Broken)?;
-        let member = |name: &str| js_sys::Reflect::get(&step, &name.into());
-        if member("done").map_err(|_| Unread::Broken)?.is_truthy() {
-            return String::from_utf8(join(&chunks, n_bytes)).map_err(|_| Unread::Broken);
-        }
-        let chunk: Uint8Array = member("value")
-            .and_then(JsCast::dyn_into)
-            .map_err(|_| Unread::Broken)?;
-        n_bytes += chunk.length() as usize;
-        chunks.push(chunk);
-        if n_bytes > max_bytes {
-            // The rest is not wanted; a failure to say so changes nothing.
-            let _ = reader.cancel();
-            let head = join(&chunks, ANSWER_HEAD_BYTES.min(n_bytes));
-            return Err(Unread::TooLarge(
-                String::from_utf8_lossy(&head).into_owned(),
-            ));
-        }
+    let read = super::stream::read(&body, max_bytes);
+    let read = read.await.map_err(|_| Unread::Broken)?;
+    if let Some(reader) = &read.reader {
+        // The rest is not wanted; a failure to say so changes nothing.
+        let _ = reader.cancel();
+        let head = read.bytes(ANSWER_HEAD_BYTES);
+        return Err(Unread::TooLarge(
+            String::from_utf8_lossy(&head).into_owned(),
+        ));
     }
-}
-
-/// Their first `n_bytes`.
-fn join(chunks: &[Uint8Array], n_bytes: usize) -> Vec<u8> {
-    let mut bytes = vec![0; n_bytes];
-    let mut rest = bytes.as_mut_slice();
-    for chunk in chunks {
-        let (part, later) = rest.split_at_mut(rest.len().min(chunk.length() as usize));
-        chunk.subarray(0, part.len() as u32).copy_to(part);
-        rest = later;
-    }
-    bytes
+    String::from_utf8(read.bytes(read.n_bytes)).map_err(|_| Unread::Broken)
 }

@@ -1,6 +1,8 @@
 //! JSON read without mercy: one object, no member twice at any depth, bounded nesting, nothing
 //! after it. Two parsers that pick different duplicates would see two different tokens.
 //!
+//! By hand, since no crate refuses duplicates at every depth; serde's tokenizer is used.
+//!
 //! RFC 8259; RFC 7515 4 and RFC 7519 4 let a parser refuse duplicates, RFC 8725 2.4 says why.
 
 use std::cell::Cell;

@@ -2,9 +2,11 @@
 //! and the judgement. Everything follows from the setup, the seed above all.
 
 pub mod actions;
+mod browsers;
 pub mod chaos;
 mod help;
 pub mod oracle;
+mod reads;
 mod values;
 pub mod variants;
 pub mod wakes;
@@ -49,6 +51,8 @@ pub struct Setup {
     pub variant: Option<Variant>,
     /// With walk, catch-up, webhooks and an import, and with writes past the proxy.
     pub is_helped: bool,
+    /// With readers, and the proxy's own database and Queue at work.
+    pub is_reading: bool,
     pub is_loud: bool,
 }
 
@@ -60,6 +64,7 @@ impl Setup {
             chaos,
             variant: None,
             is_helped: false,
+            is_reading: false,
             is_loud: false,
         }
     }
@@ -84,6 +89,18 @@ impl Setup {
             is_helped: true,
             ..Self::random(seed)
         }
+    }
+
+    pub fn reading(seed: u64) -> Self {
+        Self {
+            is_reading: true,
+            ..Self::random(seed)
+        }
+    }
+
+    /// Half of the time nobody reaches Logto but through the proxy.
+    fn is_closed(&self) -> bool {
+        !self.is_helped && self.seed % 2 == 1
     }
 
     pub fn name(&self) -> String {
@@ -172,6 +189,7 @@ fn live(world: &Rc<World>, setup: &Setup) -> Verdict {
     }
     simulation.drive(world.now_ms() + 2_000);
     *world.logto.told.borrow_mut() = setup.is_helped.then(Vec::new);
+    world.logto.is_closed.set(setup.is_closed());
     let tamper = Rc::new(SimulationTamper::new(setup));
     *world.tamper.borrow_mut() = Some(Rc::clone(&tamper) as _);
     let first_call = world.faults.n_decided();
@@ -227,6 +245,14 @@ fn live(world: &Rc<World>, setup: &Setup) -> Verdict {
     let mut verdict = oracle::judge(world, setup, &journal, &tamper);
     verdict.wrong.extend(unmirrored);
     verdict.late = late;
+    let n_gaps = world.counter("unrecorded") as u64;
+    if matches!(setup.chaos, Chaos::None) && n_gaps > journal.n_unnameable.get() {
+        verdict.needless.push(format!("{n_gaps} gaps"));
+    }
+    verdict.stale = journal.reads.stale.take();
+    verdict.unbraked = journal.reads.unbraked.take();
+    verdict.n_reads = journal.reads.n_reads.get();
+    verdict.n_from_mgpass = journal.reads.n_from_mgpass.get();
     verdict.n_calls = n_calls;
     verdict.n_parked = n_parked;
     verdict

@@ -12,6 +12,7 @@ use super::proxy::assert_equal_at_mgpass;
 use super::support::{Fault, Port, Request, World};
 
 mod edits;
+mod edits_of_more;
 mod large;
 mod passes;
 

@@ -5,9 +5,10 @@ use crate::inbound::request::UserId;
 use crate::mirror::findings::Finding;
 use crate::mirror::mapping::{MgpassUser, map};
 use crate::mirror::outbox::{self, Lease, LeaseAnswer, Purpose};
+use crate::mirror::preflight::{self, Unfit};
 use crate::mirror::reconcile::{self, Change, Decision, Inputs, Outcome, Park, Witnesses};
+use crate::mirror::target;
 use crate::mirror::triggers::Trigger;
-use crate::mirror::{preflight, target};
 use crate::runtime::backend::logto::{self, LogtoState};
 use crate::runtime::backend::{BackendFailure, mgpass};
 use crate::runtime::context::Context;
@@ -41,6 +42,15 @@ pub(super) enum Stopped {
     SchemaRefused,
 }
 
+impl From<Unfit> for Stopped {
+    fn from(unfit: Unfit) -> Self {
+        match unfit {
+            Unfit::Differs => Self::SchemaRefused,
+            Unfit::Database(failure) => Self::Database(Store::Mgpass, failure),
+        }
+    }
+}
+
 impl Stopped {
     /// A user whom no answer can hold is parked at once: no retry makes them smaller.
     fn of_subject(index: usize, failure: BackendFailure) -> Self {
@@ -63,7 +73,7 @@ pub(super) async fn attempt<P: Platform>(
     group: &mut Vec<Lease>,
     room: &mut Reserved<'_>,
 ) -> Result<Vec<Change>, Stopped> {
-    check_schema(platform, context).await?;
+    preflight::require_mirror(platform, context.isolate).await?;
     let mut states = Vec::new();
     let mut heavy = None;
     loop {
@@ -236,14 +246,6 @@ fn witnesses(lease: &Lease, seen: i64) -> Witnesses {
     }
 }
 
-async fn check_schema<P: Platform>(platform: &P, context: &Context<'_>) -> Result<(), Stopped> {
-    match preflight::mirror_holds(platform, context.isolate).await {
-        Ok(true) => Ok(()),
-        Ok(false) => Err(Stopped::SchemaRefused),
-        Err(failure) => Err(Stopped::Database(Store::Mgpass, failure)),
-    }
-}
-
 async fn apply<P: Platform>(
     platform: &P,
     group: &[Lease],
@@ -340,6 +342,10 @@ fn shows(expected: &MgpassUser, user: &mgpass::ApiUser) -> bool {
         && user.avatar == expected.avatar
         && user.is_suspended == expected.is_suspended
         && user.created_at_s == expected.created_at_s
+        // Or a newer one, which mgPass has seen itself.
+        && user
+            .last_sign_in_at_s
+            .admits(|shown| *shown >= expected.last_sign_in_at_s)
         && user
             .custom_data
             .admits(|shown| same_json(shown, &expected.metadata))

@@ -1,13 +1,14 @@
 //! After an attempt that was not applied: who waits, for how long, and who is parked.
 
+use super::Disposition;
 use super::attempt::Stopped;
-use super::{Disposition, seconds};
 use crate::handover::advance;
 use crate::mirror::outbox::{self, Lease};
 use crate::mirror::reconcile::Park;
 use crate::mirror::{backoff, wake};
 use crate::runtime::backend::BackendFailure;
 use crate::runtime::context::Context;
+use crate::runtime::message::delay_s;
 use crate::runtime::observe::Event;
 use crate::runtime::ports::{DatabaseFailure, Platform, Statement, Store};
 
@@ -184,7 +185,7 @@ pub(super) async fn reschedule<P: Platform>(
         // Settled meanwhile, and so woken anew: one message is enough.
         Ok(results) if wake::parse(&results).is_empty() => Disposition::Ack,
         Ok(_) => Disposition::Retry {
-            delay_s: seconds(wait_ms),
+            delay_s: delay_s(wait_ms),
         },
         Err(failure) => {
             // The lease runs out by itself.
@@ -194,7 +195,7 @@ pub(super) async fn reschedule<P: Platform>(
             });
             match retry {
                 true => Disposition::Retry {
-                    delay_s: seconds(wait_ms),
+                    delay_s: delay_s(wait_ms),
                 },
                 false => Disposition::Ack,
             }

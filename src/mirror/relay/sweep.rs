@@ -13,9 +13,9 @@ use crate::runtime::ports::{Platform, Statement, Store};
 use crate::runtime::sql::{integer, text};
 
 /// Subjects marked by one query; one message each.
-const ROUND_SIZE: i64 = 200;
-/// 1,000 a minute; what is left is not marked, and the next sweep's.
-const MAX_ROUNDS: usize = 5;
+const ROUND_SIZE: i64 = 500;
+/// 5,000 a minute; what is left is not marked, and the next sweep's.
+const MAX_ROUNDS: usize = 10;
 /// mgPass allows five calls of revoke-all a minute.
 const EFFECTS_PER_SWEEP: i64 = 5;
 /// What else a run of cron asks: effects (8 for each user), purge, jobs, metrics, guard.

@@ -3,6 +3,7 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::inbound::form::Form;
 use crate::inbound::request::Method;
 use crate::mirror::triggers;
 use crate::policy::flags::Stage;
@@ -25,9 +26,9 @@ pub(super) async fn route<P: Platform>(
     stage: Stage,
     method: Method,
     path: &str,
-    query: &impl Fn(&str) -> Option<String>,
+    query: &Form,
 ) -> Option<Answered> {
-    let kind = || match query("kind").as_deref().map(Kind::from_name) {
+    let kind = || match query.get("kind").map(Kind::from_name) {
         Some(Some(kind)) => Ok(kind),
         _ => Err(ProxyError::ParameterMissing),
     };
@@ -49,23 +50,19 @@ pub(super) async fn route<P: Platform>(
         },
         (Method::Get, "import/readiness") => ready(platform, query).await,
         (Method::Post, "import/pause" | "import/resume" | "import/stop") => {
-            turn(platform, kind(), path, query).await
+            change_state(platform, kind(), path, query).await
         }
         _ => return None,
     })
 }
 
-fn is_on(query: &impl Fn(&str) -> Option<String>, name: &str) -> bool {
-    query(name).as_deref() == Some("true")
+fn is_on(query: &Form, name: &str) -> bool {
+    query.get(name) == Some("true")
 }
 
 /// `true` or `false` alone; absent is `absent`.
-fn switch(
-    query: &impl Fn(&str) -> Option<String>,
-    name: &str,
-    absent: bool,
-) -> Result<bool, ProxyError> {
-    match query(name).as_deref() {
+fn switch(query: &Form, name: &str, absent: bool) -> Result<bool, ProxyError> {
+    match query.get(name) {
         None => Ok(absent),
         Some("true") => Ok(true),
         Some("false") => Ok(false),
@@ -74,19 +71,19 @@ fn switch(
 }
 
 /// A whole number from 1 on.
-fn number(query: &impl Fn(&str) -> Option<String>, name: &str) -> Result<Option<i64>, ProxyError> {
-    match query(name).map(|text| text.parse::<i64>()) {
+fn number(query: &Form, name: &str) -> Result<Option<i64>, ProxyError> {
+    match query.get(name).map(str::parse::<i64>) {
         None => Ok(None),
         Some(Ok(number)) if number > 0 => Ok(Some(number)),
         Some(_) => Err(ProxyError::ParameterMissing),
     }
 }
 
-fn limit(query: &impl Fn(&str) -> Option<String>) -> Result<i64, ProxyError> {
+fn limit(query: &Form) -> Result<i64, ProxyError> {
     Ok(number(query, "limit")?.unwrap_or(MAX_SHOWN).min(MAX_SHOWN))
 }
 
-fn order(kind: Kind, query: &impl Fn(&str) -> Option<String>) -> Result<Order, ProxyError> {
+fn order(kind: Kind, query: &Form) -> Result<Order, ProxyError> {
     Ok(Order {
         kind,
         dry_run: switch(query, "dry_run", false)?,
@@ -97,12 +94,7 @@ fn order(kind: Kind, query: &impl Fn(&str) -> Option<String>) -> Result<Order, P
     })
 }
 
-async fn start<P: Platform>(
-    platform: &P,
-    stage: Stage,
-    kind: Kind,
-    query: &impl Fn(&str) -> Option<String>,
-) -> Answered {
+async fn start<P: Platform>(platform: &P, stage: Stage, kind: Kind, query: &Form) -> Answered {
     let order = order(kind, query)?;
     commands::start(platform, stage, order)
         .await
@@ -111,19 +103,19 @@ async fn start<P: Platform>(
     Ok((202, body))
 }
 
-async fn turn<P: Platform>(
+async fn change_state<P: Platform>(
     platform: &P,
     kind: Result<Kind, ProxyError>,
     path: &str,
-    query: &impl Fn(&str) -> Option<String>,
+    query: &Form,
 ) -> Answered {
     let kind = kind?;
-    let turn = match path {
+    let transition = match path {
         "import/pause" => Transition::Pause,
         "import/resume" => Transition::Resume(number(query, "rate")?),
         _ => Transition::Stop,
     };
-    commands::turn(platform, kind, turn)
+    commands::change_state(platform, kind, transition)
         .await
         .map_err(refusal)?;
     view(platform, kind, false).await
@@ -220,17 +212,13 @@ fn by_name(rows: &[Row], name: &str, value: &str) -> Value {
     Value::Object(pairs.collect())
 }
 
-async fn users<P: Platform>(
-    platform: &P,
-    kind: Kind,
-    query: &impl Fn(&str) -> Option<String>,
-) -> Answered {
+async fn users<P: Platform>(platform: &P, kind: Kind, query: &Form) -> Answered {
     let (job, _) = newest(platform, kind).await?;
     let filter = Filter {
-        outcome: query("outcome"),
-        reason: query("reason"),
-        note: query("note"),
-        after: query("after").unwrap_or_default(),
+        outcome: query.get("outcome").map(str::to_owned),
+        reason: query.get("reason").map(str::to_owned),
+        note: query.get("note").map(str::to_owned),
+        after: query.get("after").unwrap_or_default().to_owned(),
         limit: limit(query)?,
     };
     let results = ask(platform, Store::Proxy, view::users(job, kind, &filter)).await?;
@@ -257,26 +245,23 @@ fn next(rows: &[Row], limit: i64) -> Option<String> {
         .and_then(|row| text(row, "id"))
 }
 
-async fn ready<P: Platform>(platform: &P, query: &impl Fn(&str) -> Option<String>) -> Answered {
+async fn ready<P: Platform>(platform: &P, query: &Form) -> Answered {
     if is_on(query, "count") {
         let results = ask(platform, Store::Mgpass, readiness::count()).await?;
         let count = readiness::parse_count(&results);
         return Ok((200, json!({ "readiness": count })));
     }
     let limit = limit(query)?;
-    let after = query("after").unwrap_or_default();
+    let after = query.get("after").unwrap_or_default().to_owned();
     let results = ask(platform, Store::Mgpass, readiness::list(&after, limit)).await?;
     let rows = results.into_iter().next().unwrap_or_default();
     let users: Vec<_> = rows.iter().map(readiness::shown).collect();
     Ok((200, json!({ "users": users, "next": next(&rows, limit) })))
 }
 
-async fn differences<P: Platform>(
-    platform: &P,
-    query: &impl Fn(&str) -> Option<String>,
-) -> Answered {
+async fn differences<P: Platform>(platform: &P, query: &Form) -> Answered {
     let limit = limit(query)?;
-    let after = query("after").unwrap_or_default();
+    let after = query.get("after").unwrap_or_default().to_owned();
     let results = ask(platform, Store::Proxy, equality::differences(&after, limit)).await?;
     let mut rows = results.into_iter().next().unwrap_or_default();
     let next = next(&rows, limit);

@@ -46,7 +46,7 @@ pub async fn start<P: Platform>(
         },
         ..order
     };
-    let row = turned(platform, store::start(&order), CommandRefusal::Active).await?;
+    let row = changed(platform, store::start(&order), CommandRefusal::Active).await?;
     operated(platform, "job.start");
     if let Some(job) = integer(&row, "id") {
         wake_all(platform, job, order.lanes).await;
@@ -58,34 +58,34 @@ pub async fn start<P: Platform>(
 ///
 /// # Errors
 /// When there is none in such a state, or when it was not recorded.
-pub async fn turn<P: Platform>(
+pub async fn change_state<P: Platform>(
     platform: &P,
     kind: Kind,
-    turn: Transition,
+    transition: Transition,
 ) -> Result<Row, CommandRefusal> {
-    let row = turned(
+    let row = changed(
         platform,
-        store::change_state(kind, turn),
+        store::change_state(kind, transition),
         CommandRefusal::NotActive,
     )
     .await?;
     operated(
         platform,
-        match turn {
+        match transition {
             Transition::Pause => "job.pause",
             Transition::Resume(_) => "job.resume",
             Transition::Stop => "job.stop",
         },
     );
     if let (Transition::Resume(_), Some(job), Some(lanes)) =
-        (turn, integer(&row, "id"), integer(&row, "lanes"))
+        (transition, integer(&row, "id"), integer(&row, "lanes"))
     {
         wake_all(platform, job, lanes).await;
     }
     Ok(row)
 }
 
-async fn turned<P: Platform>(
+async fn changed<P: Platform>(
     platform: &P,
     statements: Vec<Statement>,
     refusal: CommandRefusal,

@@ -18,6 +18,7 @@ use crate::inbound::request::{UserId, id_list};
 use crate::mirror::differences::{Class, Difference, between, target_digest};
 use crate::mirror::listing::Oddity;
 use crate::mirror::mapping::map;
+use crate::mirror::preflight;
 use crate::mirror::states::{self, PageState, PageStates};
 use crate::mirror::target;
 use crate::mirror::triggers::Trigger;
@@ -91,7 +92,7 @@ pub(super) async fn list<P: Platform>(
     job: i64,
     page: i64,
 ) -> Result<Paged, Delay> {
-    meter.check_schema(context).await?;
+    preflight::require_mirror(meter.platform, context.isolate).await?;
     let mut paged = Paged::default();
     let mut pages = Pieces::of(page, page_size(job_state), job_state.n_done);
     while let Some(piece) = pages.next(meter, context, &mut paged).await? {

@@ -6,10 +6,10 @@ use std::cell::Cell;
 use super::store::{Cost, JobState, Paged};
 use crate::handover;
 use crate::inbound::request::UserId;
+use crate::mirror::preflight::Unfit;
 use crate::mirror::triggers::Trigger;
-use crate::mirror::{preflight, wake};
+use crate::mirror::wake;
 use crate::runtime::backend::BackendFailure;
-use crate::runtime::context::Context;
 use crate::runtime::ports::{DatabaseFailure, Platform, Row, Statement, Store};
 
 /// Why a page was not done. Nothing is lost by it: the claim goes back.
@@ -30,6 +30,15 @@ pub(super) enum Delay {
     ClaimLost,
     /// The authority has moved: what was written since changed nothing.
     Moved,
+}
+
+impl From<Unfit> for Delay {
+    fn from(unfit: Unfit) -> Self {
+        match unfit {
+            Unfit::Differs => Self::SchemaRefused,
+            Unfit::Database(failure) => Self::Database(Store::Mgpass, failure),
+        }
+    }
 }
 
 impl Delay {
@@ -123,15 +132,6 @@ impl<P: Platform> Meter<'_, P> {
         match generation == Some(job_state.generation) {
             true => Ok(()),
             false => Err(Delay::Moved),
-        }
-    }
-
-    /// mgPass's database is as the mirror relies on, or nothing is written to it.
-    pub(super) async fn check_schema(&mut self, context: &Context<'_>) -> Result<(), Delay> {
-        match preflight::mirror_holds(self.platform, context.isolate).await {
-            Ok(true) => Ok(()),
-            Ok(false) => Err(Delay::SchemaRefused),
-            Err(failure) => Err(Delay::Database(Store::Mgpass, failure)),
         }
     }
 }

@@ -12,6 +12,7 @@ use super::store::{self, JobState, Paged, Recorded, UserOutcome};
 use crate::inbound::request::UserId;
 use crate::mirror::backlog;
 use crate::mirror::listing::Oddity;
+use crate::mirror::preflight;
 use crate::mirror::reconcile::{self, Change, Decision, Inputs, Outcome, Witnesses};
 use crate::mirror::states::{self, PageState};
 use crate::mirror::target::TargetState;
@@ -37,7 +38,7 @@ pub(super) async fn list<P: Platform>(
     job_state: &JobState,
     page: i64,
 ) -> Result<Paged, Delay> {
-    meter.check_schema(context).await?;
+    preflight::require_mirror(meter.platform, context.isolate).await?;
     let mut paged = Paged::default();
     let mut pages = Pieces::of(page, page_size(job_state), job_state.n_done);
     while let Some(piece) = pages.next(meter, context, &mut paged).await? {

@@ -15,6 +15,10 @@
 // writes such a line. What the line costs is shown beside: `without line` drops it at the console,
 // `line read` has this process read it from a pipe. `claimed` is a request of a route
 // that a rule claims (`GET /api/users/:id`) and that goes to Logto all the same.
+//
+// Start-up: fresh processes in turn, each from its start to its sockets (by then the
+// Worker's modules have run) and to its first answer, in time and in CPU. What a workerd
+// takes for itself is in each figure, so that the difference to `js` is the proxy's own.
 
 import { RUN_IN, startLoad } from './load.mjs';
 import { startOrigin } from './origin.mjs';
@@ -68,11 +72,11 @@ const HEADERS = {
   'X-Forwarded-For': '203.0.113.7',
 };
 
-const FULL = { rounds: 24, slice_ms: 150, warm_up_ms: 1000 };
-const QUICK = { rounds: 2, slice_ms: 60, warm_up_ms: 60 };
+const FULL = { rounds: 24, slice_ms: 150, warm_up_ms: 1000, starts: 15 };
+const QUICK = { rounds: 2, slice_ms: 60, warm_up_ms: 60, starts: 2 };
 
 export async function run({ root, build, against, quick, scratch, print }) {
-  const { rounds, slice_ms, warm_up_ms } = quick ? QUICK : FULL;
+  const { rounds, slice_ms, warm_up_ms, starts } = quick ? QUICK : FULL;
   const running = [];
   const keep = (started) => {
     running.push(started);
@@ -119,22 +123,28 @@ export async function run({ root, build, against, quick, scratch, print }) {
       }
     }
     for (const { check } of targets) check?.();
-    const figures = { rounds, slice_ms, cells: cells.map(summarise) };
-    print(render(figures));
+    const startUps = await measureStarts({ starts, load, build, against, root, scratch, origin });
+    const figures = { rounds, slice_ms, cells: cells.map(summarise), startUps };
+    print(`${render(figures)}\n\n${renderStarts(figures)}`);
     return figures;
   } finally {
     for (const started of running.reverse()) await started.stop();
   }
 }
 
-async function startTargets({ root, build, against, scratch, origin, keep }) {
+/** wrangler.toml's Worker before the origin, in stage `dual_write`, nothing read from mgPass. */
+function ofProxy({ root, origin }) {
   const config = readConfig(`${root}wrangler.toml`, {
     LOGTO_ORIGIN: origin.url,
     LOGTO_ISSUER,
     LOGTO_CLIENT_SECRET: 'bench',
     MGPASS_CLIENT_SECRET: 'bench',
   });
-  const flags = { stage: 'dual_write', read_percent: '0' };
+  return { config, flags: { stage: 'dual_write', read_percent: '0' } };
+}
+
+async function startTargets({ root, build, against, scratch, origin, keep }) {
+  const { config, flags } = ofProxy({ root, origin });
   const proxy = async (name, modules, log) => keep(await startWorkerd({ name, scratch, modules, config, flags, log }));
 
   const plain = async (name, text, ...others) => keep(
@@ -168,6 +178,43 @@ async function startTargets({ root, build, against, scratch, origin, keep }) {
     targets.push({ name: 'against claimed', url: other.url, pid: other.pid, sizes: small, path: CLAIMED_PATH });
   }
   return targets;
+}
+
+/** Fresh processes, in turns: [{name, start_ms, cpu_us, first_ms}], a list of each. */
+async function measureStarts({ starts, load, build, against, root, scratch, origin }) {
+  const { config, flags } = ofProxy({ root, origin });
+  const plain = { compatibilityDate: config.compatibilityDate, vars: { ORIGIN: origin.url } };
+  const kinds = [
+    { name: 'js', modules: [{ name: 'index.js', text: JS_WORKER }], config: plain },
+    { name: 'proxy', modules: readBuild(build), config, flags },
+    ...(against === undefined ? [] : [{ name: 'against', modules: readBuild(against), config, flags }]),
+  ].map((kind) => ({ ...kind, samples: [] }));
+  for (let round = 0; round < starts; round += 1) {
+    for (let turn = 0; turn < kinds.length; turn += 1) {
+      const { samples, name, ...given } = kinds[(round + turn) % kinds.length];
+      const started = await startWorkerd({ ...given, name: `start-${name}`, scratch });
+      try {
+        const began = performance.now();
+        await load.slice({ url: started.url, path: SIZES[0].path, headers: HEADERS, connections: 1, bytes: SIZES[0].bytes, duration_ms: 0 });
+        samples.push({ start_ms: started.start_ms, first_ms: performance.now() - began, cpu_us: cpuTimeUs(started.pid) });
+      } finally {
+        await started.stop();
+      }
+    }
+  }
+  const middle = (samples, figure) => median(samples.map((sample) => sample[figure]));
+  return kinds.map(({ name, samples }) => ({
+    name, start_ms: middle(samples, 'start_ms'), first_ms: middle(samples, 'first_ms'), cpu_ms: middle(samples, 'cpu_us') / 1000,
+  }));
+}
+
+function renderStarts({ startUps }) {
+  const [js] = startUps;
+  const row = ({ name, start_ms, first_ms, cpu_ms }) => [
+    name, ...[start_ms, first_ms, cpu_ms].map((value) => value.toFixed(1)),
+    ...[start_ms - js.start_ms, first_ms - js.first_ms, cpu_ms - js.cpu_ms].map((value) => (name === 'js' ? '' : value.toFixed(1))),
+  ];
+  return table([['start-up', 'start ms', 'first answer ms', 'cpu ms', 'start to js', 'first to js', 'cpu to js'], ...startUps.map(row)]);
 }
 
 /** The measured proxy was the one that the head of this file speaks of. */

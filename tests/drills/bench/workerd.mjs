@@ -76,6 +76,7 @@ export async function startWorkerd({ name, scratch, modules, config, flags = {},
   writeFileSync(path.join(directory, 'config.capnp'), capnp(modules, config, { ports, entrypoints, port }));
 
   const { default: binary } = require('workerd');
+  const began = performance.now();
   const stdout = log === 'discard' ? 'ignore' : 'pipe';
   const child = spawn(binary, ['serve', 'config.capnp', '--control-fd=3', '--experimental'], {
     cwd: directory,
@@ -99,6 +100,8 @@ export async function startWorkerd({ name, scratch, modules, config, flags = {},
   });
   return {
     url: urls.http,
+    /** From the process to its sockets: by then the Worker's modules have run. */
+    start_ms: performance.now() - began,
     /** Queue batches and cron: POST /queue, POST /scheduled. */
     eventsUrl: urls.events,
     entrypoints: Object.fromEntries(entrypoints.map((entrypoint) => [entrypoint, urls[entrypoint]])),

@@ -141,6 +141,44 @@ fn nothing_is_discharged_before_mgpass_shows_it() {
 }
 
 #[test]
+fn a_sign_in_is_not_discharged_before_mgpass_shows_it_or_a_newer_one() {
+    let world = world_with_alice();
+    let sign_in = || {
+        let interaction = Interaction {
+            user: Some(ALICE.into()),
+            is_identified: true,
+            ..Interaction::default()
+        };
+        let interactions = &world.logto.interactions;
+        interactions.borrow_mut().insert("uid1".into(), interaction);
+        let submit = Request::new("POST", "/api/experience/submit");
+        let answer = world.ask(submit.header("cookie", "_interaction=uid1"));
+        assert_eq!(answer.status, 200);
+        let_follow_up_run(&world);
+    };
+    world.mgpass.cache_ms.set(30_000);
+    // The turn of the first one leaves what it was shown in mgPass's cache.
+    sign_in();
+    world.deliver_for(1_000);
+    assert_eq!(world.n_open(), 0, "{:?}", world.events.borrow());
+    sign_in();
+    world.deliver_for(10_000);
+    assert_eq!(world.n_open(), 1, "{:?}", world.events.borrow());
+    world.deliver_for(40_000);
+    assert_eq!(world.n_open(), 0);
+    // Somebody has signed in at mgPass itself since.
+    world.mgpass.cache_ms.set(0);
+    world.advance(31_000);
+    world.databases.execute(
+        Store::Mgpass,
+        "UPDATE users SET last_sign_in_at = last_sign_in_at + 86400",
+    );
+    sign_in();
+    world.deliver_for(1_000);
+    assert_eq!(world.n_open(), 0);
+}
+
+#[test]
 fn without_authority_the_relay_writes_nothing() {
     for (holder, deadline) in [("mgpass", "NULL"), ("returning", "2000000000000")] {
         let world = world_with_alice();

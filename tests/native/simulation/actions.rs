@@ -11,8 +11,9 @@ use serde_json::json;
 
 use super::chaos::Chaos;
 use super::help::{bypass, tamper};
-use super::values;
+use super::reads::{self, Reads};
 use super::{ADMIN, Course, Setup, USERS};
+use super::{browsers, values};
 use crate::support::Node;
 use crate::support::executor::Random;
 use crate::support::logto::Interaction;
@@ -32,6 +33,9 @@ pub struct Journal {
     pub edits: RefCell<Vec<(String, &'static str)>>,
     /// Suspensions without a clean answer: they may be looked at twice.
     pub n_doubtful_suspensions: Cell<u64>,
+    /// Acknowledged writes of users whom nobody could name: each is a gap.
+    pub n_unnameable: Cell<u64>,
+    pub reads: Reads,
 }
 
 type Requests = fn(&Rc<World>) -> Vec<Request>;
@@ -174,6 +178,12 @@ fn consent_page(world: &World, uid: &str, user: &str) -> Vec<Request> {
     vec![Request::new("POST", "/consent/x").header("cookie", &cookie)]
 }
 
+/// Of a route of the Management API.
+fn user_in(path: &str) -> Option<String> {
+    let rest = path.strip_prefix("/api/users/")?;
+    Some(rest.split('/').next()?.to_owned())
+}
+
 /// Who writes for themselves by this request, as far as anybody knows before.
 fn own_writer(world: &World, request: &Request) -> Option<String> {
     if let Some(header) = request.value_of("authorization") {
@@ -236,6 +246,9 @@ pub fn start(world: &Rc<World>, setup: &Setup, journal: &Rc<Journal>) -> i64 {
             world
                 .queue_delay_ms
                 .set([0, 0, 700, 5_000][random.below(4)]);
+            if setup.is_reading {
+                reads::start(world, &nodes, journal, &random);
+            }
             for writer in 0..3_usize {
                 let (node, journal) = (nodes[writer % 2].clone(), Rc::clone(journal));
                 let random = Random::new(random.next());
@@ -270,6 +283,14 @@ async fn act(node: &Node, journal: &Journal, random: &Random, writer: usize, ste
     };
     if random.below(60) == 0 {
         return send(node, journal, values::request(&user, random)).await;
+    }
+    if random.below(24) == 0 {
+        let uids = [0, 1].map(|number| format!("uid{writer}{step}{number}"));
+        let other = users.first().unwrap_or(&user);
+        for (request, user) in browsers::two_in_one(world, &uids, [&user, other], random) {
+            send_of(node, journal, request, Some(user)).await;
+        }
+        return;
     }
     let path = |rest: &str| format!("/api/users/{user}{rest}");
     let mail = |random: &Random| match random.below(4) {
@@ -371,8 +392,16 @@ async fn act(node: &Node, journal: &Journal, random: &Random, writer: usize, ste
     }
 }
 
-/// As a client does: it waits two minutes and a bit, no longer.
 async fn send(node: &Node, journal: &Journal, request: Request) {
+    let own_writer = own_writer(&node.world, &request);
+    send_of(node, journal, request, own_writer).await;
+}
+
+/// As a client does: it waits two minutes and a bit, no longer.
+async fn send_of(node: &Node, journal: &Journal, request: Request, own_writer: Option<String>) {
+    let began_ms = node.world.now_ms();
+    let writer = own_writer.clone().or_else(|| user_in(request.path()));
+    let is_unnameable = request.path() == "/api/interaction/submit";
     let is_suspension = request.path().ends_with("/is-suspended");
     if request.undoes_suspension() {
         let n_undone = &journal.n_undone_suspensions;
@@ -387,7 +416,6 @@ async fn send(node: &Node, journal: &Journal, request: Request) {
                 .unwrap_or_default()
                 .to_owned()
         });
-    let own_writer = own_writer(&node.world, &request);
     let answered = node.world.start_at(node, request);
     let status = match select(answered, pin!(node.world.executor.sleep(130_000))).await {
         Either::Left((answer, _)) => answer.status,
@@ -398,6 +426,13 @@ async fn send(node: &Node, journal: &Journal, request: Request) {
     }
     if (200..400).contains(&status) {
         journal.n_acknowledged.set(journal.n_acknowledged.get() + 1);
+        if is_unnameable {
+            journal.n_unnameable.set(journal.n_unnameable.get() + 1);
+        }
+        if let Some(writer) = writer {
+            let answered_ms = node.world.now_ms();
+            journal.reads.acknowledged(writer, began_ms, answered_ms);
+        }
         journal.deleted.borrow_mut().extend(deleted);
     } else if is_suspension {
         journal

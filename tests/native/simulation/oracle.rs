@@ -31,6 +31,13 @@ pub struct Verdict {
     pub late: Vec<String>,
     /// Turns that took a lease, and read both backends, with nothing to cover.
     pub wasted: Vec<String>,
+    /// Gaps of writes that somebody could name, without a fault.
+    pub needless: Vec<String>,
+    /// Read from mgPass: less than was acknowledged, and with a brake pulled.
+    pub stale: Vec<String>,
+    pub unbraked: Vec<String>,
+    pub n_reads: u64,
+    pub n_from_mgpass: u64,
     /// Turns with something to cover, and without.
     pub n_turns: u64,
     pub n_idle: u64,
@@ -60,6 +67,9 @@ impl Verdict {
             ("stuck", &self.stuck),
             ("late", &self.late),
             ("wasted", &self.wasted),
+            ("needless gap", &self.needless),
+            ("stale read", &self.stale),
+            ("unbraked read", &self.unbraked),
         ];
         let found: Vec<_> = kinds
             .iter()

@@ -4,9 +4,10 @@
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 
-use dual_write_proxy::runtime::ports::{Row, Statement, Store, Value};
+use dual_write_proxy::runtime::ports::{Call, Row, Statement, Store, Value};
 use serde_json::json;
 
+use super::Setup;
 use crate::support::World;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -28,6 +29,12 @@ pub enum Variant {
     MarkNeverRunsOut,
     WokenByEachSettling,
     TurnForNothing,
+    OwnCallsUnsigned,
+    NobodyNamed,
+    AskedOfTheOther,
+    FenceNotAsked,
+    EpochNotAsked,
+    BrakesFailOpen,
     WalkIsIdle,
     EditsNotAsked,
     NoBase,
@@ -52,6 +59,12 @@ pub const VARIANTS: &[Variant] = &[
     Variant::MarkNeverRunsOut,
     Variant::WokenByEachSettling,
     Variant::TurnForNothing,
+    Variant::OwnCallsUnsigned,
+    Variant::NobodyNamed,
+    Variant::AskedOfTheOther,
+    Variant::FenceNotAsked,
+    Variant::EpochNotAsked,
+    Variant::BrakesFailOpen,
     Variant::WalkIsIdle,
     Variant::EditsNotAsked,
     Variant::NoBase,
@@ -105,6 +118,12 @@ impl Variant {
             Self::MarkNeverRunsOut => "wake-up mark without a message never running out",
             Self::WokenByEachSettling => "woken by each settling, marked or not",
             Self::TurnForNothing => "turn that reads both sides with nothing to cover",
+            Self::OwnCallsUnsigned => "own calls to a closed origin without its secret",
+            Self::NobodyNamed => "nobody asked whose a write is",
+            Self::AskedOfTheOther => "asked of another interaction of the browser",
+            Self::FenceNotAsked => "reads that no open write fences",
+            Self::EpochNotAsked => "reads that no gap moves back",
+            Self::BrakesFailOpen => "unreadable brake taken for none",
             Self::WalkIsIdle => "walk that leaves no intents",
             Self::EditsNotAsked => "audit log of mgPass not asked",
             Self::NoBase => "no base beside the rows",
@@ -112,10 +131,14 @@ impl Variant {
         }
     }
 
-    /// Shown only by what the second random series has.
-    pub fn needs_help(self) -> bool {
+    /// Of which it is shown.
+    pub fn series(self) -> fn(u64) -> Setup {
         match self {
-            Self::WalkIsIdle | Self::EditsNotAsked | Self::NoBase | Self::EditsNotGuarded => true,
+            Self::WalkIsIdle | Self::EditsNotAsked | Self::NoBase | Self::EditsNotGuarded => {
+                Setup::helped
+            }
+            Self::FenceNotAsked | Self::EpochNotAsked | Self::BrakesFailOpen => Setup::reading,
+            Self::MarkNeverTakenAway | Self::WokenByEachSettling | Self::NobodyNamed => Setup::calm,
             Self::IntentAfterAnswer
             | Self::DischargesLaterSettled
             | Self::SettleIsUpdate
@@ -129,11 +152,41 @@ impl Variant {
             | Self::RefusedDischarges
             | Self::GapNotTold
             | Self::LateNotRecorded
-            | Self::MarkNeverTakenAway
             | Self::MarkNeverRunsOut
-            | Self::WokenByEachSettling
-            | Self::TurnForNothing => false,
+            | Self::TurnForNothing
+            | Self::OwnCallsUnsigned
+            | Self::AskedOfTheOther => Setup::random,
         }
+    }
+
+    pub fn call(self, mut call: Call) -> Call {
+        let asks_whose = [
+            "/api/experience/interaction",
+            "/api/interaction/consent",
+            "/api/my-account",
+        ]
+        .iter()
+        .any(|path| call.url.contains(path));
+        match self {
+            Self::OwnCallsUnsigned => call.headers.retain(|(name, _)| *name != "x-proxy-secret"),
+            Self::NobodyNamed if asks_whose => call.url.push_str("/nobody"),
+            Self::AskedOfTheOther if asks_whose => {
+                call.headers.retain(|(name, _)| *name != "logto-app-id");
+                let end = call.url.find('?').unwrap_or(call.url.len());
+                call.url.truncate(end);
+            }
+            _ => {}
+        }
+        call
+    }
+
+    pub fn flag(self, key: &str, value: Option<String>) -> Option<String> {
+        let is_readable = |text: &String| match key {
+            "kill_switch" => ["on", "off", ""].contains(&text.as_str()),
+            "guard" => text.contains("cap_percent"),
+            _ => true,
+        };
+        value.filter(|text| self != Self::BrakesFailOpen || is_readable(text))
     }
 
     pub fn statements(
@@ -257,6 +310,17 @@ impl Variant {
         if self == Self::DeletionOnOneWitness && is_lease {
             let row = json!({ "operation": "users.delete", "status": 204, "settled": 1, "opened_at": 0, "expires_at": 0, "expiry_checks": 0 });
             results[3].push(row.as_object().unwrap().clone());
+        }
+        for row in results.iter_mut().flatten() {
+            match self {
+                Self::FenceNotAsked => {
+                    row.entry("fenced").and_modify(|fenced| *fenced = 0.into());
+                }
+                Self::EpochNotAsked if row.contains_key("fenced") => {
+                    row.insert("epoch".to_owned(), 1.into());
+                }
+                _ => {}
+            }
         }
         if self == Self::EditsNotAsked {
             for row in results.iter_mut().flatten() {

@@ -99,6 +99,8 @@ pub struct Answered {
     pub cookies: Vec<String>,
     /// When the client had it.
     pub at_ms: i64,
+    /// Of the proxy's making: what mgPass knows, in Logto's form, or an error.
+    pub is_own: bool,
 }
 
 impl World {
@@ -177,12 +179,14 @@ async fn serve(node: Node, request: Request) -> Answered {
             body: answer.body,
             cookies: Vec::new(),
             at_ms,
+            is_own: true,
         },
         (Reply::Forwarded, Some(answer)) => Answered {
             status: answer.status,
             body: answer.body,
             cookies: answer.cookies,
             at_ms,
+            is_own: false,
         },
         (Reply::Forwarded, None) => panic!("forwarded without an answer"),
     }

@@ -61,12 +61,6 @@ pub enum Glitch {
     NotFound,
 }
 
-impl Glitch {
-    pub fn refuses_the_proxy(self) -> bool {
-        matches!(self, Self::Refuse(401 | 403))
-    }
-}
-
 #[derive(Default)]
 pub struct Faults {
     /// Asked before the rules: the port, the call's description, its number.

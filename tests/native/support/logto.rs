@@ -98,7 +98,12 @@ pub struct Interaction {
     pub is_older: bool,
 }
 
+/// Each state of a user, and since when it holds; empty text: the user is gone.
+pub type History = BTreeMap<String, Vec<(i64, String)>>;
+
 pub struct Logto {
+    /// Kept when somebody asks for it.
+    pub history: RefCell<Option<History>>,
     pub users: RefCell<BTreeMap<String, User>>,
     pub interactions: RefCell<BTreeMap<String, Interaction>>,
     /// Whose session an interaction is in: those that follow a finished one, and those of
@@ -130,6 +135,7 @@ pub struct Logto {
 impl Logto {
     pub fn new() -> Self {
         Self {
+            history: RefCell::default(),
             users: RefCell::default(),
             interactions: RefCell::default(),
             sessions: RefCell::default(),
@@ -166,6 +172,31 @@ impl Logto {
     }
 
     pub fn handle(&self, request: &LogtoRequest, now_ms: i64) -> LogtoAnswer {
+        let answer = self.answer(request, now_ms);
+        if request.method != "GET" || request.path.starts_with("/consent") {
+            self.keep_history(now_ms);
+        }
+        answer
+    }
+
+    pub fn keep_history(&self, now_ms: i64) {
+        let mut history = self.history.borrow_mut();
+        let Some(history) = &mut *history else {
+            return;
+        };
+        let users = self.users.borrow();
+        for id in users.keys() {
+            history.entry(id.clone()).or_default();
+        }
+        for (id, states) in history {
+            let json = users.get(id).map(User::json).unwrap_or_default();
+            if states.last().is_none_or(|(_, last)| *last != json) {
+                states.push((now_ms, json));
+            }
+        }
+    }
+
+    fn answer(&self, request: &LogtoRequest, now_ms: i64) -> LogtoAnswer {
         let line = format!("{} {}", request.method, request.path);
         self.served.borrow_mut().push(line);
         let secret = request.header("x-proxy-secret");

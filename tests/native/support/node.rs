@@ -275,6 +275,10 @@ impl FlagStore for Node {
                 .into_iter()
                 .map(|key| {
                     let value = held.get(&key).cloned();
+                    let value = match &*world.tamper.borrow() {
+                        Some(tamper) => tamper.flag(&key, value),
+                        None => value,
+                    };
                     (key, value)
                 })
                 .collect())
@@ -314,6 +318,11 @@ impl Signatures for Node {
 
 impl Calls for Node {
     async fn call(&self, call: Call) -> Result<CallAnswer, CallFailure> {
+        let tamper = self.world.tamper.borrow().clone();
+        let call = match tamper {
+            Some(tamper) => tamper.call(call),
+            None => call,
+        };
         let path = call
             .url
             .splitn(4, '/')

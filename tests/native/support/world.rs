@@ -12,7 +12,7 @@ use dual_write_proxy::operate::findings;
 use dual_write_proxy::runtime::deployment::Deployment;
 use dual_write_proxy::runtime::limits::{MAX_CONNECTIONS, MAX_QUERIES};
 use dual_write_proxy::runtime::message::Message;
-use dual_write_proxy::runtime::ports::{Row, Statement, Store};
+use dual_write_proxy::runtime::ports::{Call, Row, Statement, Store};
 use dual_write_proxy::runtime::snapshot;
 use serde_json::Value as Json;
 
@@ -92,6 +92,14 @@ pub trait Tamper {
     }
     fn glitch(&self, _: Port, _what: &str) -> Option<Glitch> {
         None
+    }
+    /// A call of the proxy's own, as it leaves.
+    fn call(&self, call: Call) -> Call {
+        call
+    }
+    /// What the core is told of one flag.
+    fn flag(&self, _key: &str, value: Option<String>) -> Option<String> {
+        value
     }
     /// How much later than usual each copy of a message arrives; none: it is lost.
     fn copies(&self, _: &Message) -> Vec<i64> {
