@@ -6,3 +6,4 @@ pub mod flags;
 pub mod guard;
 pub mod left_behind;
 pub mod plan;
+pub mod ramp;

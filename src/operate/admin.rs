@@ -4,25 +4,22 @@
 
 mod jobs;
 mod mirror;
+mod steer;
 
 use percent_encoding::percent_decode_str;
-use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::auth::authenticate::{imported_keys, now};
 use crate::inbound::classify::Operation;
 use crate::inbound::request::{Method, Own, Target, UserId, bearer};
-use crate::mirror::outbox;
 use crate::mirror::webhook::{self, Received};
-use crate::operate::{findings, guard, metrics, prometheus};
+use crate::operate::status::status;
+use crate::operate::{metrics, prometheus};
 use crate::runtime::answer::{Answer, OwnAnswer, own_answer, own_error};
-use crate::runtime::context::{Context, Surroundings};
+use crate::runtime::context::Surroundings;
 use crate::runtime::error::ProxyError;
-use crate::runtime::ports::{BodyFailure, DatabaseFailure, Exchange, Platform, Row, Store};
-use crate::token::{Issuer, KeyId, KeySet};
+use crate::runtime::ports::{BodyFailure, Exchange, Platform, Store};
 
 const JSON: &str = "application/json; charset=utf-8";
-const VERDICTS_SHOWN: i64 = 10;
 
 /// `None`: not one of ours.
 pub async fn route<P: Platform, E: Exchange>(
@@ -77,10 +74,16 @@ pub async fn route<P: Platform, E: Exchange>(
             Err(error) => refused(error),
         };
     }
-    let user = || query("user").and_then(|id| UserId::parse(&id));
     let context = around.context.as_ref();
+    if let Some(answer) = steer::route(platform, context, exchange.method(), path, &query).await {
+        return match answer {
+            Ok((status, body)) => Some(answered(status, JSON, body.to_string())),
+            Err(error) => refused(error),
+        };
+    }
+    let user = || query("user").and_then(|id| UserId::parse(&id));
     let body = match (exchange.method(), path, context) {
-        (Method::Get, "status", _) => status(platform, around).await,
+        (Method::Get, "status", _) => status(platform, around).await.to_string(),
         (Method::Get, "metrics", _) => {
             return Some(answered(
                 200,
@@ -171,120 +174,4 @@ async fn metrics_text<P: Platform>(platform: &P) -> String {
         Ok(results) => prometheus::render(results.first().map(Vec::as_slice).unwrap_or_default()),
         Err(failure) => format!("# {}\n", failure.code()),
     }
-}
-
-/// Flags in force, what was refused, the outbox in numbers, what the comparison
-/// found and what the guard said.
-async fn status<P: Platform>(platform: &P, around: &Surroundings<'_>) -> String {
-    let flags = &around.flags;
-    let mut statements = outbox::backlog();
-    statements.push(findings::summary());
-    let (outbox, findings) = match platform.batch(Store::Proxy, statements).await {
-        Ok(results) => (
-            json!(results.first().and_then(|rows| rows.first())),
-            json!(results.get(1)),
-        ),
-        Err(failure) => (failed(failure), failed(failure)),
-    };
-    let kept = vec![guard::verdicts(VERDICTS_SHOWN), metrics::totals()];
-    let (verdicts, totals) = match platform.batch(Store::Metrics, kept).await {
-        Ok(results) => (
-            json!(
-                results
-                    .first()
-                    .map(|rows| rows.iter().map(verdict).collect::<Vec<_>>())
-            ),
-            json!(results.get(1)),
-        ),
-        Err(failure) => (failed(failure), failed(failure)),
-    };
-    let refused: Vec<_> = flags
-        .refused
-        .iter()
-        .map(|fault| json!({ "key": fault.key, "code": fault.code }))
-        .collect();
-    let faults: Vec<_> = around
-        .settings
-        .faults
-        .iter()
-        .map(|fault| json!({ "setting": fault.name, "code": fault.code }))
-        .collect();
-    let keys = match &around.context {
-        Some(context) => keys(platform, context).await,
-        None => json!(null),
-    };
-    json!({
-        "stage": flags.stage_name(),
-        "refused_flags": refused,
-        "refused_stage": flags.refused_stage.map(|stage| stage.name()),
-        "read_bps": flags.read_percent.basis_points(),
-        "compare_bps": flags.compare_share().basis_points(),
-        "kill_switch": flags.kill_switch,
-        "guard": flags.guard.as_ref().map(|guard| json!({
-            "cap_bps": guard.cap.basis_points(), "reason": guard.reason,
-        })),
-        "breaker_of_this_isolate": around.context.map(|context| context.isolate.breaker.get().name()),
-        "setting_faults": faults,
-        "jwks_union": flags.jwks_union,
-        "keys": keys,
-        "memory_bytes_of_this_isolate": platform.memory_bytes(),
-        "outbox": outbox,
-        "findings": findings,
-        "verdicts": verdicts,
-        "totals": totals,
-    })
-    .to_string()
-}
-
-/// The keys this isolate knows, and the imported ones with their bounds.
-async fn keys<P: Platform>(platform: &P, context: &Context<'_>) -> Value {
-    let now = now(platform);
-    let live = |issuer| match context.isolate.held_keys(issuer) {
-        None => json!({ "kids": [], "is_failing": context.isolate.keys_are_failing(issuer) }),
-        Some((set, at)) => json!({
-            "kids": kids(&set),
-            "age_s": now.since(at),
-            "is_failing": context.isolate.keys_are_failing(issuer),
-        }),
-    };
-    let imported = imported_keys(platform, context).await;
-    json!({
-        "logto": live(Issuer::Logto),
-        "mgpass": live(Issuer::Mgpass),
-        "imported": imported.map(|imported| {
-            let bounds = imported.bounds();
-            json!({
-                "kids": kids(imported.set()),
-                "stopped_issuing_at": bounds.issued_before.map(|stop| stop.0),
-                "max_lifetime_s": bounds.max_lifetime_s,
-                "sunset": bounds.sunset.0,
-                // Whether they stand in for Logto's own set when that cannot be had.
-                "in_force": !imported.is_past_sunset(now),
-            })
-        }),
-    })
-}
-
-fn kids(set: &KeySet) -> Vec<Option<&str>> {
-    set.keys()
-        .iter()
-        .map(|key| key.key_id().map(KeyId::as_str))
-        .collect()
-}
-
-fn failed(failure: DatabaseFailure) -> serde_json::Value {
-    json!({ "failure": failure.code() })
-}
-
-/// The figures are kept as JSON text.
-fn verdict(row: &Row) -> serde_json::Value {
-    let mut row = row.clone();
-    if let Some(figures) = row
-        .get("figures")
-        .and_then(serde_json::Value::as_str)
-        .and_then(|text| serde_json::from_str(text).ok())
-    {
-        row.insert("figures".to_owned(), figures);
-    }
-    json!(row)
 }

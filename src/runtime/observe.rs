@@ -235,6 +235,13 @@ pub enum Event<'a> {
         n_logto: i64,
         n_compared: i64,
     },
+    /// A ramp plan went on, rests or has ended.
+    RampMoved {
+        what: &'static str,
+        share_bps: u16,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        why: Option<&'static str>,
+    },
     /// A ramp was stopped: no read goes to mgPass until a person deletes the KV key `guard`.
     GuardStopped {
         reason: &'static str,
@@ -282,6 +289,7 @@ impl Event<'_> {
         "metrics.delayed",
         "guard.judged",
         "guard.stopped",
+        "ramp.moved",
     ];
 
     fn describe(&self) -> (&'static str, Level) {
@@ -328,6 +336,12 @@ impl Event<'_> {
             Self::MetricsDelayed { .. } => ("metrics.delayed", Level::Warn),
             Self::GuardJudged { .. } => ("guard.judged", Level::Info),
             Self::GuardStopped { .. } => ("guard.stopped", Level::Error),
+            // A person has to look before it goes on.
+            Self::RampMoved {
+                what: "paused" | "aborted" | "not_written",
+                ..
+            } => ("ramp.moved", Level::Warn),
+            Self::RampMoved { .. } => ("ramp.moved", Level::Info),
         }
     }
 

@@ -281,6 +281,14 @@ impl FlagStore for Node {
         .await
     }
 
+    async fn flag_names(&self) -> Result<Vec<String>, KvFailure> {
+        let what = || "names".to_owned();
+        self.remote(Port::Flags, &what, Err(KvFailure), |world| {
+            Ok(world.flags.borrow().keys().cloned().collect())
+        })
+        .await
+    }
+
     async fn put_flag(&self, key: &str, value: &str) -> Result<(), KvFailure> {
         let (key, value) = (key.to_owned(), value.to_owned());
         self.remote(
