@@ -21,6 +21,7 @@ mod reads;
 mod relay;
 mod routes;
 mod schema;
+mod steering;
 #[allow(dead_code, reason = "shared with the simulation")]
 mod support;
 mod tidy;
