@@ -81,9 +81,13 @@ pub async fn route<P: Platform, E: Exchange>(
             Err(error) => refused(error),
         };
     }
-    let user = || query("user").and_then(|id| UserId::parse(&id));
+    // One that is malformed is told from none.
+    let user = || match query("user") {
+        None => Err(ProxyError::ParameterMissing),
+        Some(id) => UserId::parse(&id).ok_or(ProxyError::MalformedUser),
+    };
     let body = match (exchange.method(), path, context) {
-        (Method::Get, "status", _) => status(platform, around).await.to_string(),
+        (Method::Get, "status", _) => Ok(status(platform, around).await.to_string()),
         (Method::Get, "metrics", _) => {
             return Some(answered(
                 200,
@@ -91,34 +95,55 @@ pub async fn route<P: Platform, E: Exchange>(
                 metrics_text(platform).await,
             ));
         }
-        (Method::Get, "mirror", _) => mirror::view(platform).await.to_string(),
+        (Method::Get, "mirror", _) => Ok(mirror::view(platform).await.to_string()),
         (Method::Get, "explain", Some(context)) => match user() {
-            Some(user) => mirror::explain(platform, context, around, &user)
+            Ok(user) => Ok(mirror::explain(platform, context, around, &user)
                 .await
-                .to_string(),
-            None => return refused(ProxyError::ParameterMissing),
+                .to_string()),
+            Err(error) => Err(error),
         },
         (Method::Post, "mirror/replay", _) => {
-            let which = match (user(), query("reason"), query("all").as_deref()) {
-                (Some(user), None, None) => mirror::Which::User(user),
-                (None, Some(reason), None) => mirror::Which::Reason(reason),
-                (None, None, Some("true")) => mirror::Which::AllParked,
-                _ => return refused(ProxyError::ParameterMissing),
-            };
-            let after = query("after").unwrap_or_default();
-            mirror::replay(platform, &which, &after).await.to_string()
+            match (query("user"), query("reason"), query("all").as_deref()) {
+                (Some(_), None, None) => match user() {
+                    Ok(user) => mirror::replay_one(platform, context, &user)
+                        .await
+                        .map(|done| done.to_string()),
+                    Err(error) => Err(error),
+                },
+                (None, Some(reason), None) => {
+                    let which = mirror::Which::Reason(reason);
+                    Ok(replay(platform, &which, query("after")).await)
+                }
+                (None, None, Some("true")) => {
+                    let which = mirror::Which::AllParked;
+                    Ok(replay(platform, &which, query("after")).await)
+                }
+                _ => Err(ProxyError::ParameterMissing),
+            }
         }
         (Method::Post, "mirror/confirm-deletion", _) => match user() {
-            Some(user) => mirror::confirm_deletion(platform, &user).await.to_string(),
-            None => return refused(ProxyError::ParameterMissing),
+            Ok(user) => mirror::confirm_deletion(platform, context, &user)
+                .await
+                .map(|done| done.to_string()),
+            Err(error) => Err(error),
         },
         (Method::Post, "mirror/overrule", _) => match user() {
-            Some(user) => mirror::overrule(platform, &user).await.to_string(),
-            None => return refused(ProxyError::ParameterMissing),
+            Ok(user) => mirror::overrule(platform, context, &user)
+                .await
+                .map(|done| done.to_string()),
+            Err(error) => Err(error),
         },
-        _ => return refused(ProxyError::NoSuchRoute),
+        _ => Err(ProxyError::NoSuchRoute),
     };
-    Some(answered(200, JSON, body))
+    match body {
+        Ok(body) => Some(answered(200, JSON, body)),
+        Err(error) => refused(error),
+    }
+}
+
+async fn replay<P: Platform>(platform: &P, which: &mirror::Which, after: Option<String>) -> String {
+    let after = after.unwrap_or_default();
+    mirror::replay(platform, which, &after).await.to_string()
 }
 
 fn hook(received: Received, around: &Surroundings<'_>, path: &str) -> OwnAnswer {

@@ -11,6 +11,7 @@
 
 pub mod balance;
 mod carry;
+pub mod dry;
 pub mod entry;
 pub mod place;
 pub mod source;
@@ -20,6 +21,7 @@ pub mod tier;
 use std::cell::Cell;
 
 use self::carry::{Stopped, carry};
+use self::dry::Would;
 use self::place::{Place, Within};
 use self::source::Record;
 use self::target::{Settlement, Standing};
@@ -56,6 +58,9 @@ pub struct PointsOutcome {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     Equal,
+    /// What a real run would do.
+    Create,
+    Update,
     Parked(&'static str),
 }
 
@@ -164,7 +169,10 @@ pub async fn page<P: Platform>(
         users.truncate(n_done);
         next = Some(place);
     }
-    let mut outcomes: Vec<_> = users.into_iter().map(User::outcome).collect();
+    let mut outcomes: Vec<_> = users
+        .into_iter()
+        .map(|user| user.outcome(dry_run))
+        .collect();
     if count.is_some_and(|count| count.n_nameless > 0) {
         outcomes.insert(0, nameless());
     }
@@ -198,7 +206,11 @@ struct User {
     sum: i64,
     /// Entries that were at mgPass, or went there, before this page.
     n_before: i64,
+    before: Option<Standing>,
     after: Option<Standing>,
+    /// The tier that mgPass would hold.
+    tier_after: String,
+    would: Would,
 }
 
 impl User {
@@ -218,6 +230,7 @@ impl User {
         self.n_read = within.n_read;
         self.sum = within.sum;
         self.n_before = self.n_before.max(within.n_read);
+        self.would = within.would;
         for note in &within.notes {
             self.note(note);
         }
@@ -262,13 +275,39 @@ impl User {
         }
     }
 
-    fn outcome(mut self) -> PointsOutcome {
-        self.look();
+    fn outcome(mut self, dry_run: bool) -> PointsOutcome {
+        let mut outcome = Outcome::Equal;
+        if dry_run {
+            outcome = self.foresee();
+        } else {
+            self.look();
+        }
         PointsOutcome {
             user: self.record.user_id,
-            outcome: self.parked.map_or(Outcome::Equal, Outcome::Parked),
+            outcome: self.parked.map_or(outcome, Outcome::Parked),
             notes: self.notes,
         }
+    }
+
+    /// In a dry run.
+    fn foresee(&mut self) -> Outcome {
+        let (Some(stored), Some(before)) = (&self.record.stored, &self.before) else {
+            return Outcome::Equal;
+        };
+        if self.parked.is_some() {
+            return Outcome::Equal;
+        }
+        let (outcome, notes) = dry::outcome(stored, before, self.sum, self.would, &self.tier_after);
+        for note in notes {
+            self.note(note);
+        }
+        if self.tier_after != self.wanted_tier {
+            self.note(format!(
+                "tier_kept:{}>{}",
+                self.tier_after, self.wanted_tier
+            ));
+        }
+        outcome
     }
 }
 
@@ -302,7 +341,10 @@ fn judge_user(record: Record, standing: Option<&Standing>, tiers: &Tiers, lowest
         n_read: 0,
         sum: 0,
         n_before: standing.map_or(0, |standing| standing.n_entries),
+        before: standing.cloned(),
         after: None,
+        tier_after: String::new(),
+        would: Would::default(),
     };
     let is_known = standing.is_some_and(|standing| standing.is_known);
     // Deleted first: whatever else is missing then is of no use to anybody.
@@ -328,6 +370,8 @@ fn judge_user(record: Record, standing: Option<&Standing>, tiers: &Tiers, lowest
     } else {
         user.park("unreadable_in_source");
     }
+    let held = standing.and_then(|standing| standing.tier.as_deref());
+    user.tier_after = tiers.after(held, &user.wanted_tier);
     user
 }
 

@@ -7,7 +7,7 @@ use crate::inbound::request::Method;
 use crate::mirror::triggers;
 use crate::policy::flags::Stage;
 use crate::population::jobs::book::{self, Order, Turn};
-use crate::population::jobs::orders::{self, Refusal};
+use crate::population::jobs::orders::{self, MAX_LANES, Refusal};
 use crate::population::jobs::view::{self, Filter, by_name, shown};
 use crate::population::jobs::{Kind, equality};
 use crate::population::readiness;
@@ -82,6 +82,15 @@ fn number(query: &impl Fn(&str) -> Option<String>, name: &str) -> Result<Option<
     }
 }
 
+/// 0: as many as is usual.
+fn lanes(query: &impl Fn(&str) -> Option<String>) -> Result<i64, ProxyError> {
+    match number(query, "lanes") {
+        Ok(None) => Ok(0),
+        Ok(Some(lanes)) if lanes <= MAX_LANES => Ok(lanes),
+        Ok(Some(_)) | Err(_) => Err(ProxyError::LanesOutOfRange),
+    }
+}
+
 fn limit(query: &impl Fn(&str) -> Option<String>) -> Result<i64, ProxyError> {
     Ok(number(query, "limit")?.unwrap_or(MAX_SHOWN).min(MAX_SHOWN))
 }
@@ -92,7 +101,7 @@ fn order(kind: Kind, query: &impl Fn(&str) -> Option<String>) -> Result<Order, P
         dry_run: switch(query, "dry_run", false)?,
         repair: switch(query, "repair", false)?,
         inspect: switch(query, "inspect", true)?,
-        lanes: number(query, "lanes")?.unwrap_or(0),
+        lanes: lanes(query)?,
         rate: number(query, "rate")?,
     })
 }

@@ -39,6 +39,8 @@ pub(super) async fn source<P: Platform>(
 fn recorded(user: PointsOutcome) -> Recorded {
     let (outcome, reason) = match user.outcome {
         points::Outcome::Equal => (Outcome::Equal, None),
+        points::Outcome::Create => (Outcome::Create, None),
+        points::Outcome::Update => (Outcome::Update, None),
         points::Outcome::Parked(reason) => (Outcome::Parked, Some(reason.to_owned())),
     };
     Recorded {

@@ -12,7 +12,7 @@ const NOTES: &str = "SELECT n.value AS note, count(*) AS n FROM job_users u, jso
      WHERE u.kind = ?1 AND u.job = ?2 AND u.notes <> '[]' GROUP BY n.value ORDER BY n.value";
 const USERS: &str = "SELECT user_id AS id, outcome, reason, notes FROM job_users WHERE kind = ?1 AND job = ?2 AND user_id > ?3 \
      AND (?4 IS NULL OR outcome = ?4) AND (?5 IS NULL OR reason = ?5) \
-     AND (?6 IS NULL OR EXISTS (SELECT 1 FROM json_each(notes) n WHERE n.value = ?6)) ORDER BY user_id LIMIT ?7";
+     AND (?6 IS NULL OR EXISTS (SELECT 1 FROM json_each(notes) n WHERE n.value = ?6 OR (instr(?6, ':') = 0 AND substr(n.value, 1, length(?6) + 1) = ?6 || ':'))) ORDER BY user_id LIMIT ?7";
 
 /// Every string above, for the test that prepares each one against the schema.
 pub const ALL_SQL: &[&str] = &[OUTCOMES, NOTES, USERS];
@@ -32,6 +32,7 @@ pub fn counts(job: i64, kind: Kind, detail: bool) -> Vec<Statement> {
 pub struct Filter {
     pub outcome: Option<String>,
     pub reason: Option<String>,
+    /// A code; without its value it stands for every value.
     pub note: Option<String>,
     pub after: String,
     pub limit: i64,
