@@ -17,7 +17,8 @@ use crate::runtime::backend::logto::{self, LogtoState, LogtoUser};
 use crate::runtime::context::{Context, Surroundings};
 use crate::runtime::error::ProxyError;
 use crate::runtime::observe::Event;
-use crate::runtime::ports::{DatabaseFailure, Platform, Store};
+use crate::runtime::ports::{DatabaseFailure, Platform, Row, Store};
+use crate::runtime::sql::text;
 
 /// Parked subjects of one call: two statements and a message for a hundred.
 const REPLAY_PAGE: i64 = 500;
@@ -171,6 +172,8 @@ enum Known {
     AtLogto,
     /// Mirrored, and not deleted since.
     AtMgpass,
+    /// Neither, and yet the mirror has them parked.
+    Parked,
     Nowhere,
     /// Logto or a database did not say.
     Unsaid,
@@ -194,9 +197,19 @@ async fn known<P: Platform>(platform: &P, context: Option<&Context<'_>>, user: &
         Some(state) if state.mirror.as_ref().is_some_and(|row| !row.is_tombstone) => {
             Known::AtMgpass
         }
-        Some(_) => Known::Nowhere,
+        Some(_) => match platform.batch(Store::Proxy, triggers::explain(user)).await {
+            Ok(results) if is_parked(&results) => Known::Parked,
+            Ok(_) => Known::Nowhere,
+            Err(_) => Known::Unsaid,
+        },
         None => Known::Unsaid,
     }
+}
+
+/// By the answer of [`triggers::explain`].
+fn is_parked(results: &[Vec<Row>]) -> bool {
+    let subject = results.get(1).and_then(|rows| rows.first());
+    subject.is_some_and(|row| text(row, "parked").is_some())
 }
 
 /// Looks again at one user, parked or not.
@@ -210,7 +223,7 @@ pub(super) async fn replay_one<P: Platform>(
 ) -> Result<Value, ProxyError> {
     match known(platform, context, user).await {
         Known::Nowhere => Err(ProxyError::NoSuchUser),
-        Known::AtLogto | Known::AtMgpass | Known::Unsaid => {
+        Known::AtLogto | Known::AtMgpass | Known::Parked | Known::Unsaid => {
             Ok(replayed(platform, std::slice::from_ref(user), 0).await)
         }
     }
@@ -269,7 +282,7 @@ pub(super) async fn confirm_deletion<P: Platform>(
 ) -> Result<Value, ProxyError> {
     match known(platform, context, user).await {
         Known::AtLogto => Err(ProxyError::UserLives),
-        Known::Nowhere => Err(ProxyError::NoSuchUser),
+        Known::Parked | Known::Nowhere => Err(ProxyError::NoSuchUser),
         // The relay looks at Logto itself, whatever was said here.
         Known::AtMgpass | Known::Unsaid => {
             let trigger = Trigger::ConfirmedDeletion;
@@ -289,7 +302,7 @@ pub(super) async fn overrule<P: Platform>(
 ) -> Result<Value, ProxyError> {
     match known(platform, context, user).await {
         Known::Nowhere => Err(ProxyError::NoSuchUser),
-        Known::AtLogto | Known::AtMgpass | Known::Unsaid => {
+        Known::AtLogto | Known::AtMgpass | Known::Parked | Known::Unsaid => {
             Ok(decided(platform, Trigger::Overrule, user, "overrule").await)
         }
     }

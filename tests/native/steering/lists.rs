@@ -218,6 +218,7 @@ fn more_lanes_than_there_are_is_refused_not_cut() {
     for (path, given) in [
         ("import?kind=users&lanes=999", 400),
         ("import?kind=users&lanes=17", 400),
+        ("import?kind=users&lanes=-1", 400),
         ("equality?lanes=999", 400),
         ("import?kind=users&lanes=16", 202),
     ] {
