@@ -156,10 +156,22 @@ fn next_steps(compared: &Compared) -> String {
             steps.push(format!("{}: {}", group.title(), group.advice.action));
         }
     }
+    let not_imported: u64 = report
+        .differences
+        .iter()
+        .filter(|difference| difference.reason == "points_not_imported")
+        .map(|difference| difference.users)
+        .sum();
+    if not_imported > 0 {
+        steps.push(format!(
+            "The points of {} were never imported: `dwp import points`, then compare again.",
+            plural(not_imported, "person", "people")
+        ));
+    }
     if report
         .balances
         .as_ref()
-        .is_some_and(|balances| balances.differing > 0)
+        .is_some_and(|balances| balances.differing > not_imported)
     {
         steps.push("Points differ: `dwp import points`, then compare again. Who earned points at mgPass meanwhile stays parked.".to_owned());
     }
@@ -214,6 +226,7 @@ fn why(reason: &str) -> String {
     match reason.split_once(':') {
         Some(("parked", code)) => format!("parked: `{}`", cell(code)),
         _ if reason == "pending" => "on its way".to_owned(),
+        _ if reason == "points_not_imported" => "points not imported yet".to_owned(),
         _ if reason == "unexplained" => "**no known reason**".to_owned(),
         _ => cell(reason),
     }
