@@ -28,7 +28,8 @@ pub(super) fn people(facts: &Facts, all: &mut Vec<Problem>) {
             code: "parked",
             severity: Severity::Warning,
             since: facts.parked.iter().filter_map(|parked| parked.since).min(),
-            what: format!("{} wait for a person: {}.", users(n), reasons.join(", ")),
+            what: format!(
+                "Waiting for a person: {} ({}).", users(n), reasons.join(", ")),
             remedy: "`dwp parked` names them. The runbook says for each reason what to do; then `dwp replay --reason REASON`.".to_owned(),
         });
     }
@@ -90,7 +91,7 @@ fn job_problems(facts: &Facts, job: &JobFact, all: &mut Vec<Problem>) {
             what: match job.n_unexplained {
                 0 => "The last comparison found differences, each for a known reason.".to_owned(),
                 n => format!(
-                    "The last comparison found {} who differ for no known reason.",
+                    "The last comparison found differences without a known reason, of {}.",
                     users(n)
                 ),
             },

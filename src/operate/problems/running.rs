@@ -111,7 +111,10 @@ pub(super) fn mirror(facts: &Facts, all: &mut Vec<Problem>) {
                 code: "unresolved",
                 severity: Severity::Warning,
                 since: backlog.unresolved_ms.map(|age_ms| facts.now_ms - age_ms),
-                what: format!("{} registrations have no user yet.", backlog.n_unresolved),
+                what: format!(
+                    "Registrations without a user yet: {}.",
+                    backlog.n_unresolved
+                ),
                 remedy:
                     "The walk finds whom they made. If they stay: runbook, \"Reading the status\"."
                         .to_owned(),
@@ -150,7 +153,7 @@ pub(super) fn mirror(facts: &Facts, all: &mut Vec<Problem>) {
             code: "altered_at_mgpass",
             severity: Severity::Notice,
             since: facts.altered_at,
-            what: format!("Within a day {} were changed in mgPass's rows by nobody that its audit log names, and it was undone.", users(facts.n_altered)),
+            what: format!("Changed in mgPass's rows within a day by nobody that its audit log names, and undone: {}.", users(facts.n_altered)),
             remedy: "`dwp mirror` shows the findings. When it goes on, find out what writes to mgPass's database.".to_owned(),
         });
     }

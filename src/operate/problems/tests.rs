@@ -199,7 +199,7 @@ fn people_who_wait_are_counted_by_reason() {
     assert_eq!(found.since, Some(40));
     assert_eq!(
         found.what,
-        "12 users wait for a person: earned_at_mgpass (points) 9, too_large 3."
+        "Waiting for a person: 12 users (earned_at_mgpass (points) 9, too_large 3)."
     );
 }
 
