@@ -65,10 +65,10 @@ pub fn mirror_text(view: &Value) -> String {
         .get("findings")
         .and_then(Value::as_array)
         .map_or(0, Vec::len);
-    if let Some(members) = view.as_object_mut() {
-        if let Some(groups) = members.remove("findings_by_code") {
-            members.insert("findings".to_owned(), groups);
-        }
+    if let Some(members) = view.as_object_mut()
+        && let Some(groups) = members.remove("findings_by_code")
+    {
+        members.insert("findings".to_owned(), groups);
     }
     let mut shown = outline(&view);
     if n_newest > 0 {

@@ -35,10 +35,8 @@ pub(super) fn facts(from: &Sources<'_>) -> Facts {
     let of = |name| integer(&backlog, name);
     let is_recent = |row: &&Row| integer(row, "last_at") > Some(from.now_ms - DAY_MS);
     let differ: Vec<&Row> = from.ours.rows(FINDINGS).iter().filter(is_recent).collect();
-    let altered = from.ours.rows(FOUND).iter();
-    let altered = altered
-        .filter(|row| text(row, "code").as_deref() == Some("altered_at_mgpass"))
-        .next();
+    let mut found = from.ours.rows(FOUND).iter();
+    let altered = found.find(|row| text(row, "code").as_deref() == Some("altered_at_mgpass"));
     let newest = from.figures.rows(0).first();
     let plan = |name: &str| from.plan.get(name);
     Facts {
