@@ -7,3 +7,4 @@ pub mod flags;
 pub mod guard;
 pub mod left_behind;
 pub mod plan;
+pub mod ramp;

@@ -295,6 +295,13 @@ pub enum Event<'a> {
         holder: &'static str,
         duration_ms: i64,
     },
+    /// A ramp plan went on, rests or has ended.
+    RampMoved {
+        what: &'static str,
+        share_bps: u16,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        why: Option<&'static str>,
+    },
     /// A ramp was stopped: no read goes to mgPass until a person deletes the KV key `guard`.
     GuardStopped {
         reason: &'static str,
@@ -353,6 +360,7 @@ impl Event<'_> {
         "authority.waited",
         "guard.judged",
         "guard.stopped",
+        "ramp.moved",
     ];
 
     fn describe(&self) -> (&'static str, Level) {
@@ -409,6 +417,12 @@ impl Event<'_> {
             Self::AuthorityWaited { .. } => ("authority.waited", Level::Info),
             Self::GuardJudged { .. } => ("guard.judged", Level::Info),
             Self::GuardStopped { .. } => ("guard.stopped", Level::Error),
+            // A person has to look before it goes on.
+            Self::RampMoved {
+                what: "paused" | "aborted" | "not_written",
+                ..
+            } => ("ramp.moved", Level::Warn),
+            Self::RampMoved { .. } => ("ramp.moved", Level::Info),
         }
     }
 

@@ -290,7 +290,9 @@ pub struct KvFailure;
 
 pub trait FlagStore {
     async fn flags(&self, keys: &[String]) -> Result<Vec<(String, Option<String>)>, KvFailure>;
-    /// The guard's own key is the only one that the proxy writes.
+    /// Names of the keys that are set, a thousand at most: whatever else somebody wrote.
+    async fn flag_names(&self) -> Result<Vec<String>, KvFailure>;
+    /// Written by the proxy: `guard` to stop a ramp, `read_percent` by a ramp plan.
     async fn put_flag(&self, key: &str, value: &str) -> Result<(), KvFailure>;
 }
 

@@ -6,7 +6,7 @@
 use crate::handover::advance::{self, Operated};
 use crate::handover::authority::Holder;
 use crate::mirror::{relay, walk};
-use crate::operate::{findings, guard, metrics};
+use crate::operate::{findings, guard, metrics, ramp, timeline, watch};
 use crate::policy::flags::{Flags, Stage};
 use crate::population::jobs;
 use crate::runtime::context::Context;
@@ -16,6 +16,13 @@ pub async fn tick<P: Platform>(platform: &P, context: &Context<'_>, flags: &Flag
     // This isolate's own counts are among the figures.
     metrics::flush(platform, context).await;
     guard::run(platform, context, flags).await;
+    let seen = watch::look(platform).await;
+    // Not noticed now, the next minute does.
+    let _ = watch::notice(platform, seen.as_ref(), true).await;
+    if let Some(seen) = &seen {
+        ramp::tick(platform, &context.settings.guard, seen).await;
+    }
+    timeline::keep(platform, flags).await;
     let operated = Operated {
         flags,
         logto_origin: &context.settings.logto_origin,

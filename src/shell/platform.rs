@@ -142,6 +142,11 @@ impl FlagStore for WorkerPlatform {
         super::kv::read_all(&self.env, "FLAGS", keys).await
     }
 
+    async fn flag_names(&self) -> Result<Vec<String>, KvFailure> {
+        self.usage.count_subrequest();
+        super::kv::names(&self.env, "FLAGS").await
+    }
+
     async fn put_flag(&self, key: &str, value: &str) -> Result<(), KvFailure> {
         self.usage.count_subrequest();
         super::kv::write(&self.env, "FLAGS", key, value).await

@@ -10,7 +10,7 @@ use dual_write_proxy::mirror::{
     backlog, edits, fence, findings as mirror_findings, outbox, pass, preflight, states, target,
     telling, triggers, wake, writer,
 };
-use dual_write_proxy::operate::{findings, guard, metrics};
+use dual_write_proxy::operate::{findings, guard, metrics, parked, ramp, timeline, watch};
 use dual_write_proxy::population::jobs::{equality, store, view};
 use dual_write_proxy::population::{page, points, readiness};
 use dual_write_proxy::runtime::ports::Store;
@@ -49,6 +49,12 @@ fn every_statement_prepares_against_the_migrations() {
         (Store::Proxy, pass::ALL_SQL),
         (Store::Proxy, mirror_findings::ALL_SQL),
         (Store::Proxy, findings::ALL_SQL),
+        (Store::Proxy, parked::ALL_SQL),
+        (Store::Proxy, ramp::ALL_SQL),
+        (Store::Proxy, watch::ALL_SQL),
+        (Store::Metrics, ramp::METRICS_SQL),
+        (Store::Metrics, timeline::ALL_SQL),
+        (Store::Mgpass, timeline::MGPASS_SQL),
         (Store::Proxy, store::ALL_SQL),
         (Store::Proxy, view::ALL_SQL),
         (Store::Proxy, equality::ALL_SQL),
@@ -158,6 +164,16 @@ fn the_lists_of_statements_are_complete() {
             metrics::ALL_SQL,
         ),
         (include_str!("../../src/operate/guard.rs"), guard::ALL_SQL),
+        (include_str!("../../src/operate/parked.rs"), parked::ALL_SQL),
+        (include_str!("../../src/operate/watch.rs"), watch::ALL_SQL),
+        (
+            include_str!("../../src/operate/ramp/book.rs"),
+            &[ramp::ALL_SQL, ramp::METRICS_SQL].concat(),
+        ),
+        (
+            include_str!("../../src/operate/timeline.rs"),
+            &[timeline::ALL_SQL, timeline::MGPASS_SQL].concat(),
+        ),
         (
             include_str!("../../src/population/points/source.rs"),
             points::source::ALL_SQL,
@@ -172,6 +188,7 @@ fn the_lists_of_statements_are_complete() {
             .filter(|line| {
                 let line = line
                     .trim_start_matches("pub(super) ")
+                    .trim_start_matches("pub(crate) ")
                     .trim_start_matches("pub ");
                 line.starts_with("const ") && line.contains(": &str =")
             })

@@ -33,6 +33,12 @@ pub struct Mgpass {
     pub broken: RefCell<Vec<String>>,
     pub key_set: RefCell<String>,
     pub issuer: RefCell<String>,
+    /// The code that the hosted page gave last, whose, and for which application.
+    pub code: RefCell<Option<(String, String, String)>>,
+    /// A token of the proxy's own that is a JWT, in place of [`OWN_TOKEN`].
+    pub own_jwt: RefCell<Option<String>>,
+    /// Users whom the console does not show.
+    pub hidden: RefCell<Vec<String>>,
     /// `METHOD path`, and the bearer token that came with it.
     pub served: RefCell<Vec<(String, Option<String>)>>,
 }
@@ -51,6 +57,9 @@ impl Mgpass {
             broken: RefCell::default(),
             key_set: RefCell::new(tokens::key_set(&[&tokens::MGPASS_KEY])),
             issuer: RefCell::new(tokens::MGPASS_ISSUER.to_owned()),
+            code: RefCell::default(),
+            own_jwt: RefCell::default(),
+            hidden: RefCell::default(),
             served: RefCell::default(),
         }
     }
@@ -91,6 +100,7 @@ impl Mgpass {
             ("GET", [".well-known", "openid-configuration"]) => answer(
                 200,
                 json!({ "issuer": *self.issuer.borrow(),
+                    "authorization_endpoint": format!("{}/authorize", tokens::MGPASS_ISSUER),
                     "token_endpoint": format!("{}/oauth/token", tokens::MGPASS_ISSUER),
                     "jwks_uri": format!("{}/jwks", tokens::MGPASS_ISSUER) }),
             ),
