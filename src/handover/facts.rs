@@ -1,10 +1,9 @@
 //! What the gates go by, as it is read from the databases; and the waivers.
 
 use crate::handover::gates::{
-    Equality, Evidence, Facts, N_NAMES, N_VERDICTS, Named, Reads, Unique, Waiver,
+    Equality, Evidence, Facts, N_NAMES, N_VERDICTS, Named, Reads, Unique, Verdict, Waiver,
 };
-use crate::inbound::classify::{Kind, OPERATIONS};
-use crate::policy::flags::{Flags, Share};
+use crate::policy::flags::Flags;
 use crate::runtime::ports::{Row, Statement};
 use crate::runtime::sql::{integer, now, text};
 
@@ -84,8 +83,7 @@ const WAIVE_APPLICATIONS: &str = concat!(
     unwaived_applications!(),
     " ON CONFLICT (term, gate, name) DO NOTHING"
 );
-const UNWAIVE: &str =
-    "DELETE FROM waivers WHERE term = (SELECT term FROM authority) AND gate = ?1 AND name = ?2";
+const UNWAIVE: &str = "DELETE FROM waivers WHERE term = (SELECT term FROM authority) AND gate = ?1 AND name = ?2 RETURNING gate";
 const KEEP_EVIDENCE: &str = concat!(
     "INSERT INTO evidence (kind, term, at, digest, not_green) SELECT ?1, term, ",
     now!(),
@@ -110,7 +108,8 @@ pub const ALL_SQL: &[&str] = &[
     KEEP_EVIDENCE,
 ];
 
-const VERDICTS: &str = "SELECT at, verdict FROM verdicts ORDER BY id DESC LIMIT ?1";
+/// With whether every read that mgPass may serve was to be served by it then.
+const VERDICTS: &str = "SELECT at, verdict, coalesce(json_extract(figures, '$.all_reads_shared'), 0) AS all_were_shared FROM verdicts ORDER BY id DESC LIMIT ?1";
 /// Every string above that is about the metrics database.
 #[cfg(not(target_arch = "wasm32"))]
 pub const METRICS_SQL: &[&str] = &[VERDICTS];
@@ -208,13 +207,15 @@ pub fn verdicts() -> Statement {
 
 /// `results`: of [`verdicts`], where that database answered.
 pub fn reads(flags: &Flags, results: Option<&[Vec<Row>]>) -> Reads {
-    let verdict = |row: &Row| Some((integer(row, "at")?, text(row, "verdict")?));
-    let all_are_shared = OPERATIONS
-        .iter()
-        .filter(|row| row.kind == Kind::Read)
-        .all(|row| flags.read_share(row.operation) == Share::ALL);
+    let verdict = |row: &Row| {
+        Some(Verdict {
+            at_ms: integer(row, "at")?,
+            is_pass: text(row, "verdict")? == "pass",
+            all_were_shared: integer(row, "all_were_shared")? != 0,
+        })
+    };
     Reads {
-        all_are_shared,
+        all_are_shared: flags.are_all_reads_shared(),
         is_braked: flags.kill_switch || flags.guard.is_some(),
         verdicts: results.map(|results| {
             let rows = results.first().map(Vec::as_slice).unwrap_or_default();
@@ -266,6 +267,7 @@ pub fn waive(waived: Waived<'_>, reason: &str, actor: &str) -> Option<Statement>
     Some(Statement::new(WAIVE, values))
 }
 
+/// The answer has a row if there was such a waiver.
 pub fn unwaive(gate: &str, name: &str) -> Statement {
     Statement::new(UNWAIVE, vec![gate.into(), name.into()])
 }

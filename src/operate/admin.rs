@@ -2,6 +2,8 @@
 //! token is set, and Logto's webhooks, closed unless their secret is. None reaches a
 //! backend's client surface.
 
+mod exceptions;
+mod handover;
 mod jobs;
 mod mirror;
 mod steer;
@@ -53,6 +55,10 @@ async fn operator<P: Platform>(
     let query = query.ok_or(ProxyError::ParameterMissing)?;
     let stage = request.flags.stage;
     if let Some(answer) = jobs::route(platform, stage, method, route, &query).await {
+        let (status, body) = answer?;
+        return Ok(answered(status, JSON, body.to_string()));
+    }
+    if let Some(answer) = handover::route(platform, request, method, route, &query).await {
         let (status, body) = answer?;
         return Ok(answered(status, JSON, body.to_string()));
     }

@@ -55,7 +55,6 @@ pub struct Share(u16);
 impl Share {
     pub const NONE: Self = Self(0);
     pub const ONE_PERCENT: Self = Self(100);
-    #[cfg(not(target_arch = "wasm32"))]
     pub const ALL: Self = Self(10_000);
 
     pub fn basis_points(self) -> u16 {
@@ -185,6 +184,11 @@ impl Flags {
     /// few is a write that only the walk finds.
     pub fn records_writes(&self) -> bool {
         self.stage != Stage::Off || !self.is_stage_known
+    }
+
+    /// Every read that mgPass may serve is to be served by it, to everybody.
+    pub fn are_all_reads_shared(&self) -> bool {
+        served_operations().all(|operation| self.read_share(operation) == Share::ALL)
     }
 
     /// The share that holds for one operation, before the guard's cap.

@@ -64,7 +64,7 @@ impl World {
         for _ in 0..3 {
             self.databases.execute(
                 Store::Metrics,
-                &format!("INSERT INTO verdicts (at, verdict, reason, figures) VALUES ({now_ms}, 'pass', 'as_good_as_logto', '{{}}')"),
+                &format!("INSERT INTO verdicts (at, verdict, reason, figures) VALUES ({now_ms}, 'pass', 'as_good_as_logto', '{{\"all_reads_shared\":true}}')"),
             );
         }
     }
