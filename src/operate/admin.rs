@@ -2,6 +2,7 @@
 //! token is set, and Logto's webhooks, closed unless their secret is. None reaches a
 //! backend's client surface.
 
+mod evidence;
 mod exceptions;
 mod handover;
 mod jobs;
@@ -63,6 +64,10 @@ async fn operator<P: Platform>(
         return Ok(answered(status, JSON, body.to_string()));
     }
     let context = request.context.as_ref();
+    if let Some(answer) = evidence::route(platform, context, method, route, &query).await {
+        let (status, body) = answer?;
+        return Ok(answered(status, JSON, body.to_string()));
+    }
     if let Some(answer) = steer::route(platform, context, method, route, &query).await {
         let (status, body) = answer?;
         return Ok(answered(status, JSON, body.to_string()));
