@@ -8,9 +8,11 @@ use dual_write_proxy::handover::{
     translated, wish,
 };
 use dual_write_proxy::mirror::{
-    backlog, edits, fence, findings as mirror_findings, outbox, pass, preflight, states, target,
+    backlog, edits, fence, findings as mirror_findings, mgpass_webhook, outbox, pass, preflight, receipts, states, target,
     telling, triggers, wake, writer,
 };
+use dual_write_proxy::operate::certificate;
+use dual_write_proxy::operate::checks;
 use dual_write_proxy::operate::{findings, guard, metrics, parked, ramp, timeline, watch};
 use dual_write_proxy::population::jobs::{equality, store, view};
 use dual_write_proxy::population::{page, points, readiness};
@@ -53,6 +55,15 @@ fn every_statement_prepares_against_the_migrations() {
         (Store::Proxy, mirror_findings::ALL_SQL),
         (Store::Proxy, findings::ALL_SQL),
         (Store::Proxy, parked::ALL_SQL),
+        (Store::Proxy, receipts::ALL_SQL),
+        (Store::Mgpass, mgpass_webhook::ALL_SQL),
+        (Store::Proxy, checks::kept::ALL_SQL),
+        (Store::Proxy, checks::points::ALL_SQL),
+        (Store::Mgpass, checks::sign_in::ALL_SQL),
+        (Store::Mgpass, checks::console::ALL_SQL),
+        (Store::Mgpass, checks::audit::ALL_SQL),
+        (Store::Proxy, certificate::kept::ALL_SQL),
+        (Store::Proxy, certificate::population::ALL_SQL),
         (Store::Proxy, ramp::ALL_SQL),
         (Store::Proxy, watch::ALL_SQL),
         (Store::Metrics, ramp::METRICS_SQL),

@@ -296,7 +296,7 @@ mod tests {
         };
         assert_eq!(state(|_| {}), State::Green);
         assert_eq!(judge(None, 1).state, State::NotProbed);
-        assert_eq!(state(|facts| facts.logto.refused = Some("unknown_key_id".into())), State::Red);
+        assert_eq!(state(|facts| facts.logto.refused = Some("unknown_kid".into())), State::Red);
         assert_eq!(state(|facts| facts.mgpass.refused = Some("not_three_parts".into())), State::NotProbed);
         assert_eq!(state(|facts| facts.mgpass.is_tampered_refused = false), State::Red);
         assert_eq!(state(|facts| facts.mgpass.failure = Some("timed_out".into())), State::Unreadable);
