@@ -49,6 +49,8 @@ fn with(changes: &[(&str, &str)]) -> Rc<World> {
     let world = World::with(23, &settings);
     for id in [ALICE, "bob000000001", PROBE] {
         world.put_user(id, |user| {
+            user.name = Some("Somebody".to_owned());
+            user.avatar = Some("https://a.example.test/a.png".to_owned());
             user.email = Some(match id {
                 PROBE => "probe@example.test".to_owned(),
                 id => format!("{id}@example.test"),

@@ -82,12 +82,13 @@ fn a_red_check_makes_none_unless_it_is_waived_by_name() {
 #[test]
 fn a_comparison_with_something_unexplained_makes_none() {
     let world = good();
-    world.advance(3_600_000);
+    world.deliver();
     world.databases.execute(
         Store::Mgpass,
-        &format!("UPDATE users SET name = 'Eve' WHERE id = '{ALICE}'"),
+        &format!("UPDATE users SET avatar = 'https://eve.example.test' WHERE id = '{ALICE}'"),
     );
-    jobs::prove(&world);
+    let report = jobs::prove(&world);
+    assert_eq!(report["unexplained"], 1, "{report:#}");
     world.databases.execute(
         Store::Proxy,
         "INSERT INTO waivers (term, gate, name, reason, actor, at) SELECT 1, 'checklist', value, 'r', 'a', 0 FROM json_each('[\"audit\",\"sign_in\",\"tokens\",\"console\",\"webhooks\",\"points\"]')",
