@@ -54,16 +54,22 @@ pub fn may_be_made(checklist: &Checklist, facts: &Facts) -> Result<(), Missing> 
         return Err(Missing::Equality("Both sides were never compared."));
     };
     let Some(finished_at_ms) = equality.finished_at_ms.filter(|_| equality.is_done) else {
-        return Err(Missing::Equality("The last comparison did not come to its end."));
+        return Err(Missing::Equality(
+            "The last comparison did not come to its end.",
+        ));
     };
     if checklist.now_ms - finished_at_ms > MAX_AGE_MS {
-        return Err(Missing::Equality("The last comparison is older than 24 hours."));
+        return Err(Missing::Equality(
+            "The last comparison is older than 24 hours.",
+        ));
     }
     if equality.n_compared == 0 {
         return Err(Missing::Equality("The last comparison met nobody."));
     }
     if equality.n_unexplained > 0 {
-        return Err(Missing::Equality("Of some users nobody knows why both sides differ."));
+        return Err(Missing::Equality(
+            "Of some users nobody knows why both sides differ.",
+        ));
     }
     Ok(())
 }
@@ -72,7 +78,10 @@ pub fn may_be_made(checklist: &Checklist, facts: &Facts) -> Result<(), Missing> 
 fn waiver<'a>(check: &Check, facts: &'a Facts) -> Option<&'a Waiver> {
     let of_checklist = facts.waivers.iter().filter(|one| one.gate == "checklist");
     of_checklist
-        .filter(|one| one.name == check.name || (one.name.is_empty() && gates::may_be_waived_whole("checklist")))
+        .filter(|one| {
+            one.name == check.name
+                || (one.name.is_empty() && gates::may_be_waived_whole("checklist"))
+        })
         .max_by_key(|one| one.name.len())
 }
 

@@ -68,7 +68,10 @@ fn with(changes: &[(&str, &str)]) -> Rc<World> {
         &format!("INSERT INTO rewards_users (user_id, total_points, lifetime_earned, tier) VALUES ('{ALICE}', 5, 5, 'bronze');
             INSERT INTO rewards_ledger (id, user_id, event_type, points, status, created_at) VALUES ('e1', '{ALICE}', 'x', 5, 'posted', 1789000000)"),
     );
-    assert_eq!(jobs::operator(&world, "POST", "/_proxy/import?kind=points").0, 202);
+    assert_eq!(
+        jobs::operator(&world, "POST", "/_proxy/import?kind=points").0,
+        202
+    );
     jobs::run(&world, "points");
     jobs::prove(&world);
     fresh_tokens(&world);

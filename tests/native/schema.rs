@@ -8,8 +8,8 @@ use dual_write_proxy::handover::{
     translated, wish,
 };
 use dual_write_proxy::mirror::{
-    backlog, edits, fence, findings as mirror_findings, mgpass_webhook, outbox, pass, preflight, receipts, states, target,
-    telling, triggers, wake, writer,
+    backlog, edits, fence, findings as mirror_findings, mgpass_webhook, outbox, pass, preflight,
+    receipts, states, target, telling, triggers, wake, writer,
 };
 use dual_write_proxy::operate::certificate;
 use dual_write_proxy::operate::checks;
@@ -146,7 +146,10 @@ fn the_lists_of_statements_are_complete() {
         (include_str!("../../src/mirror/target.rs"), target::ALL_SQL),
         (include_str!("../../src/mirror/writer.rs"), writer::ALL_SQL),
         (include_str!("../../src/mirror/edits.rs"), edits::ALL_SQL),
-        (include_str!("../../src/mirror/telling.rs"), telling::ALL_SQL),
+        (
+            include_str!("../../src/mirror/telling.rs"),
+            telling::ALL_SQL,
+        ),
         (
             include_str!("../../src/population/points/audit.rs"),
             points::audit::ALL_SQL,

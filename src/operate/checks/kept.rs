@@ -12,7 +12,11 @@ const KEEP: &str = concat!(
     ", ?2) ON CONFLICT (name) DO UPDATE SET at = excluded.at, facts = excluded.facts"
 );
 const READ: &str = "SELECT name, at, facts FROM check_facts";
-const NOW: &str = concat!("SELECT ", now!(), " AS now, (SELECT term FROM authority) AS term");
+const NOW: &str = concat!(
+    "SELECT ",
+    now!(),
+    " AS now, (SELECT term FROM authority) AS term"
+);
 
 /// Every string above, for the test that prepares each one against the schema.
 #[cfg(not(target_arch = "wasm32"))]

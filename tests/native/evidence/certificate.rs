@@ -1,7 +1,7 @@
 //! The certificate over the flows: made, recorded, of a term, and for a day.
 
-use dual_write_proxy::operate::certificate::{self, digest_of};
 use dual_write_proxy::operate::certificate::kept::Recorded;
+use dual_write_proxy::operate::certificate::{self, digest_of};
 
 use super::*;
 
@@ -23,7 +23,10 @@ fn verify(world: &Rc<World>, text: &str) -> &'static str {
         made_at_ms: one["made_at"].as_i64().unwrap(),
         valid_until_ms: one["valid_until"].as_i64().unwrap(),
     });
-    let (term, now_ms) = (found["term"].as_i64().unwrap(), found["now"].as_i64().unwrap());
+    let (term, now_ms) = (
+        found["term"].as_i64().unwrap(),
+        found["now"].as_i64().unwrap(),
+    );
     let verdict = certificate::verify(recorded, term, now_ms);
     verdict.err().map_or("good", |refusal| refusal.code())
 }
@@ -37,15 +40,26 @@ fn it_is_made_of_a_green_checklist_and_known_again() {
     assert_eq!(verify(&world, &text), "good");
     let whole: Value = serde_json::from_str(&text).unwrap();
     let body = &whole["certificate"];
-    assert_eq!((&body["term"], &body["population"]["users"]), (&json!(1), &json!(3)));
+    assert_eq!(
+        (&body["term"], &body["population"]["users"]),
+        (&json!(1), &json!(3))
+    );
     assert_eq!(body["checks"].as_array().unwrap().len(), 6);
     let kept = world.proxy("SELECT digest FROM evidence WHERE kind = 'certificate'");
-    assert_eq!(kept[0]["digest"], whole["sha256"], "the gates rest on this one");
+    assert_eq!(
+        kept[0]["digest"], whole["sha256"],
+        "the gates rest on this one"
+    );
     assert_eq!(world.events("certificate.made").len(), 1);
     assert!(!text.contains(ALICE), "counts and digests, nobody by id");
     // Edited, forged, of another proxy.
-    assert_eq!(verify(&world, &text.replace("\"users\":3", "\"users\":4")), "certificate_edited");
-    world.databases.execute(Store::Proxy, "DELETE FROM certificates");
+    assert_eq!(
+        verify(&world, &text.replace("\"users\":3", "\"users\":4")),
+        "certificate_edited"
+    );
+    world
+        .databases
+        .execute(Store::Proxy, "DELETE FROM certificates");
     assert_eq!(verify(&world, &text), "certificate_not_recorded");
 }
 
@@ -56,9 +70,13 @@ fn another_term_and_a_day_end_it() {
     let text = make(&world);
     world.advance(23 * 3_600_000);
     assert_eq!(verify(&world, &text), "good");
-    world.databases.execute(Store::Proxy, "UPDATE authority SET term = 2");
+    world
+        .databases
+        .execute(Store::Proxy, "UPDATE authority SET term = 2");
     assert_eq!(verify(&world, &text), "certificate_of_other_term");
-    world.databases.execute(Store::Proxy, "UPDATE authority SET term = 1");
+    world
+        .databases
+        .execute(Store::Proxy, "UPDATE authority SET term = 1");
     world.advance(3_600_001);
     assert_eq!(verify(&world, &text), "certificate_expired");
 }
@@ -94,8 +112,17 @@ fn a_comparison_with_something_unexplained_makes_none() {
         "INSERT INTO waivers (term, gate, name, reason, actor, at) SELECT 1, 'checklist', value, 'r', 'a', 0 FROM json_each('[\"audit\",\"sign_in\",\"tokens\",\"console\",\"webhooks\",\"points\"]')",
     );
     let (status, body) = ask(&world, "POST", "certificate");
-    assert_eq!((status, &body["code"]), (409, &json!("proxy.certificate_refused")));
-    assert!(body["message"].as_str().unwrap().contains("nobody knows why"), "{body}");
+    assert_eq!(
+        (status, &body["code"]),
+        (409, &json!("proxy.certificate_refused"))
+    );
+    assert!(
+        body["message"]
+            .as_str()
+            .unwrap()
+            .contains("nobody knows why"),
+        "{body}"
+    );
 }
 
 #[test]

@@ -11,14 +11,23 @@ use super::*;
 fn all_is_green_when_all_is_well_and_the_gates_know_it() {
     let world = good();
     let (_, before) = ask(&world, "GET", "checklist");
-    assert_eq!(before["not_green"], json!(["sign_in", "tokens", "console", "audit"]));
+    assert_eq!(
+        before["not_green"],
+        json!(["sign_in", "tokens", "console", "audit"])
+    );
     assert_eq!(state(&before, "audit"), "not_probed");
     let checklist = run(&world);
     assert_eq!(checklist["not_green"], json!([]), "{checklist:#}");
     assert_eq!(ask(&world, "GET", "checklist").1["is_green"], true);
     let kept = &world.proxy("SELECT kind, not_green, at FROM evidence")[0];
-    assert_eq!((&kept["kind"], &kept["not_green"]), (&json!("checklist"), &json!("[]")));
-    assert_eq!(kept["at"], checklist["at"], "as old as the oldest of what it rests on");
+    assert_eq!(
+        (&kept["kind"], &kept["not_green"]),
+        (&json!("checklist"), &json!("[]"))
+    );
+    assert_eq!(
+        kept["at"], checklist["at"],
+        "as old as the oldest of what it rests on"
+    );
     world.assert_within_limits();
     // A day later nothing of it counts, though nobody has looked since.
     world.advance(25 * 3_600_000);
@@ -46,7 +55,10 @@ fn the_probe_signs_in_for_real() {
     let world = good();
     let checklist = run(&world);
     let figures = &check(&checklist, "sign_in")["figures"];
-    assert_eq!((&figures["probe"], &figures["signed_in_24h"]["password"]), (&json!("signed_in"), &json!(1)));
+    assert_eq!(
+        (&figures["probe"], &figures["signed_in_24h"]["password"]),
+        (&json!("signed_in"), &json!(1))
+    );
     let other = kept("another password");
     world.databases.execute(
         Store::Mgpass,
@@ -56,7 +68,10 @@ fn the_probe_signs_in_for_real() {
     assert_alone(&checklist, "sign_in", "red");
     assert_eq!(check(&checklist, "sign_in")["figures"]["probe"], "refused");
     let world = with(&[("PROBE_USER", ALICE)]);
-    assert_eq!(check(&run(&world), "sign_in")["figures"]["probe"], "other_user");
+    assert_eq!(
+        check(&run(&world), "sign_in")["figures"]["probe"],
+        "other_user"
+    );
     let world = with(&[("PROBE_PASSWORD", "")]);
     assert_eq!(state(&run(&world), "sign_in"), "not_probed");
 }
@@ -68,12 +83,18 @@ fn a_withdrawn_key_is_red() {
     *world.logto.key_set.borrow_mut() = tokens::key_set(&[&NEXT_LOGTO_KEY]);
     let checklist = run(&world);
     assert_alone(&checklist, "tokens", "red");
-    assert_eq!(check(&checklist, "tokens")["figures"]["logto"]["fresh"], "unknown_kid");
+    assert_eq!(
+        check(&checklist, "tokens")["figures"]["logto"]["fresh"],
+        "unknown_kid"
+    );
     // One more key than was imported.
     *world.logto.key_set.borrow_mut() = tokens::key_set(&[&LOGTO_KEY, &NEXT_LOGTO_KEY]);
     world.advance(120_000);
     let checklist = run(&world);
-    assert_eq!(check(&checklist, "tokens")["figures"]["imported"]["missing"], 1);
+    assert_eq!(
+        check(&checklist, "tokens")["figures"]["imported"]["missing"],
+        1
+    );
     assert_alone(&checklist, "tokens", "red");
     *world.logto.key_set.borrow_mut() = tokens::key_set(&[&LOGTO_KEY]);
     world.advance(120_000);
@@ -101,7 +122,13 @@ fn a_wrong_balance_is_red_by_the_next_comparison() {
     let checklist = run(&world);
     assert_alone(&checklist, "points", "red");
     let figures = &check(&checklist, "points")["figures"];
-    assert_eq!((&figures["drift"], &figures["differ_in"]["balance.total_points"]), (&json!(1), &json!(1)));
+    assert_eq!(
+        (
+            &figures["drift"],
+            &figures["differ_in"]["balance.total_points"]
+        ),
+        (&json!(1), &json!(1))
+    );
     world.databases.execute(
         Store::Mgpass,
         "UPDATE user_rewards SET total_points = total_points - 1",
@@ -116,8 +143,19 @@ fn a_silent_webhook_is_red_after_a_minute_until_it_is_heard() {
     run(&world);
     world.advance(1_000);
     let (status, begun) = ask(&world, "POST", "webhooks/test");
-    assert_eq!((status, &begun["check"]["state"]), (202, &json!("idle")), "{begun:#}");
-    assert!(world.logto.served.borrow().iter().any(|line| line == "PATCH /api/users/probe0000001/custom-data"));
+    assert_eq!(
+        (status, &begun["check"]["state"]),
+        (202, &json!("idle")),
+        "{begun:#}"
+    );
+    assert!(
+        world
+            .logto
+            .served
+            .borrow()
+            .iter()
+            .any(|line| line == "PATCH /api/users/probe0000001/custom-data")
+    );
     world.advance(61_000);
     assert_alone(&run(&world), "webhooks", "red");
     let told = json!({ "event": "User.Data.Updated", "params": { "userId": PROBE }, "data": {} });
@@ -134,7 +172,10 @@ fn a_test_that_could_cause_nothing_is_red_with_its_code() {
     world.advance(1_000);
     let (_, begun) = ask(&world, "POST", "webhooks/test");
     assert_eq!(begun["check"]["state"], "red");
-    assert_eq!(begun["check"]["figures"]["logto"]["test"]["failure"], "no_probe");
+    assert_eq!(
+        begun["check"]["figures"]["logto"]["test"]["failure"],
+        "no_probe"
+    );
     let world = with(&[("LOGTO_WEBHOOK_SECRET", "")]);
     assert_eq!(state(&run(&world), "webhooks"), "not_probed");
 }
@@ -146,10 +187,16 @@ fn a_row_that_the_console_hides_is_red() {
     world.mgpass.hidden.borrow_mut().push(ALICE.to_owned());
     let checklist = run(&world);
     assert_alone(&checklist, "console", "red");
-    assert_eq!(check(&checklist, "console")["figures"]["hidden"], json!([ALICE]));
+    assert_eq!(
+        check(&checklist, "console")["figures"]["hidden"],
+        json!([ALICE])
+    );
     world.mgpass.hidden.borrow_mut().clear();
     // mgPass's own person, whom nobody looks up: the total alone tells.
-    world.databases.execute(Store::Mgpass, "INSERT INTO users (id, created_at) VALUES ('usr_own', 1)");
+    world.databases.execute(
+        Store::Mgpass,
+        "INSERT INTO users (id, created_at) VALUES ('usr_own', 1)",
+    );
     world.mgpass.hidden.borrow_mut().push("usr_own".to_owned());
     assert_alone(&run(&world), "console", "red");
 }
@@ -205,12 +252,20 @@ fn each_kind_of_change_is_expected_in_the_audit_log() {
         world.deliver();
     };
     ask_logto("PATCH", "/api/users/bob000000001", r#"{"name":"Bob"}"#);
-    ask_logto("PATCH", "/api/users/bob000000001/is-suspended", r#"{"isSuspended":true}"#);
+    ask_logto(
+        "PATCH",
+        "/api/users/bob000000001/is-suspended",
+        r#"{"isSuspended":true}"#,
+    );
     for event in ["user.updated", "user.suspended"] {
         assert_eq!(state(&run(&world), "audit"), "green", "{event}");
-        let sql = format!("SELECT * FROM audit_logs WHERE event_type = '{event}' AND target_id = 'bob000000001'");
+        let sql = format!(
+            "SELECT * FROM audit_logs WHERE event_type = '{event}' AND target_id = 'bob000000001'"
+        );
         assert!(!world.mgpass(&sql).is_empty(), "{event}");
-        world.databases.execute(Store::Mgpass, &sql.replace("SELECT *", "DELETE"));
+        world
+            .databases
+            .execute(Store::Mgpass, &sql.replace("SELECT *", "DELETE"));
         let checklist = run(&world);
         assert_eq!(state(&checklist, "audit"), "red", "{event}");
         world.databases.execute(Store::Mgpass, &format!(
@@ -233,7 +288,9 @@ fn a_log_with_the_mirrors_entries_alone_and_a_quiet_hour_are_not_green() {
 fn a_side_that_does_not_answer_is_said_and_hides_no_other_check() {
     let world = good();
     run(&world);
-    world.faults.always(Port::Mgpass, "/api/", Fault::BeforeEffect);
+    world
+        .faults
+        .always(Port::Mgpass, "/api/", Fault::BeforeEffect);
     let checklist = run(&world);
     assert_eq!(checklist["not_green"], json!(["console", "audit"]));
     assert_eq!(state(&checklist, "console"), "unreadable");
@@ -244,7 +301,9 @@ fn a_side_that_does_not_answer_is_said_and_hides_no_other_check() {
 #[test]
 fn cron_makes_one_check_a_minute_and_keeps_the_result() {
     let world = with(&[("CHECK_EVERY_S", "600")]);
-    world.databases.execute(Store::Proxy, "DELETE FROM check_facts");
+    world
+        .databases
+        .execute(Store::Proxy, "DELETE FROM check_facts");
     let node = world.node();
     for minute in 1..=4_usize {
         world.advance(60_000);
@@ -267,10 +326,18 @@ fn without_settings_or_by_wrong_names_nothing_runs() {
     let world = World::with(1, &[("ADMIN_TOKEN", ADMIN), ("MGPASS_ISSUER", "")]);
     assert_eq!(ask(&world, "GET", "checklist").0, 500);
     let world = good();
-    for path in ["checklist/run", "checklist/run?check=points", "checklist/run?check=x", "checklist/run?conclude=yes"] {
+    for path in [
+        "checklist/run",
+        "checklist/run?check=points",
+        "checklist/run?check=x",
+        "checklist/run?conclude=yes",
+    ] {
         assert_eq!(ask(&world, "POST", path).0, 400, "{path}");
     }
-    assert_eq!(world.ask(Request::new("GET", "/_proxy/checklist")).status, 401);
+    assert_eq!(
+        world.ask(Request::new("GET", "/_proxy/checklist")).status,
+        401
+    );
 }
 
 /// Whatever users, pages, tokens and backends hold: ids, codes and figures get out.
@@ -291,18 +358,33 @@ fn no_value_of_a_users_and_no_secret_is_in_what_operators_see() {
     });
     jobs::import(&world);
     let mgpass = |sql: &str| world.databases.execute(Store::Mgpass, sql);
-    mgpass("INSERT INTO audit_logs (id, event_type, actor_id, metadata, created_at) VALUES ('a1', 'user.login.success', 'usr_x', '{\"method\":\"c4n4ry@x\"}', unixepoch())");
+    mgpass(
+        "INSERT INTO audit_logs (id, event_type, actor_id, metadata, created_at) VALUES ('a1', 'user.login.success', 'usr_x', '{\"method\":\"c4n4ry@x\"}', unixepoch())",
+    );
     let event = json!({ "event_id": "c4n4ry whe", "event_type": "c4n4ry told@x", "data": { "user_id": ALICE, "email": CANARY } });
     assert_eq!(hooks::deliver(&world, &event), 204);
     world.advance(600_000);
-    mgpass("UPDATE users SET name = 'c4n4ry changed', email = 'c4n4ry2@example.test', metadata = '{\"c4n4ry\":1}' WHERE id = 'carol0000001'");
-    world.mgpass.hidden.borrow_mut().push("bob000000001".to_owned());
+    mgpass(
+        "UPDATE users SET name = 'c4n4ry changed', email = 'c4n4ry2@example.test', metadata = '{\"c4n4ry\":1}' WHERE id = 'carol0000001'",
+    );
+    world
+        .mgpass
+        .hidden
+        .borrow_mut()
+        .push("bob000000001".to_owned());
     run(&world);
     jobs::prove(&world);
     world.advance(1_000);
     ask(&world, "POST", "webhooks/test");
     run(&world);
-    let secrets = ["hunter2", webhooks::SECRET, &LOGTO_KEY.logto_token(world.now_ms())[..20], CANARY, "probe@example.test", "alice0000001@"];
+    let secrets = [
+        "hunter2",
+        webhooks::SECRET,
+        &LOGTO_KEY.logto_token(world.now_ms())[..20],
+        CANARY,
+        "probe@example.test",
+        "alice0000001@",
+    ];
     for (method, path) in [
         ("GET", "checklist"),
         ("POST", "checklist/run?conclude=true"),
@@ -313,7 +395,11 @@ fn no_value_of_a_users_and_no_secret_is_in_what_operators_see() {
     ] {
         let answer = world.ask(Request::new(method, &format!("/_proxy/{path}")).token(ADMIN));
         for secret in secrets {
-            assert!(!answer.body.contains(secret), "{path} has {secret}: {}", answer.body);
+            assert!(
+                !answer.body.contains(secret),
+                "{path} has {secret}: {}",
+                answer.body
+            );
         }
     }
     for line in world.events.borrow().iter() {
@@ -321,8 +407,17 @@ fn no_value_of_a_users_and_no_secret_is_in_what_operators_see() {
             assert!(!line.contains(secret), "{line}");
         }
     }
-    for table in ["check_facts", "webhook_receipts", "webhook_events", "webhook_tests", "evidence"] {
+    for table in [
+        "check_facts",
+        "webhook_receipts",
+        "webhook_events",
+        "webhook_tests",
+        "evidence",
+    ] {
         let rows = json!(world.proxy(&format!("SELECT * FROM {table}"))).to_string();
-        assert!(!rows.contains(CANARY) && !rows.contains("hunter2"), "{table}: {rows}");
+        assert!(
+            !rows.contains(CANARY) && !rows.contains("hunter2"),
+            "{table}: {rows}"
+        );
     }
 }

@@ -16,12 +16,17 @@ fn request(body: &str, header: &str, signature: &str) -> Request {
 pub fn deliver(world: &Rc<World>, event: &Value) -> u16 {
     let body = event.to_string();
     let signature = webhooks::sign(&body);
-    world.ask(request(&body, "x-webhook-signature", &signature)).status
+    world
+        .ask(request(&body, "x-webhook-signature", &signature))
+        .status
 }
 
 fn receipts(world: &World) -> Vec<(Value, Value)> {
-    let rows = world.proxy("SELECT kind, n FROM webhook_receipts WHERE source = 'mgpass' ORDER BY kind");
-    rows.iter().map(|row| (row["kind"].clone(), row["n"].clone())).collect()
+    let rows =
+        world.proxy("SELECT kind, n FROM webhook_receipts WHERE source = 'mgpass' ORDER BY kind");
+    rows.iter()
+        .map(|row| (row["kind"].clone(), row["n"].clone()))
+        .collect()
 }
 
 #[test]
@@ -44,11 +49,21 @@ fn either_documented_header_and_nothing_else_is_taken() {
     // Over the raw bytes: the same JSON with a space more is another body.
     let spaced = body.replace("{\"data\"", "{ \"data\"");
     assert_ne!(spaced, body);
-    assert_eq!(world.ask(request(&spaced, "x-webhook-signature", &good)).status, 401);
+    assert_eq!(
+        world
+            .ask(request(&spaced, "x-webhook-signature", &good))
+            .status,
+        401
+    );
     assert_eq!(world.events("hook.refused").len(), 6);
     assert_eq!(receipts(&world), [(json!("user.suspended"), json!(2))]);
     let closed = World::with(3, &[("ADMIN_TOKEN", ADMIN)]);
-    assert_eq!(closed.ask(request(&body, "x-webhook-signature", &good)).status, 404);
+    assert_eq!(
+        closed
+            .ask(request(&body, "x-webhook-signature", &good))
+            .status,
+        404
+    );
 }
 
 #[test]
@@ -66,14 +81,44 @@ fn every_envelope_counts_by_its_kind_and_one_event_once_as_a_hint() {
     ] {
         assert_eq!(deliver(&world, &told), 204, "{told}");
     }
-    let kinds: Vec<_> = receipts(&world).into_iter().map(|(kind, n)| format!("{} {n}", kind.as_str().unwrap())).collect();
+    let kinds: Vec<_> = receipts(&world)
+        .into_iter()
+        .map(|(kind, n)| format!("{} {n}", kind.as_str().unwrap()))
+        .collect();
     assert_eq!(
         kinds,
-        ["other 1", "rewards.points_awarded 1", "token.issued 1", "user.deleted 1", "user.suspended 1", "user.unsuspended 2"]
+        [
+            "other 1",
+            "rewards.points_awarded 1",
+            "token.issued 1",
+            "user.deleted 1",
+            "user.suspended 1",
+            "user.unsuspended 2"
+        ]
     );
-    let outcomes: Vec<_> = world.events("hook.received").iter().rev().take(6).map(|event| event["outcome"].clone()).collect();
-    assert_eq!(outcomes, ["of_no_row", "again", "of_own_user", "recorded", "of_no_row", "recorded"]);
-    assert_eq!(world.n_open() - n_before, 2, "one intent for each event about a mirrored user");
+    let outcomes: Vec<_> = world
+        .events("hook.received")
+        .iter()
+        .rev()
+        .take(6)
+        .map(|event| event["outcome"].clone())
+        .collect();
+    assert_eq!(
+        outcomes,
+        [
+            "of_no_row",
+            "again",
+            "of_own_user",
+            "recorded",
+            "of_no_row",
+            "recorded"
+        ]
+    );
+    assert_eq!(
+        world.n_open() - n_before,
+        2,
+        "one intent for each event about a mirrored user"
+    );
     world.deliver();
     assert_eq!(world.n_open(), n_before);
 }
@@ -81,11 +126,19 @@ fn every_envelope_counts_by_its_kind_and_one_event_once_as_a_hint() {
 #[test]
 fn with_the_database_down_the_hint_goes_by_the_queue_or_mgpass_tries_again() {
     let world = good();
-    world.faults.always(Port::ProxyDatabase, "", Fault::BeforeEffect);
-    assert_eq!(deliver(&world, &event("whe_5", "user.suspended", Some(ALICE))), 204);
+    world
+        .faults
+        .always(Port::ProxyDatabase, "", Fault::BeforeEffect);
+    assert_eq!(
+        deliver(&world, &event("whe_5", "user.suspended", Some(ALICE))),
+        204
+    );
     assert_eq!(deliver(&world, &event("whe_6", "token.issued", None)), 503);
     world.faults.always(Port::Queue, "", Fault::BeforeEffect);
-    assert_eq!(deliver(&world, &event("whe_5", "user.suspended", Some(ALICE))), 503);
+    assert_eq!(
+        deliver(&world, &event("whe_5", "user.suspended", Some(ALICE))),
+        503
+    );
     world.faults.clear();
     assert_eq!(deliver(&world, &event("whe_6", "token.issued", None)), 204);
     world.deliver();

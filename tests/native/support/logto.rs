@@ -252,8 +252,9 @@ impl Logto {
 
     fn management(&self, request: &LogtoRequest, rest: &[&str], now_ms: i64) -> LogtoAnswer {
         let token = bearer(request);
-        if !token.is_some_and(|token| token == self.own_token() || self.accepted.borrow().contains(token))
-        {
+        if !token.is_some_and(|token| {
+            token == self.own_token() || self.accepted.borrow().contains(token)
+        }) {
             return LogtoAnswer::error(401, "auth.unauthorized");
         }
         if let ("POST", []) = (request.method.as_str(), rest) {

@@ -107,9 +107,10 @@ impl Mgpass {
             ("GET", ["jwks"]) => text_answer(200, self.key_set.borrow().clone()),
             ("POST", ["oauth", "token"]) => match header("authorization") {
                 None => self.exchange(call, now_ms),
-                Some(CLIENT) => {
-                    answer(200, json!({ "access_token": self.own_token(), "expires_in": 900 }))
-                }
+                Some(CLIENT) => answer(
+                    200,
+                    json!({ "access_token": self.own_token(), "expires_in": 900 }),
+                ),
                 _ => answer(400, json!({ "error": "invalid_client" })),
             },
             ("POST", ["token", "introspect"]) => {
@@ -191,7 +192,10 @@ impl Mgpass {
         let rows = databases.rows(Store::Mgpass, &sql);
         let total = rows.len();
         let page: Vec<_> = rows.into_iter().take(50).collect();
-        answer(200, json!({ "data": page, "total": total, "page": 1, "limit": 50, "has_more": total > 50 }))
+        answer(
+            200,
+            json!({ "data": page, "total": total, "page": 1, "limit": 50, "has_more": total > 50 }),
+        )
     }
 
     fn cached(&self, path: &str, now_ms: i64, read: impl FnOnce() -> CallAnswer) -> CallAnswer {
@@ -226,7 +230,9 @@ impl Mgpass {
 }
 
 fn audit(databases: &Databases, query: &str) -> CallAnswer {
-    let target = query.split(['?', '&']).find_map(|pair| pair.strip_prefix("target_id="));
+    let target = query
+        .split(['?', '&'])
+        .find_map(|pair| pair.strip_prefix("target_id="));
     let sql = format!(
         "SELECT id, event_type FROM audit_logs WHERE target_id = '{}' ORDER BY created_at DESC, rowid DESC LIMIT 100",
         target.unwrap_or_default()
