@@ -1,3 +1,5 @@
+//! When a certificate is made, how long it holds, and that every edit shows.
+
 use super::*;
 use crate::handover::gates::Equality;
 use crate::operate::checks::{Check, NAMES, State, points};

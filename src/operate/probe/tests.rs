@@ -1,3 +1,5 @@
+//! Where each page of a sign-in leads.
+
 use super::*;
 use crate::inbound::request::UserId;
 
