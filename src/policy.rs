@@ -7,4 +7,5 @@ pub mod flags;
 pub mod guard;
 pub mod left_behind;
 pub mod plan;
+pub mod ramp;
 pub mod tenant;

@@ -3,7 +3,7 @@
 --
 -- Times are epoch milliseconds.
 
--- Per slot of time, for the guard; two days.
+-- Per slot of time, for the guard and the timeline; six hours.
 CREATE TABLE samples (
   slot      INTEGER NOT NULL,
   metric    TEXT NOT NULL,

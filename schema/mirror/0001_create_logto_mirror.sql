@@ -29,6 +29,10 @@
 --   walked      the walk's last pass that met the user in Logto's listing
 --   obstacles   codes of what could not be carried, a JSON array
 --   applied_at  epoch milliseconds; of a tombstone, when it was first set
+--   told        what the mirror did to the user of late and has entered in mgPass's audit
+--               log in the same batch: a JSON array of [event, ticket, epoch seconds], the
+--               newest 20. By it a missing entry is found
+--   told_at     epoch seconds of the newest of them; NULL: none
 -- logto_mirror_effects: calls to mgPass's API that are still owed, by the
 --   ticket that owes them.
 
@@ -46,10 +50,13 @@ CREATE TABLE logto_mirror (
   seen_at    INTEGER NOT NULL DEFAULT 0,
   walked     INTEGER NOT NULL DEFAULT 0,
   obstacles  TEXT NOT NULL DEFAULT '[]' CHECK (json_valid(obstacles)),
-  applied_at INTEGER NOT NULL
+  applied_at INTEGER NOT NULL,
+  told       TEXT NOT NULL DEFAULT '[]' CHECK (json_valid(told)),
+  told_at    INTEGER
 ) STRICT;
 
 CREATE INDEX logto_mirror_by_tombstone ON logto_mirror (applied_at) WHERE tombstone = 1;
+CREATE INDEX logto_mirror_by_telling ON logto_mirror (told_at) WHERE told_at IS NOT NULL;
 
 CREATE TABLE logto_mirror_effects (
   user_id TEXT NOT NULL,

@@ -87,11 +87,10 @@ const WAIVE_APPLICATIONS: &str = concat!(
     " ON CONFLICT (term, gate, name) DO NOTHING"
 );
 const UNWAIVE: &str = "DELETE FROM waivers WHERE term = (SELECT term FROM authority) AND gate = ?1 AND name = ?2 RETURNING gate";
-#[cfg(not(target_arch = "wasm32"))]
 const KEEP_EVIDENCE: &str = concat!(
-    "INSERT INTO evidence (kind, term, at, digest, not_green) SELECT ?1, term, ",
+    "INSERT INTO evidence (kind, term, at, digest, not_green) SELECT ?1, term, min(?4, ",
     now!(),
-    ", ?2, ?3 FROM authority WHERE true ",
+    "), ?2, ?3 FROM authority WHERE true ",
     "ON CONFLICT (kind) DO UPDATE SET term = excluded.term, at = excluded.at, digest = excluded.digest, not_green = excluded.not_green"
 );
 
@@ -309,11 +308,10 @@ pub fn unwaive(gate: &str, name: &str) -> Statement {
     Statement::new(UNWAIVE, vec![gate.into(), name.into()])
 }
 
-/// The checklist's or the certificate's newest result, of this term. What makes them keeps
-/// them by this; until it is there they are not known, and their gates shut.
-#[cfg(not(target_arch = "wasm32"))]
-pub fn keep_evidence(kind: &str, digest: &str, not_green: &[String]) -> Statement {
+/// The checklist's or the certificate's newest result, of this term; `at_ms`: when the
+/// oldest of what it rests on was found.
+pub fn keep_evidence(kind: &str, digest: &str, not_green: &[String], at_ms: i64) -> Statement {
     let not_green = serde_json::json!(not_green).to_string();
-    let values = vec![kind.into(), digest.into(), not_green.into()];
+    let values = vec![kind.into(), digest.into(), not_green.into(), at_ms.into()];
     Statement::new(KEEP_EVIDENCE, values)
 }

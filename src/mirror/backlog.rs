@@ -19,13 +19,24 @@ const PURGE_INTERACTIONS: &str = concat!(
     " - ",
     interaction_kept_ms!()
 );
+/// Intents of a parked subject wait for a person, not for the mirror: they are counted
+/// by themselves.
 const BACKLOG: &str = concat!(
-    "SELECT count(*) AS n_open, sum(settled IS NULL) AS n_unsettled, sum(subject IS NULL) AS n_unresolved, ",
+    "SELECT count(*) FILTER (WHERE NOT i.is_held) AS n_open, count(*) FILTER (WHERE i.is_held) AS n_held, ",
+    "sum(i.settled IS NULL) FILTER (WHERE NOT i.is_held) AS n_unsettled, ",
+    "sum(i.subject IS NULL) FILTER (WHERE NOT i.is_held) AS n_unresolved, ",
     now!(),
-    " - min(opened_at) AS oldest_ms, (SELECT value FROM counters WHERE name = 'epoch') AS epoch, ",
-    "(SELECT value FROM counters WHERE name = 'unrecorded') AS unrecorded, (SELECT holder FROM authority) AS authority, ",
-    "(SELECT count(*) FROM subjects WHERE parked IS NOT NULL) AS n_parked ",
-    "FROM intents WHERE discharged_at IS NULL"
+    " - min(i.opened_at) FILTER (WHERE NOT i.is_held) AS oldest_ms, ",
+    now!(),
+    " - min(i.opened_at) FILTER (WHERE i.subject IS NULL) AS unresolved_ms, ",
+    "(SELECT value FROM counters WHERE name = 'epoch') AS epoch, ",
+    "(SELECT value FROM counters WHERE name = 'unrecorded') AS unrecorded, ",
+    "(SELECT value FROM counters WHERE name = 'paused_until') AS paused_until, ",
+    "(SELECT holder FROM authority) AS authority, (SELECT since FROM authority) AS authority_since, ",
+    "(SELECT count(*) FROM subjects WHERE parked IS NOT NULL) AS n_parked, ",
+    now!(),
+    " AS now FROM (SELECT subject, settled, opened_at, EXISTS (SELECT 1 FROM subjects s ",
+    "WHERE s.subject = intents.subject AND s.parked IS NOT NULL) AS is_held FROM intents WHERE discharged_at IS NULL) i"
 );
 
 /// Every string above, for the test that prepares each one against the schema.

@@ -20,6 +20,12 @@ const FOUND: &str = concat!(
     ") ON CONFLICT (user_id, code) DO UPDATE SET paths = excluded.paths, found_at = excluded.found_at, n_times = findings.n_times + 1"
 );
 const NEWEST: &str = "SELECT user_id, code, kind, paths, found_at, n_times FROM findings ORDER BY found_at DESC LIMIT 50";
+/// Found within a day, by code.
+const BY_CODE: &str = concat!(
+    "SELECT code, kind, count(*) AS n, max(found_at) AS found_at FROM findings INDEXED BY findings_by_time WHERE found_at >= ",
+    now!(),
+    " - ?1 GROUP BY code, kind ORDER BY n DESC, code"
+);
 const OF_USER: &str =
     "SELECT code, kind, paths, found_at, n_times FROM findings WHERE user_id = ?1 ORDER BY code";
 const FORGET: &str = concat!(
@@ -30,7 +36,7 @@ const FORGET: &str = concat!(
 
 /// Every string above, for the test that prepares each one against the schema.
 #[cfg(not(target_arch = "wasm32"))]
-pub const ALL_SQL: &[&str] = &[FIND, FOUND, NEWEST, OF_USER, FORGET];
+pub const ALL_SQL: &[&str] = &[FIND, FOUND, NEWEST, BY_CODE, OF_USER, FORGET];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Finding {
@@ -101,6 +107,11 @@ impl Finding {
 
 pub fn newest() -> Statement {
     Statement::new(NEWEST, vec![])
+}
+
+/// How many users by code, of what was found within the last `within_ms`.
+pub fn by_code(within_ms: i64) -> Statement {
+    Statement::new(BY_CODE, vec![within_ms.into()])
 }
 
 pub fn of_user(user: &UserId) -> Statement {

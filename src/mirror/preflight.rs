@@ -115,7 +115,9 @@ const MIRROR_TABLES: &[Table] = &[
             "seen_at",
             "walked",
             "obstacles",
-            "applied_at"
+            "applied_at",
+            "told",
+            "told_at"
         ]
     ),
     table!(

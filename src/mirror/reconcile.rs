@@ -293,16 +293,16 @@ fn write_user(inputs: &Inputs<'_>, writer: &Writer<'_>, merged: &Merged) -> (Vec
     match before {
         None => {
             writes.push(writer.give_default_roles());
-            writes.push(writer.audit("user.created"));
+            writes.extend(writer.audit("user.created"));
         }
         Some(_) if merged.changes_anything() => {
-            writes.push(writer.audit_of("user.updated", &merged.there));
+            writes.extend(writer.audit_of("user.updated", &merged.there));
         }
         Some(_) => {}
     }
     writes.extend(merged.puts.iter().map(|put| writer.put_identity(put)));
     if user.is_suspended != was_suspended {
-        writes.push(writer.audit(if user.is_suspended {
+        writes.extend(writer.audit(if user.is_suspended {
             "user.suspended"
         } else {
             "user.unsuspended"
@@ -373,11 +373,8 @@ fn decide_gone(inputs: &Inputs<'_>) -> Decision {
         return Decision::Park(Park::DeletionBrake);
     }
     let there = changed_there(target);
-    let writes = vec![
-        writer.tombstone_user(),
-        writer.audit_of("user.deleted", &there),
-        writer.owe(Effect::RevokeAll),
-    ];
+    let mut writes = vec![writer.tombstone_user(), writer.owe(Effect::RevokeAll)];
+    writes.extend(writer.audit_of("user.deleted", &there));
     let raise = raise("deleted", Some(inputs.deletions_per_hour));
     Decision::Apply(Box::new(Change {
         owes_effect: true,

@@ -99,6 +99,8 @@ pub enum Trigger {
     Webhook,
     /// `User.Deleted`: the second witness of a deletion.
     WebhookDeletion,
+    /// mgPass tells of a user whom the mirror knows.
+    MgpassWebhook,
     CatchUp,
     Walk,
     /// A page of an import met somebody who needs more than a page can do.
@@ -127,6 +129,7 @@ impl Trigger {
         match self {
             Self::Webhook => "webhook",
             Self::WebhookDeletion => "webhook.deletion",
+            Self::MgpassWebhook => "webhook.mgpass",
             Self::CatchUp => "catch_up",
             Self::Walk => "walk",
             Self::Import => "import",
@@ -153,6 +156,7 @@ impl Trigger {
             | Self::TowardsLogto => Some(Side::Mgpass),
             Self::Webhook
             | Self::WebhookDeletion
+            | Self::MgpassWebhook
             | Self::Walk
             | Self::Replay
             | Self::ConfirmedDeletion
@@ -174,6 +178,7 @@ impl Trigger {
         match self {
             Self::WebhookDeletion | Self::ConfirmedDeletion => 204,
             Self::Webhook
+            | Self::MgpassWebhook
             | Self::CatchUp
             | Self::Walk
             | Self::Import

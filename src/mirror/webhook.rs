@@ -13,11 +13,11 @@ use sha2::Sha256;
 
 use crate::inbound::request::{InteractionUid, Secret, UserId};
 use crate::mirror::triggers::Trigger;
-use crate::mirror::{outbox, relay, wake};
+use crate::mirror::{outbox, receipts, relay, wake};
 use crate::runtime::context::Request;
 use crate::runtime::message::Message;
 use crate::runtime::observe::Event;
-use crate::runtime::ports::{BodyFailure, Exchange, Platform, Store};
+use crate::runtime::ports::{Backend, BodyFailure, Exchange, Platform, Store};
 
 pub const PATH: &str = "hooks/logto";
 const SIGNATURE: &str = "logto-signature-sha-256";
@@ -51,20 +51,27 @@ pub async fn receive<P: Platform, E: Exchange>(
     let body = exchange.held_text().unwrap_or_default();
     let signature = exchange.header(SIGNATURE).unwrap_or_default();
     if !is_signed(secret, body.as_bytes(), &signature) {
-        platform.emit(&Event::HookRefused { code: "signature" });
+        platform.emit(&Event::HookRefused {
+            source: Backend::Logto.name(),
+            code: "signature",
+        });
         return Received::BadSignature;
     }
+    let kind = kind(&body);
     let Some(event) = parse(&body) else {
-        // Roles, organisations and the like: of no user.
+        // Roles, organisations and the like: of no user. That it came is noted, or not.
+        let noted = vec![receipts::note(Backend::Logto, &kind)];
+        let _ = platform.batch(Store::Proxy, noted).await;
         platform.emit(&Event::HookReceived {
+            source: Backend::Logto.name(),
             outcome: "of_no_user",
         });
         return Received::Taken;
     };
-    record(platform, &event).await
+    record(platform, &event, &kind).await
 }
 
-async fn record<P: Platform>(platform: &P, event: &HookEvent) -> Received {
+async fn record<P: Platform>(platform: &P, event: &HookEvent, kind: &str) -> Received {
     let trigger = if event.is_deletion {
         Trigger::WebhookDeletion
     } else {
@@ -77,6 +84,7 @@ async fn record<P: Platform>(platform: &P, event: &HookEvent) -> Received {
         statements.extend(outbox::learn(interaction, &event.subject));
     }
     statements.push(wake::all(subject));
+    statements.push(receipts::note(Backend::Logto, kind));
     let outcome = match platform.batch(Store::Proxy, statements).await {
         Ok(results) => {
             relay::send_wakes(platform, &wake::parse(&results)).await;
@@ -90,11 +98,20 @@ async fn record<P: Platform>(platform: &P, event: &HookEvent) -> Received {
             }
         }
     };
-    platform.emit(&Event::HookReceived { outcome });
+    platform.emit(&Event::HookReceived {
+        source: Backend::Logto.name(),
+        outcome,
+    });
     match outcome {
         "lost" => Received::NotRecorded,
         _ => Received::Taken,
     }
+}
+
+fn kind(body: &str) -> String {
+    let value: Value = serde_json::from_str(body).unwrap_or_default();
+    let event = value.get("event").and_then(Value::as_str);
+    event.unwrap_or_default().to_owned()
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -125,7 +142,7 @@ fn parse(body: &str) -> Option<HookEvent> {
 }
 
 /// By HMAC-SHA256, in hexadecimal; compared in a time that tells nothing.
-fn is_signed(secret: &Secret<String>, body: &[u8], signature: &str) -> bool {
+pub(super) fn is_signed(secret: &Secret<String>, body: &[u8], signature: &str) -> bool {
     let (Ok(signature), Ok(mac)) = (
         hex::decode(signature),
         Hmac::<Sha256>::new_from_slice(secret.0.as_bytes()),

@@ -16,6 +16,7 @@ use crate::mirror::edits::edits_since;
 use crate::mirror::mapping::MgpassIdentity;
 use crate::mirror::merge::ChangedThere;
 use crate::mirror::target::Effect;
+use crate::mirror::telling::told;
 use crate::runtime::ports::{Statement, Value};
 use crate::runtime::sql::in_generation;
 
@@ -70,6 +71,11 @@ const GIVE_DEFAULT_ROLES: &str = "INSERT INTO user_roles (user_id, role_id, crea
 const AUDIT: &str = "INSERT INTO audit_logs (id, event_type, actor_type, actor_id, target_type, target_id, metadata, created_at) \
      SELECT 'aud_lm_' || ?1 || '_' || ?2 || '_' || ?3, ?3, 'system', 'logto_mirror', 'user', ?1, ?4, unixepoch() \
      WHERE EXISTS (SELECT 1 FROM logto_mirror WHERE user_id = ?1 AND ticket = ?2) ON CONFLICT DO NOTHING";
+const TELL: &str = concat!(
+    "UPDATE logto_mirror SET ",
+    told!("?3", "?2"),
+    " WHERE user_id = ?1 AND ticket = ?2"
+);
 const OWE: &str = "INSERT INTO logto_mirror_effects (user_id, effect, ticket, owed_at) \
      SELECT ?1, ?3, ?2, CAST(unixepoch('subsec') * 1000 AS INTEGER) \
      WHERE EXISTS (SELECT 1 FROM logto_mirror WHERE user_id = ?1 AND ticket = ?2) \
@@ -90,6 +96,7 @@ pub const ALL_SQL: &[&str] = &[
     DROP_IDENTITIES,
     GIVE_DEFAULT_ROLES,
     AUDIT,
+    TELL,
     OWE,
     IN_FORCE,
 ];
@@ -202,19 +209,26 @@ impl<'a> Writer<'a> {
         self.statement(GIVE_DEFAULT_ROLES, vec![])
     }
 
-    pub fn audit(&self, event_type: &'static str) -> Statement {
-        self.statement(AUDIT, vec![event_type.into(), Value::Null])
+    /// The entry, and beside it what it is found missing by.
+    pub fn audit(&self, event_type: &'static str) -> [Statement; 2] {
+        self.audited(event_type, Value::Null)
     }
 
     /// With the fields of a change at mgPass that this one undoes: what somebody did
     /// there does not vanish without trace, whatever becomes of us behind the batch.
-    pub fn audit_of(&self, event_type: &'static str, there: &ChangedThere) -> Statement {
+    pub fn audit_of(&self, event_type: &'static str, there: &ChangedThere) -> [Statement; 2] {
         if there.altered.is_empty() && there.overruled.is_empty() {
             return self.audit(event_type);
         }
         let fields = json!({ "altered": there.altered, "overruled": there.overruled });
-        let values = vec![event_type.into(), fields.to_string().into()];
-        self.statement(AUDIT, values)
+        self.audited(event_type, fields.to_string().into())
+    }
+
+    fn audited(&self, event_type: &'static str, metadata: Value) -> [Statement; 2] {
+        [
+            self.statement(AUDIT, vec![event_type.into(), metadata]),
+            self.statement(TELL, vec![event_type.into()]),
+        ]
     }
 
     pub fn owe(&self, effect: Effect) -> Statement {

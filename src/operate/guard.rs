@@ -116,7 +116,8 @@ fn is_ramping(flags: &Flags) -> bool {
             .any(|row| flags.read_share(row.operation) > Share::NONE)
 }
 
-fn parse_window(rows: &[Row]) -> Window {
+/// Rows of counts, whatever slots they are of.
+pub(crate) fn parse_window<'a>(rows: impl IntoIterator<Item = &'a Row>) -> Window {
     let mut window = Window::default();
     for row in rows {
         let Some((metric, label, count)) = (|| {

@@ -19,16 +19,29 @@ const ADD_TOTALS: &str = "INSERT INTO totals (metric, operation, backend, label,
      json_extract(value, '$[3]'), json_extract(value, '$[4]') FROM json_each(?1) WHERE true \
      ON CONFLICT (metric, operation, backend, label) DO UPDATE SET count = count + excluded.count";
 const SELECT_TOTALS: &str = "SELECT metric, operation, backend, label, count FROM totals ORDER BY metric, operation, backend, label";
+const SELECT_SAMPLES: &str = "SELECT metric, operation, backend, label, sum(count) AS count FROM samples \
+     WHERE slot >= ?1 GROUP BY metric, operation, backend, label";
 const PURGE_SAMPLES: &str = "DELETE FROM samples WHERE slot < ?1";
 
 /// Every string above, for the test that prepares each one against the schema.
 #[cfg(not(target_arch = "wasm32"))]
-pub const ALL_SQL: &[&str] = &[ADD_SAMPLES, ADD_TOTALS, SELECT_TOTALS, PURGE_SAMPLES];
+pub const ALL_SQL: &[&str] = &[
+    ADD_SAMPLES,
+    ADD_TOTALS,
+    SELECT_TOTALS,
+    SELECT_SAMPLES,
+    PURGE_SAMPLES,
+];
 
-const RETENTION_MS: i64 = 2 * 86_400_000;
+const RETENTION_MS: i64 = 6 * 3_600_000;
 
 pub fn totals() -> Statement {
     Statement::new(SELECT_TOTALS, vec![])
+}
+
+/// Counts of all slots from an instant on.
+pub fn samples(since_ms: i64) -> Statement {
+    Statement::new(SELECT_SAMPLES, vec![since_ms.into()])
 }
 
 pub fn purge(now_ms: i64) -> Statement {

@@ -2,6 +2,7 @@
 //! comes from KV's texts is [`reading`]'s to say.
 
 pub mod bucket;
+pub mod form;
 mod reading;
 
 pub use self::reading::{keys, parse};
@@ -58,6 +59,22 @@ impl Share {
 
     pub fn basis_points(self) -> u16 {
         self.0
+    }
+
+    /// `None` above 10,000.
+    pub fn from_basis_points(basis_points: i64) -> Option<Self> {
+        let basis_points = u16::try_from(basis_points).ok()?;
+        (basis_points <= 10_000).then_some(Self(basis_points))
+    }
+
+    /// As [`Self::parse_percent`] takes it, in its shortest form.
+    pub fn to_percent(self) -> String {
+        let (whole, rest) = (self.0 / 100, self.0 % 100);
+        match rest {
+            0 => whole.to_string(),
+            _ if rest.is_multiple_of(10) => format!("{whole}.{}", rest / 10),
+            _ => format!("{whole}.{rest:02}"),
+        }
     }
 
     /// `0` to `100` with up to two decimals; no sign, no exponent, no spaces.
@@ -236,6 +253,17 @@ mod tests {
         ] {
             assert_eq!(Share::parse_percent(text), None, "{text}");
         }
+    }
+
+    #[test]
+    fn every_share_is_written_as_it_is_read() {
+        for basis_points in 0..=10_000 {
+            let share = Share::from_basis_points(basis_points).unwrap();
+            assert_eq!(Share::parse_percent(&share.to_percent()), Some(share));
+        }
+        assert_eq!(Share(1_250).to_percent(), "12.5");
+        assert_eq!(Share(5).to_percent(), "0.05");
+        assert_eq!(Share::from_basis_points(10_001), None);
     }
 
     #[test]

@@ -33,9 +33,9 @@ const LATENCY_NOISE_MS: i64 = 200;
 const SLOTS: i64 = 5;
 
 impl Tuning {
-    /// How finely samples are kept.
+    /// How finely samples are kept: a minute at most, as plots are.
     pub fn slot_ms(&self) -> i64 {
-        (self.window_ms / SLOTS).max(1_000)
+        (self.window_ms / SLOTS).clamp(1_000, 60_000)
     }
 }
 
@@ -55,7 +55,27 @@ impl Verdict {
             Self::Stop => "stop",
         }
     }
+
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::Pass, Self::Hold, Self::Stop]
+            .into_iter()
+            .find(|verdict| verdict.name() == name)
+    }
 }
+
+/// Every reason that a verdict can have.
+pub const REASONS: [&str; 10] = [
+    "as_good_as_logto",
+    "no_reads",
+    "too_few_reads",
+    "too_few_compared",
+    "error_rate",
+    "latency",
+    "mismatches",
+    "no_metrics",
+    "stopped",
+    "stop_not_written",
+];
 
 /// One side's reads within the window.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -69,23 +89,28 @@ pub struct Side {
 impl Side {
     /// Upper bound of the 95th percentile; `None` without reads.
     pub fn p95_ms(&self) -> Option<i64> {
+        self.percentile_ms(95)
+    }
+
+    /// Upper bound of what so many of a hundred reads took.
+    pub fn percentile_ms(&self, percent: i64) -> Option<i64> {
         let total: i64 = self.durations.iter().sum();
         let mut below = 0;
         for (index, count) in self.durations.iter().enumerate() {
             below += count;
-            if total > 0 && below * 100 >= total * 95 {
+            if total > 0 && below * 100 >= total * percent {
                 return Some(BOUNDS_MS.get(index).copied().unwrap_or(i64::from(u32::MAX)));
             }
         }
         None
     }
 
-    fn failure_bps(&self) -> i64 {
+    pub fn failure_bps(&self) -> i64 {
         share_bps(self.failures, self.reads)
     }
 }
 
-fn share_bps(part: i64, whole: i64) -> i64 {
+pub fn share_bps(part: i64, whole: i64) -> i64 {
     if whole == 0 { 0 } else { part * 10_000 / whole }
 }
 

@@ -20,6 +20,7 @@ use crate::mirror::reconcile::{Change, obstacle_codes};
 use crate::mirror::residue::Residue;
 use crate::mirror::states::{self, PageStates};
 use crate::mirror::target::TargetState;
+use crate::mirror::telling::told;
 use crate::runtime::backend::logto::LogtoUser;
 use crate::runtime::digest::digest;
 use crate::runtime::limits::{HEAVY_BYTES, json_lists};
@@ -62,6 +63,11 @@ const GIVE_DEFAULT_ROLES: &str = "INSERT INTO user_roles (user_id, role_id, crea
 const AUDIT: &str = "INSERT INTO audit_logs (id, event_type, actor_type, actor_id, target_type, target_id, metadata, created_at) \
      SELECT 'aud_lm_' || m.user_id || '_' || ?2 || '_' || ?3, ?3, 'system', 'logto_mirror', 'user', m.user_id, NULL, unixepoch() \
      FROM json_each(?1) w JOIN logto_mirror m ON m.user_id = w.value AND m.ticket = ?2 WHERE true ON CONFLICT DO NOTHING";
+const TELL: &str = concat!(
+    "UPDATE logto_mirror SET ",
+    told!("?3", "?2"),
+    " WHERE ticket = ?2 AND user_id IN (SELECT w.value FROM json_each(?1) w)"
+);
 /// Nothing of theirs differs: the ticket, the epoch and Logto's own form are renewed.
 const RAISE_EQUAL: &str = concat!(
     "UPDATE logto_mirror SET ticket = ?2, epoch = ?3, tombstone = 0, digest = json_extract(w.value, '$.digest'), \
@@ -83,6 +89,7 @@ pub const ALL_SQL: &[&str] = &[
     PUT_IDENTITIES,
     GIVE_DEFAULT_ROLES,
     AUDIT,
+    TELL,
     RAISE_EQUAL,
 ];
 
@@ -229,7 +236,8 @@ pub fn create(users: &[Creation<'_>], under: Under) -> Vec<Statement> {
     };
     let everybody = ids(|_| true).unwrap_or_default();
     let audit = |ids: &str, event: &str| {
-        Statement::new(AUDIT, vec![ids.into(), ticket.into(), event.into()])
+        let values = vec![ids.into(), ticket.into(), event.into()];
+        [AUDIT, TELL].map(|sql| Statement::new(sql, values.clone()))
     };
     let mirrors = list(users.iter().map(|user| user.mirror.as_str()).collect());
     let rows = list(users.iter().map(|user| user.row.as_str()).collect());
@@ -244,14 +252,14 @@ pub fn create(users: &[Creation<'_>], under: Under) -> Vec<Statement> {
             GIVE_DEFAULT_ROLES,
             vec![everybody.as_str().into(), ticket.into()],
         ),
-        audit(&everybody, "user.created"),
     ];
+    statements.extend(audit(&everybody, "user.created"));
     if !identities.is_empty() {
         let values = vec![list(identities).into(), ticket.into()];
         statements.push(Statement::new(PUT_IDENTITIES, values));
     }
     if let Some(suspended) = ids(|one| one.mapped.user.is_suspended) {
-        statements.push(audit(&suspended, "user.suspended"));
+        statements.extend(audit(&suspended, "user.suspended"));
     }
     statements
 }

@@ -9,8 +9,10 @@
 //! need be within one user's ledger. Every statement that writes holds the condition that the
 //! user lives and has earned nothing at mgPass; what mgPass wrote is never touched.
 
+pub mod audit;
 pub mod balance;
 mod carry;
+pub mod dry;
 pub mod entry;
 pub mod place;
 pub mod source;
@@ -20,6 +22,7 @@ pub mod tier;
 use std::cell::Cell;
 
 use self::carry::{Stopped, carry};
+use self::dry::Would;
 use self::place::{Place, Within};
 use self::source::Record;
 use self::target::{Settlement, UserRewards};
@@ -56,6 +59,9 @@ pub struct PointsOutcome {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Carried {
     Equal,
+    /// What a real run would do.
+    Create,
+    Update,
     Parked(&'static str),
 }
 
@@ -77,6 +83,8 @@ struct Databases<'a, P> {
     platform: &'a P,
     /// Of the authority.
     generation: i64,
+    /// Of this page, in the ids of its entries in the audit log.
+    key: String,
     n_statements: Cell<i64>,
     mgpass_ms: Cell<i64>,
 }
@@ -127,6 +135,7 @@ pub async fn page<P: Platform>(
     let databases = &Databases {
         platform,
         generation,
+        key: format!("p{:016x}", platform.random_u64()),
         n_statements: Cell::new(0),
         mgpass_ms: Cell::new(0),
     };
@@ -157,7 +166,10 @@ pub async fn page<P: Platform>(
         users.truncate(n_done);
         next = Some(place);
     }
-    let mut outcomes: Vec<_> = users.into_iter().map(User::outcome).collect();
+    let mut outcomes: Vec<_> = users
+        .into_iter()
+        .map(|user| user.outcome(dry_run))
+        .collect();
     if count.is_some_and(|count| count.n_nameless > 0) {
         outcomes.insert(0, nameless());
     }
@@ -191,7 +203,11 @@ struct User {
     sum: i64,
     /// Entries that were at mgPass, or went there, before this page.
     n_before: i64,
+    before: Option<UserRewards>,
     after: Option<UserRewards>,
+    /// The tier that mgPass would hold.
+    tier_after: String,
+    would: Would,
 }
 
 impl User {
@@ -211,6 +227,7 @@ impl User {
         self.n_read = within.n_read;
         self.sum = within.sum;
         self.n_before = self.n_before.max(within.n_read);
+        self.would = within.would;
         for note in &within.notes {
             self.note(note);
         }
@@ -255,13 +272,39 @@ impl User {
         }
     }
 
-    fn outcome(mut self) -> PointsOutcome {
-        self.look();
+    fn outcome(mut self, dry_run: bool) -> PointsOutcome {
+        let mut outcome = Carried::Equal;
+        if dry_run {
+            outcome = self.foresee();
+        } else {
+            self.look();
+        }
         PointsOutcome {
             user: self.record.user_id,
-            outcome: self.parked.map_or(Carried::Equal, Carried::Parked),
+            outcome: self.parked.map_or(outcome, Carried::Parked),
             notes: self.notes,
         }
+    }
+
+    /// In a dry run.
+    fn foresee(&mut self) -> Carried {
+        let (Some(stored), Some(before)) = (&self.record.stored, &self.before) else {
+            return Carried::Equal;
+        };
+        if self.parked.is_some() {
+            return Carried::Equal;
+        }
+        let (outcome, notes) = dry::outcome(stored, before, self.sum, self.would, &self.tier_after);
+        for note in notes {
+            self.note(note);
+        }
+        if self.tier_after != self.wanted_tier {
+            self.note(format!(
+                "tier_kept:{}>{}",
+                self.tier_after, self.wanted_tier
+            ));
+        }
+        outcome
     }
 }
 
@@ -295,7 +338,10 @@ fn judge_user(record: Record, held: Option<&UserRewards>, tiers: &Tiers, lowest:
         n_read: 0,
         sum: 0,
         n_before: held.map_or(0, |held| held.n_entries),
+        before: held.cloned(),
         after: None,
+        tier_after: String::new(),
+        would: Would::default(),
     };
     let is_known = held.is_some_and(|held| held.is_known);
     // Deleted first: whatever else is missing then is of no use to anybody.
@@ -321,6 +367,8 @@ fn judge_user(record: Record, held: Option<&UserRewards>, tiers: &Tiers, lowest:
     } else {
         user.park("unreadable_in_source");
     }
+    let held = held.and_then(|held| held.tier.as_deref());
+    user.tier_after = tiers.after(held, &user.wanted_tier);
     user
 }
 

@@ -23,7 +23,7 @@ const COUNT: &str = concat!(
 const LIST: &str = concat!(
     "SELECT u.id AS id, ",
     readiness!(),
-    " AS readiness, coalesce(json_extract(m.residue, '$.hasPassword'), 0) AS had_password, u.email AS email, u.phone AS phone \
+    " AS readiness, coalesce(json_extract(m.residue, '$.hasPassword'), 0) AS had_password, json_extract(m.residue, '$.username') AS username, u.email AS email, u.phone AS phone \
      FROM logto_mirror m JOIN users u ON u.id = m.user_id WHERE u.deleted_at IS NULL AND m.user_id > ?1 \
      ORDER BY m.user_id LIMIT ?2"
 );
@@ -57,6 +57,7 @@ pub fn shown(row: &Row) -> Json {
         "id": row.get("id"),
         "readiness": row.get("readiness"),
         "had_password": integer(row, "had_password") == Some(1),
+        "username": row.get("username"),
         "email": row.get("email"),
         "phone": row.get("phone"),
     })

@@ -64,6 +64,31 @@ pub enum ProxyError {
     /// The proxy's own database, or mgPass's, did not answer an operator.
     #[error("a database did not answer")]
     DatabaseUnavailable,
+    #[error("the user id is malformed: it has 1 to 64 printable characters and no space")]
+    MalformedUser,
+    #[error("neither Logto nor the mirror knows this user")]
+    NoSuchUser,
+    /// A deletion is confirmed of somebody whom Logto still has.
+    #[error("Logto still has this user, so there is no deletion to confirm; nothing was changed")]
+    UserLives,
+    #[error("the proxy reads no flag of this name")]
+    UnknownFlag,
+    /// What the key takes.
+    #[error("the value would not be taken; the flag takes {0}")]
+    FlagRefused(&'static str),
+    #[error("the flags cannot be read now: KV does not answer")]
+    FlagsUnreachable,
+    #[error("a ramp plan is running or paused")]
+    RampActive,
+    #[error("no ramp plan is in a state for that")]
+    RampNotActive,
+    /// What holds reads at Logto.
+    #[error("no ramp plan can go on: {0}")]
+    RampHeld(&'static str),
+    #[error("the steps make no plan: {0}")]
+    RampSteps(&'static str),
+    #[error("more than 16 lanes, or a number that is none")]
+    LanesOutOfRange,
     /// A user write, or a read of a user, and no proof of which side is the authority.
     #[error("it cannot be told now which side holds the users; try again")]
     AuthorityUnknown,
@@ -106,6 +131,17 @@ impl ProxyError {
             Self::StageOff => "proxy.stage_off",
             Self::RewardsNotBound => "proxy.rewards_not_bound",
             Self::DatabaseUnavailable => "proxy.database_unavailable",
+            Self::MalformedUser => "proxy.malformed_user_id",
+            Self::NoSuchUser => "proxy.no_such_user",
+            Self::UserLives => "proxy.user_lives",
+            Self::UnknownFlag => "proxy.unknown_flag",
+            Self::FlagRefused(_) => "proxy.flag_refused",
+            Self::FlagsUnreachable => "proxy.flags_unreachable",
+            Self::RampActive => "proxy.ramp_active",
+            Self::RampNotActive => "proxy.ramp_not_active",
+            Self::RampHeld(_) => "proxy.ramp_held",
+            Self::RampSteps(_) => "proxy.ramp_steps",
+            Self::LanesOutOfRange => "proxy.lanes_out_of_range",
             Self::AuthorityUnknown => "proxy.authority_unknown",
             Self::AuthorityMoving => "proxy.authority_moving",
             Self::UsersUnavailable => "proxy.users_unavailable",
@@ -116,10 +152,24 @@ impl ProxyError {
 
     pub fn status(self) -> u16 {
         match self {
-            Self::MalformedRequest | Self::BodyIncomplete | Self::ParameterMissing => 400,
+            Self::MalformedRequest
+            | Self::BodyIncomplete
+            | Self::ParameterMissing
+            | Self::MalformedUser
+            | Self::UnknownFlag
+            | Self::FlagRefused(_)
+            | Self::RampSteps(_)
+            | Self::LanesOutOfRange => 400,
             Self::AdminTokenNeeded | Self::SignatureRefused => 401,
-            Self::NoSuchRoute | Self::NoSuchJob => 404,
-            Self::JobActive | Self::JobNotActive | Self::StageOff | Self::RewardsNotBound => 409,
+            Self::NoSuchRoute | Self::NoSuchJob | Self::NoSuchUser => 404,
+            Self::JobActive
+            | Self::JobNotActive
+            | Self::StageOff
+            | Self::RewardsNotBound
+            | Self::UserLives
+            | Self::RampActive
+            | Self::RampNotActive
+            | Self::RampHeld(_) => 409,
             Self::BodyTooLarge => 413,
             Self::TooManyAttempts => 429,
             Self::Misconfigured | Self::Defect => 500,
@@ -128,6 +178,7 @@ impl ProxyError {
             | Self::KeysUnavailable
             | Self::DatabaseUnavailable
             | Self::Busy
+            | Self::FlagsUnreachable
             | Self::AuthorityUnknown
             | Self::AuthorityMoving
             | Self::AuthorityMoved

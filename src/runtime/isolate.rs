@@ -132,6 +132,7 @@ pub struct Volatile {
 /// What mgPass's discovery document says of its endpoints.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MgpassEndpoints {
+    pub authorization: Option<String>,
     pub token: String,
     pub jwks: String,
     pub introspection: String,

@@ -174,10 +174,31 @@ pub enum Event<'a> {
         n_messages: usize,
     },
     HookReceived {
+        source: &'static str,
         outcome: &'static str,
     },
     HookRefused {
+        source: &'static str,
         code: &'static str,
+    },
+    /// One check of the checklist was judged by what it found just now.
+    CheckJudged {
+        check: &'static str,
+        result: &'static str,
+    },
+    /// What one check goes by was gathered and kept.
+    CheckRun {
+        check: &'static str,
+        duration_ms: i64,
+    },
+    /// A check could not be made now, or what it found could not be kept.
+    CheckDelayed {
+        check: &'static str,
+        code: &'static str,
+    },
+    CertificateMade {
+        term: i64,
+        n_waivers: usize,
     },
     CatchUpDone {
         outcome: &'static str,
@@ -297,6 +318,13 @@ pub enum Event<'a> {
         step: &'static str,
         code: &'static str,
     },
+    /// A ramp plan went on, rests or has ended.
+    RampMoved {
+        what: &'static str,
+        share_bps: u16,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        why: Option<&'static str>,
+    },
     /// A ramp was stopped: no read goes to mgPass until a person deletes the KV key `guard`.
     GuardStopped {
         reason: &'static str,
@@ -333,6 +361,10 @@ impl Event<'_> {
         "message.dead",
         "hook.received",
         "hook.refused",
+        "check.judged",
+        "check.run",
+        "check.delayed",
+        "certificate.made",
         "catch_up.done",
         "walk.stepped",
         "walk.delayed",
@@ -355,6 +387,7 @@ impl Event<'_> {
         "translated.delayed",
         "guard.judged",
         "guard.stopped",
+        "ramp.moved",
     ];
 
     fn describe(&self) -> (&'static str, Level) {
@@ -389,6 +422,10 @@ impl Event<'_> {
             Self::MessageDead { .. } => ("message.dead", Level::Warn),
             Self::HookReceived { .. } => ("hook.received", Level::Info),
             Self::HookRefused { .. } => ("hook.refused", Level::Warn),
+            Self::CheckJudged { .. } => ("check.judged", Level::Info),
+            Self::CheckRun { .. } => ("check.run", Level::Info),
+            Self::CheckDelayed { .. } => ("check.delayed", Level::Warn),
+            Self::CertificateMade { .. } => ("certificate.made", Level::Info),
             Self::CatchUpDone { .. } => ("catch_up.done", Level::Info),
             Self::WalkStepped { .. } => ("walk.stepped", Level::Info),
             Self::WalkDelayed { .. } => ("walk.delayed", Level::Warn),
@@ -411,6 +448,12 @@ impl Event<'_> {
             Self::TranslatedDelayed { .. } => ("translated.delayed", Level::Warn),
             Self::GuardJudged { .. } => ("guard.judged", Level::Info),
             Self::GuardStopped { .. } => ("guard.stopped", Level::Error),
+            // A person has to look before it goes on.
+            Self::RampMoved {
+                what: "paused" | "aborted" | "not_written",
+                ..
+            } => ("ramp.moved", Level::Warn),
+            Self::RampMoved { .. } => ("ramp.moved", Level::Info),
         }
     }
 

@@ -266,9 +266,22 @@ impl CallFailure {
     }
 }
 
+/// What a browser gets: a page, or where to go next.
+#[derive(Clone, Debug)]
+pub struct Visited {
+    pub status: u16,
+    pub location: Option<String>,
+    /// Each `Set-Cookie` line.
+    pub cookies: Vec<Secret<String>>,
+    pub body: String,
+}
+
 pub trait Calls {
     /// Redirects are not followed.
     async fn call(&self, call: Call) -> Result<CallAnswer, CallFailure>;
+
+    /// The same as a browser would make it.
+    async fn visit(&self, call: Call) -> Result<Visited, CallFailure>;
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -288,7 +301,9 @@ pub struct KvFailure;
 
 pub trait FlagStore {
     async fn flags(&self, keys: &[String]) -> Result<Vec<(String, Option<String>)>, KvFailure>;
-    /// The guard's own key is the only one that the proxy writes.
+    /// Names of the keys that are set, a thousand at most: whatever else somebody wrote.
+    async fn flag_names(&self) -> Result<Vec<String>, KvFailure>;
+    /// Written by the proxy: `guard` to stop a ramp, `read_percent` by a ramp plan.
     async fn put_flag(&self, key: &str, value: &str) -> Result<(), KvFailure>;
 }
 

@@ -6,7 +6,7 @@
 use crate::handover::advance::{self, Operated};
 use crate::handover::authority::Holder;
 use crate::mirror::{relay, reverse, walk};
-use crate::operate::{findings, guard, metrics};
+use crate::operate::{checklist, findings, guard, metrics, ramp, timeline, watch};
 use crate::policy::flags::{Flags, Stage};
 use crate::population::jobs;
 use crate::runtime::context::Context;
@@ -17,6 +17,13 @@ pub async fn tick<P: Platform>(platform: &P, context: &Context<'_>, flags: &Flag
     // This isolate's own counts are among the figures.
     metrics::flush(platform, context).await;
     guard::run(platform, context, flags).await;
+    let seen = watch::look(platform).await;
+    // Not noticed now, the next minute does.
+    let _ = watch::notice(platform, seen.as_ref(), true).await;
+    if let Some(seen) = &seen {
+        ramp::tick(platform, &context.settings.guard, seen).await;
+    }
+    timeline::keep(platform, flags).await;
     let operated = Operated {
         flags,
         logto_origin: &context.settings.logto_origin,
@@ -41,6 +48,7 @@ pub async fn tick<P: Platform>(platform: &P, context: &Context<'_>, flags: &Flag
         tenant::keep_fresh(platform, context).await;
         orphans::sweep(platform, context).await;
     }
+    checklist::tick(platform, context, flags.stage).await;
 }
 
 /// Policy follows the authority, never the wish: the stage is a flag of Logto's time.

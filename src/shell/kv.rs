@@ -23,6 +23,12 @@ pub(super) async fn read_all(
         .collect())
 }
 
+pub(super) async fn names(env: &worker::Env, binding: &str) -> Result<Vec<String>, KvFailure> {
+    let store = env.kv(binding).map_err(|_| KvFailure)?;
+    let list = store.list().execute().await.map_err(|_| KvFailure)?;
+    Ok(list.keys.into_iter().map(|key| key.name).collect())
+}
+
 pub(super) async fn write(
     env: &worker::Env,
     binding: &str,

@@ -8,6 +8,7 @@ use futures_util::future::{Either, select};
 use std::pin::pin;
 use std::rc::Rc;
 
+use crate::inbound::request::Secret;
 use crate::runtime::limits::Usage;
 use crate::runtime::message::Message;
 use crate::runtime::metrics::Series;
@@ -15,7 +16,7 @@ use crate::runtime::observe::Event;
 use crate::runtime::ports::{
     ANSWER_HEAD_BYTES, Addresses, Call, CallAnswer, CallFailure, Calls, Clock, Database,
     DatabaseFailure, Entropy, FlagStore, Invocation, KeyStore, KvFailure, Queue, QueueFailure, Row,
-    Signatures, Sink, Statement, Store,
+    Signatures, Sink, Statement, Store, Visited,
 };
 use crate::token::SignatureCheck;
 
@@ -141,6 +142,11 @@ impl FlagStore for WorkerPlatform {
         super::kv::read_all(&self.env, "FLAGS", keys).await
     }
 
+    async fn flag_names(&self) -> Result<Vec<String>, KvFailure> {
+        self.usage.count_subrequest();
+        super::kv::names(&self.env, "FLAGS").await
+    }
+
     async fn put_flag(&self, key: &str, value: &str) -> Result<(), KvFailure> {
         self.usage.count_subrequest();
         super::kv::write(&self.env, "FLAGS", key, value).await
@@ -168,9 +174,26 @@ impl Addresses for WorkerPlatform {
 
 impl Calls for WorkerPlatform {
     async fn call(&self, call: Call) -> Result<CallAnswer, CallFailure> {
+        self.within(&call, async |response| answer(&call, response).await)
+            .await
+    }
+
+    async fn visit(&self, call: Call) -> Result<Visited, CallFailure> {
+        self.within(&call, async |response| visited(&call, response).await)
+            .await
+    }
+}
+
+impl WorkerPlatform {
+    /// The call and the reading of its answer, within the call's deadline.
+    async fn within<T>(
+        &self,
+        call: &Call,
+        read: impl AsyncFnOnce(Response) -> Result<T, CallFailure>,
+    ) -> Result<T, CallFailure> {
         self.usage.count_subrequest();
         let abort = AbortController::new().map_err(|_| CallFailure::Unreachable)?;
-        let answer = pin!(exchange(&call, &abort));
+        let answer = pin!(async { read(send(call, &abort).await?).await });
         let deadline = pin!(self.sleep(call.deadline_ms));
         match select(answer, deadline).await {
             Either::Left((answer, _)) => answer,
@@ -182,7 +205,7 @@ impl Calls for WorkerPlatform {
     }
 }
 
-async fn exchange(call: &Call, abort: &AbortController) -> Result<CallAnswer, CallFailure> {
+async fn send(call: &Call, abort: &AbortController) -> Result<Response, CallFailure> {
     let init = RequestInit::new();
     init.set_method(call.method);
     init.set_redirect(RequestRedirect::Manual);
@@ -198,10 +221,13 @@ async fn exchange(call: &Call, abort: &AbortController) -> Result<CallAnswer, Ca
         init.set_body(&JsValue::from_str(&body.0));
     }
     let global = js_sys::global().unchecked_into::<web_sys::WorkerGlobalScope>();
-    let response: Response = JsFuture::from(global.fetch_with_str_and_init(&call.url, &init))
+    let response = JsFuture::from(global.fetch_with_str_and_init(&call.url, &init))
         .await
-        .map_err(|_| CallFailure::Unreachable)?
-        .unchecked_into();
+        .map_err(|_| CallFailure::Unreachable)?;
+    Ok(response.unchecked_into())
+}
+
+async fn answer(call: &Call, response: Response) -> Result<CallAnswer, CallFailure> {
     let header = |name: &str| response.headers().get(name).ok().flatten();
     let retry_after_s = header("retry-after").and_then(|text| text.parse().ok());
     let max_age_s = header("cache-control").as_deref().and_then(max_age);
@@ -213,12 +239,39 @@ async fn exchange(call: &Call, abort: &AbortController) -> Result<CallAnswer, Ca
         max_age_s,
         total,
         is_json,
-        body: read_text(&response, call.max_bytes)
-            .await
-            .map_err(|unread| match unread {
-                Unread::Broken => CallFailure::Unreadable,
-                Unread::TooLarge(head) => CallFailure::TooLarge { head },
-            })?,
+        body: body(call, &response).await?,
+    })
+}
+
+async fn visited(call: &Call, response: Response) -> Result<Visited, CallFailure> {
+    let headers = response.headers();
+    Ok(Visited {
+        status: response.status(),
+        location: headers.get("location").ok().flatten(),
+        cookies: set_cookies(&headers).unwrap_or_default(),
+        body: body(call, &response).await?,
+    })
+}
+
+/// Each line on its own, which `get` would join.
+fn set_cookies(headers: &Headers) -> Option<Vec<Secret<String>>> {
+    let method = js_sys::Reflect::get(headers, &"getSetCookie".into()).ok()?;
+    let lines = method.dyn_into::<js_sys::Function>().ok()?;
+    let lines: js_sys::Array = lines.call0(headers).ok()?.dyn_into().ok()?;
+    Some(
+        lines
+            .iter()
+            .filter_map(|line| line.as_string())
+            .map(Secret)
+            .collect(),
+    )
+}
+
+async fn body(call: &Call, response: &Response) -> Result<String, CallFailure> {
+    let text = read_text(response, call.max_bytes).await;
+    text.map_err(|unread| match unread {
+        Unread::Broken => CallFailure::Unreadable,
+        Unread::TooLarge(head) => CallFailure::TooLarge { head },
     })
 }
 

@@ -29,6 +29,7 @@ const DRILLS = [
   ['import-obstacles', ['import', '--', '--obstacles']],
   ['limits', ['limits']],
   ['ramp', ['ramp']],
+  ['operator', ['operator']],
   ['bench', ['bench']],
 ];
 

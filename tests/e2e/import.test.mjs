@@ -63,7 +63,7 @@ test('who has a second factor is named, and everybody is in the file of the camp
   for (const { id } of users) assert.ok(sandbox.logto.users.get(id).mfaVerifications);
   const file = path.join(store.directory, 'campaign.csv');
   const { readiness } = await call(['readiness', '--csv', file]);
-  const lines = readFileSync(file, 'utf8').trim().split('\r\n').slice(1).map((line) => line.split(',')[1]);
+  const lines = readFileSync(file, 'utf8').trim().split('\r\n').slice(1).map((line) => line.split(',')[2]);
   const counted = Object.fromEntries(Object.keys(readiness).map((way) => [way, lines.filter((line) => line === way).length]));
   assert.deepEqual([counted, lines.length], [readiness, PEOPLE]);
 });

@@ -94,7 +94,8 @@ test('a dry run says what would be, and changes nothing', async () => {
   const view = await run('points', '&dry_run=true');
   assert.equal(view.total, GENERATED + people.length + 1);
   assert.deepEqual(view.parked, { unknown_user: 1 });
-  assert.equal(view.outcomes.equal, GENERATED + people.length);
+  assert.deepEqual([view.outcomes.create, view.outcomes.equal], [GENERATED + people.length, 0]);
+  assert.ok(view.notes.adjusted > 0, 'adjustments are foreseen');
   assert.equal((await ledger()).length, 0);
 });
 

@@ -10,6 +10,7 @@
 mod compare;
 mod corpus;
 mod equality;
+mod evidence;
 mod forward_auth;
 mod guard;
 mod handover;
@@ -24,6 +25,7 @@ mod reverse;
 mod routes;
 mod schema;
 mod service;
+mod steering;
 #[allow(dead_code, reason = "shared with the simulation")]
 mod support;
 mod tidy;

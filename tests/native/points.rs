@@ -92,10 +92,18 @@ fn page(
 
 /// Page after page to the end.
 fn import(world: &Rc<World>, limit: i64) -> (BTreeMap<String, (Carried, Vec<String>)>, i64) {
+    pages(world, limit, false)
+}
+
+fn pages(
+    world: &Rc<World>,
+    limit: i64,
+    dry_run: bool,
+) -> (BTreeMap<String, (Carried, Vec<String>)>, i64) {
     let mut users = BTreeMap::new();
     let (mut from, mut n_added) = (Place::default(), 0);
     loop {
-        let page = page(world, &from, limit, false).unwrap().unwrap();
+        let page = page(world, &from, limit, dry_run).unwrap().unwrap();
         n_added += page.n_entries_added;
         for user in page.users {
             let seen = users.insert(user.user, (user.outcome, user.notes));

@@ -8,11 +8,14 @@ use dual_write_proxy::handover::{
     translated, wish,
 };
 use dual_write_proxy::mirror::{
-    backlog, edits, fence, findings as mirror_findings, intent, outbox, pass, preflight,
+    backlog, edits, fence, findings as mirror_findings, intent, mgpass_webhook, outbox, pass,
+    preflight, receipts,
     reverse::{feed, rows as back_rows, walk as back_walk},
-    states, target, triggers, wake, writer,
+    states, target, telling, triggers, wake, writer,
 };
-use dual_write_proxy::operate::{findings, guard, metrics};
+use dual_write_proxy::operate::certificate;
+use dual_write_proxy::operate::checks;
+use dual_write_proxy::operate::{findings, guard, metrics, parked, ramp, timeline, watch};
 use dual_write_proxy::population::jobs::{equality, store, view};
 use dual_write_proxy::population::{page, points, readiness};
 use dual_write_proxy::runtime::ports::Store;
@@ -67,11 +70,28 @@ fn every_statement_prepares_against_the_migrations() {
         (Store::Proxy, pass::ALL_SQL),
         (Store::Proxy, mirror_findings::ALL_SQL),
         (Store::Proxy, findings::ALL_SQL),
+        (Store::Proxy, parked::ALL_SQL),
+        (Store::Proxy, receipts::ALL_SQL),
+        (Store::Mgpass, mgpass_webhook::ALL_SQL),
+        (Store::Proxy, checks::kept::ALL_SQL),
+        (Store::Proxy, checks::points::ALL_SQL),
+        (Store::Mgpass, checks::sign_in::ALL_SQL),
+        (Store::Mgpass, checks::console::ALL_SQL),
+        (Store::Mgpass, checks::audit::ALL_SQL),
+        (Store::Proxy, certificate::kept::ALL_SQL),
+        (Store::Proxy, certificate::population::ALL_SQL),
+        (Store::Proxy, ramp::ALL_SQL),
+        (Store::Proxy, watch::ALL_SQL),
+        (Store::Metrics, ramp::METRICS_SQL),
+        (Store::Metrics, timeline::ALL_SQL),
+        (Store::Mgpass, timeline::MGPASS_SQL),
         (Store::Proxy, store::ALL_SQL),
         (Store::Proxy, view::ALL_SQL),
         (Store::Proxy, equality::ALL_SQL),
         (Store::Mgpass, target::ALL_SQL),
         (Store::Mgpass, writer::ALL_SQL),
+        (Store::Mgpass, telling::ALL_SQL),
+        (Store::Mgpass, points::audit::ALL_SQL),
         (Store::Mgpass, edits::ALL_SQL),
         (Store::Mgpass, states::ALL_SQL),
         (Store::Mgpass, page::ALL_SQL),
@@ -174,6 +194,14 @@ fn the_lists_of_statements_are_complete() {
         (include_str!("../../src/mirror/target.rs"), target::ALL_SQL),
         (include_str!("../../src/mirror/writer.rs"), writer::ALL_SQL),
         (include_str!("../../src/mirror/edits.rs"), edits::ALL_SQL),
+        (
+            include_str!("../../src/mirror/telling.rs"),
+            telling::ALL_SQL,
+        ),
+        (
+            include_str!("../../src/population/points/audit.rs"),
+            points::audit::ALL_SQL,
+        ),
         (include_str!("../../src/mirror/states.rs"), states::ALL_SQL),
         (include_str!("../../src/population/page.rs"), page::ALL_SQL),
         (
@@ -201,6 +229,16 @@ fn the_lists_of_statements_are_complete() {
             metrics::ALL_SQL,
         ),
         (include_str!("../../src/operate/guard.rs"), guard::ALL_SQL),
+        (include_str!("../../src/operate/parked.rs"), parked::ALL_SQL),
+        (include_str!("../../src/operate/watch.rs"), watch::ALL_SQL),
+        (
+            include_str!("../../src/operate/ramp/book.rs"),
+            &[ramp::ALL_SQL, ramp::METRICS_SQL].concat(),
+        ),
+        (
+            include_str!("../../src/operate/timeline.rs"),
+            &[timeline::ALL_SQL, timeline::MGPASS_SQL].concat(),
+        ),
         (
             include_str!("../../src/population/points/source.rs"),
             points::source::ALL_SQL,
@@ -215,6 +253,7 @@ fn the_lists_of_statements_are_complete() {
             .filter(|line| {
                 let line = line
                     .trim_start_matches("pub(super) ")
+                    .trim_start_matches("pub(crate) ")
                     .trim_start_matches("pub ");
                 line.starts_with("const ") && line.contains(": &str =")
             })
@@ -459,6 +498,8 @@ fn no_statement_reads_a_growing_table_from_end_to_end() {
         (&proxy, mirror_findings::ALL_SQL),
         (&mgpass, target::ALL_SQL),
         (&mgpass, writer::ALL_SQL),
+        (&mgpass, telling::ALL_SQL),
+        (&mgpass, points::audit::ALL_SQL),
         (&mgpass, edits::ALL_SQL),
         (&mgpass, points::target::ALL_SQL),
         (&rewards, &paged),
@@ -477,6 +518,7 @@ fn no_statement_reads_a_growing_table_from_end_to_end() {
                     "intents_unresolved",
                     "findings_by_time",
                     "logto_mirror_by_tombstone",
+                    "logto_mirror_by_telling",
                     "strays_open",
                 ]
                 .iter()

@@ -5,6 +5,7 @@ pub mod database;
 pub mod executor;
 pub mod faults;
 pub mod handover;
+pub mod hosted;
 pub mod introspection;
 pub mod logto;
 pub mod mgpass;

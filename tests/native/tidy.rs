@@ -255,7 +255,7 @@ fn every_name_of_an_event_is_area_and_what() {
         assert_eq!(
             source.matches(&format!("\"{name}\"")).count(),
             match *name {
-                "request.done" | "outbox.gap" => 3,
+                "request.done" | "outbox.gap" | "ramp.moved" => 3,
                 _ => 2,
             },
             "{name}"

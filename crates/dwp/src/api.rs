@@ -44,11 +44,8 @@ impl Api {
             self.agent.get(format!("{}/_proxy/{route}", self.origin)),
             |request, (name, value)| request.query(name, value),
         );
-        answer(
-            request
-                .header("authorization", format!("Bearer {}", self.token))
-                .call(),
-        )
+        let sent = request.header("authorization", format!("Bearer {}", self.token));
+        answer(&self.origin, sent.call())
     }
 
     pub fn post(&self, route: &str, query: &[(&str, &str)]) -> Result<Value, Failure> {
@@ -56,11 +53,8 @@ impl Api {
             self.agent.post(format!("{}/_proxy/{route}", self.origin)),
             |request, (name, value)| request.query(name, value),
         );
-        answer(
-            request
-                .header("authorization", format!("Bearer {}", self.token))
-                .send_empty(),
-        )
+        let sent = request.header("authorization", format!("Bearer {}", self.token));
+        answer(&self.origin, sent.send_empty())
     }
 
     /// `None`: there is none yet.
@@ -139,9 +133,11 @@ pub fn read<T: DeserializeOwned>(value: &Value, what: &'static str) -> Result<T,
 }
 
 fn answer(
+    origin: &str,
     outcome: Result<ureq::http::Response<ureq::Body>, ureq::Error>,
 ) -> Result<Value, Failure> {
-    let unreachable = |error: ureq::Error| Failure::Unreachable(error.to_string());
+    let unreachable =
+        |error: ureq::Error| Failure::Unreachable(origin.to_owned(), error.to_string());
     let mut response = outcome.map_err(unreachable)?;
     let status = response.status().as_u16();
     let text = response
@@ -150,41 +146,49 @@ fn answer(
         .limit(MAX_ANSWER_BYTES)
         .read_to_string()
         .map_err(unreachable)?;
-    judge(status, serde_json::from_str(&text).ok())
+    judge(origin, status, serde_json::from_str(&text).ok())
 }
 
-/// Status and body to a value or a failure.
-fn judge(status: u16, body: Option<Value>) -> Result<Value, Failure> {
+/// Status and body to a value or a failure. A refusal of the proxy's own has a code of
+/// its own; without one somebody else answered, or somebody on the way.
+fn judge(origin: &str, status: u16, body: Option<Value>) -> Result<Value, Failure> {
+    let stranger = |what: String| Failure::NotTheProxy(origin.to_owned(), what);
     if (200..300).contains(&status) {
-        let body = body.ok_or(Failure::Unreadable("body"))?;
+        let body = body.ok_or_else(|| stranger("its answer is no JSON".to_owned()))?;
         return match body.get("failure").and_then(Value::as_str) {
             Some(code) => Err(Failure::Store(code.to_owned())),
             None => Ok(body),
         };
     }
-    let text = |name: &str| {
-        let body = body.as_ref()?;
-        let body = body
-            .get("error")
-            .filter(|error| error.is_object())
-            .unwrap_or(body);
-        Some(body.get(name)?.as_str()?.to_owned())
-    };
-    // Its own refusals have a code, also those of status 503; without one, somebody
-    // on the way answered.
-    match text("code") {
-        Some(code) if status < 500 => Err(Failure::Refused {
+    let text = |name: &str| Some(body.as_ref()?.get(name)?.as_str()?.to_owned());
+    let code = text("code").filter(|code| code.starts_with("proxy."));
+    match code {
+        Some(code) if code == "proxy.admin_token_needed" => {
+            Err(Failure::TokenRefused(origin.to_owned()))
+        }
+        Some(code) if status < 500 && status != 429 => Err(Failure::Refused {
             status,
             message: text("message").unwrap_or_else(|| "the proxy refused".to_owned()),
             code,
         }),
-        _ if status >= 500 || status == 429 => Err(Failure::Unwell(status)),
-        _ => Err(Failure::Refused {
+        Some(code) => Err(Failure::Unwell(status, code)),
+        None if status >= 500 || status == 429 => Err(Failure::Unwell(
             status,
-            code: format!("status_{status}"),
-            message: "that address does not answer as the proxy does".to_owned(),
-        }),
+            "no word of the proxy's own".to_owned(),
+        )),
+        None => Err(stranger(format!("status {status}"))),
     }
+}
+
+/// Whether it is this machine.
+pub fn is_loopback(url: &str) -> bool {
+    let authority = url.split("://").nth(1).unwrap_or_default();
+    let authority = authority.split('/').next().unwrap_or_default();
+    let host = match authority.strip_prefix('[') {
+        Some(rest) => rest.split(']').next().unwrap_or_default(),
+        None => authority.split(':').next().unwrap_or_default(),
+    };
+    matches!(host, "127.0.0.1" | "localhost" | "::1")
 }
 
 /// Scheme and authority; a path behind them is not part of an origin.
@@ -195,13 +199,9 @@ fn origin_of(url: &str) -> Result<String, Failure> {
     if authority.is_empty() || authority.contains(['/', '?', '#', '@', ' ']) {
         return Err(malformed());
     }
-    let host = match authority.strip_prefix('[') {
-        Some(rest) => rest.split(']').next().unwrap_or_default(),
-        None => authority.split(':').next().unwrap_or_default(),
-    };
     match scheme {
         "https" => {}
-        "http" if matches!(host, "127.0.0.1" | "localhost" | "::1") => {}
+        "http" if is_loopback(url) => {}
         "http" => return Err(Failure::PlainHttp(url.to_owned())),
         _ => return Err(malformed()),
     }
@@ -264,14 +264,16 @@ mod tests {
 
     #[test]
     fn an_answer_is_a_value_a_refusal_or_something_that_passes() {
+        let judge = |status, body| judge("https://auth.example.com", status, body);
         assert!(judge(200, Some(json!({ "id": 1 }))).is_ok());
-        let refused = judge(
-            409,
-            Some(json!({ "code": "job_active", "message": "busy" })),
-        );
-        assert_eq!(refused.unwrap_err().code(), "job_active");
-        let nested = judge(404, Some(json!({ "error": { "code": "no_such_job" } })));
-        assert_eq!(nested.unwrap_err().code(), "no_such_job");
+        for (status, code, named) in [
+            (409, "proxy.job_active", "proxy.job_active"),
+            (404, "proxy.no_such_job", "proxy.no_such_job"),
+            (401, "proxy.admin_token_needed", "admin_token_refused"),
+        ] {
+            let refused = judge(status, Some(json!({ "code": code, "message": "busy" })));
+            assert_eq!(refused.unwrap_err().code(), named);
+        }
         for (status, body) in [
             (200, Some(json!({ "failure": "unreachable" }))),
             (503, Some(json!({ "code": "proxy.store_unavailable" }))),
@@ -280,8 +282,23 @@ mod tests {
         ] {
             assert!(judge(status, body).unwrap_err().is_passing(), "{status}");
         }
-        for (status, body) in [(200, None), (404, None), (302, None)] {
-            assert!(!judge(status, body).unwrap_err().is_passing(), "{status}");
+        // Logto, mgPass, a page of somebody's: none is the proxy.
+        for (status, body) in [
+            (200, None),
+            (404, None),
+            (302, None),
+            (
+                401,
+                Some(json!({ "code": "auth.unauthorized", "message": "Unauthorized." })),
+            ),
+            (404, Some(json!({ "error": { "code": "not_found" } }))),
+        ] {
+            let failure = judge(status, body).unwrap_err();
+            assert_eq!(failure.code(), "not_the_proxy", "{status}");
+            assert!(
+                failure.to_string().contains("auth.example.com"),
+                "{failure}"
+            );
         }
     }
 }

@@ -3,11 +3,13 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use dual_write_proxy::population::jobs::commands::MAX_LANES;
 
 use super::debt;
+use super::evidence;
 use super::handover;
 use super::job::{Imported, Kind};
-use super::keys;
+use super::{flag, keys, ramp};
 
 #[derive(Debug, Parser)]
 #[command(
@@ -32,8 +34,18 @@ pub struct Cli {
 pub enum Command {
     /// Starts an import; it goes on in the proxy whatever becomes of this command
     Import(Import),
-    /// Flags in force, the mirror's backlog, the newest job of each kind
+    /// What is wrong and what to do, then stage, reads, backlog, people, jobs in one screen
     Status,
+    /// Flags: list, get, set, unset, history
+    Flag {
+        #[command(subcommand)]
+        command: flag::Flag,
+    },
+    /// The ramp plan: start, status, pause, resume, abort
+    Ramp {
+        #[command(subcommand)]
+        command: ramp::Ramp,
+    },
     /// Lets a job rest where it is
     Pause { kind: Kind },
     /// Lets a job go on
@@ -47,15 +59,16 @@ pub enum Command {
     Stop { kind: Kind },
     /// Shows a job until it ends; survives a restarting proxy
     Watch { kind: Kind },
-    /// Who could not be carried over, and why
+    /// Who waits for a person, and why: parked by the mirror, or by the newest import of a kind
     Parked {
-        #[arg(long, default_value = "users")]
-        kind: Imported,
+        /// Only users, or only points
+        #[arg(long)]
+        kind: Option<Imported>,
         /// Only this reason
         #[arg(long)]
         reason: Option<String>,
     },
-    /// Who came over with this note, such as mfa_not_carried:Totp
+    /// Who came over with this note, such as mfa_not_carried:Totp; without its value, with any
     Noted {
         note: String,
         #[arg(long, default_value = "users")]
@@ -79,6 +92,22 @@ pub enum Command {
     ConfirmDeletion { user: String },
     /// Logto's values replace what somebody changed at mgPass on purpose (`explain` says who)
     Overrule { user: String },
+    /// The six checks before a hand-over: state, age, why, and what to do
+    Checklist {
+        /// Makes each anew, rather than showing what was found last
+        #[arg(long)]
+        run: bool,
+    },
+    /// Webhooks of both sides
+    Webhooks {
+        #[command(subcommand)]
+        command: evidence::Webhooks,
+    },
+    /// What was found before a hand-over, on one page that shows every edit
+    Certificate {
+        #[command(subcommand)]
+        command: evidence::Certificate,
+    },
     /// The mirror's backlog, parked subjects, walk and findings
     Mirror,
     /// The stage: hands the users over to mgPass (`cutover`), or back (`dual_write`)
@@ -134,8 +163,8 @@ pub struct Import {
     /// At most so many people a minute
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     pub rate: Option<u32>,
-    /// So many pages at the same time
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    /// So many pages at the same time, 16 at most
+    #[arg(long, value_parser = lanes())]
     pub lanes: Option<u32>,
     /// Does not ask Logto for each person's second factors and company sign-in: faster, and nobody is named for them
     #[arg(long)]
@@ -170,12 +199,17 @@ pub struct Report {
     /// At most so many people a minute
     #[arg(long, requires = "run", value_parser = clap::value_parser!(u32).range(1..))]
     pub rate: Option<u32>,
-    /// So many pages at the same time
-    #[arg(long, requires = "run", value_parser = clap::value_parser!(u32).range(1..))]
+    /// So many pages at the same time, 16 at most
+    #[arg(long, requires = "run", value_parser = lanes())]
     pub lanes: Option<u32>,
     /// Writes the report for people into this file, `-` for standard output
     #[arg(long)]
     pub markdown: Option<PathBuf>,
+}
+
+/// As many as the proxy has.
+fn lanes() -> clap::builder::RangedI64ValueParser<u32> {
+    clap::value_parser!(u32).range(1..=MAX_LANES)
 }
 
 #[cfg(test)]
@@ -217,6 +251,23 @@ mod tests {
             "confirm-deletion u1",
             "overrule u1",
             "mirror",
+            "checklist",
+            "checklist --run --json",
+            "webhooks test",
+            "certificate make",
+            "certificate make evidence.json",
+            "certificate verify evidence.json",
+            "flag list",
+            "flag get read_percent",
+            "flag set read_percent 12.5 --reason lunch --local --persist-to state",
+            "flag set read_percent.users.get 5 --remote --actor ama",
+            "flag unset guard",
+            "flag history --key stage --limit 5",
+            "ramp start --steps 1,5,10,25,50,100 --hold 30m --min-reads 1000",
+            "ramp status",
+            "ramp pause",
+            "ramp resume --reason mended",
+            "ramp abort",
             "stage cutover --wait",
             "stage dual_write --abandon-debt",
             "handover status",
@@ -251,6 +302,12 @@ mod tests {
             "import equality",
             "import users --rate 0",
             "import users --lanes -1",
+            "import users --lanes 999",
+            "report --run --lanes 17",
+            "flag set read_percent",
+            "flag set read_percent 5 --local --remote",
+            "ramp start",
+            "ramp start --steps 5 --hold soon",
             "import users --rate many",
             "parked --kind equality",
             "replay",

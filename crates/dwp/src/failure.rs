@@ -18,10 +18,32 @@ pub enum Failure {
     PlainHttp(String),
     #[error("no admin token: set ADMIN_TOKEN, or run this on a terminal, where it is asked for")]
     NoToken,
-    #[error("the proxy cannot be reached: {0}")]
-    Unreachable(String),
-    #[error("the proxy gave up on the way: status {0}")]
-    Unwell(u16),
+    #[error("nothing answers at {0} (--url or DWP_URL): {1}")]
+    Unreachable(String, String),
+    /// The address is right and the token is not.
+    #[error("the proxy at {0} does not take this admin token (ADMIN_TOKEN), or has none set")]
+    TokenRefused(String),
+    #[error("what answers at {0} is not the proxy (--url or DWP_URL): {1}")]
+    NotTheProxy(String, String),
+    #[error("{0:?} is no user id: one has 1 to 64 printable characters and no space")]
+    MalformedUser(String),
+    #[error("the proxy reads no flag {0:?}; there are {1}")]
+    UnknownFlag(String, String),
+    #[error("{0} would not take that: it takes {1}")]
+    FlagRefused(String, &'static str),
+    /// Why, and what to do first.
+    #[error("{0}")]
+    NotNow(&'static str),
+    #[error("{0:?} begins with a dash, which wrangler takes for an option")]
+    BeginsWithDash(String),
+    #[error("Cloudflare's API did not take it: {0}")]
+    NotWritten(String),
+    #[error(
+        "{0} is in a git working tree, and git would take it: give a path outside, or have it ignored"
+    )]
+    GitWouldTake(PathBuf),
+    #[error("the proxy gave up on the way: status {0} ({1})")]
+    Unwell(u16, String),
     #[error("{message} ({code})")]
     Refused {
         status: u16,
@@ -71,8 +93,17 @@ impl Failure {
             Self::NotAnAddress(_) => "not_an_address",
             Self::PlainHttp(_) => "plain_http",
             Self::NoToken => "no_admin_token",
-            Self::Unreachable(_) => "unreachable",
-            Self::Unwell(_) => "proxy_unwell",
+            Self::Unreachable(..) => "unreachable",
+            Self::TokenRefused(_) => "admin_token_refused",
+            Self::NotTheProxy(..) => "not_the_proxy",
+            Self::MalformedUser(_) => "malformed_user_id",
+            Self::UnknownFlag(..) => "unknown_flag",
+            Self::FlagRefused(..) => "flag_refused",
+            Self::NotNow(_) => "not_now",
+            Self::BeginsWithDash(_) => "begins_with_dash",
+            Self::NotWritten(_) => "not_written_by_api",
+            Self::GitWouldTake(_) => "git_would_take",
+            Self::Unwell(..) => "proxy_unwell",
             Self::Refused { code, .. } => code,
             Self::Store(_) => "store_failed",
             Self::Unreadable(_) => "unreadable_answer",
@@ -91,15 +122,34 @@ impl Failure {
         }
     }
 
+    /// The order made no sense for this user: somebody has to look, and nothing failed.
+    pub fn needs_a_person(&self) -> bool {
+        let codes = [
+            "proxy.no_such_user",
+            "proxy.user_lives",
+            "proxy.certificate_refused",
+        ];
+        matches!(self, Self::Refused { code, .. } if codes.contains(&code.as_str()))
+    }
+
     /// Whether the same call may succeed in a moment: the Worker restarts, or a
     /// store of its own was slow.
     pub fn is_passing(&self) -> bool {
         match self {
-            Self::Unreachable(_) | Self::Unwell(_) | Self::Store(_) => true,
+            Self::Unreachable(..) | Self::Unwell(..) | Self::Store(_) => true,
             Self::NoUrl
             | Self::NotAnAddress(_)
             | Self::PlainHttp(_)
             | Self::NoToken
+            | Self::TokenRefused(_)
+            | Self::NotTheProxy(..)
+            | Self::MalformedUser(_)
+            | Self::UnknownFlag(..)
+            | Self::FlagRefused(..)
+            | Self::NotNow(_)
+            | Self::BeginsWithDash(_)
+            | Self::NotWritten(_)
+            | Self::GitWouldTake(_)
             | Self::Refused { .. }
             | Self::Unreadable(_)
             | Self::Replaced(_)

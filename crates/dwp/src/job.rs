@@ -146,6 +146,21 @@ impl Job {
         Health::clean_if(is_clean)
     }
 
+    /// Everybody whom this job met, but for mgPass's own users.
+    fn n_people(&self) -> u64 {
+        let own = self.outcome("only_at_mgpass");
+        self.users
+            .saturating_sub(own)
+            .max(self.seen.min(self.users))
+    }
+
+    /// What, how far, since when, in a line.
+    pub fn headline(&self) -> String {
+        let summary = self.summary();
+        let lines: Vec<_> = summary.lines().take(2).map(str::trim).collect();
+        lines.join("; ")
+    }
+
     pub fn summary(&self) -> String {
         let what = match (self.kind.as_str(), self.dry_run) {
             ("equality", _) => "comparison".to_owned(),
@@ -163,13 +178,20 @@ impl Job {
             text.push_str(&format!(", in {} (pass {})", self.phase, self.pass));
         }
         text.push('\n');
+        let n_people = self.n_people();
         let people = match self.total {
-            Some(total) => format!(
+            Some(total) if n_people <= total => format!(
                 "  {} of {} seen",
-                number(self.users.max(self.seen)),
+                number(n_people),
                 plural(total, "person", "people")
             ),
-            None => format!("  {} so far", plural(self.users, "person", "people")),
+            // Who came meanwhile, or is known by entries alone.
+            Some(total) => format!(
+                "  {} seen, {} when it began",
+                plural(n_people, "person", "people"),
+                number(total)
+            ),
+            None => format!("  {} so far", plural(n_people, "person", "people")),
         };
         text.push_str(&people);
         for (name, count) in &self.outcomes {
@@ -193,6 +215,7 @@ impl Job {
 fn outcome_word(name: &str) -> &str {
     match name {
         "deleted" => "deleted meanwhile",
+        "only_at_mgpass" => "of mgPass's own besides",
         "create" => "would be created",
         "update" => "would be changed",
         other => other,
@@ -255,6 +278,31 @@ pub mod tests {
             "{text}"
         );
         assert!(text.contains("value_taken_at_mgpass"), "{text}");
+    }
+
+    #[test]
+    fn nobody_is_one_of_fewer() {
+        let text = |kind: &str, users: u64, seen: u64, total: u64, outcomes: Value| {
+            let mut job = view("done", &outcomes);
+            kind.clone_into(&mut job.kind);
+            (job.users, job.seen, job.total) = (users, seen, Some(total));
+            job.summary()
+        };
+        // Three of mgPass's own are none of Logto's five.
+        let own = text(
+            "equality",
+            8,
+            5,
+            5,
+            json!({ "equal": 5, "only_at_mgpass": 3 }),
+        );
+        assert!(own.contains("5 of 5 people seen"), "{own}");
+        assert!(own.contains("3 of mgPass's own besides"), "{own}");
+        // A second pass lists them again.
+        let again = text("users", 5, 10, 5, json!({ "equal": 5 }));
+        assert!(again.contains("5 of 5 people seen"), "{again}");
+        let more = text("users", 6, 6, 5, json!({ "equal": 6 }));
+        assert!(more.contains("6 people seen, 5 when it began"), "{more}");
     }
 
     #[test]

@@ -103,6 +103,8 @@ impl Keys {
 
 impl Import {
     fn run(&self, output: Output) -> Result {
+        files::keep_from_git(&self.private_out)?;
+        files::keep_from_git(&self.kv_out)?;
         let keys = read_export(&read(&self.input)?)?;
         let bounds = Bounds {
             stopped_issuing_at: self.stopped_at.0,

@@ -13,14 +13,19 @@ mod api;
 mod cli;
 mod codes;
 mod debt;
+mod evidence;
 mod failure;
 mod files;
+mod flag;
 mod handover;
 mod job;
 mod keys;
+mod kv;
 mod markdown;
 mod people;
+mod ramp;
 mod report;
+mod status;
 mod token;
 mod watch;
 mod words;
@@ -30,6 +35,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
+use dual_write_proxy::inbound::request::UserId;
 use serde_json::{Value, json};
 
 use api::{Api, patiently, read};
@@ -105,6 +111,7 @@ fn exit_status(outcome: &Result) -> u8 {
     match outcome {
         Ok(Health::Clean) => 0,
         Ok(Health::NeedsAPerson) => 1,
+        Err(failure) if failure.needs_a_person() => 1,
         Err(_) => 2,
     }
 }
@@ -115,7 +122,9 @@ fn run(cli: Cli, output: Output) -> Result {
     match cli.command {
         Command::Keys { command } => command.run(output),
         Command::Import(import) => start(&api()?, output, &import),
-        Command::Status => status(&api()?, output),
+        Command::Status => status::run(&api()?, output),
+        Command::Flag { command } => command.run(&api()?, output),
+        Command::Ramp { command } => command.run(&api()?, output),
         Command::Pause { kind } => steer(&api()?, output, "pause", kind, None),
         Command::Resume { kind, rate } => steer(&api()?, output, "resume", kind, rate),
         Command::Stop { kind } => steer(&api()?, output, "stop", kind, None),
@@ -124,36 +133,32 @@ fn run(cli: Cli, output: Output) -> Result {
             ended(output, &watch::watch(&api, kind, None)?)
         }
         Command::Parked { kind, reason } => {
-            let mut filter = vec![("outcome", "parked")];
-            if let Some(reason) = &reason {
-                filter.push(("reason", reason));
-            }
-            people::list(&api()?, output, kind.into(), &filter)
+            people::parked(&api()?, output, kind.map(Kind::from), reason.as_deref())
         }
         Command::Noted { note, kind } => {
             people::list(&api()?, output, kind.into(), &[("note", &note)])
         }
         Command::Replay(replay) => {
             let which = match (&replay.user, &replay.reason) {
-                (Some(user), _) => ("user", user.as_str()),
+                (Some(user), _) => ("user", known(user)?),
                 (_, Some(reason)) => ("reason", reason.as_str()),
                 (None, None) => ("all", "true"),
             };
             replay_all(&api()?, output, which)
         }
         Command::Explain { user } => {
-            output.show(&api()?.get("explain", &[("user", &user)])?)?;
+            output.show(&api()?.get("explain", &[("user", known(&user)?)])?)?;
             Ok(Health::Clean)
         }
         Command::Report(asked) => report(&api()?, output, &asked),
         Command::Differences => people::differences(&api()?, output),
         Command::Readiness { csv } => people::readiness(&api()?, output, csv.as_deref()),
         Command::ConfirmDeletion { user } => {
-            let done = api()?.post("mirror/confirm-deletion", &[("user", &user)])?;
+            let done = api()?.post("mirror/confirm-deletion", &[("user", known(&user)?)])?;
             acted(output, &done)
         }
         Command::Overrule { user } => {
-            let done = api()?.post("mirror/overrule", &[("user", &user)])?;
+            let done = api()?.post("mirror/overrule", &[("user", known(&user)?)])?;
             acted(output, &done)
         }
         Command::Stage {
@@ -174,10 +179,22 @@ fn run(cli: Cli, output: Output) -> Result {
             debt::debt(&api()?, output, list, class.as_deref(), csv.as_deref())
         }
         Command::Stray { command } => debt::stray(&api()?, output, command),
+        Command::Checklist { run } => evidence::checklist(&api()?, output, run),
+        Command::Webhooks { command } => evidence::webhooks(&api()?, output, &command),
+        Command::Certificate { command } => evidence::certificate(&api()?, output, &command),
         Command::Mirror => {
-            output.show(&api()?.get("mirror", &[])?)?;
+            let view = api()?.get("mirror", &[])?;
+            output.show_as(&view, || people::mirror_text(&view))?;
             Ok(Health::Clean)
         }
+    }
+}
+
+/// A slip of the pen is told before anybody is asked.
+fn known(user: &str) -> std::result::Result<&str, Failure> {
+    match UserId::parse(user) {
+        Some(_) => Ok(user),
+        None => Err(Failure::MalformedUser(user.to_owned())),
     }
 }
 
@@ -261,36 +278,6 @@ fn acted(output: Output, done: &Value) -> Result {
     Ok(Health::Clean)
 }
 
-/// A person is needed where settings or flags are wrong, somebody is parked, or the guard has stopped.
-fn status(api: &Api, output: Output) -> Result {
-    let status = api.get("status", &[])?;
-    let mut jobs = serde_json::Map::new();
-    let mut texts = String::new();
-    for kind in Kind::ALL {
-        let view = api.get_if_any("import", &[("kind", kind.name())])?;
-        if let Some(view) = &view {
-            texts.push_str(&read::<Job>(view, "job")?.summary());
-        }
-        jobs.insert(kind.name().to_owned(), view.unwrap_or(Value::Null));
-    }
-    let at = |pointer: &str| status.pointer(pointer).cloned().unwrap_or(Value::Null);
-    let has_any = |pointer: &str| (at(pointer).as_array()).is_none_or(|faults| !faults.is_empty());
-    let needs_a_person = at("/outbox/n_parked").as_u64() != Some(0)
-        || has_any("/setting_faults")
-        || has_any("/refused_flags")
-        || !at("/guard").is_null();
-    let document = json!({ "status": &status, "jobs": jobs });
-    output.show_as(&document, || {
-        // The long lists are for machines.
-        let mut short = status.clone();
-        if let Some(members) = short.as_object_mut() {
-            members.retain(|name, _| !matches!(name.as_str(), "totals" | "verdicts" | "findings"));
-        }
-        format!("{}{texts}", words::outline(&short))
-    })?;
-    Ok(Health::clean_if(!needs_a_person))
-}
-
 fn report(api: &Api, output: Output, asked: &cli::Report) -> Result {
     if asked.run {
         let [rate, lanes] =
@@ -338,5 +325,13 @@ mod tests {
         assert_eq!(exit_status(&Ok(Health::Clean)), 0);
         assert_eq!(exit_status(&Ok(Health::NeedsAPerson)), 1);
         assert_eq!(exit_status(&Err(Failure::NoUrl)), 2);
+        let refused = |code: &str| Failure::Refused {
+            status: 404,
+            code: code.to_owned(),
+            message: String::new(),
+        };
+        assert_eq!(exit_status(&Err(refused("proxy.no_such_user"))), 1);
+        assert_eq!(exit_status(&Err(refused("proxy.user_lives"))), 1);
+        assert_eq!(exit_status(&Err(refused("proxy.no_such_job"))), 2);
     }
 }

@@ -1,5 +1,8 @@
 //! The report of equality for whoever has to decide what to do next.
 
+mod steps;
+
+use self::steps::next_steps;
 use super::codes::{Advice, NOTES, PARKED, advice};
 use super::report::{Compared, Difference, Report};
 use super::words::Counts;
@@ -113,74 +116,6 @@ fn counts(report: &Report) -> String {
     text
 }
 
-/// In the order in which they are worth doing.
-fn next_steps(compared: &Compared) -> String {
-    let report = &compared.report;
-    let mut steps = Vec::new();
-    if !compared.is_whole() {
-        steps.push(
-            "Let the comparison end: `dwp watch equality`, or begin anew: `dwp report --run`."
-                .to_owned(),
-        );
-    }
-    if report.unexplained > 0 {
-        steps.push(format!(
-            "Look at the {} who differ without a known reason: `dwp differences` names them, `dwp explain USER` tells of one; `dwp report --run --repair` has the mirror make them equal.",
-            plural(report.unexplained, "person", "people"),
-        ));
-    }
-    if report
-        .differences
-        .iter()
-        .any(|difference| difference.reason == "pending")
-    {
-        steps.push("Some changes are on their way to mgPass. Compare again in some minutes; if they stay, `dwp mirror` shows what holds them up.".to_owned());
-    }
-    if report.unreadable > 0 {
-        let action = advice(PARKED, "unreadable").action;
-        steps.push(format!(
-            "`unreadable` ({}): {action}",
-            number(report.unreadable)
-        ));
-    }
-    let nothing = Counts::new();
-    let points = compared.points.as_ref();
-    let listed = [
-        (PARKED, &report.parked),
-        (PARKED, points.map_or(&nothing, |points| &points.parked)),
-        (NOTES, &report.notes),
-        (NOTES, points.map_or(&nothing, |points| &points.notes)),
-    ];
-    for group in listed.map(|(list, counts)| grouped(list, counts)).concat() {
-        if !group.advice.action.is_empty() {
-            steps.push(format!("{}: {}", group.title(), group.advice.action));
-        }
-    }
-    if report
-        .balances
-        .as_ref()
-        .is_some_and(|balances| balances.differing > 0)
-    {
-        steps.push("Points differ: `dwp import points`, then compare again. Who earned points at mgPass meanwhile stays parked.".to_owned());
-    }
-    match report.readiness.get("none") {
-        Some(count) if *count > 0 => steps.push(format!(
-            "{} have neither a social account nor an email at mgPass, and no password goes over: `dwp readiness --csv FILE` lists them. Give them a way in before the cutover.",
-            plural(*count, "person", "people"),
-        )),
-        _ => {}
-    }
-    if steps.is_empty() {
-        return "## What to do next\n\nNothing.\n\n".to_owned();
-    }
-    let mut text = "## What to do next\n\n".to_owned();
-    for (index, step) in steps.iter().enumerate() {
-        text.push_str(&format!("{}. {}\n", index + 1, cell(step)));
-    }
-    text.push('\n');
-    text
-}
-
 fn differences(compared: &Compared) -> String {
     let list = &compared.report.differences;
     if list.is_empty() {
@@ -214,6 +149,7 @@ fn why(reason: &str) -> String {
     match reason.split_once(':') {
         Some(("parked", code)) => format!("parked: `{}`", cell(code)),
         _ if reason == "pending" => "on its way".to_owned(),
+        _ if reason == "points_not_imported" => "points not imported yet".to_owned(),
         _ if reason == "unexplained" => "**no known reason**".to_owned(),
         _ => cell(reason),
     }

@@ -12,7 +12,7 @@ use super::failure::Failure;
 use super::files;
 use super::job::Health;
 use super::job::Kind;
-use super::words::{plural, printable};
+use super::words::{columns, instant, outline, plural, printable};
 use super::{Output, Result};
 
 /// Those of the newest job with this outcome, reason or note.
@@ -27,8 +27,54 @@ pub fn list(api: &Api, output: Output, kind: Kind, filter: &[(&str, &str)]) -> R
             .flatten()
             .filter_map(Value::as_str)
             .collect();
-        format!("{:<24}{}", text(row, "reason"), codes.join(" "))
+        columns(&[(&text(row, "reason"), 24), (&codes.join(" "), 0)])
     })
+}
+
+/// Everybody who waits for a person, whoever found that out.
+pub fn parked(api: &Api, output: Output, kind: Option<Kind>, reason: Option<&str>) -> Result {
+    let mut query = Vec::new();
+    query.extend(kind.map(|kind| ("kind", kind.name())));
+    query.extend(reason.map(|reason| ("reason", reason)));
+    gather(api, output, "parked", "users", &query, |row| {
+        let list = match (text(row, "list").as_str(), row.get("dry_run")) {
+            ("mirror", _) => "mirror".to_owned(),
+            (kind, Some(Value::Bool(true))) => format!("dry run of {kind}"),
+            (kind, _) => format!("import of {kind}"),
+        };
+        let since = row.get("since").and_then(Value::as_i64).map(instant);
+        let notes = row.get("notes").and_then(Value::as_array);
+        let notes: Vec<_> = notes
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str)
+            .collect();
+        columns(&[
+            (&text(row, "reason"), 24),
+            (&list, 17),
+            (&since.unwrap_or_default(), 23),
+            (&notes.join(" "), 0),
+        ])
+    })
+}
+
+/// The mirror's view, findings by code and not one by one: `--json` has them all.
+pub fn mirror_text(view: &Value) -> String {
+    let mut view = view.clone();
+    let n_newest = view
+        .get("findings")
+        .and_then(Value::as_array)
+        .map_or(0, Vec::len);
+    if let Some(members) = view.as_object_mut()
+        && let Some(groups) = members.remove("findings_by_code")
+    {
+        members.insert("findings".to_owned(), groups);
+    }
+    let mut shown = outline(&view);
+    if n_newest > 0 {
+        shown.push_str("`dwp mirror --json` has the newest findings one by one; `dwp explain USER` tells of one user\n");
+    }
+    shown
 }
 
 /// Whom neither direction writes, with the reason.
@@ -50,12 +96,11 @@ pub fn differences(api: &Api, output: Output) -> Result {
         "differences",
         &[],
         |row| {
-            format!(
-                "{:<20}{:<10}{}",
-                text(row, "path"),
-                text(row, "class"),
-                text(row, "reason")
-            )
+            columns(&[
+                (&text(row, "path"), 20),
+                (&text(row, "class"), 8),
+                (&text(row, "reason"), 0),
+            ])
         },
     )
 }
@@ -77,7 +122,7 @@ fn gather(
             Output::Json => kept.extend(rows),
             Output::Text => {
                 for row in &rows {
-                    output.line(&format!("{:<24}{}", text(row, "id"), line(row)))?;
+                    output.line(&columns(&[(&text(row, "id"), 14), (&line(row), 0)]))?;
                 }
             }
         }
@@ -86,7 +131,10 @@ fn gather(
     if let Output::Json = output {
         output.document(&json!({ name: kept }))?;
     } else {
-        eprintln!("{}", plural(n_people, "line", "lines"));
+        match n_people {
+            0 => eprintln!("nobody"),
+            n => eprintln!("{}", plural(n, "line", "lines")),
+        }
     }
     Ok(Health::clean_if(n_people == 0))
 }
@@ -98,6 +146,9 @@ fn text(row: &Value, name: &str) -> String {
 }
 
 pub fn readiness(api: &Api, output: Output, csv: Option<&Path>) -> Result {
+    if let Some(path) = csv {
+        files::keep_from_git(path)?;
+    }
     let counts = api.get("import/readiness", &[("count", "true")])?;
     if let Some(path) = csv {
         let n_written = write_csv(api, path)?;
@@ -131,7 +182,14 @@ fn write_people(
     let failed = |error| Failure::Write(path.to_owned(), error);
     write_row(
         writer,
-        &["id", "readiness", "had_password", "email", "phone"],
+        &[
+            "id",
+            "username",
+            "readiness",
+            "had_password",
+            "email",
+            "phone",
+        ],
     )
     .map_err(failed)?;
     let mut n_written = 0;
@@ -147,6 +205,7 @@ fn write_people(
                 writer,
                 &[
                     field("id"),
+                    field("username"),
                     field("readiness"),
                     had_password,
                     field("email"),

@@ -140,7 +140,10 @@ fn line(job: &Job, rate: Option<u64>) -> String {
     let n_done = job.n_done();
     let mut parts = Vec::new();
     match job.total {
-        Some(total) => parts.push(format!("{} of {}", number(n_done), number(total))),
+        Some(total) if n_done <= total => {
+            parts.push(format!("{} of {}", number(n_done), number(total)));
+        }
+        Some(_) => parts.push(number(n_done)),
         None => parts.push(format!("{} so far", number(n_done))),
     }
     if job.state == State::Paused {

@@ -40,6 +40,16 @@ pub fn duration(ms: i64) -> String {
     }
 }
 
+/// Basis points as percent.
+pub fn percent(bps: i64) -> String {
+    let (whole, rest) = (bps / 100, bps % 100);
+    match rest {
+        0 => format!("{whole} %"),
+        _ if rest % 10 == 0 => format!("{whole}.{} %", rest / 10),
+        _ => format!("{whole}.{rest:02} %"),
+    }
+}
+
 /// An instant in epoch milliseconds, to the second.
 pub fn instant(ms: i64) -> String {
     match OffsetDateTime::from_unix_timestamp(ms.div_euclid(1_000)) {
@@ -52,6 +62,24 @@ pub fn instant(ms: i64) -> String {
         ),
         Err(_) => "-".to_owned(),
     }
+}
+
+/// How long before `now_ms`.
+pub fn ago(at_ms: i64, now_ms: i64) -> String {
+    format!("{} ago", duration(now_ms - at_ms))
+}
+
+/// Cells at least so wide, and never without a gap.
+pub fn columns(cells: &[(&str, usize)]) -> String {
+    let mut line = String::new();
+    for (text, width) in cells {
+        if !line.is_empty() {
+            line.push_str("  ");
+        }
+        line.push_str(&format!("{:<width$}", printable(text)));
+    }
+    line.truncate(line.trim_end().len());
+    line
 }
 
 /// Counts by name, the greatest first.
@@ -93,7 +121,7 @@ fn write_outline(value: &Value, depth: usize, text: &mut String) {
                         text.push_str(&format!("{indent}{name}:\n"));
                         write_outline(member, depth + 1, text);
                     }
-                    plain => text.push_str(&format!("{indent}{name}: {}\n", inline(plain))),
+                    plain => text.push_str(&format!("{indent}{name}: {}\n", named(name, plain))),
                 }
             }
         }
@@ -103,6 +131,35 @@ fn write_outline(value: &Value, depth: usize, text: &mut String) {
             }
         }
         plain => text.push_str(&format!("{indent}{}\n", inline(plain))),
+    }
+}
+
+/// A number by what its name says that it counts.
+fn named(name: &str, value: &Value) -> String {
+    let Some(number) = value.as_i64() else {
+        return inline(value);
+    };
+    let ends_with = |end: &str| name == end || name.ends_with(&format!("_{end}"));
+    let is_time = ["at", "since", "until", "now", "sunset"]
+        .into_iter()
+        .any(ends_with);
+    match number {
+        0 if is_time => "-".to_owned(),
+        // The proxy's own are milliseconds; seconds are tokens' and mgPass's.
+        100_000_000_000.. if is_time => instant(number),
+        1_000_000_000.. if is_time => instant(number * 1_000),
+        _ if ends_with("ms") => duration_ms(number),
+        _ if ends_with("bps") => percent(number),
+        _ if ends_with("bytes") => format!("{:.1} MB", number as f64 / 1_000_000.0),
+        _ => number.to_string(),
+    }
+}
+
+/// Shorter than a second counts here.
+pub fn duration_ms(ms: i64) -> String {
+    match ms {
+        0..1_000 => format!("{ms} ms"),
+        _ => duration(ms),
     }
 }
 
@@ -117,7 +174,7 @@ fn inline(value: &Value) -> String {
         Value::Array(items) => items.iter().map(inline).collect::<Vec<_>>().join(", "),
         Value::Object(members) => members
             .iter()
-            .map(|(name, member)| format!("{name}={}", inline(member)))
+            .map(|(name, member)| format!("{name}={}", named(name, member)))
             .collect::<Vec<_>>()
             .join(" "),
     }
@@ -165,6 +222,54 @@ mod tests {
             (90_000_000, "1 d 1 h"),
         ] {
             assert_eq!(duration(ms), text);
+        }
+    }
+
+    #[test]
+    fn shares_and_instants_are_for_people() {
+        for (bps, text) in [
+            (0, "0 %"),
+            (10_000, "100 %"),
+            (1_250, "12.5 %"),
+            (5, "0.05 %"),
+        ] {
+            assert_eq!(percent(bps), text);
+        }
+        assert_eq!(instant(1_800_000_000_999), "2027-01-15 08:00:00 UTC");
+        assert_eq!(ago(1_000, 62_000), "1 min 1 s ago");
+    }
+
+    #[test]
+    fn columns_never_run_together() {
+        assert_eq!(columns(&[("u1", 6), ("x", 0)]), "u1      x");
+        assert_eq!(
+            columns(&[("longer-than-6", 6), ("x", 3)]),
+            "longer-than-6  x"
+        );
+        assert_eq!(columns(&[("a", 3), ("", 3)]), "a");
+    }
+
+    #[test]
+    fn an_outline_has_no_bare_milliseconds_or_basis_points() {
+        let text = outline(&json!({
+            "since": 1_800_000_000_000_i64, "finished_at": 0, "sunset": 1_800_000_000,
+            "oldest_ms": 90_000, "p95_ms": 25, "read_bps": 1_250, "paused_until": null,
+            "memory_bytes": 2_500_000, "epoch": 3,
+            "log": [{ "at": 1_800_000_000_000_i64, "share": 5 }],
+        }));
+        for line in [
+            "since: 2027-01-15 08:00:00 UTC",
+            "finished_at: -",
+            "sunset: 2027-01-15 08:00:00 UTC",
+            "oldest_ms: 1 min 30 s",
+            "p95_ms: 25 ms",
+            "read_bps: 12.5 %",
+            "paused_until: -",
+            "memory_bytes: 2.5 MB",
+            "epoch: 3",
+            "- at=2027-01-15 08:00:00 UTC share=5",
+        ] {
+            assert!(text.contains(line), "{line} not in\n{text}");
         }
     }
 

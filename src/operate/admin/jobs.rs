@@ -1,15 +1,15 @@
 //! The operator's view of jobs: start, watch, pause, resume, stop; what became of
 //! whom; and the report of the proof of equality.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::inbound::form::Form;
 use crate::inbound::request::Method;
 use crate::mirror::triggers;
 use crate::policy::flags::Stage;
-use crate::population::jobs::commands::{self, CommandRefusal};
+use crate::population::jobs::commands::{self, CommandRefusal, MAX_LANES};
 use crate::population::jobs::store::{self, Order, Transition};
-use crate::population::jobs::view::{self, Filter};
+use crate::population::jobs::view::{self, Filter, by_name, shown};
 use crate::population::jobs::{Kind, equality};
 use crate::population::readiness;
 use crate::runtime::error::ProxyError;
@@ -79,6 +79,15 @@ fn number(query: &Form, name: &str) -> Result<Option<i64>, ProxyError> {
     }
 }
 
+/// 0: as many as is usual.
+fn lanes(query: &Form) -> Result<i64, ProxyError> {
+    match number(query, "lanes") {
+        Ok(None) => Ok(0),
+        Ok(Some(lanes)) if lanes <= MAX_LANES => Ok(lanes),
+        Ok(Some(_)) | Err(_) => Err(ProxyError::LanesOutOfRange),
+    }
+}
+
 fn limit(query: &Form) -> Result<i64, ProxyError> {
     Ok(number(query, "limit")?.unwrap_or(MAX_SHOWN).min(MAX_SHOWN))
 }
@@ -89,7 +98,7 @@ fn order(kind: Kind, query: &Form) -> Result<Order, ProxyError> {
         dry_run: switch(query, "dry_run", false)?,
         repair: switch(query, "repair", false)?,
         inspect: switch(query, "inspect", true)?,
-        lanes: number(query, "lanes")?.unwrap_or(0),
+        lanes: lanes(query)?,
         rate: number(query, "rate")?,
     })
 }
@@ -157,59 +166,6 @@ async fn view<P: Platform>(platform: &P, kind: Kind, detail: bool) -> Answered {
     let (job, row) = newest(platform, kind).await?;
     let counts = ask(platform, Store::Proxy, view::counts(job, kind, detail)).await?;
     Ok((200, shown(&row, &counts)))
-}
-
-fn shown(row: &Row, counts: &[Vec<Row>]) -> Value {
-    let get = |name: &str| row.get(name).cloned().unwrap_or_default();
-    let n_users = integer(row, "n_users").unwrap_or(0);
-    let (outcomes, parked) = outcomes(n_users, counts.first());
-    let mut view = json!({
-        "id": get("id"), "kind": get("kind"), "state": get("state"), "phase": get("phase"),
-        "dry_run": integer(row, "dry_run") == Some(1),
-        "repair": integer(row, "repair") == Some(1),
-        "inspect": integer(row, "inspect") == Some(1),
-        "pass": get("pass"), "lanes": get("lanes"), "rate_limit": get("rate"),
-        "started_at": get("started_at"), "moved_at": get("moved_at"), "finished_at": get("finished_at"),
-        "total": get("total_last"), "seen": get("n_seen"), "users": n_users,
-        "last_failure": get("last_failure"),
-        "outcomes": outcomes, "parked": parked,
-        "pages": get("n_pages"), "statements": get("n_statements"), "added": get("n_added"),
-        "logto_ms": get("logto_ms"), "mgpass_ms": get("mgpass_ms"), "work_ms": get("work_ms"),
-        "memory_bytes": get("memory_bytes"),
-    });
-    if let (Some(rows), Some(view)) = (counts.get(1), view.as_object_mut()) {
-        view.insert("notes".to_owned(), by_name(rows, "note", "n"));
-    }
-    view
-}
-
-/// By outcome, and what is parked by reason. Whoever is not counted is equal.
-fn outcomes(n_users: i64, rows: Option<&Vec<Row>>) -> (Map<String, Value>, Map<String, Value>) {
-    let (mut outcomes, mut parked) = (Map::new(), Map::new());
-    let mut n_equal = n_users;
-    let add = |map: &mut Map<String, Value>, name: String, n: i64| {
-        let before = map.get(&name).and_then(Value::as_i64).unwrap_or(0);
-        map.insert(name, json!(before + n));
-    };
-    for row in rows.map(Vec::as_slice).unwrap_or_default() {
-        let (Some(outcome), Some(n)) = (text(row, "outcome"), integer(row, "n")) else {
-            continue;
-        };
-        n_equal -= n;
-        if outcome == "parked" {
-            add(&mut parked, text(row, "reason").unwrap_or_default(), n);
-        }
-        add(&mut outcomes, outcome, n);
-    }
-    outcomes.insert("equal".to_owned(), json!(n_equal));
-    (outcomes, parked)
-}
-
-fn by_name(rows: &[Row], name: &str, value: &str) -> Value {
-    let pairs = rows
-        .iter()
-        .filter_map(|row| Some((text(row, name)?, json!(integer(row, value)?))));
-    Value::Object(pairs.collect())
 }
 
 async fn users<P: Platform>(platform: &P, kind: Kind, query: &Form) -> Answered {

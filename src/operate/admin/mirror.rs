@@ -15,23 +15,31 @@ use crate::policy::flags::bucket::Bucket;
 use crate::policy::plan::{Admission, Authenticity, Facts, Origin, Step, plan};
 use crate::runtime::backend::logto::{self, LogtoState, LogtoUser};
 use crate::runtime::context::{Context, Request};
+use crate::runtime::error::ProxyError;
 use crate::runtime::observe::Event;
-use crate::runtime::ports::{DatabaseFailure, Platform, Store};
+use crate::runtime::ports::{DatabaseFailure, Platform, Row, Store};
+use crate::runtime::sql::text;
 
 /// Parked subjects of one call: two statements and a message for a hundred.
 const REPLAY_PAGE: i64 = 500;
+/// As long as findings are kept.
+const ALL_FINDINGS_MS: i64 = 30 * 86_400_000;
 
 /// Backlog, what is parked and why, where the walk stands, what it found.
 pub(super) async fn view<P: Platform>(platform: &P) -> Value {
     let mut statements = outbox::backlog();
     statements.extend(triggers::overview());
+    statements.push(findings::by_code(ALL_FINDINGS_MS));
     match platform.batch(Store::Proxy, statements).await {
         Err(failure) => failed(failure),
         Ok(results) => {
             let list = |index: usize| results.get(index).cloned().unwrap_or_default();
             let first = |index: usize| list(index).into_iter().next();
             let found: Vec<_> = list(3).into_iter().map(findings::shown).collect();
-            json!({ "outbox": first(0), "parked": list(1), "walk": first(2), "findings": found })
+            json!({
+                "outbox": first(0), "parked": list(1), "walk": first(2), "findings": found,
+                "findings_by_code": list(4),
+            })
         }
     }
 }
@@ -158,20 +166,80 @@ async fn reads<P: Platform>(
     }
 }
 
+/// Whether a user is anybody's: an order about nobody is a slip of the pen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Known {
+    AtLogto,
+    /// Mirrored, and not deleted since.
+    AtMgpass,
+    /// Neither, and yet the mirror has them parked.
+    Parked,
+    Nowhere,
+    /// Logto or a database did not say.
+    Unsaid,
+}
+
+async fn known<P: Platform>(platform: &P, context: Option<&Context<'_>>, user: &UserId) -> Known {
+    let Some(context) = context else {
+        return Known::Unsaid;
+    };
+    match logto::user(platform, context, user).await {
+        Ok(LogtoState::Present { .. }) => return Known::AtLogto,
+        Ok(LogtoState::Gone) => {}
+        Err(_) => return Known::Unsaid,
+    }
+    let asked = target::read(user, None);
+    let results = platform.batch(Store::Mgpass, asked).await;
+    let state = results
+        .ok()
+        .and_then(|results| target::parse_read(&results));
+    match state {
+        Some(state) if state.mirror.as_ref().is_some_and(|row| !row.is_tombstone) => {
+            Known::AtMgpass
+        }
+        Some(_) => match platform.batch(Store::Proxy, triggers::explain(user)).await {
+            Ok(results) if is_parked(&results) => Known::Parked,
+            Ok(_) => Known::Nowhere,
+            Err(_) => Known::Unsaid,
+        },
+        None => Known::Unsaid,
+    }
+}
+
+/// By the answer of [`triggers::explain`].
+fn is_parked(results: &[Vec<Row>]) -> bool {
+    let subject = results.get(1).and_then(|rows| rows.first());
+    subject.is_some_and(|row| text(row, "parked").is_some())
+}
+
+/// Looks again at one user, parked or not.
+///
+/// # Errors
+/// When neither side knows them.
+pub(super) async fn replay_one<P: Platform>(
+    platform: &P,
+    context: Option<&Context<'_>>,
+    user: &UserId,
+) -> Result<Value, ProxyError> {
+    match known(platform, context, user).await {
+        Known::Nowhere => Err(ProxyError::NoSuchUser),
+        Known::AtLogto | Known::AtMgpass | Known::Parked | Known::Unsaid => {
+            Ok(replayed(platform, std::slice::from_ref(user), 0).await)
+        }
+    }
+}
+
 /// Whom to replay.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Which {
-    User(UserId),
     Reason(String),
     AllParked,
 }
 
-/// The relay looks again at one user, parked or not; or at a page of those that are
-/// parked (a reason, all) whose ids follow `after`. Says where to go on, and how many
-/// are left then.
+/// The relay looks again at a page of those that are parked (a reason, all) whose ids
+/// follow `after`. Says where to go on, and how many are left then.
 pub(super) async fn replay<P: Platform>(platform: &P, which: &Which, after: &str) -> Value {
     let reason = match which {
-        Which::User(user) => return replayed(platform, std::slice::from_ref(user), 0).await,
         Which::Reason(reason) => Some(reason.as_str()),
         Which::AllParked => None,
     };
@@ -204,19 +272,40 @@ async fn replayed<P: Platform>(platform: &P, subjects: &[UserId], n_later: i64) 
 }
 
 /// The second witness, given by a person. It deletes nobody whom Logto still has.
-pub(super) async fn confirm_deletion<P: Platform>(platform: &P, user: &UserId) -> Value {
-    decided(
-        platform,
-        Trigger::ConfirmedDeletion,
-        user,
-        "confirm_deletion",
-    )
-    .await
+///
+/// # Errors
+/// When Logto has the user, or there is nobody to delete.
+pub(super) async fn confirm_deletion<P: Platform>(
+    platform: &P,
+    context: Option<&Context<'_>>,
+    user: &UserId,
+) -> Result<Value, ProxyError> {
+    match known(platform, context, user).await {
+        Known::AtLogto => Err(ProxyError::UserLives),
+        Known::Parked | Known::Nowhere => Err(ProxyError::NoSuchUser),
+        // The relay looks at Logto itself, whatever was said here.
+        Known::AtMgpass | Known::Unsaid => {
+            let trigger = Trigger::ConfirmedDeletion;
+            Ok(decided(platform, trigger, user, "confirm_deletion").await)
+        }
+    }
 }
 
 /// Logto's values replace what somebody changed at mgPass on purpose.
-pub(super) async fn overrule<P: Platform>(platform: &P, user: &UserId) -> Value {
-    decided(platform, Trigger::Overrule, user, "overrule").await
+///
+/// # Errors
+/// When neither side knows the user.
+pub(super) async fn overrule<P: Platform>(
+    platform: &P,
+    context: Option<&Context<'_>>,
+    user: &UserId,
+) -> Result<Value, ProxyError> {
+    match known(platform, context, user).await {
+        Known::Nowhere => Err(ProxyError::NoSuchUser),
+        Known::AtLogto | Known::AtMgpass | Known::Parked | Known::Unsaid => {
+            Ok(decided(platform, Trigger::Overrule, user, "overrule").await)
+        }
+    }
 }
 
 async fn decided<P: Platform>(

@@ -7,7 +7,7 @@ use crate::runtime::observe::Event;
 use crate::runtime::ports::{DatabaseFailure, Platform, Row, Statement, Store};
 use crate::runtime::sql::integer;
 
-pub(super) const MAX_LANES: i64 = 16;
+pub const MAX_LANES: i64 = 16;
 const DEFAULT_LANES: i64 = 4;
 
 /// Why an order was not taken.

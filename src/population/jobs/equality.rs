@@ -353,9 +353,16 @@ async fn reasons<P: Platform>(
             return Some("pending".to_owned());
         }
         // Left out by the import of points: no reason for any other difference.
-        let only_points = compared.found.iter().all(Difference::is_of_balance);
-        let parked = text(row, "points_parked").filter(|_| only_points)?;
-        Some(format!("parked:{parked}"))
+        if !compared.found.iter().all(Difference::is_of_balance) {
+            return None;
+        }
+        if let Some(parked) = text(row, "points_parked") {
+            return Some(format!("parked:{parked}"));
+        }
+        // An import leaves a balance of everybody whom it does not park.
+        let is_missing = |found: &Difference| found.class == Class::Missing;
+        let was_never_carried = compared.found.iter().all(is_missing);
+        was_never_carried.then(|| "points_not_imported".to_owned())
     };
     Ok(rows
         .iter()

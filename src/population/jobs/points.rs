@@ -49,6 +49,8 @@ pub(super) async fn source<P: Platform>(
 fn recorded(user: PointsOutcome) -> Recorded {
     let (outcome, reason) = match user.outcome {
         Carried::Equal => (UserOutcome::Equal, None),
+        Carried::Create => (UserOutcome::Create, None),
+        Carried::Update => (UserOutcome::Update, None),
         Carried::Parked(reason) => (UserOutcome::Parked, Some(reason.to_owned())),
     };
     Recorded {

@@ -27,7 +27,7 @@ use crate::runtime::ports::{DatabaseFailure, Platform, Statement, Store};
 /// One batch's share of users whose rows differ, some statements each.
 const MAX_UPDATES: usize = 25;
 /// Statements of a batch that creates users.
-const CREATE_QUERIES: usize = 6;
+const CREATE_QUERIES: usize = 8;
 /// How many users' second factors are asked for at once; two calls each.
 const INSPECTED_AT_ONCE: usize = MAX_CONNECTIONS / 2;
 const ABSENT_PAGE: i64 = 50;

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use super::entry::{self, Carried};
 use super::place::{Place, Within};
 use super::source::{self, Cursor, MAX_EXACT};
-use super::{Databases, PointsFailure, User, refused, target};
+use super::{Databases, PointsFailure, User, audit, dry, refused, target};
 use crate::runtime::ports::{DatabaseFailure, Platform, Row, Store};
 
 /// A portion's read, its entries in lists, its balances, and a look at them; and what
@@ -45,6 +45,7 @@ pub(super) async fn carry<P: Platform>(
     // Users before it are done.
     let mut begin = 0;
     let mut stopped = None;
+    let mut n_would_add = 0;
     while !ids.is_empty() {
         let before = stop_within(users, begin, &cursor);
         let rows = if n_read < n_expected {
@@ -65,8 +66,10 @@ pub(super) async fn carry<P: Platform>(
                 .unwrap_or(users.len()),
             _ => users.len(),
         };
-        if !dry_run {
-            let portion = users.get_mut(begin..end).unwrap_or_default();
+        let portion = users.get_mut(begin..end).unwrap_or_default();
+        if dry_run {
+            n_would_add += dry::look(databases, portion, &entries).await?;
+        } else {
             let n_written = write(databases, portion, &entries).await?;
             if begin + n_written < end {
                 // Refused one by one; the next page goes on with whoever is left.
@@ -96,6 +99,12 @@ pub(super) async fn carry<P: Platform>(
     let is_unseen = |user: &User| user.parked.is_none() && user.after.is_none();
     if !dry_run && seen.iter().any(is_unseen) {
         return Err(refused(Store::Mgpass));
+    }
+    if dry_run {
+        return Ok(CarriedPage {
+            n_added: n_would_add,
+            stopped,
+        });
     }
     let added = users
         .iter()
@@ -129,6 +138,7 @@ fn stop_within(users: &[User], at: usize, cursor: &Cursor) -> Stopped {
                     n_read: user.n_read,
                     sum: user.sum,
                     notes: user.notes.clone(),
+                    would: user.would,
                 }),
             },
         },
@@ -190,7 +200,10 @@ async fn write<P: Platform>(
             return Ok(start);
         }
         is_first = false;
-        let batch = target::put(&settlements, carried, databases.generation);
+        let (generation, key) = (databases.generation, &databases.key);
+        let lists = target::lists(&settlements, carried);
+        let mut batch = audit::entries(&settlements, &lists, generation, key);
+        batch.extend(target::put(&settlements, lists, generation));
         match databases.try_batch(Store::Mgpass, batch).await {
             Ok(results) => {
                 let rewards = results.last().and_then(|rows| target::parse_rewards(rows));

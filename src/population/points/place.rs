@@ -3,6 +3,7 @@
 
 use serde_json::json;
 
+use super::dry::Would;
 use super::source::Cursor;
 
 /// The default is the beginning.
@@ -20,6 +21,8 @@ pub struct Within {
     pub n_read: i64,
     pub sum: i64,
     pub notes: Vec<String>,
+    /// Of a dry run.
+    pub would: Would,
 }
 
 impl Place {
@@ -54,7 +57,13 @@ impl Place {
                 within.entry_id,
                 within.n_read,
                 within.sum,
-                within.notes
+                within.notes,
+                [
+                    within.would.n_new,
+                    within.would.n_changed,
+                    within.would.n_matched,
+                    within.would.matched_points
+                ]
             ])
             .to_string(),
         }
@@ -71,7 +80,8 @@ impl Place {
                 within: None,
             });
         }
-        let (user_id, entry_id, n_read, sum, notes) = serde_json::from_str(text).ok()?;
+        let (user_id, entry_id, n_read, sum, notes, would) = serde_json::from_str(text).ok()?;
+        let [n_new, n_changed, n_matched, matched_points] = would;
         Some(Self {
             user_id,
             within: Some(Within {
@@ -79,6 +89,12 @@ impl Place {
                 n_read,
                 sum,
                 notes,
+                would: Would {
+                    n_new,
+                    n_changed,
+                    n_matched,
+                    matched_points,
+                },
             }),
         })
     }
@@ -95,6 +111,12 @@ mod tests {
             n_read: 1_000,
             sum: -5,
             notes: vec!["not_posted".to_owned()],
+            would: Would {
+                n_new: 1,
+                n_changed: 2,
+                n_matched: 3,
+                matched_points: -4,
+            },
         };
         for place in [
             Place::default(),

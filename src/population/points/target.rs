@@ -15,7 +15,7 @@ use super::source::whole;
 use super::tier::Tiers;
 use crate::runtime::limits::json_lists;
 use crate::runtime::ports::{Row, Statement};
-use crate::runtime::sql::{in_generation, text};
+use crate::runtime::sql::text;
 
 /// The user's ledger holds an entry that is not ours ('`' follows '_').
 macro_rules! earned_at_mgpass {
@@ -32,7 +32,7 @@ macro_rules! earned_at_mgpass {
 macro_rules! may_write {
     ($user:literal, $generation:literal) => {
         concat!(
-            in_generation!($generation),
+            crate::runtime::sql::in_generation!($generation),
             " AND EXISTS (SELECT 1 FROM users u WHERE u.id = ",
             $user,
             " AND u.deleted_at IS NULL) AND EXISTS (SELECT 1 FROM logto_mirror m WHERE m.user_id = ",
@@ -44,6 +44,8 @@ macro_rules! may_write {
     };
 }
 
+pub(super) use {earned_at_mgpass, may_write};
+
 const SELECT_TIERS: &str = "SELECT name, min_points FROM reward_tiers";
 /// `total` does not overflow, as `sum` does; up to 2^53 it is exact.
 const SELECT_REWARDS: &str = concat!(
@@ -52,7 +54,8 @@ const SELECT_REWARDS: &str = concat!(
      r.total_points AS total_points, r.lifetime_earned AS lifetime_earned, r.tier AS tier, \
      (SELECT total(l.points) FROM points_ledger l WHERE l.user_id = w.value) AS ledger_sum, \
      (SELECT count(*) FROM points_ledger l WHERE l.user_id = w.value AND l.id >= 'pts_lm_e_' AND l.id < 'pts_lm_e`') AS n_entries, \
-     EXISTS (SELECT 1 FROM points_ledger a WHERE a.id = 'pts_lm_a_' || w.value) AS has_adjustment, EXISTS (",
+     EXISTS (SELECT 1 FROM points_ledger a WHERE a.id = 'pts_lm_a_' || w.value) AS has_adjustment, \
+     coalesce((SELECT a.points FROM points_ledger a WHERE a.id = 'pts_lm_a_' || w.value), 0) AS adjustment, EXISTS (",
     earned_at_mgpass!("w.value"),
     ") AS has_earned FROM json_each(?1) w LEFT JOIN users u ON u.id = w.value \
      LEFT JOIN logto_mirror m ON m.user_id = w.value LEFT JOIN user_rewards r ON r.user_id = w.value"
@@ -73,6 +76,15 @@ const PUT_ENTRIES: &str = concat!(
      OR points_ledger.rule_version IS NOT excluded.rule_version OR points_ledger.reference_id IS NOT excluded.reference_id \
      OR points_ledger.metadata IS NOT excluded.metadata OR points_ledger.created_at IS NOT excluded.created_at)"
 );
+/// The same entries against what is there, by user.
+const COMPARE_ENTRIES: &str = "SELECT e.user_id AS user_id, sum(x.id IS NULL) AS n_new, sum(x.id IS NOT NULL AND x.user_id = e.user_id) AS n_matched, \
+     sum(x.id IS NOT NULL AND x.user_id <> e.user_id) AS n_elsewhere, total(CASE WHEN x.user_id = e.user_id THEN x.points END) AS matched_points, \
+     sum(x.id IS NOT NULL AND x.user_id = e.user_id AND (x.event_type IS NOT e.event_type OR x.platform IS NOT e.platform OR x.points IS NOT e.points \
+     OR x.rule_version IS NOT e.rule_version OR x.reference_id IS NOT e.reference_id OR x.metadata IS NOT e.metadata OR x.created_at IS NOT e.created_at)) AS n_changed \
+     FROM (SELECT 'pts_lm_e_' || json_extract(value, '$[0]') AS id, json_extract(value, '$[1]') AS user_id, json_extract(value, '$[2]') AS event_type, \
+     json_extract(value, '$[3]') AS platform, json_extract(value, '$[4]') AS points, json_extract(value, '$[5]') AS rule_version, \
+     json_extract(value, '$[6]') AS reference_id, json_extract(value, '$[7]') AS metadata, json_extract(value, '$[8]') AS created_at \
+     FROM json_each(?1)) e LEFT JOIN points_ledger x ON x.id = e.id GROUP BY e.user_id";
 /// One row per user under one id: what the stored total is more than the entries.
 const PUT_ADJUSTMENT: &str = concat!(
     "INSERT INTO points_ledger (id, user_id, event_type, platform, points, rule_version, reference_id, metadata, created_at) \
@@ -114,6 +126,7 @@ pub const ALL_SQL: &[&str] = &[
     SELECT_TIERS,
     SELECT_REWARDS,
     PUT_ENTRIES,
+    COMPARE_ENTRIES,
     PUT_ADJUSTMENT,
     DROP_ADJUSTMENT,
     PUT_BALANCE,
@@ -136,6 +149,8 @@ pub struct UserRewards {
     /// Ours, without the adjustment.
     pub n_entries: i64,
     pub has_adjustment: bool,
+    /// Its points; 0 without one.
+    pub adjustment: i64,
     pub has_earned: bool,
 }
 
@@ -188,9 +203,17 @@ pub fn parse_rewards(rows: &[Row]) -> Option<BTreeMap<String, UserRewards>> {
     rows.iter().map(parse_user_rewards).collect()
 }
 
-/// One batch: the entries of these users among `carried`, their balances, and how
-/// they stand then.
-pub fn put(settlements: &[Settlement<'_>], carried: &[Carried], generation: i64) -> Vec<Statement> {
+/// The entries of these users among `carried`, as lists for statements.
+pub fn lists(settlements: &[Settlement<'_>], carried: &[Carried]) -> Vec<String> {
+    let ids: Vec<_> = settlements.iter().map(|one| one.user).collect();
+    let entries = carried
+        .iter()
+        .filter(|entry| ids.binary_search(&entry.user_id.as_str()).is_ok());
+    json_lists(entries.map(|entry| entry.json.clone()))
+}
+
+/// One batch: these entries, the users' balances, and how they stand then.
+pub fn put(settlements: &[Settlement<'_>], lists: Vec<String>, generation: i64) -> Vec<Statement> {
     let ids: Vec<_> = settlements.iter().map(|one| one.user).collect();
     let users = serde_json::json!(ids).to_string();
     let wanted: Vec<_> = settlements
@@ -198,18 +221,11 @@ pub fn put(settlements: &[Settlement<'_>], carried: &[Carried], generation: i64)
         .map(|one| serde_json::json!([one.user, one.total_points, one.lifetime_earned, one.tier]))
         .collect();
     let wanted = serde_json::json!(wanted).to_string();
-    let entries = carried
-        .iter()
-        .filter(|entry| ids.binary_search(&entry.user_id.as_str()).is_ok());
-    let mut statements: Vec<_> = json_lists(entries.map(|entry| entry.json.clone()))
-        .into_iter()
-        .map(|list| {
-            Statement::new(
-                PUT_ENTRIES,
-                vec![list.into(), users.as_str().into(), generation.into()],
-            )
-        })
-        .collect();
+    let entries = lists.into_iter().map(|list| {
+        let values = vec![list.into(), users.as_str().into(), generation.into()];
+        Statement::new(PUT_ENTRIES, values)
+    });
+    let mut statements: Vec<_> = entries.collect();
     let guarded = |sql| Statement::new(sql, vec![wanted.as_str().into(), generation.into()]);
     statements.extend([
         guarded(PUT_ADJUSTMENT),
@@ -218,6 +234,40 @@ pub fn put(settlements: &[Settlement<'_>], carried: &[Carried], generation: i64)
     ]);
     statements.push(rewards(&ids));
     statements
+}
+
+/// What mgPass has of a user's entries, of those that were asked about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Compared {
+    pub n_new: i64,
+    pub n_changed: i64,
+    pub n_matched: i64,
+    /// Another user's.
+    pub n_elsewhere: i64,
+    pub matched_points: i64,
+}
+
+/// A dry run's look at these entries.
+pub fn compare(carried: &[Carried]) -> Vec<Statement> {
+    json_lists(carried.iter().map(|entry| entry.json.clone()))
+        .into_iter()
+        .map(|list| Statement::new(COMPARE_ENTRIES, vec![list.into()]))
+        .collect()
+}
+
+/// By user id.
+pub fn parse_compared(rows: &[Row]) -> Option<Vec<(String, Compared)>> {
+    let parsed = rows.iter().map(|row| {
+        let compared = Compared {
+            n_new: whole(row, "n_new")?,
+            n_changed: whole(row, "n_changed")?,
+            n_matched: whole(row, "n_matched")?,
+            n_elsewhere: whole(row, "n_elsewhere")?,
+            matched_points: whole(row, "matched_points")?,
+        };
+        Some((text(row, "user_id")?, compared))
+    });
+    parsed.collect()
 }
 
 fn parse_user_rewards(row: &Row) -> Option<(String, UserRewards)> {
@@ -234,6 +284,7 @@ fn parse_user_rewards(row: &Row) -> Option<(String, UserRewards)> {
             ledger_sum: whole(row, "ledger_sum"),
             n_entries: whole(row, "n_entries")?,
             has_adjustment: flag("has_adjustment")?,
+            adjustment: whole(row, "adjustment")?,
             has_earned: flag("has_earned")?,
         },
     ))

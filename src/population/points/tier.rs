@@ -23,6 +23,20 @@ impl Tiers {
         self.0.first().map(|(name, _)| name.as_str())
     }
 
+    /// What mgPass holds after an import: a tier never goes down.
+    pub fn after(&self, held: Option<&str>, wanted: &str) -> String {
+        let points = |name: &str| {
+            let found = self.0.iter().find(|(known, _)| known == name);
+            found.map(|(_, min_points)| *min_points)
+        };
+        match held.map(|held| (held, points(held))) {
+            Some((held, Some(least))) if points(wanted).is_some_and(|wanted| wanted <= least) => {
+                held.to_owned()
+            }
+            Some(_) | None => wanted.to_owned(),
+        }
+    }
+
     fn expected(&self, lifetime_earned: i64) -> Option<&str> {
         let reached = self
             .0
@@ -93,6 +107,19 @@ mod tests {
             Some("tier_mismatch:bronze>gold"),
         );
         check(Some("bronze"), -5, Some("bronze"), None);
+    }
+
+    #[test]
+    fn a_tier_that_is_held_goes_up_and_never_down() {
+        for (held, wanted, after) in [
+            (None, "silver", "silver"),
+            (Some("bronze"), "silver", "silver"),
+            (Some("gold"), "silver", "gold"),
+            (Some("gold"), "gold", "gold"),
+            (Some("of_old"), "bronze", "bronze"),
+        ] {
+            assert_eq!(tiers().after(held, wanted), after, "{held:?} {wanted}");
+        }
     }
 
     #[test]

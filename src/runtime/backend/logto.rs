@@ -5,6 +5,7 @@
 //! forwarded requests carry: an origin that is closed to others is open to both.
 
 mod as_caller;
+pub mod probe;
 pub mod wire;
 pub mod writes;
 

@@ -198,12 +198,13 @@ impl Change<'_> {
             self.wanted().into(),
         ];
         let writer = self.writer();
-        Ok(vec![
+        let mut statements = vec![
             self.statement(GUARD_CREATE, guard),
             writer.put_user(&Wanted::of(user, None, self.mapping)),
             writer.give_default_roles(),
-            writer.audit("user.created"),
-        ])
+        ];
+        statements.extend(writer.audit("user.created"));
+        Ok(statements)
     }
 
     fn change(&self, after: &LogtoUser) -> Vec<Statement> {
@@ -218,13 +219,13 @@ impl Change<'_> {
         let writer = self.writer();
         let puts = changes.identities_put.iter();
         statements.extend(puts.map(|identity| writer.put_identity(identity)));
-        statements.push(writer.audit("user.updated"));
+        statements.extend(writer.audit("user.updated"));
         let suspension = changes
             .columns
             .iter()
             .find(|(column, _)| *column == Column::IsSuspended);
         if let Some((_, value)) = suspension {
-            statements.push(writer.audit(if *value == Value::from(true) {
+            statements.extend(writer.audit(if *value == Value::from(true) {
                 "user.suspended"
             } else {
                 "user.unsuspended"
@@ -242,8 +243,8 @@ impl Change<'_> {
             self.guard(true, None),
             writer.tombstone_user(),
             writer.drop_identities(),
-            writer.audit("user.deleted"),
         ];
+        statements.extend(writer.audit("user.deleted"));
         if self.applied.owed.revoke_all {
             statements.push(writer.owe(Effect::RevokeAll));
         }

@@ -122,6 +122,59 @@ fn sum_of_ledger_stored_total_and_reconcile_agree_and_five_imports_change_nothin
     }
 }
 
+/// What a dry run says of each user is what the import then does, whatever has changed at
+/// the source, and wherever a page ends.
+#[test]
+fn a_dry_run_foresees_what_each_import_does() {
+    for seed in 0..6 {
+        let world = World::new();
+        let random = Random::new(seed);
+        populate(&world, &random);
+        for change in [
+            "SELECT 1",
+            "SELECT 1",
+            "UPDATE rewards_users SET total_points = total_points + 1 WHERE rowid % 3 = 0",
+            "UPDATE rewards_ledger SET status = 'expired' WHERE rowid % 5 = 0",
+            "DELETE FROM rewards_ledger WHERE rowid % 7 = 0",
+            "UPDATE rewards_users SET tier = 'gold' WHERE rowid % 2 = 0",
+            "UPDATE rewards_users SET tier = 'bronze', lifetime_earned = lifetime_earned + 1",
+        ] {
+            world.databases.execute(Store::Rewards, change);
+            let limit = 1 + random.below(9) as i64;
+            let before = state(&world);
+            let (foreseen, n_foreseen) = pages(&world, limit, true);
+            assert_eq!(state(&world), before, "{seed} {change}");
+            let (done, n_done) = import(&world, limit);
+            let after = state(&world);
+            assert_eq!(n_foreseen, n_done, "{seed} {change}");
+            for (user, (outcome, notes)) in &foreseen {
+                let of = |rows: &[Row]| -> Vec<Row> {
+                    let rows = rows.iter().filter(|row| row["user_id"] == user.as_str());
+                    rows.cloned().collect()
+                };
+                let was = (of(&before.0), of(&before.1));
+                let is = (of(&after.0), of(&after.1));
+                let expected = match (was == is, was.0.is_empty()) {
+                    (true, _) => Carried::Equal,
+                    (false, true) => Carried::Create,
+                    (false, false) => Carried::Update,
+                };
+                assert_eq!(*outcome, expected, "{seed} {change} {user}");
+                let sorted = |notes: &[String]| {
+                    let mut notes = notes.to_vec();
+                    notes.sort();
+                    notes
+                };
+                assert_eq!(
+                    sorted(notes),
+                    sorted(&done[user].1),
+                    "{seed} {change} {user}"
+                );
+            }
+        }
+    }
+}
+
 /// Every call is cut off once, before and after its effect; the state in between has
 /// balances that their ledgers explain, and the next import ends as if nothing had been.
 #[test]

@@ -169,7 +169,7 @@ fn a_dry_run_says_the_same_and_writes_nothing() {
     let dry = page(&world, &Place::default(), 100, true).unwrap().unwrap();
     assert_eq!(
         (dry.n_entries_added, dry.users[0].outcome),
-        (2, Carried::Equal)
+        (2, Carried::Create)
     );
     assert_eq!(state(&world), (vec![], vec![]));
     let wet = page(&world, &Place::default(), 100, false)
@@ -180,7 +180,12 @@ fn a_dry_run_says_the_same_and_writes_nothing() {
         (2, Carried::Equal)
     );
     let again = page(&world, &Place::default(), 100, true).unwrap().unwrap();
-    assert_eq!(again.n_entries_added, 0);
+    assert_eq!(
+        (again.n_entries_added, &again.users),
+        (0, &wet.users),
+        "outcome and notes as the real one says"
+    );
+    assert_eq!(dry.users[0].notes, wet.users[0].notes);
 }
 
 #[test]

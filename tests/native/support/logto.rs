@@ -122,6 +122,8 @@ pub struct Logto {
     /// Bearer tokens of clients that the Management API takes.
     pub accepted: RefCell<BTreeSet<String>>,
     pub key_set: RefCell<String>,
+    /// A token of the proxy's own that is a JWT, in place of [`OWN_TOKEN`].
+    pub own_jwt: RefCell<Option<String>>,
     /// `METHOD path` of everything served.
     pub served: RefCell<Vec<String>>,
     /// Of introspections.
@@ -153,6 +155,7 @@ impl Logto {
             secrets: RefCell::new(vec![ORIGIN_SECRET]),
             accepted: RefCell::default(),
             key_set: RefCell::new(tokens::key_set(&[&tokens::LOGTO_KEY])),
+            own_jwt: RefCell::default(),
             served: RefCell::default(),
             bodies: RefCell::default(),
             ended: RefCell::default(),
@@ -221,9 +224,9 @@ impl Logto {
             ("POST", ["oidc", "token"]) => match request.header("authorization") {
                 Some(client @ (CLIENT | REVERSE_CLIENT)) => {
                     let token = if client == CLIENT {
-                        OWN_TOKEN
+                        self.own_token()
                     } else {
-                        REVERSE_TOKEN
+                        REVERSE_TOKEN.to_owned()
                     };
                     let answer = json!({ "access_token": token, "expires_in": 3_600, "token_type": "Bearer" });
                     LogtoAnswer::json(200, answer.to_string())
@@ -272,7 +275,7 @@ impl Logto {
 
     /// Whom the Management API takes.
     fn is_manager(&self, request: &LogtoRequest) -> bool {
-        let is_own = |token: &str| token == OWN_TOKEN || token == REVERSE_TOKEN;
+        let is_own = |token: &str| token == self.own_token() || token == REVERSE_TOKEN;
         let is_known = |token: &str| is_own(token) || self.accepted.borrow().contains(token);
         bearer(request).is_some_and(is_known)
     }
@@ -282,6 +285,11 @@ impl Logto {
             true => LogtoAnswer::json(200, body),
             false => LogtoAnswer::error(401, "auth.unauthorized"),
         }
+    }
+
+    fn own_token(&self) -> String {
+        let jwt = self.own_jwt.borrow().clone();
+        jwt.unwrap_or_else(|| OWN_TOKEN.to_owned())
     }
 
     fn management(&self, request: &LogtoRequest, rest: &[&str], now_ms: i64) -> LogtoAnswer {

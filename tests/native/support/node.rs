@@ -17,7 +17,7 @@ use dual_write_proxy::runtime::observe::Event;
 use dual_write_proxy::runtime::ports::{
     ANSWER_HEAD_BYTES, Addresses, Backend, Background, Call, CallAnswer, CallFailure, Calls, Clock,
     Database, DatabaseFailure, Entropy, FlagStore, Invocation, KeyStore, KvFailure, Queue,
-    QueueFailure, Row, Signatures, Sink, Statement, Store,
+    QueueFailure, Row, Signatures, Sink, Statement, Store, Visited,
 };
 use dual_write_proxy::serve::service;
 use dual_write_proxy::token::SignatureCheck;
@@ -286,6 +286,14 @@ impl FlagStore for Node {
         .await
     }
 
+    async fn flag_names(&self) -> Result<Vec<String>, KvFailure> {
+        let what = || "names".to_owned();
+        self.remote(Port::Flags, &what, Err(KvFailure), |world| {
+            Ok(world.flags.borrow().keys().cloned().collect())
+        })
+        .await
+    }
+
     async fn put_flag(&self, key: &str, value: &str) -> Result<(), KvFailure> {
         let (key, value) = (key.to_owned(), value.to_owned());
         self.remote(
@@ -376,6 +384,18 @@ impl Calls for Node {
             Either::Left((answer, _)) => answer,
             Either::Right(_) => Err(CallFailure::TimedOut),
         }
+    }
+
+    async fn visit(&self, call: Call) -> Result<Visited, CallFailure> {
+        self.usage.count_subrequest();
+        let what = format!("{} {}", call.method, call.url);
+        self.remote(
+            Port::Mgpass,
+            &|| what.clone(),
+            Err(CallFailure::Unreachable),
+            move |world| Ok(world.mgpass.visit(&world.databases, &call)),
+        )
+        .await
     }
 }
 
