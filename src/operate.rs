@@ -1,6 +1,7 @@
 //! What operators see and do: routes, figures, findings, and the guard that stops a ramp.
 
 pub mod admin;
+pub mod dependencies;
 pub mod findings;
 pub mod guard;
 pub mod metrics;
@@ -8,6 +9,7 @@ pub mod parked;
 pub mod problems;
 pub mod prometheus;
 pub mod ramp;
+pub mod sign_in;
 pub mod status;
 pub mod timeline;
 pub mod watch;

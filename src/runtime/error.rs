@@ -80,6 +80,17 @@ pub enum ProxyError {
     RampSteps(&'static str),
     #[error("more than 16 lanes, or a number that is none")]
     LanesOutOfRange,
+    #[error("there is no application of this name; the operator lists them")]
+    NoSuchApplication,
+    /// KV has told this isolate nothing yet.
+    #[error("the applications cannot be read now; try again in a few seconds")]
+    ApplicationsUnknown,
+    /// Whoever got the request would see the other side's secret. Nothing was sent.
+    #[error("the request names clients of two authorization servers; name one")]
+    ClientsOfBothSides,
+    /// Where mgPass's endpoints are cannot be had: nothing was sent.
+    #[error("the authorization server of this client cannot be reached; nothing was sent to it")]
+    NothingSent,
     #[error("the proxy failed")]
     Defect,
 }
@@ -118,6 +129,10 @@ impl ProxyError {
             Self::RampHeld(_) => "proxy.ramp_held",
             Self::RampSteps(_) => "proxy.ramp_steps",
             Self::LanesOutOfRange => "proxy.lanes_out_of_range",
+            Self::NoSuchApplication => "proxy.no_such_application",
+            Self::ApplicationsUnknown => "proxy.applications_unknown",
+            Self::ClientsOfBothSides => "proxy.clients_of_both_sides",
+            Self::NothingSent => "proxy.nothing_sent",
             Self::Defect => "proxy.defect",
         }
     }
@@ -131,9 +146,13 @@ impl ProxyError {
             | Self::UnknownFlag
             | Self::FlagRefused(_)
             | Self::RampSteps(_)
-            | Self::LanesOutOfRange => 400,
+            | Self::LanesOutOfRange
+            | Self::ClientsOfBothSides => 400,
             Self::AdminTokenNeeded | Self::SignatureRefused => 401,
-            Self::NoSuchRoute | Self::NoSuchJob | Self::NoSuchUser => 404,
+            Self::NoSuchRoute
+            | Self::NoSuchJob
+            | Self::NoSuchUser
+            | Self::NoSuchApplication => 404,
             Self::JobActive
             | Self::JobNotActive
             | Self::StageOff
@@ -149,13 +168,18 @@ impl ProxyError {
             Self::NotRecorded
             | Self::KeysUnavailable
             | Self::DatabaseUnavailable
-            | Self::FlagsUnreachable => 503,
+            | Self::FlagsUnreachable
+            | Self::ApplicationsUnknown
+            | Self::NothingSent => 503,
             Self::LogtoTimedOut => 504,
         }
     }
 
     /// After how many seconds the same may go better, where that is known.
     pub fn retry_after_s(self) -> Option<u32> {
+        if matches!(self, Self::ApplicationsUnknown | Self::NothingSent) {
+            return Some(5);
+        }
         (self == Self::TooManyAttempts).then_some(60)
     }
 
@@ -167,7 +191,7 @@ impl ProxyError {
             _ => "invalid_request",
         };
         let body = if path.starts_with("/oidc/") {
-            json!({ "error": oauth, "error_description": message, "code": self.code(), "request_id": request_id })
+            json!({ "error": oauth, "error_description": message, "code": self.code(), "message": message, "request_id": request_id })
         } else {
             json!({ "code": self.code(), "message": message, "request_id": request_id })
         };
@@ -186,6 +210,8 @@ mod tests {
         assert_eq!(body["error"], "temporarily_unavailable");
         assert_eq!(body["code"], "proxy.logto_unreachable");
         assert_eq!(body["request_id"], "r1");
+        // Clients of Logto's read this beside the OAuth members.
+        assert_eq!(body["message"], body["error_description"]);
     }
 
     #[test]

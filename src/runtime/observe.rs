@@ -302,6 +302,29 @@ pub enum Event<'a> {
         #[serde(skip_serializing_if = "Option::is_none")]
         why: Option<&'static str>,
     },
+    /// A browser came by the sign-in link; to which side it went and why.
+    SignInDrawn {
+        application: &'a str,
+        side: &'static str,
+        reason: &'static str,
+    },
+    /// No browser draws mgPass until a person deletes the KV key `sign_in_stop`.
+    SignInStopped {
+        reason: &'static str,
+        outcome: &'static str,
+    },
+    /// Whether somebody else writes at mgPass could not be looked at now.
+    SignInDelayed {
+        step: &'static str,
+        code: &'static str,
+    },
+    /// `both`: mgPass's session ends first, then Logto's. mgPass did not answer: `owed`,
+    /// its sessions of that user end once it does; `not_owed`, nobody knows whose; or
+    /// `not_recorded`, its database did not answer either.
+    SignOutBegun {
+        application: &'a str,
+        outcome: &'static str,
+    },
     /// A ramp was stopped: no read goes to mgPass until a person deletes the KV key `guard`.
     GuardStopped {
         reason: &'static str,
@@ -358,6 +381,10 @@ impl Event<'_> {
         "authority.wished",
         "authority.stray",
         "authority.waited",
+        "sign_in.drawn",
+        "sign_in.stopped",
+        "sign_in.delayed",
+        "sign_out.begun",
         "guard.judged",
         "guard.stopped",
         "ramp.moved",
@@ -415,6 +442,11 @@ impl Event<'_> {
             Self::AuthorityWished { .. } => ("authority.wished", Level::Info),
             Self::AuthorityStray { .. } => ("authority.stray", Level::Error),
             Self::AuthorityWaited { .. } => ("authority.waited", Level::Info),
+            Self::SignInDrawn { .. } => ("sign_in.drawn", Level::Info),
+            Self::SignInStopped { .. } => ("sign_in.stopped", Level::Error),
+            Self::SignInDelayed { .. } => ("sign_in.delayed", Level::Warn),
+            Self::SignOutBegun { outcome: "both", .. } => ("sign_out.begun", Level::Info),
+            Self::SignOutBegun { .. } => ("sign_out.begun", Level::Warn),
             Self::GuardJudged { .. } => ("guard.judged", Level::Info),
             Self::GuardStopped { .. } => ("guard.stopped", Level::Error),
             // A person has to look before it goes on.

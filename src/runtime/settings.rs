@@ -24,6 +24,8 @@ pub struct Settings {
     pub webhook_secret: Option<Secret<String>>,
     /// mgPass's; without it there is no receiver of mgPass's.
     pub mgpass_webhook_secret: Option<Secret<String>>,
+    /// Seals what the sign-in link leaves in browsers; without it nobody draws mgPass.
+    pub pin_secret: Option<Secret<String>>,
     /// How long Logto may take to begin an answer to a request that a rule claims.
     pub logto_deadline_ms: u32,
 }
@@ -191,6 +193,7 @@ impl Settings {
         let admin_token = reader.optional("ADMIN_TOKEN").map(Secret);
         let webhook_secret = reader.optional("LOGTO_WEBHOOK_SECRET").map(Secret);
         let mgpass_webhook_secret = reader.optional("MGPASS_WEBHOOK_SECRET").map(Secret);
+        let pin_secret = reader.optional("PIN_SECRET").map(Secret);
         Self {
             logto_origin,
             origin_secret,
@@ -201,6 +204,7 @@ impl Settings {
             admin_token,
             webhook_secret,
             mgpass_webhook_secret,
+            pin_secret,
             logto_deadline_ms,
         }
     }

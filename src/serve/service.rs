@@ -19,7 +19,7 @@ use crate::runtime::observe::Event;
 use crate::runtime::ports::{Background, CallFailure, Exchange, Forward, Platform};
 use crate::runtime::snapshot::{self, Refresh};
 use crate::serve::execute::{Executed, Reply, execute, pass_through};
-use crate::serve::{cron, deliver, follow_up};
+use crate::serve::{cron, deliver, follow_up, oidc, sign_in};
 
 /// While the settings have faults nothing is delivered; a mended deployment does it.
 const FAULTY_RETRY_S: u32 = 60;
@@ -89,11 +89,17 @@ async fn answer<P: Platform, E: Exchange>(
         return request.answered(request.refuse(ProxyError::Misconfigured));
     }
     let own = match (request.inbound.addressee, request.inbound.operation) {
+        (Addressee::Logto, operation) if operation.is_of_a_client() => {
+            return oidc::serve(platform, request, exchange).await;
+        }
         (Addressee::Logto, _) => return execute(platform, request, exchange).await,
         (Addressee::Nobody, _) => request.refuse(ProxyError::MalformedRequest),
         (Addressee::Lookalike, _) => request.refuse(ProxyError::NoSuchRoute),
         (Addressee::Proxy, Operation::ProxyJwks | Operation::ProxyVerify) => {
             forward_auth::answer(platform, request, exchange).await
+        }
+        (Addressee::Proxy, Operation::ProxySignIn | Operation::ProxySignedOut) => {
+            sign_in::answer(platform, request, exchange).await
         }
         (Addressee::Proxy, _) => admin::answer(platform, request, exchange).await,
     };
@@ -107,7 +113,10 @@ pub fn begin_pass_through<'a>(
     inbound: &'a Inbound,
     now_ms: i64,
 ) -> Option<Forward<'a>> {
-    match deployment.isolate.has_fresh_flags(now_ms) {
+    let isolate = &deployment.isolate;
+    let has_owner =
+        || inbound.operation.is_of_a_client() && isolate.last_flags().tells_clients_apart();
+    match isolate.has_fresh_flags(now_ms) && !has_owner() {
         true => pass_through::begin(&deployment.settings, inbound),
         false => None,
     }

@@ -8,7 +8,7 @@ use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
 use web_sys::{AbortController, ReadableStreamDefaultReader, Request, RequestInit, Response};
 
-use crate::runtime::ports::{AnswerCopy, BodyFailure, CallFailure, Exchange, Forward};
+use crate::runtime::ports::{AnswerCopy, Backend, BodyFailure, CallFailure, Exchange, Forward};
 
 use super::platform::read_text;
 
@@ -42,10 +42,14 @@ impl WorkerExchange {
     }
 }
 
-/// What `outbound.js` is told, a line each.
+/// What `outbound.js` is told, a line each. No host: it goes to mgPass.
 pub(super) fn facts(forward: &Forward<'_>) -> String {
     let secret = forward.origin_secret.map_or("", |secret| &secret.0);
-    [&forward.url, forward.host, forward.scheme, secret].join("\n")
+    let host = match forward.backend {
+        Backend::Logto => forward.host,
+        Backend::Mgpass => "",
+    };
+    [&forward.url, host, forward.scheme, secret].join("\n")
 }
 
 #[wasm_bindgen(module = "/src/shell/outbound.js")]
@@ -53,6 +57,8 @@ extern "C" {
     #[wasm_bindgen(catch)]
     fn outbound(request: &Request, facts: &str, held: Option<&JsValue>)
     -> Result<Request, JsValue>;
+    #[wasm_bindgen(js_name = withoutCookies)]
+    fn without_cookies(response: &Response) -> Response;
     fn rejoined(chunks: Vec<Uint8Array>, reader: &ReadableStreamDefaultReader) -> JsValue;
 }
 
@@ -122,7 +128,10 @@ impl Exchange for WorkerExchange {
         .map_err(|_| CallFailure::Unreachable)?
         .unchecked_into();
         let status = response.status();
-        self.response = Some(response);
+        self.response = Some(match forward.backend {
+            Backend::Logto => response,
+            Backend::Mgpass => without_cookies(&response),
+        });
         Ok(status)
     }
 

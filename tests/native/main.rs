@@ -23,6 +23,7 @@ mod relay;
 mod routes;
 mod schema;
 mod service;
+mod sign_in;
 mod steering;
 #[allow(dead_code, reason = "shared with the simulation")]
 mod support;

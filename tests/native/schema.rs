@@ -7,10 +7,10 @@ use dual_write_proxy::handover::{
     arm, authority, facts, holds, moves, row, strays, target as handover_target, translated, wish,
 };
 use dual_write_proxy::mirror::{
-    backlog, edits, fence, findings as mirror_findings, outbox, pass, preflight, states, target,
+    backlog, edits, fence, findings as mirror_findings, outbox, owed, pass, preflight, states, target,
     telling, triggers, wake, writer,
 };
-use dual_write_proxy::operate::{findings, guard, metrics, parked, ramp, timeline, watch};
+use dual_write_proxy::operate::{dependencies, findings, guard, metrics, parked, ramp, sign_in, timeline, watch};
 use dual_write_proxy::population::jobs::{equality, store, view};
 use dual_write_proxy::population::{page, points, readiness};
 use dual_write_proxy::runtime::ports::Store;
@@ -58,6 +58,10 @@ fn every_statement_prepares_against_the_migrations() {
         (Store::Proxy, store::ALL_SQL),
         (Store::Proxy, view::ALL_SQL),
         (Store::Proxy, equality::ALL_SQL),
+        (Store::Proxy, dependencies::ALL_SQL),
+        (Store::Proxy, sign_in::ALL_SQL),
+        (Store::Mgpass, sign_in::MGPASS_SQL),
+        (Store::Mgpass, owed::ALL_SQL),
         (Store::Mgpass, target::ALL_SQL),
         (Store::Mgpass, writer::ALL_SQL),
         (Store::Mgpass, telling::ALL_SQL),
@@ -164,6 +168,15 @@ fn the_lists_of_statements_are_complete() {
             metrics::ALL_SQL,
         ),
         (include_str!("../../src/operate/guard.rs"), guard::ALL_SQL),
+        (
+            include_str!("../../src/operate/dependencies.rs"),
+            dependencies::ALL_SQL,
+        ),
+        (
+            include_str!("../../src/operate/sign_in.rs"),
+            &[sign_in::ALL_SQL, sign_in::MGPASS_SQL].concat(),
+        ),
+        (include_str!("../../src/mirror/owed.rs"), owed::ALL_SQL),
         (include_str!("../../src/operate/parked.rs"), parked::ALL_SQL),
         (include_str!("../../src/operate/watch.rs"), watch::ALL_SQL),
         (

@@ -28,8 +28,14 @@ pub enum Operation {
     AccountWrite,
     OidcJwks,
     OidcIntrospection,
+    OidcToken,
+    OidcRevocation,
+    OidcUserinfo,
+    OidcEndSession,
     ProxyJwks,
     ProxyVerify,
+    ProxySignIn,
+    ProxySignedOut,
 }
 
 /// What an operation does to a user, and where its subject is found.
@@ -147,9 +153,16 @@ pub const OPERATIONS: &[OperationRow] = &[
     row(Operation::AccountWrite, "account.write", Kind::Write(AccessToken), Refuse),
     row(Operation::OidcJwks, "oidc.jwks", Kind::Token, Translate),
     row(Operation::OidcIntrospection, "oidc.introspection", Kind::Token, Translate),
+    // To the side of the client, where applications are listed; else as what no rule claims.
+    row(Operation::OidcToken, "oidc.token", Kind::Token, Translate),
+    row(Operation::OidcRevocation, "oidc.revocation", Kind::Token, Translate),
+    row(Operation::OidcUserinfo, "oidc.userinfo", Kind::Token, Translate),
+    row(Operation::OidcEndSession, "oidc.end_session", Kind::Token, Translate),
     // The proxy's own, below /_proxy/ and with any method: no route names them.
     row(Operation::ProxyJwks, "proxy.jwks", Kind::Token, Translate),
     row(Operation::ProxyVerify, "proxy.verify", Kind::Token, Translate),
+    row(Operation::ProxySignIn, "proxy.sign_in", Kind::Token, Translate),
+    row(Operation::ProxySignedOut, "proxy.signed_out", Kind::Token, Translate),
 ];
 
 const fn row(
@@ -181,6 +194,14 @@ impl Operation {
 
     pub fn kind(self) -> Kind {
         self.row().kind
+    }
+
+    /// Belongs to the side of the client or the token that it shows.
+    pub fn is_of_a_client(self) -> bool {
+        matches!(
+            self,
+            Self::OidcToken | Self::OidcRevocation | Self::OidcUserinfo | Self::OidcEndSession
+        )
     }
 
     pub fn from_name(name: &str) -> Option<Self> {

@@ -28,6 +28,8 @@ pub enum Reason {
     /// mgPass fails in this isolate's eyes: Logto answers in its stead.
     Breaker,
     InShare,
+    /// mgPass's client, or a token of mgPass's, on a route of Logto's.
+    ClientOfMgpass,
 }
 
 impl Reason {
@@ -50,7 +52,8 @@ impl Reason {
             | Self::Fence
             | Self::NotReconciled
             | Self::Breaker
-            | Self::InShare => false,
+            | Self::InShare
+            | Self::ClientOfMgpass => false,
         }
     }
 
@@ -75,6 +78,7 @@ impl Reason {
             Self::NotReconciled => "not_reconciled",
             Self::Breaker => "breaker",
             Self::InShare => "in_share",
+            Self::ClientOfMgpass => "client_of_mgpass",
         }
     }
 }

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use dual_write_proxy::inbound::Inbound;
 use dual_write_proxy::inbound::request::Method;
 use dual_write_proxy::runtime::ports::{
-    AnswerCopy, BodyFailure, CallFailure, Clock, Exchange, Forward,
+    AnswerCopy, Backend, BodyFailure, CallFailure, Clock, Exchange, Forward,
 };
 use dual_write_proxy::serve::execute::Reply;
 use dual_write_proxy::serve::service;
@@ -101,6 +101,19 @@ pub struct Answered {
     pub at_ms: i64,
     /// Of the proxy's making: what mgPass knows, in Logto's form, or an error.
     pub is_own: bool,
+    /// Of an answer of the proxy's making.
+    pub headers: Vec<(String, String)>,
+}
+
+impl Answered {
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.all(name).next()
+    }
+
+    pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        let found = self.headers.iter().filter(move |(key, _)| key == name);
+        found.map(|(_, value)| value.as_str())
+    }
 }
 
 impl World {
@@ -180,6 +193,11 @@ async fn serve(node: Node, request: Request) -> Answered {
             cookies: Vec::new(),
             at_ms,
             is_own: true,
+            headers: answer
+                .headers
+                .into_iter()
+                .map(|(name, value)| (name.to_owned(), value))
+                .collect(),
         },
         (Reply::Forwarded, Some(answer)) => Answered {
             status: answer.status,
@@ -187,6 +205,7 @@ async fn serve(node: Node, request: Request) -> Answered {
             cookies: answer.cookies,
             at_ms,
             is_own: false,
+            headers: Vec::new(),
         },
         (Reply::Forwarded, None) => panic!("forwarded without an answer"),
     }
@@ -204,6 +223,32 @@ struct FakeCopy(String);
 impl AnswerCopy for FakeCopy {
     async fn text(self, max_bytes: usize) -> Option<String> {
         (self.0.len() <= max_bytes).then_some(self.0)
+    }
+}
+
+impl FakeExchange {
+    /// As the shell does: without cookies, and without what is stated to Logto.
+    async fn forward_to_mgpass(&mut self, forward: &Forward<'_>) -> Result<u16, CallFailure> {
+        assert!(forward.origin_secret.is_none(), "the origin's secret is Logto's");
+        let line = format!("{} {}", self.request.method, forward.url);
+        let mut headers = self.request.headers.clone();
+        headers.retain(|(name, _)| name != "cookie" && !name.starts_with("x-"));
+        let body = match &self.request.body {
+            Body::Whole(body) => Some(body.clone()),
+            _ => None,
+        };
+        let what = line.clone();
+        let sent = self.node.remote(
+            Port::Mgpass,
+            &|| what.clone(),
+            Err(CallFailure::Unreachable),
+            move |world: &World| {
+                world.mgpass.present(&line, headers, body);
+                Ok(LogtoAnswer::glitch(200))
+            },
+        );
+        self.answer = Some(sent.await?);
+        Ok(200)
     }
 }
 
@@ -233,6 +278,9 @@ impl Exchange for FakeExchange {
     }
 
     async fn forward(&mut self, forward: &Forward<'_>) -> Result<u16, CallFailure> {
+        if forward.backend == Backend::Mgpass {
+            return self.forward_to_mgpass(forward).await;
+        }
         let path = forward
             .url
             .strip_prefix("https://logto.example.test")

@@ -39,6 +39,8 @@ pub struct Mgpass {
     pub own_jwt: RefCell<Option<String>>,
     /// Users whom the console does not show.
     pub hidden: RefCell<Vec<String>>,
+    /// What clients of its own presented through the proxy: line, headers, body.
+    pub presented: RefCell<Vec<(String, Vec<(String, String)>, String)>>,
     /// `METHOD path`, and the bearer token that came with it.
     pub served: RefCell<Vec<(String, Option<String>)>>,
 }
@@ -60,6 +62,7 @@ impl Mgpass {
             code: RefCell::default(),
             own_jwt: RefCell::default(),
             hidden: RefCell::default(),
+            presented: RefCell::default(),
             served: RefCell::default(),
         }
     }
@@ -75,6 +78,14 @@ impl Mgpass {
     pub fn n_revoked(&self, user: &str) -> usize {
         let revoked = self.revoked.borrow();
         revoked.iter().filter(|(id, _)| id == user).count()
+    }
+
+    /// On a route for clients: what comes back matters to nobody here.
+    pub fn present(&self, line: &str, headers: Vec<(String, String)>, body: Option<String>) {
+        let body = body.unwrap_or_default();
+        self.presented
+            .borrow_mut()
+            .push((line.to_owned(), headers, body));
     }
 
     pub fn handle(&self, databases: &Databases, call: &Call, now_ms: i64) -> CallAnswer {
