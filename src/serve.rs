@@ -8,6 +8,7 @@ pub mod follow_up;
 pub mod oidc;
 pub mod question;
 pub mod read;
+pub mod ready;
 pub mod service;
 pub mod sign_in;
 pub mod translate;

@@ -164,7 +164,13 @@ mod tests {
         check(None, r#"{"client_id":"app_news","code":"c"}"#, MGPASS);
         let claims = URL_SAFE_NO_PAD.encode(r#"{"iss":"app_news","sub":"app_news"}"#);
         check(None, &format!("client_assertion=e30.{claims}.AQ"), MGPASS);
-        for nobody in ["", "grant_type=refresh_token", "client_id=", "[]", "\u{fffd}"] {
+        for nobody in [
+            "",
+            "grant_type=refresh_token",
+            "client_id=",
+            "[]",
+            "\u{fffd}",
+        ] {
             check(None, nobody, LOGTO);
         }
         check(Some("Bearer app_news"), "", LOGTO);

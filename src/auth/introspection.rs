@@ -191,7 +191,9 @@ mod tests {
     #[test]
     fn a_secret_is_what_only_the_client_has() {
         let shows = |authorization: Option<&str>, body: &str| {
-            let found = Introspection::parse(authorization, body, &names(), &Applications::default()).unwrap();
+            let found =
+                Introspection::parse(authorization, body, &names(), &Applications::default())
+                    .unwrap();
             found.shows_secret
         };
         let basic = |text: &str| format!("Basic {}", STANDARD.encode(text));
@@ -207,7 +209,9 @@ mod tests {
     #[test]
     fn a_client_is_known_again_by_its_whole_credential() {
         let mark = |authorization: Option<&str>, body: &str| {
-            let found = Introspection::parse(authorization, body, &names(), &Applications::default()).unwrap();
+            let found =
+                Introspection::parse(authorization, body, &names(), &Applications::default())
+                    .unwrap();
             found.mark()
         };
         let form = "client_id=a&client_secret=s";

@@ -211,10 +211,7 @@ mod tests {
             parts.next().unwrap(),
             parts.next().unwrap(),
         );
-        let flipped = seal.replace(
-            &seal[..1],
-            if seal.starts_with('0') { "1" } else { "0" },
-        );
+        let flipped = seal.replace(&seal[..1], if seal.starts_with('0') { "1" } else { "0" });
         for forged in [
             format!("0.{issued}.{seal}"),
             format!("{bucket_text}.{}.{seal}", NOW + 1),

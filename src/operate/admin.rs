@@ -73,9 +73,16 @@ async fn operator<P: Platform>(
             return Ok(answered(200, prometheus::CONTENT_TYPE, text));
         }
         (Method::Get, "applications", _) => sign_in::view(request),
-        (Method::Get, "dependencies", _) => dependencies::view(platform, &request.flags.applications)
-            .await
-            .map_err(|_| ProxyError::DatabaseUnavailable)?,
+        (Method::Get, "applications/forecast", _) => {
+            sign_in::forecast(platform, &request.flags.applications)
+                .await
+                .map_err(|_| ProxyError::DatabaseUnavailable)?
+        }
+        (Method::Get, "dependencies", _) => {
+            dependencies::view(platform, &request.flags.applications)
+                .await
+                .map_err(|_| ProxyError::DatabaseUnavailable)?
+        }
         (Method::Get, "mirror", _) => mirror::view(platform).await,
         (Method::Get, "explain", Some(context)) => {
             mirror::explain(platform, context, request, &user()?).await

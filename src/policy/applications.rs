@@ -314,7 +314,9 @@ mod tests {
         misspelt["redy"] = json!([]);
         assert_eq!(parse(&json!([misspelt])), Err("unreadable"));
         assert_eq!(parse(&json!({})), Err("unreadable"));
-        let many: Vec<_> = (0..201).map(|number| entry(&format!("a{number}"))).collect();
+        let many: Vec<_> = (0..201)
+            .map(|number| entry(&format!("a{number}")))
+            .collect();
         assert!(matches!(parse(&json!(many)), Err("too_many" | "too_large")));
     }
 

@@ -149,10 +149,7 @@ impl ProxyError {
             | Self::LanesOutOfRange
             | Self::ClientsOfBothSides => 400,
             Self::AdminTokenNeeded | Self::SignatureRefused => 401,
-            Self::NoSuchRoute
-            | Self::NoSuchJob
-            | Self::NoSuchUser
-            | Self::NoSuchApplication => 404,
+            Self::NoSuchRoute | Self::NoSuchJob | Self::NoSuchUser | Self::NoSuchApplication => 404,
             Self::JobActive
             | Self::JobNotActive
             | Self::StageOff

@@ -445,7 +445,9 @@ impl Event<'_> {
             Self::SignInDrawn { .. } => ("sign_in.drawn", Level::Info),
             Self::SignInStopped { .. } => ("sign_in.stopped", Level::Error),
             Self::SignInDelayed { .. } => ("sign_in.delayed", Level::Warn),
-            Self::SignOutBegun { outcome: "both", .. } => ("sign_out.begun", Level::Info),
+            Self::SignOutBegun {
+                outcome: "both", ..
+            } => ("sign_out.begun", Level::Info),
             Self::SignOutBegun { .. } => ("sign_out.begun", Level::Warn),
             Self::GuardJudged { .. } => ("guard.judged", Level::Info),
             Self::GuardStopped { .. } => ("guard.stopped", Level::Error),

@@ -326,6 +326,8 @@ pub trait Exchange {
     /// Sends the request on as it is, headers tidied; true once an answer
     /// has begun. `deadline_ms` bounds the wait for that.
     async fn forward(&mut self, forward: &Forward<'_>) -> Result<u16, CallFailure>;
+    /// One line more, whatever there is.
+    fn add_answer_cookie(&mut self, line: &str);
     /// Of the answer.
     fn answer_header(&self, name: &str) -> Option<String>;
     /// Sets a copy of the answer's body aside; the client's own is not delayed.

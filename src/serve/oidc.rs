@@ -38,7 +38,11 @@ pub async fn serve<P: Platform, E: Exchange>(
     exchange: &mut E,
 ) -> Executed<E::Copy> {
     if !request.flags.tells_clients_apart() {
-        let unclaimed = to_logto_as(request, exchange, to_logto(request.settings, request.inbound));
+        let unclaimed = to_logto_as(
+            request,
+            exchange,
+            to_logto(request.settings, request.inbound),
+        );
         return Executed {
             operation: Operation::PassThrough,
             ..unclaimed.await
@@ -79,7 +83,8 @@ async fn of_client<P: Platform, E: Exchange>(
             let executed = to_logto_as(request, exchange, forward).await;
             if executed.status == 200 && request.inbound.operation == Operation::OidcToken {
                 let context = request.context.as_ref();
-                let management = context.map(|context| context.settings.logto_api_audience.as_str());
+                let management =
+                    context.map(|context| context.settings.logto_api_audience.as_str());
                 let client_id = presented.client_ids.first();
                 note(
                     platform,

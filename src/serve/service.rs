@@ -19,7 +19,7 @@ use crate::runtime::observe::Event;
 use crate::runtime::ports::{Background, CallFailure, Exchange, Forward, Platform};
 use crate::runtime::snapshot::{self, Refresh};
 use crate::serve::execute::{Executed, Reply, execute, pass_through};
-use crate::serve::{cron, deliver, follow_up, oidc, sign_in};
+use crate::serve::{cron, deliver, follow_up, oidc, ready, sign_in};
 
 /// While the settings have faults nothing is delivered; a mended deployment does it.
 const FAULTY_RETRY_S: u32 = 60;
@@ -55,6 +55,7 @@ where
         began_ms,
     };
     let mut executed = answer(platform, &request, exchange).await;
+    let signed_in = ready::mark(platform, &request, exchange, &executed).await;
     let closing = Closing {
         request_id: &request.id,
         flags: &request.flags,
@@ -66,6 +67,14 @@ where
         background.go_on(async move {
             let context = deployment.context();
             follow_up::carry_out(&platform, &deployment.isolate, context.as_ref(), follow_up).await;
+        });
+    }
+    if let Some(user) = signed_in {
+        let (platform, deployment) = (platform.clone(), Rc::clone(deployment));
+        background.go_on(async move {
+            if let Some(context) = deployment.context() {
+                ready::judge(&platform, &context, &user).await;
+            }
         });
     }
     let owed = isolate.take_owed_key_fetches();

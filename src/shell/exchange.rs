@@ -57,6 +57,8 @@ extern "C" {
     #[wasm_bindgen(catch)]
     fn outbound(request: &Request, facts: &str, held: Option<&JsValue>)
     -> Result<Request, JsValue>;
+    #[wasm_bindgen(js_name = withCookie)]
+    fn with_cookie(response: &Response, line: &str) -> Response;
     #[wasm_bindgen(js_name = withoutCookies)]
     fn without_cookies(response: &Response) -> Response;
     fn rejoined(chunks: Vec<Uint8Array>, reader: &ReadableStreamDefaultReader) -> JsValue;
@@ -133,6 +135,12 @@ impl Exchange for WorkerExchange {
             Backend::Mgpass => without_cookies(&response),
         });
         Ok(status)
+    }
+
+    fn add_answer_cookie(&mut self, line: &str) {
+        if let Some(response) = self.response.take() {
+            self.response = Some(with_cookie(&response, line));
+        }
     }
 
     fn answer_header(&self, name: &str) -> Option<String> {

@@ -27,6 +27,12 @@ export function outbound(request, facts, held) {
   return outbound;
 }
 
+export function withCookie(response, line) {
+  const answer = new Response(response.body, response);
+  answer.headers.append('set-cookie', line);
+  return answer;
+}
+
 // mgPass's cookies are not for this host.
 export function withoutCookies(response) {
   if (!response.headers.has('set-cookie')) return response;

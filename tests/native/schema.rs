@@ -7,13 +7,16 @@ use dual_write_proxy::handover::{
     arm, authority, facts, holds, moves, row, strays, target as handover_target, translated, wish,
 };
 use dual_write_proxy::mirror::{
-    backlog, edits, fence, findings as mirror_findings, outbox, owed, pass, preflight, states, target,
-    telling, triggers, wake, writer,
+    backlog, edits, fence, findings as mirror_findings, outbox, owed, pass, preflight, states,
+    target, telling, triggers, wake, writer,
 };
-use dual_write_proxy::operate::{dependencies, findings, guard, metrics, parked, ramp, sign_in, timeline, watch};
+use dual_write_proxy::operate::{
+    dependencies, findings, guard, metrics, parked, ramp, sign_in, timeline, watch,
+};
 use dual_write_proxy::population::jobs::{equality, store, view};
 use dual_write_proxy::population::{page, points, readiness};
 use dual_write_proxy::runtime::ports::Store;
+use dual_write_proxy::serve::ready;
 
 use super::support::World;
 use super::support::database::{
@@ -58,6 +61,8 @@ fn every_statement_prepares_against_the_migrations() {
         (Store::Proxy, store::ALL_SQL),
         (Store::Proxy, view::ALL_SQL),
         (Store::Proxy, equality::ALL_SQL),
+        (Store::Proxy, ready::ALL_SQL),
+        (Store::Mgpass, ready::MGPASS_SQL),
         (Store::Proxy, dependencies::ALL_SQL),
         (Store::Proxy, sign_in::ALL_SQL),
         (Store::Mgpass, sign_in::MGPASS_SQL),
@@ -136,7 +141,10 @@ fn the_lists_of_statements_are_complete() {
         (include_str!("../../src/mirror/target.rs"), target::ALL_SQL),
         (include_str!("../../src/mirror/writer.rs"), writer::ALL_SQL),
         (include_str!("../../src/mirror/edits.rs"), edits::ALL_SQL),
-        (include_str!("../../src/mirror/telling.rs"), telling::ALL_SQL),
+        (
+            include_str!("../../src/mirror/telling.rs"),
+            telling::ALL_SQL,
+        ),
         (
             include_str!("../../src/population/points/audit.rs"),
             points::audit::ALL_SQL,
@@ -177,6 +185,10 @@ fn the_lists_of_statements_are_complete() {
             &[sign_in::ALL_SQL, sign_in::MGPASS_SQL].concat(),
         ),
         (include_str!("../../src/mirror/owed.rs"), owed::ALL_SQL),
+        (
+            include_str!("../../src/serve/ready.rs"),
+            &[ready::ALL_SQL, ready::MGPASS_SQL].concat(),
+        ),
         (include_str!("../../src/operate/parked.rs"), parked::ALL_SQL),
         (include_str!("../../src/operate/watch.rs"), watch::ALL_SQL),
         (
@@ -474,7 +486,10 @@ fn the_sweep_uses_its_indexes() {
             "intents_discharged",
         ),
         ("DELETE FROM interactions", "interactions_by_age"),
-        ("EXISTS (SELECT 1 FROM intents i WHERE i.subject = ?1", "intents_by_subject"),
+        (
+            "EXISTS (SELECT 1 FROM intents i WHERE i.subject = ?1",
+            "intents_by_subject",
+        ),
         ("UPDATE intents SET subject", "intents_by_interaction"),
     ] {
         let sql = outbox::ALL_SQL

@@ -57,9 +57,8 @@ fn presented(world: &World) -> (usize, usize) {
 
 /// Whether a text was shown to either side, in any header or body.
 fn is_shown(world: &World, text: &str) -> (bool, bool) {
-    let in_headers = |headers: &[(String, String)]| {
-        headers.iter().any(|(_, value)| value.contains(text))
-    };
+    let in_headers =
+        |headers: &[(String, String)]| headers.iter().any(|(_, value)| value.contains(text));
     let logto = world.logto.presented.borrow().iter().any(|request| {
         request.path.contains(text)
             || in_headers(&request.headers)

@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand};
 use dual_write_proxy::population::jobs::commands::MAX_LANES;
 
 use super::job::{Imported, Kind};
-use super::{flag, keys, ramp};
+use super::{app, flag, keys, ramp};
 
 #[derive(Debug, Parser)]
 #[command(
@@ -33,6 +33,11 @@ pub enum Command {
     Import(Import),
     /// What is wrong and what to do, then stage, reads, backlog, people, jobs in one screen
     Status,
+    /// Applications that can sign in at both sides: list, set, check, forecast
+    App {
+        #[command(subcommand)]
+        command: app::App,
+    },
     /// Flags: list, get, set, unset, history
     Flag {
         #[command(subcommand)]
@@ -195,6 +200,10 @@ mod tests {
             "confirm-deletion u1",
             "overrule u1",
             "mirror",
+            "app list",
+            "app set applications.json --reason moved --local",
+            "app check newsroom --mgpass https://auth.mgpass.net",
+            "app forecast",
             "flag list",
             "flag get read_percent",
             "flag set read_percent 12.5 --reason lunch --local --persist-to state",

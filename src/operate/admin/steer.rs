@@ -105,10 +105,7 @@ async fn history<P: Platform>(platform: &P, query: &Form) -> Answered {
     ))
 }
 
-async fn list_parked<P: Platform>(
-    platform: &P,
-    query: &Form,
-) -> Answered {
+async fn list_parked<P: Platform>(platform: &P, query: &Form) -> Answered {
     let limit = number(query, "limit", MAX_SHOWN, 1..=i64::MAX)?.min(MAX_SHOWN);
     let kind = query.get("kind");
     if kind
@@ -142,8 +139,14 @@ async fn changes<P: Platform>(platform: &P, query: &Form) -> Answered {
 async fn announce<P: Platform>(platform: &P, query: &Form) -> Answered {
     let key = query.get("key").ok_or(ProxyError::ParameterMissing)?;
     let value = query.get("value");
+    // Of a long one only the head is said, judged by whoever says it.
+    let is_whole = query.get("cut").is_none();
     // What is not one of our keys may only go.
-    match value.as_deref().map(|value| form::check(&key, value)) {
+    match value
+        .as_deref()
+        .filter(|_| is_whole)
+        .map(|value| form::check(&key, value))
+    {
         None | Some(Ok(())) => {}
         Some(Err(form::FlagRefusal::UnknownKey)) => return Err(ProxyError::UnknownFlag),
         Some(Err(form::FlagRefusal::Refused { expected, .. })) => {
@@ -176,13 +179,12 @@ async fn ramp_view<P: Platform>(platform: &P, tuning: Option<&Tuning>) -> Answer
     Ok((200, json!({ "ramp": view })))
 }
 
-async fn start<P: Platform>(
-    platform: &P,
-    tuning: &Tuning,
-    query: &Form,
-) -> Answered {
+async fn start<P: Platform>(platform: &P, tuning: &Tuning, query: &Form) -> Answered {
     let order = Order {
-        steps: query.get("steps").ok_or(ProxyError::ParameterMissing)?.to_owned(),
+        steps: query
+            .get("steps")
+            .ok_or(ProxyError::ParameterMissing)?
+            .to_owned(),
         hold_ms: 1_000 * number(query, "hold_s", 1_800, 1..=MAX_HOLD_MS / 1_000)?,
         min_reads: match query.get("min_reads") {
             None => None,

@@ -187,9 +187,7 @@ pub async fn answers<P: Platform>(platform: &P, context: &Context<'_>) -> bool {
         .call(call)
         .await
         .is_ok_and(|answer| answer.is_success());
-    context
-        .isolate
-        .mgpass_was_tried(answers, platform.now_ms());
+    context.isolate.mgpass_was_tried(answers, platform.now_ms());
     answers
 }
 

@@ -16,9 +16,8 @@ use crate::runtime::settings::Settings;
 pub fn begin<'a>(settings: &'a Settings, inbound: &'a Inbound) -> Option<Forward<'a>> {
     let is_unclaimed =
         inbound.operation == Operation::PassThrough || inbound.operation.is_of_a_client();
-    let is_passed_on = is_unclaimed
-        && inbound.addressee == Addressee::Logto
-        && !settings.logto_origin.is_empty();
+    let is_passed_on =
+        is_unclaimed && inbound.addressee == Addressee::Logto && !settings.logto_origin.is_empty();
     is_passed_on.then(|| to_logto(settings, inbound))
 }
 

@@ -53,8 +53,8 @@ impl Request<'_> {
     ) -> Executed<E::Copy> {
         let flags = &self.flags;
         // A client's secret goes to its own side at any stage.
-        let is_told_apart = self.inbound.operation == Operation::OidcIntrospection
-            && flags.tells_clients_apart();
+        let is_told_apart =
+            self.inbound.operation == Operation::OidcIntrospection && flags.tells_clients_apart();
         if flags.stage == Stage::Off && !is_told_apart {
             return self.pass(exchange, Reason::StageOff).await;
         }

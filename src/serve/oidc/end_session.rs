@@ -57,9 +57,7 @@ fn decide<'a>(
         Side::Mgpass if is_complete => Step::Both(application, side),
         Side::Mgpass => Step::Mgpass,
         // Who signed in at Logto may have a session at mgPass beside it.
-        Side::Logto
-            if is_complete && flags.stage >= Stage::DualWrite && !flags.kill_switch =>
-        {
+        Side::Logto if is_complete && flags.stage >= Stage::DualWrite && !flags.kill_switch => {
             Step::Both(application, side)
         }
         Side::Logto => Step::Logto,
@@ -127,7 +125,9 @@ pub(super) async fn serve<P: Platform, E: Exchange>(
     };
     let kept = SignOut {
         application: application.name.clone(),
-        return_to: parameters.get("post_logout_redirect_uri").map(str::to_owned),
+        return_to: parameters
+            .get("post_logout_redirect_uri")
+            .map(str::to_owned),
         state: parameters.get("state").map(str::to_owned),
     };
     let is_mgpasss = attributed
@@ -140,7 +140,10 @@ pub(super) async fn serve<P: Platform, E: Exchange>(
             let cookie = pin::sign_out_cookie(secret, &kept, now_s);
             let cookie = cookie.ok_or(ProxyError::ParameterMissing)?;
             told(platform, application, "both");
-            see_other(&first_step(request, &endpoint, application, hint), vec![cookie])
+            see_other(
+                &first_step(request, &endpoint, application, hint),
+                vec![cookie],
+            )
         }
         None => {
             let subject = match attributed.filter(|_| is_mgpasss) {
@@ -263,11 +266,7 @@ mod tests {
 
     #[test]
     fn logtos_clients_stay_with_logto_while_nothing_moves() {
-        for change in [
-            ("stage", "off"),
-            ("stage", "shadow"),
-            ("kill_switch", "on"),
-        ] {
+        for change in [("stage", "off"), ("stage", "shadow"), ("kill_switch", "on")] {
             let flags = flags(&[change], r#""sign_out""#);
             assert_eq!(decided(&flags, Some("news00000000"), true), "logto");
             // Its own client's session is mgPass's at any stage.

@@ -71,7 +71,11 @@ fn an_access_token_goes_to_its_issuer() {
     check(&world, me(&logto), LOGTO);
     check(&world, me("opaque"), LOGTO);
     check(&world, Request::new("GET", "/oidc/me"), LOGTO);
-    check(&world, form("/oidc/me", &format!("access_token={mgpass}")), MGPASS);
+    check(
+        &world,
+        form("/oidc/me", &format!("access_token={mgpass}")),
+        MGPASS,
+    );
     assert_eq!(is_shown(&world, &mgpass), (false, true));
     assert_eq!(is_shown(&world, &logto), (true, false));
 }
@@ -114,7 +118,11 @@ fn only_an_applications_own_scripts_read_the_proxys_answers() {
     let both = format!("client_id={LOGTO_CLIENT}&client_id={MGPASS_CLIENT}");
     for origin in ["https://evil.example", "null", "https://news.example.evil"] {
         let answer = world.ask(form("/oidc/token", &both).header("origin", origin));
-        assert_eq!(answer.header("access-control-allow-origin"), None, "{origin}");
+        assert_eq!(
+            answer.header("access-control-allow-origin"),
+            None,
+            "{origin}"
+        );
         assert_eq!(answer.header("vary"), Some("Origin"));
     }
 }
@@ -123,12 +131,22 @@ fn only_an_applications_own_scripts_read_the_proxys_answers() {
 fn come_again_is_said_only_while_nothing_was_sent() {
     let world = world();
     let request = || {
-        form("/oidc/token", &format!("client_id={MGPASS_CLIENT}&refresh_token=r"))
-            .header("origin", "https://news.example")
+        form(
+            "/oidc/token",
+            &format!("client_id={MGPASS_CLIENT}&refresh_token=r"),
+        )
+        .header("origin", "https://news.example")
     };
-    world.mgpass.answers.borrow_mut().insert(".well-known".to_owned(), 503);
+    world
+        .mgpass
+        .answers
+        .borrow_mut()
+        .insert(".well-known".to_owned(), 503);
     let answer = check(&world, request(), NOBODY);
-    assert_eq!((answer.status, answer.header("retry-after")), (503, Some("5")));
+    assert_eq!(
+        (answer.status, answer.header("retry-after")),
+        (503, Some("5"))
+    );
     assert_eq!(code(&answer), "proxy.nothing_sent");
     assert_eq!(
         answer.header("access-control-allow-origin"),
@@ -136,7 +154,9 @@ fn come_again_is_said_only_while_nothing_was_sent() {
     );
     world.mgpass.answers.borrow_mut().clear();
     // Sent, and the answer lost on the way: once, and no word of coming again.
-    world.faults.next(Port::Mgpass, "oauth/token", Fault::AfterEffect);
+    world
+        .faults
+        .once(Port::Mgpass, "oauth/token", 0, Fault::AfterEffect);
     let answer = check(&world, request(), MGPASS);
     assert_eq!((answer.status, answer.header("retry-after")), (502, None));
     assert_eq!(code(&answer), "proxy.mgpass_unavailable");
@@ -148,7 +168,9 @@ fn come_again_is_said_only_while_nothing_was_sent() {
 #[test]
 fn logto_down_is_told_once_and_nothing_is_sent_twice() {
     let world = world();
-    world.faults.next(Port::Forward, "/oidc/token", Fault::AfterEffect);
+    world
+        .faults
+        .once(Port::Forward, "/oidc/token", 0, Fault::AfterEffect);
     let body = format!("client_id={LOGTO_CLIENT}&refresh_token=r");
     let answer = check(&world, form("/oidc/token", &body), LOGTO);
     assert_eq!((answer.status, answer.header("retry-after")), (502, None));
@@ -157,7 +179,11 @@ fn logto_down_is_told_once_and_nothing_is_sent_twice() {
 
 #[test]
 fn a_secret_reaches_its_own_side_whatever_the_stage() {
-    for (key, value) in [("stage", "off"), ("kill_switch", "on"), ("sign_in_percent", "0")] {
+    for (key, value) in [
+        ("stage", "off"),
+        ("kill_switch", "on"),
+        ("sign_in_percent", "0"),
+    ] {
         let world = world();
         world.flag(key, value);
         let body = format!("client_id={MGPASS_CLIENT}&client_secret=mg-s3cret&code=c");
@@ -174,13 +200,17 @@ fn faulty_settings_show_no_secret_to_the_wrong_side() {
     let body = format!("client_id={MGPASS_CLIENT}&client_secret=mg-s3cret&code=c");
     let answer = check(&world, form("/oidc/token", &body), NOBODY);
     assert_eq!(answer.status, 503);
-    check(&world, form("/oidc/token", &format!("client_id={LOGTO_CLIENT}")), LOGTO);
+    check(
+        &world,
+        form("/oidc/token", &format!("client_id={LOGTO_CLIENT}")),
+        LOGTO,
+    );
 }
 
 #[test]
 fn an_isolate_that_kv_told_nothing_still_tells_clients_apart() {
     let world = world();
-    world.faults.all(Port::Flags, Fault::BeforeEffect);
+    world.faults.always(Port::Flags, "", Fault::BeforeEffect);
     let node = world.node();
     let body = format!("client_id={MGPASS_CLIENT}&client_secret=mg-s3cret&code=c");
     // The first waits for KV, the second finds nothing known.
@@ -196,7 +226,12 @@ fn without_applications_no_request_is_looked_at() {
     world.flags.borrow_mut().remove("applications");
     let node = world.node();
     let endless = |path: &str| Request::new("POST", path).body(Body::Endless);
-    for path in ["/oidc/token", "/oidc/token/revocation", "/oidc/me", "/oidc/session/end"] {
+    for path in [
+        "/oidc/token",
+        "/oidc/token/revocation",
+        "/oidc/me",
+        "/oidc/session/end",
+    ] {
         for _ in 0..2 {
             // A body that could not be held is passed on.
             let answer = world.ask_at(&node, endless(path));
@@ -207,7 +242,10 @@ fn without_applications_no_request_is_looked_at() {
     }
     assert_eq!(presented(&world).1, 0);
     let done = world.events("request.done");
-    assert!(done.iter().all(|line| line["operation"] == "pass_through"), "{done:?}");
+    assert!(
+        done.iter().all(|line| line["operation"] == "pass_through"),
+        "{done:?}"
+    );
 }
 
 #[test]

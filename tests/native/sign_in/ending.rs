@@ -53,13 +53,20 @@ fn a_client_of_mgpasss_is_signed_out_there_first_and_then_at_logto() {
         "id_token_hint={hint}&post_logout_redirect_uri={ENCODED_BYE}&state=a%2Fb"
     )));
     let to = location(&first);
-    assert!(to.starts_with("https://mgpass.example.test/logout?client_id=app_news&"), "{to}");
+    assert!(
+        to.starts_with("https://mgpass.example.test/logout?client_id=app_news&"),
+        "{to}"
+    );
     assert!(to.contains("post_logout_redirect_uri=https%3A%2F%2Fauth.example.test%2F_proxy%2Fsigned-out&id_token_hint="));
     assert!(!to.contains("news.example"), "{to}");
     assert_eq!(come_back(&world, &first), SECOND);
     let asked = world.logto.presented.borrow().last().unwrap().path.clone();
     assert_eq!(asked, SECOND.trim_end_matches("&proxy_step=2"));
-    assert_eq!(is_shown(&world, &hint), (false, false), "the browser alone carries it");
+    assert_eq!(
+        is_shown(&world, &hint),
+        (false, false),
+        "the browser alone carries it"
+    );
 }
 
 #[test]
@@ -70,7 +77,10 @@ fn a_client_of_logtos_ends_both_sessions_too() {
         &format!("client_id={LOGTO_CLIENT}&post_logout_redirect_uri={ENCODED_BYE}&state=a/b"),
     ));
     let to = location(&first);
-    assert!(to.starts_with("https://mgpass.example.test/logout?client_id=app_news&"), "{to}");
+    assert!(
+        to.starts_with("https://mgpass.example.test/logout?client_id=app_news&"),
+        "{to}"
+    );
     assert!(!to.contains("id_token_hint"), "{to}");
     assert_eq!(come_back(&world, &first), SECOND);
 }
@@ -83,21 +93,32 @@ fn what_is_not_listed_for_it_is_left_to_its_own_side() {
         let answer = world.ask(request);
         (answer.is_own, presented(&world).0 - before.0)
     };
-    for query in ["", "client_id=somebody0000000000000", "state=x", "client_id=a&client_id=b"] {
+    for query in [
+        "",
+        "client_id=somebody0000000000000",
+        "state=x",
+        "client_id=a&client_id=b",
+    ] {
         assert_eq!(checks(end(query)), (false, 1), "{query}");
     }
     let logto = LOGTO_KEY.logto_token(world.now_ms());
     assert_eq!(checks(end(&format!("id_token_hint={logto}"))), (false, 1));
     // A client of mgPass's that cannot come back goes there alone, as it came.
-    let alone = world.ask(end(&format!("client_id=app_x&post_logout_redirect_uri={ENCODED_BYE}")));
+    let alone = world.ask(end(&format!(
+        "client_id=app_x&post_logout_redirect_uri={ENCODED_BYE}"
+    )));
     let to = location(&alone);
     assert_eq!(
         to,
-        format!("https://mgpass.example.test/logout?client_id=app_x&post_logout_redirect_uri={ENCODED_BYE}")
+        format!(
+            "https://mgpass.example.test/logout?client_id=app_x&post_logout_redirect_uri={ENCODED_BYE}"
+        )
     );
     world.flag("applications", &list(&["sign_in"]));
     let unready = world.ask(end(&format!("client_id={MGPASS_CLIENT}")));
-    assert!(location(&unready).starts_with("https://mgpass.example.test/logout?client_id=app_news"));
+    assert!(
+        location(&unready).starts_with("https://mgpass.example.test/logout?client_id=app_news")
+    );
     assert_eq!(unready.header("set-cookie"), None);
     assert!(!world.ask(end(&format!("client_id={LOGTO_CLIENT}"))).is_own);
 }
@@ -112,7 +133,10 @@ fn no_address_of_the_requests_is_ever_the_proxys_to_redirect_to() {
     assert!(!location(&first).contains("evil"));
     // Logto is asked, and knows which addresses are its client's.
     let next = come_back(&world, &first);
-    assert!(next.starts_with("/oidc/session/end?client_id=news"), "{next}");
+    assert!(
+        next.starts_with("/oidc/session/end?client_id=news"),
+        "{next}"
+    );
     for cookie in [
         "",
         "__Secure-dwp_sign_out=e30.1800000000.00112233445566778899aabbccddeeff",
@@ -120,7 +144,10 @@ fn no_address_of_the_requests_is_ever_the_proxys_to_redirect_to() {
     ] {
         let request = Request::new("GET", "/_proxy/signed-out?to=https://evil.example")
             .header("cookie", cookie);
-        assert_eq!(location(&world.ask(request)), "/oidc/session/end?proxy_step=2");
+        assert_eq!(
+            location(&world.ask(request)),
+            "/oidc/session/end?proxy_step=2"
+        );
     }
 }
 
@@ -132,7 +159,11 @@ fn with_mgpass_down_the_chain_goes_on_and_owes_the_revocation() {
     world.ask(Request::new("GET", "/_proxy/jwks"));
     let node = world.node();
     world.ask_at(&node, Request::new("GET", "/_proxy/jwks"));
-    world.mgpass.answers.borrow_mut().insert(".well-known".to_owned(), 503);
+    world
+        .mgpass
+        .answers
+        .borrow_mut()
+        .insert(".well-known".to_owned(), 503);
     let query = |hint: &str| {
         end(&format!(
             "id_token_hint={hint}&post_logout_redirect_uri={ENCODED_BYE}&state=a%2Fb"

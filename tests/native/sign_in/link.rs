@@ -47,7 +47,7 @@ fn check(world: &Rc<World>, request: Request, location: &str, reason: &str) -> A
 fn a_ready_browser_is_sent_to_mgpass_and_a_new_one_gets_its_pin() {
     let world = world();
     let first = check(&world, link(LINK, ""), LOGTO_START, "user_not_ready");
-    let pins: Vec<_> = first.all("set-cookie").collect();
+    let pins = first.all("set-cookie");
     assert_eq!(pins.len(), 1);
     assert!(pins[0].starts_with("__Secure-dwp_pin="), "{pins:?}");
     let cookies = format!("{}; {}", kept(pins[0]), ready(&world));
@@ -107,7 +107,11 @@ fn nothing_of_a_request_is_an_address() {
         "/_proxy/sign-in//evil.example",
     ] {
         let answer = world.ask(link(path, ""));
-        assert_eq!((answer.status, answer.header("location")), (404, None), "{path}");
+        assert_eq!(
+            (answer.status, answer.header("location")),
+            (404, None),
+            "{path}"
+        );
     }
     let posted = world.ask(Request::new("POST", LINK));
     assert_eq!(posted.status, 404);
@@ -163,7 +167,11 @@ fn brakes_and_doubts_keep_everybody_at_logto() {
         ("sign_in_stop", r#"{"reason":"r"}"#, "stopped"),
         ("sign_in_percent", "0", "no_share"),
         ("mgpass_pages", "open", "two_writers"),
-        ("applications", &list(&["sign_out"]), "application_not_ready"),
+        (
+            "applications",
+            &list(&["sign_out"]),
+            "application_not_ready",
+        ),
     ] {
         let world = world();
         world.flag(key, value);
@@ -187,8 +195,17 @@ fn faulty_settings_leave_the_link_with_logto() {
 #[test]
 fn while_mgpass_does_not_answer_nobody_is_sent_there() {
     let world = world();
-    world.mgpass.answers.borrow_mut().insert(".well-known".to_owned(), 503);
-    check(&world, link(LINK, &ready(&world)), LOGTO_START, "mgpass_down");
+    world
+        .mgpass
+        .answers
+        .borrow_mut()
+        .insert(".well-known".to_owned(), 503);
+    check(
+        &world,
+        link(LINK, &ready(&world)),
+        LOGTO_START,
+        "mgpass_down",
+    );
     world.mgpass.answers.borrow_mut().clear();
     check(&world, link(LINK, &ready(&world)), MGPASS_START, "in_share");
     // Asked once in ten seconds and isolate, not for each browser.
@@ -203,10 +220,17 @@ fn while_mgpass_does_not_answer_nobody_is_sent_there() {
 #[test]
 fn with_the_database_down_the_declaration_counts_alone() {
     let world = world();
-    world.faults.all(Port::ProxyDatabase, Fault::BeforeEffect);
+    world
+        .faults
+        .always(Port::ProxyDatabase, "", Fault::BeforeEffect);
     check(&world, link(LINK, &ready(&world)), MGPASS_START, "in_share");
     world.flag("mgpass_pages", "open");
-    check(&world, link(LINK, &ready(&world)), LOGTO_START, "two_writers");
+    check(
+        &world,
+        link(LINK, &ready(&world)),
+        LOGTO_START,
+        "two_writers",
+    );
 }
 
 #[test]
@@ -222,7 +246,7 @@ fn after_the_cutover_neither_declaration_nor_mark_is_asked_for() {
 #[test]
 fn an_isolate_that_kv_told_nothing_knows_no_application() {
     let world = world();
-    world.faults.all(Port::Flags, Fault::BeforeEffect);
+    world.faults.always(Port::Flags, "", Fault::BeforeEffect);
     let answer = world.ask(link(LINK, ""));
     assert_eq!(answer.status, 503);
     assert_eq!(answer.header("retry-after"), Some("5"));

@@ -71,7 +71,9 @@ fn a_stop_that_cannot_be_written_is_tried_again() {
     let world = world();
     cron(&world);
     enter(&world, "a1", "user.created", "'usr_1'");
-    world.faults.next(Port::Flags, "put sign_in_stop", Fault::BeforeEffect);
+    world
+        .faults
+        .once(Port::Flags, "put", 0, Fault::BeforeEffect);
     cron(&world);
     assert_eq!(stop(&world), None);
     assert_eq!(world.events("sign_in.stopped")[0]["outcome"], "not_written");
@@ -81,7 +83,11 @@ fn a_stop_that_cannot_be_written_is_tried_again() {
 
 #[test]
 fn nothing_is_watched_while_nothing_moves() {
-    for (key, value) in [("sign_in_percent", "0"), ("stage", "shadow"), ("applications", "[]")] {
+    for (key, value) in [
+        ("sign_in_percent", "0"),
+        ("stage", "shadow"),
+        ("applications", "[]"),
+    ] {
         let world = world();
         cron(&world);
         world.flag(key, value);
@@ -97,7 +103,11 @@ fn ledger(world: &Rc<World>) -> Vec<(String, String, i64)> {
     rows.iter()
         .map(|row| {
             let text = |name: &str| row[name].as_str().unwrap().to_owned();
-            (text("application"), text("kind"), row["n"].as_i64().unwrap())
+            (
+                text("application"),
+                text("kind"),
+                row["n"].as_i64().unwrap(),
+            )
         })
         .collect()
 }
@@ -107,17 +117,35 @@ fn what_logto_granted_is_written_down_behind_the_requests() {
     let world = world();
     let node = world.node();
     let token = |client_id: &str, more: &str| {
-        form("/oidc/token", &format!("client_id={client_id}&refresh_token=good&{more}"))
+        form(
+            "/oidc/token",
+            &format!("client_id={client_id}&refresh_token=good&{more}"),
+        )
     };
     let refresh = "grant_type=refresh_token";
     for _ in 0..3 {
         world.ask_at(&node, token(LOGTO_CLIENT, refresh));
     }
-    world.ask_at(&node, token(LOGTO_CLIENT, &format!("{refresh}&organization_id=o1")));
-    world.ask_at(&node, token("m2mclient000000000000", "grant_type=client_credentials&resource=https://default.logto.app/api"));
+    world.ask_at(
+        &node,
+        token(LOGTO_CLIENT, &format!("{refresh}&organization_id=o1")),
+    );
+    world.ask_at(
+        &node,
+        token(
+            "m2mclient000000000000",
+            "grant_type=client_credentials&resource=https://default.logto.app/api",
+        ),
+    );
     // mgPass's, and what Logto refused, is no need of Logto's.
     world.ask_at(&node, token(MGPASS_CLIENT, refresh));
-    world.ask_at(&node, form("/oidc/token", "client_id=nobody000000000000000&refresh_token=bad"));
+    world.ask_at(
+        &node,
+        form(
+            "/oidc/token",
+            "client_id=nobody000000000000000&refresh_token=bad",
+        ),
+    );
     assert_eq!(ledger(&world), [], "nobody waited for it");
     world.idle();
     let entry = |client: &str, kind: &str, n| (client.to_owned(), kind.to_owned(), n);
@@ -132,15 +160,26 @@ fn what_logto_granted_is_written_down_behind_the_requests() {
     let shown = world.ask(Request::new("GET", "/_proxy/dependencies").token(ADMIN));
     let shown: Value = serde_json::from_str(&shown.body).unwrap();
     let of_news = shown["dependencies"].as_array().unwrap();
-    assert!(of_news.iter().any(|row| row["application"] == "news" && row["client_id"] == LOGTO_CLIENT));
+    assert!(
+        of_news
+            .iter()
+            .any(|row| row["application"] == "news" && row["client_id"] == LOGTO_CLIENT)
+    );
 }
 
 #[test]
 fn the_ledger_outlives_an_outage_of_the_database() {
     let world = world();
     let node = world.node();
-    let token = || form("/oidc/token", &format!("grant_type=refresh_token&client_id={LOGTO_CLIENT}&refresh_token=good"));
-    world.faults.all(Port::ProxyDatabase, Fault::BeforeEffect);
+    let token = || {
+        form(
+            "/oidc/token",
+            &format!("grant_type=refresh_token&client_id={LOGTO_CLIENT}&refresh_token=good"),
+        )
+    };
+    world
+        .faults
+        .always(Port::ProxyDatabase, "", Fault::BeforeEffect);
     world.ask_at(&node, token());
     world.idle();
     world.faults.clear();
@@ -158,5 +197,10 @@ fn applications_are_shown_to_operators_alone() {
     assert_eq!(shown["applications"][0]["name"], "news");
     assert_eq!(shown["sign_in_bps"], 10_000);
     assert_eq!(shown["pin_secret"], true);
-    assert_eq!(world.ask(Request::new("GET", "/_proxy/applications")).status, 401);
+    assert_eq!(
+        world
+            .ask(Request::new("GET", "/_proxy/applications"))
+            .status,
+        401
+    );
 }

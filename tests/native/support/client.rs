@@ -107,12 +107,13 @@ pub struct Answered {
 
 impl Answered {
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.all(name).next()
+        let found = self.headers.iter().find(|(key, _)| key == name);
+        found.map(|(_, value)| value.as_str())
     }
 
-    pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
-        let found = self.headers.iter().filter(move |(key, _)| key == name);
-        found.map(|(_, value)| value.as_str())
+    pub fn all(&self, name: &str) -> Vec<&str> {
+        let found = self.headers.iter().filter(|(key, _)| key == name);
+        found.map(|(_, value)| value.as_str()).collect()
     }
 }
 
@@ -229,7 +230,10 @@ impl AnswerCopy for FakeCopy {
 impl FakeExchange {
     /// As the shell does: without cookies, and without what is stated to Logto.
     async fn forward_to_mgpass(&mut self, forward: &Forward<'_>) -> Result<u16, CallFailure> {
-        assert!(forward.origin_secret.is_none(), "the origin's secret is Logto's");
+        assert!(
+            forward.origin_secret.is_none(),
+            "the origin's secret is Logto's"
+        );
         let line = format!("{} {}", self.request.method, forward.url);
         let mut headers = self.request.headers.clone();
         headers.retain(|(name, _)| name != "cookie" && !name.starts_with("x-"));
@@ -238,9 +242,10 @@ impl FakeExchange {
             _ => None,
         };
         let what = line.clone();
+        let describe = || what.clone();
         let sent = self.node.remote(
             Port::Mgpass,
-            &|| what.clone(),
+            &describe,
             Err(CallFailure::Unreachable),
             move |world: &World| {
                 world.mgpass.present(&line, headers, body);
@@ -330,6 +335,12 @@ impl Exchange for FakeExchange {
         let status = answer.status;
         self.answer = Some(answer);
         Ok(status)
+    }
+
+    fn add_answer_cookie(&mut self, line: &str) {
+        if let Some(answer) = &mut self.answer {
+            answer.cookies.push(line.to_owned());
+        }
     }
 
     fn answer_header(&self, name: &str) -> Option<String> {

@@ -209,7 +209,10 @@ impl Logto {
         }
         let path = request.path.split('?').next().unwrap_or_default();
         let segments: Vec<&str> = path.trim_matches('/').split('/').collect();
-        if matches!(segments.as_slice(), ["oidc", "token" | "me" | "session", ..]) {
+        let lower = segments.get(1).map(|segment| segment.to_lowercase());
+        if segments.first() == Some(&"oidc")
+            && matches!(lower.as_deref(), Some("token" | "me" | "session"))
+        {
             self.presented.borrow_mut().push(request.clone());
         }
         match (request.method.as_str(), segments.as_slice()) {

@@ -35,6 +35,7 @@ const USES: &[(&str, &[&str])] = &[
         "serve",
         &[
             "auth",
+            "handover",
             "inbound",
             "mirror",
             "operate",
