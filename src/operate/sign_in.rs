@@ -9,8 +9,8 @@
 
 use serde_json::{Value, json};
 
-use crate::handover::authority::Holder;
 use crate::policy::applications::{Application, Applications, Part};
+use crate::policy::authority::Holder;
 use crate::policy::flags::{Flags, Share, Stage};
 use crate::population::readiness;
 use crate::runtime::context::Request;

@@ -445,10 +445,11 @@ impl Event<'_> {
             Self::SignInDrawn { .. } => ("sign_in.drawn", Level::Info),
             Self::SignInStopped { .. } => ("sign_in.stopped", Level::Error),
             Self::SignInDelayed { .. } => ("sign_in.delayed", Level::Warn),
-            Self::SignOutBegun {
-                outcome: "both", ..
-            } => ("sign_out.begun", Level::Info),
-            Self::SignOutBegun { .. } => ("sign_out.begun", Level::Warn),
+            Self::SignOutBegun { outcome, .. } => {
+                let is_whole = *outcome == "both";
+                let level = if is_whole { Level::Info } else { Level::Warn };
+                ("sign_out.begun", level)
+            }
             Self::GuardJudged { .. } => ("guard.judged", Level::Info),
             Self::GuardStopped { .. } => ("guard.stopped", Level::Error),
             // A person has to look before it goes on.

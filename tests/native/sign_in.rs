@@ -4,6 +4,7 @@
 mod clients;
 mod ending;
 mod link;
+mod mark;
 mod watch;
 
 use std::rc::Rc;
