@@ -6,11 +6,15 @@ pub mod authority;
 pub mod facts;
 pub mod gates;
 pub mod holds;
+pub mod hung;
+pub mod log;
 pub mod machine;
 pub mod moves;
 pub mod proof;
 pub mod row;
 pub mod strays;
 pub mod target;
+// What writes by it goes into the Worker with it.
+#[cfg(not(target_arch = "wasm32"))]
 pub mod translated;
 pub mod wish;

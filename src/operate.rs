@@ -1,11 +1,15 @@
 //! What operators see and do: routes, figures, findings, and the guard that stops a ramp.
 
 pub mod admin;
+pub mod certificate;
+pub mod checklist;
+pub mod checks;
 pub mod dependencies;
 pub mod findings;
 pub mod guard;
 pub mod metrics;
 pub mod parked;
+pub mod probe;
 pub mod problems;
 pub mod prometheus;
 pub mod ramp;
@@ -13,3 +17,4 @@ pub mod sign_in;
 pub mod status;
 pub mod timeline;
 pub mod watch;
+pub mod webhook_test;

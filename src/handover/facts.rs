@@ -1,10 +1,9 @@
 //! What the gates go by, as it is read from the databases; and the waivers.
 
 use crate::handover::gates::{
-    Equality, Evidence, Facts, N_NAMES, N_VERDICTS, Named, Reads, Unique, Waiver,
+    Equality, Evidence, Facts, N_NAMES, N_VERDICTS, Named, Reads, Unique, Verdict, Waiver,
 };
-use crate::inbound::classify::{Kind, OPERATIONS};
-use crate::policy::flags::{Flags, Share};
+use crate::policy::flags::Flags;
 use crate::runtime::ports::{Row, Statement};
 use crate::runtime::sql::{integer, now, text};
 
@@ -62,6 +61,9 @@ const N_APPLICATIONS: &str = concat!(
     unwaived_applications!(),
     ") AS n"
 );
+const EPOCH: &str = "SELECT value AS epoch FROM counters WHERE name = 'epoch'";
+/// Of these users whoever is neither parked nor held: those gates are about them.
+const WAITED_FOR: &str = "SELECT value AS name FROM json_each(?1) WHERE value NOT IN (SELECT p.subject FROM subjects p INDEXED BY subjects_parked WHERE p.parked IS NOT NULL UNION SELECT h.subject FROM held_subjects h) ORDER BY value";
 const WAIVERS: &str = "SELECT gate, name, reason, actor FROM waivers WHERE term = (SELECT term FROM authority) ORDER BY gate, name";
 const WAIVE: &str = concat!(
     "INSERT INTO waivers (term, gate, name, reason, actor, at) SELECT term, ?1, ?2, ?3, ?4, ",
@@ -84,12 +86,11 @@ const WAIVE_APPLICATIONS: &str = concat!(
     unwaived_applications!(),
     " ON CONFLICT (term, gate, name) DO NOTHING"
 );
-const UNWAIVE: &str =
-    "DELETE FROM waivers WHERE term = (SELECT term FROM authority) AND gate = ?1 AND name = ?2";
+const UNWAIVE: &str = "DELETE FROM waivers WHERE term = (SELECT term FROM authority) AND gate = ?1 AND name = ?2 RETURNING gate";
 const KEEP_EVIDENCE: &str = concat!(
-    "INSERT INTO evidence (kind, term, at, digest, not_green) SELECT ?1, term, ",
+    "INSERT INTO evidence (kind, term, at, digest, not_green) SELECT ?1, term, min(?4, ",
     now!(),
-    ", ?2, ?3 FROM authority WHERE true ",
+    "), ?2, ?3 FROM authority WHERE true ",
     "ON CONFLICT (kind) DO UPDATE SET term = excluded.term, at = excluded.at, digest = excluded.digest, not_green = excluded.not_green"
 );
 
@@ -102,6 +103,8 @@ pub const ALL_SQL: &[&str] = &[
     N_PARKED,
     APPLICATIONS,
     N_APPLICATIONS,
+    EPOCH,
+    WAITED_FOR,
     WAIVERS,
     WAIVE,
     WAIVE_PARKED,
@@ -110,7 +113,8 @@ pub const ALL_SQL: &[&str] = &[
     KEEP_EVIDENCE,
 ];
 
-const VERDICTS: &str = "SELECT at, verdict FROM verdicts ORDER BY id DESC LIMIT ?1";
+/// With whether every read that mgPass may serve was to be served by it then.
+const VERDICTS: &str = "SELECT at, verdict, coalesce(json_extract(figures, '$.all_reads_shared'), 0) AS all_were_shared FROM verdicts ORDER BY id DESC LIMIT ?1";
 /// Every string above that is about the metrics database.
 #[cfg(not(target_arch = "wasm32"))]
 pub const METRICS_SQL: &[&str] = &[VERDICTS];
@@ -121,9 +125,13 @@ const UNIQUE: &str = "SELECT (SELECT count(*) FROM sqlite_schema WHERE type = 't
      EXISTS (SELECT 1 FROM logto_mirror m WHERE json_type(m.residue, '$.username') = 'text' \
      AND NOT EXISTS (SELECT 1 FROM logto_mirror_unique u WHERE u.kind = 'username' \
      AND u.value = json_extract(m.residue, '$.username') AND u.user_id = m.user_id)) AS has_gaps";
+/// Whose last reconcile began before recording had its last gap.
+const BEHIND: &str = "SELECT user_id AS name FROM logto_mirror WHERE tombstone = 0 AND epoch < ?1 ORDER BY user_id LIMIT ?2";
+/// More of them are not looked at one by one.
+const MAX_BEHIND: i64 = 10_000;
 /// Every string above that is about mgPass's database.
 #[cfg(not(target_arch = "wasm32"))]
-pub const MGPASS_SQL: &[&str] = &[UNIQUE];
+pub const MGPASS_SQL: &[&str] = &[UNIQUE, BEHIND];
 
 /// Behind [`crate::handover::row::read`] in one batch.
 pub fn read() -> Vec<Statement> {
@@ -137,6 +145,7 @@ pub fn read() -> Vec<Statement> {
         some(APPLICATIONS),
         plain(N_APPLICATIONS),
         plain(WAIVERS),
+        plain(EPOCH),
     ]
 }
 
@@ -150,6 +159,7 @@ pub fn parse(results: &[Vec<Row>]) -> Option<Facts> {
         applications,
         n_applications,
         waivers,
+        epoch,
     ] = results
     else {
         return None;
@@ -192,6 +202,7 @@ pub fn parse(results: &[Vec<Row>]) -> Option<Facts> {
             names: names(applications),
         },
         n_applications: of(n_applications, "n_all")?,
+        epoch: of(epoch, "epoch")?,
         waivers: waivers.collect::<Option<_>>()?,
         ..Facts::default()
     })
@@ -208,13 +219,15 @@ pub fn verdicts() -> Statement {
 
 /// `results`: of [`verdicts`], where that database answered.
 pub fn reads(flags: &Flags, results: Option<&[Vec<Row>]>) -> Reads {
-    let verdict = |row: &Row| Some((integer(row, "at")?, text(row, "verdict")?));
-    let all_are_shared = OPERATIONS
-        .iter()
-        .filter(|row| row.kind == Kind::Read)
-        .all(|row| flags.read_share(row.operation) == Share::ALL);
+    let verdict = |row: &Row| {
+        Some(Verdict {
+            at_ms: integer(row, "at")?,
+            is_pass: text(row, "verdict")? == "pass",
+            all_were_shared: integer(row, "all_were_shared")? != 0,
+        })
+    };
     Reads {
-        all_are_shared,
+        all_are_shared: flags.are_all_reads_shared(),
         is_braked: flags.kill_switch || flags.guard.is_some(),
         verdicts: results.map(|results| {
             let rows = results.first().map(Vec::as_slice).unwrap_or_default();
@@ -224,8 +237,26 @@ pub fn reads(flags: &Flags, results: Option<&[Vec<Row>]>) -> Reads {
 }
 
 /// In mgPass's database; looks at every mirrored user.
-pub fn unique() -> Statement {
-    Statement::new(UNIQUE, vec![])
+pub fn at_mgpass(epoch: i64) -> Vec<Statement> {
+    vec![
+        Statement::new(UNIQUE, vec![]),
+        Statement::new(BEHIND, vec![epoch.into(), MAX_BEHIND.into()]),
+    ]
+}
+
+/// Who of those that are behind is waited for.
+pub fn waited_for(results: &[Vec<Row>]) -> Statement {
+    let names = results.get(1).map(|rows| names(rows)).unwrap_or_default();
+    let names = serde_json::json!(names).to_string();
+    Statement::new(WAITED_FOR, vec![names.into()])
+}
+
+/// The answer of [`waited_for`].
+pub fn parse_behind(results: &[Vec<Row>]) -> Option<Named> {
+    let mut names = names(results.first()?);
+    let n = names.len() as i64;
+    names.truncate(N_NAMES as usize);
+    Some(Named { n, names })
 }
 
 pub fn parse_unique(results: &[Vec<Row>]) -> Option<Unique> {
@@ -266,13 +297,15 @@ pub fn waive(waived: Waived<'_>, reason: &str, actor: &str) -> Option<Statement>
     Some(Statement::new(WAIVE, values))
 }
 
+/// The answer has a row if there was such a waiver.
 pub fn unwaive(gate: &str, name: &str) -> Statement {
     Statement::new(UNWAIVE, vec![gate.into(), name.into()])
 }
 
-/// The checklist's or the certificate's newest result, of this term.
-pub fn keep_evidence(kind: &str, digest: &str, not_green: &[String]) -> Statement {
+/// The checklist's or the certificate's newest result, of this term; `at_ms`: when the
+/// oldest of what it rests on was found.
+pub fn keep_evidence(kind: &str, digest: &str, not_green: &[String], at_ms: i64) -> Statement {
     let not_green = serde_json::json!(not_green).to_string();
-    let values = vec![kind.into(), digest.into(), not_green.into()];
+    let values = vec![kind.into(), digest.into(), not_green.into(), at_ms.into()];
     Statement::new(KEEP_EVIDENCE, values)
 }

@@ -6,7 +6,7 @@
 
 use crate::handover::machine::Move;
 use crate::runtime::ports::{Row, Statement, Value};
-use crate::runtime::sql::{late_commit_ms, now};
+use crate::runtime::sql::now;
 
 macro_rules! may_announce {
     () => {
@@ -27,11 +27,14 @@ macro_rules! may_withdraw {
     };
 }
 
-/// Nobody's write hangs without an answer, and each that was answered has a name.
+/// Nobody's write hangs without an answer, each that was answered has a name, and recording
+/// had no gap since the gates looked.
 macro_rules! may_drain {
-    () => {
+    ($epoch:literal) => {
         concat!(
-            "generation = ?2 AND holder = 'logto' AND wish = 'cutover' AND raise_owed = 0 AND armed_until > ",
+            "generation = ?2 AND holder = 'logto' AND wish = 'cutover' AND raise_owed = 0 AND (SELECT value FROM counters WHERE name = 'epoch') = ",
+            $epoch,
+            " AND armed_until > ",
             now!(),
             " AND announced_until <= ",
             now!(),
@@ -188,8 +191,12 @@ const WITHDRAW: &str = concat!(
     may_withdraw!(),
     " RETURNING generation"
 );
-const LOG_DRAIN: &str = log!("'draining'", "0", may_drain!());
-const DRAIN: &str = concat!(between!("draining"), may_drain!(), " RETURNING generation");
+const LOG_DRAIN: &str = log!("'draining'", "0", may_drain!("?5"));
+const DRAIN: &str = concat!(
+    between!("draining"),
+    may_drain!("?4"),
+    " RETURNING generation"
+);
 const LOG_HAND_OVER: &str = log!("'mgpass'", "1", may_hand_over!());
 /// Parked and waived: from now on neither direction writes them.
 const HOLD_PARKED: &str = concat!(
@@ -308,41 +315,6 @@ const TRANSLATED_AT_ABANDON: &str = forget_translated!(may_abandon!());
 
 const IS_RAISED: &str = "UPDATE authority SET raise_owed = 0 WHERE generation = ?1";
 
-macro_rules! hung {
-    () => {
-        concat!(
-            "discharged_at IS NULL AND side = 'logto' AND ((settled IS NULL AND expires_at <= ",
-            now!(),
-            ") OR (settled IS NOT NULL AND subject IS NULL)) AND EXISTS (SELECT 1 FROM authority WHERE holder = 'draining')"
-        )
-    };
-}
-
-/// While draining: a write that hangs, or that has no name, is left to a person, and
-/// watched for as long as Logto may commit it.
-const WATCH_HUNG: &str = concat!(
-    "INSERT INTO strays (subject, operation, found_at, source, watch_until) SELECT subject, operation, ",
-    now!(),
-    ", 'waived_intent', opened_at + ",
-    late_commit_ms!(),
-    " FROM intents WHERE ",
-    hung!()
-);
-const HOLD_HUNG: &str = concat!(
-    "INSERT INTO held_subjects (subject, reason, since, detail) SELECT DISTINCT subject, 'waived_intent', ",
-    now!(),
-    ", NULL FROM intents WHERE subject IS NOT NULL AND ",
-    hung!(),
-    " ON CONFLICT (subject) DO NOTHING"
-);
-const DISCHARGE_HUNG: &str = concat!(
-    "UPDATE intents SET discharged_at = ",
-    now!(),
-    " WHERE ",
-    hung!(),
-    " RETURNING id"
-);
-
 /// Every string above, for the test that prepares each one against the schema.
 #[cfg(not(target_arch = "wasm32"))]
 pub const ALL_SQL: &[&str] = &[
@@ -377,9 +349,6 @@ pub const ALL_SQL: &[&str] = &[
     TRANSLATED_AT_COME_BACK,
     TRANSLATED_AT_ABANDON,
     IS_RAISED,
-    WATCH_HUNG,
-    HOLD_HUNG,
-    DISCHARGE_HUNG,
 ];
 
 /// What a move is carried out with.
@@ -393,6 +362,8 @@ pub struct Step {
     pub owes_raise: bool,
     /// Digest of what the gates saw.
     pub evidence: Option<String>,
+    /// The recording epoch that they saw.
+    pub epoch: Option<i64>,
     pub announcement_ms: i64,
     /// How long draining and returning may take.
     pub between_ms: i64,
@@ -428,10 +399,14 @@ impl Step {
                 ]
             }
             Move::Withdraw(_) => vec![self.log(LOG_WITHDRAW, cause), key(WITHDRAW)],
-            Move::Drain => vec![
-                self.log(LOG_DRAIN, cause),
-                Statement::new(DRAIN, self.with(self.between_ms)),
-            ],
+            Move::Drain => {
+                let epoch = Value::from(self.epoch);
+                let mut log = self.log(LOG_DRAIN, cause);
+                log.values.push(epoch.clone());
+                let mut values = self.with(self.between_ms);
+                values.push(epoch);
+                vec![log, Statement::new(DRAIN, values)]
+            }
             Move::HandOver => vec![
                 self.log(LOG_HAND_OVER, cause),
                 key(HOLD_PARKED),
@@ -490,16 +465,4 @@ pub fn parse_moved(results: &[Vec<Row>]) -> bool {
 /// mgPass's database knows this generation now.
 pub fn is_raised(generation: i64) -> Vec<Statement> {
     vec![Statement::new(IS_RAISED, vec![generation.into()])]
-}
-
-/// While draining, an operator lets hanging writes go: each becomes a stray, its user is
-/// held. [`parse_let_go`] counts them.
-pub fn let_hung_go() -> Vec<Statement> {
-    [WATCH_HUNG, HOLD_HUNG, DISCHARGE_HUNG]
-        .map(|sql| Statement::new(sql, vec![]))
-        .to_vec()
-}
-
-pub fn parse_let_go(results: &[Vec<Row>]) -> usize {
-    results.last().map_or(0, Vec::len)
 }

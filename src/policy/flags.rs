@@ -58,7 +58,6 @@ pub struct Share(u16);
 impl Share {
     pub const NONE: Self = Self(0);
     pub const ONE_PERCENT: Self = Self(100);
-    #[cfg(not(target_arch = "wasm32"))]
     pub const ALL: Self = Self(10_000);
 
     pub fn basis_points(self) -> u16 {
@@ -211,6 +210,11 @@ impl Flags {
     /// looks like mgPass's is not shown to Logto.
     pub fn tells_clients_apart(&self) -> bool {
         !self.is_stage_known || !self.applications.is_empty()
+    }
+
+    /// Every read that mgPass may serve is to be served by it, to everybody.
+    pub fn are_all_reads_shared(&self) -> bool {
+        served_operations().all(|operation| self.read_share(operation) == Share::ALL)
     }
 
     /// The share that holds for one operation, before the guard's cap.

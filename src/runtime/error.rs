@@ -91,6 +91,15 @@ pub enum ProxyError {
     /// Where mgPass's endpoints are cannot be had: nothing was sent.
     #[error("the authorization server of this client cannot be reached; nothing was sent to it")]
     NothingSent,
+    /// A user write, or a read of a user, and no proof of which side is the authority.
+    #[error("it cannot be told now which side holds the users; try again")]
+    AuthorityUnknown,
+    /// A user write waited for the authority to change hands, and no longer.
+    #[error("the users are being handed over; try again")]
+    AuthorityMoving,
+    /// mgPass is the authority, and what this request becomes there is not built.
+    #[error("the users have moved, and this request cannot be answered there yet")]
+    NotTranslatedYet,
     #[error("the proxy failed")]
     Defect,
 }
@@ -133,6 +142,9 @@ impl ProxyError {
             Self::ApplicationsUnknown => "proxy.applications_unknown",
             Self::ClientsOfBothSides => "proxy.clients_of_both_sides",
             Self::NothingSent => "proxy.nothing_sent",
+            Self::AuthorityUnknown => "proxy.authority_unknown",
+            Self::AuthorityMoving => "proxy.authority_moving",
+            Self::NotTranslatedYet => "proxy.not_translated_yet",
             Self::Defect => "proxy.defect",
         }
     }
@@ -167,17 +179,24 @@ impl ProxyError {
             | Self::DatabaseUnavailable
             | Self::FlagsUnreachable
             | Self::ApplicationsUnknown
-            | Self::NothingSent => 503,
+            | Self::NothingSent
+            | Self::AuthorityUnknown
+            | Self::AuthorityMoving
+            | Self::NotTranslatedYet => 503,
             Self::LogtoTimedOut => 504,
         }
     }
 
     /// After how many seconds the same may go better, where that is known.
     pub fn retry_after_s(self) -> Option<u32> {
-        if matches!(self, Self::ApplicationsUnknown | Self::NothingSent) {
-            return Some(5);
+        match self {
+            Self::TooManyAttempts | Self::NotTranslatedYet => Some(60),
+            Self::AuthorityUnknown
+            | Self::AuthorityMoving
+            | Self::ApplicationsUnknown
+            | Self::NothingSent => Some(5),
+            _ => None,
         }
-        (self == Self::TooManyAttempts).then_some(60)
     }
 
     /// The JSON body for a request to `path`.

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use dual_write_proxy::population::jobs::commands::MAX_LANES;
 
+use super::evidence;
+use super::handover;
 use super::job::{Imported, Kind};
 use super::{app, flag, keys, ramp};
 
@@ -94,8 +96,44 @@ pub enum Command {
     ConfirmDeletion { user: String },
     /// Logto's values replace what somebody changed at mgPass on purpose (`explain` says who)
     Overrule { user: String },
+    /// The six checks before a hand-over: state, age, why, and what to do
+    Checklist {
+        /// Makes each anew, rather than showing what was found last
+        #[arg(long)]
+        run: bool,
+    },
+    /// Webhooks of both sides
+    Webhooks {
+        #[command(subcommand)]
+        command: evidence::Webhooks,
+    },
+    /// What was found before a hand-over, on one page that shows every edit
+    Certificate {
+        #[command(subcommand)]
+        command: evidence::Certificate,
+    },
     /// The mirror's backlog, parked subjects, walk and findings
     Mirror,
+    /// The stage: hands the users over to mgPass (`cutover`), or back (`dual_write`)
+    Stage {
+        stage: handover::Stage,
+        /// Stays until it is reached, or until it is clear that it will not be
+        #[arg(long)]
+        wait: bool,
+        /// On the way back: without mgPass. Whoever Logto lacks something of is held for a person
+        #[arg(long)]
+        abandon_debt: bool,
+    },
+    /// What a hand-over waits for, and what it needs from you
+    Handover {
+        #[command(subcommand)]
+        command: handover::Handover,
+    },
+    /// Users whom neither direction writes
+    Hold {
+        #[command(subcommand)]
+        command: handover::Hold,
+    },
     /// Logto's signing keys
     Keys {
         #[command(subcommand)]
@@ -204,6 +242,12 @@ mod tests {
             "app set applications.json --reason moved --local",
             "app check newsroom --mgpass https://auth.mgpass.net",
             "app forecast",
+            "checklist",
+            "checklist --run --json",
+            "webhooks test",
+            "certificate make",
+            "certificate make evidence.json",
+            "certificate verify evidence.json",
             "flag list",
             "flag get read_percent",
             "flag set read_percent 12.5 --reason lunch --local --persist-to state",
@@ -215,6 +259,20 @@ mod tests {
             "ramp pause",
             "ramp resume --reason mended",
             "ramp abort",
+            "stage cutover --wait",
+            "stage dual_write --abandon-debt",
+            "handover status",
+            "handover log --limit 5",
+            "handover gates",
+            "handover waive checklist console --reason by-hand --actor anna",
+            "handover arm --for 4h",
+            "handover disarm",
+            "handover waive parked u1 --reason by-phone --actor anna",
+            "handover waive applications --all --reason stay --actor anna",
+            "handover unwaive parked u1",
+            "handover let-go",
+            "hold list --reason debt",
+            "hold release u1",
             "keys check --token - --introspection https://a.example/i --client-id app_1",
         ] {
             assert!(parse(line).is_ok(), "{line}");
@@ -242,6 +300,14 @@ mod tests {
             "report --repair",
             "report --lanes 3",
             "watch",
+            "stage",
+            "stage somewhere",
+            "handover arm",
+            "handover arm --for ever",
+            "handover log --limit 0",
+            "handover waive parked u1 --all --reason r --actor a",
+            "handover waive parked --actor a",
+            "hold release",
             "status --token secret",
         ] {
             let error = parse(line).expect_err(line);

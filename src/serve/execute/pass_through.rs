@@ -10,14 +10,17 @@ use crate::policy::plan::{Plan, Reason};
 use crate::runtime::answer::OwnAnswer;
 use crate::runtime::ports::{CallFailure, Forward};
 use crate::runtime::settings::Settings;
+use crate::serve::authority::{Need, need};
 
 /// `None`: this request takes more than passing it on. What belongs to a client is passed
 /// on here where no applications are listed.
 pub fn begin<'a>(settings: &'a Settings, inbound: &'a Inbound) -> Option<Forward<'a>> {
     let is_unclaimed =
         inbound.operation == Operation::PassThrough || inbound.operation.is_of_a_client();
-    let is_passed_on =
-        is_unclaimed && inbound.addressee == Addressee::Logto && !settings.logto_origin.is_empty();
+    let is_passed_on = is_unclaimed
+        && inbound.addressee == Addressee::Logto
+        && !settings.logto_origin.is_empty()
+        && !(settings.handover.needs_proof() && need(inbound) != Need::Nothing);
     is_passed_on.then(|| to_logto(settings, inbound))
 }
 

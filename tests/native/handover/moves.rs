@@ -3,7 +3,9 @@
 use std::rc::Rc;
 
 use dual_write_proxy::handover::gates::State;
-use dual_write_proxy::handover::moves::{let_hung_go, parse_let_go};
+use dual_write_proxy::handover::hung::{let_go, parse_let_go};
+use dual_write_proxy::handover::machine::Move;
+use dual_write_proxy::handover::moves::{Step, parse_moved};
 use dual_write_proxy::policy::flags::Stage;
 use dual_write_proxy::runtime::ports::Store;
 use serde_json::json;
@@ -139,6 +141,11 @@ fn each_gate_alone_keeps_the_hand_over_from_being_announced_and_says_so() {
         let sql = "UPDATE intents SET expires_at = 0";
         world.databases.execute(Store::Proxy, sql);
     });
+    check("epoch", &|world| {
+        world.mirrored("u1", |_| {});
+        let sql = "UPDATE counters SET value = value + 1 WHERE name = 'epoch'";
+        world.databases.execute(Store::Proxy, sql);
+    });
     check("reads", &|world| world.flag("read_percent", "99.99"));
     check("reads", &|world| world.flag("read_percent.users.get", "50"));
     check("reads", &|world| world.flag("kill_switch", "on"));
@@ -260,7 +267,7 @@ fn a_hanging_write_is_let_go_by_an_operator_then_and_there_and_watched() {
     world.operate();
     assert_eq!(world.holder(), "draining");
     let go = || {
-        let results = world.databases.batch(Store::Proxy, &let_hung_go());
+        let results = world.databases.batch(Store::Proxy, &let_go());
         parse_let_go(&results.unwrap())
     };
     // It may be answered yet.
@@ -289,7 +296,7 @@ fn nothing_is_let_go_while_nobody_drains() {
     let world = world();
     world.hanging_write("i1", "u1");
     world.advance(60_000);
-    let results = world.databases.batch(Store::Proxy, &let_hung_go());
+    let results = world.databases.batch(Store::Proxy, &let_go());
     assert_eq!(parse_let_go(&results.unwrap()), 0);
     assert_eq!(world.n_open(), 1);
 }
@@ -336,10 +343,15 @@ fn kv_is_a_wish_by_its_change_alone_and_after_the_hand_over_only_one_step_back_i
     world.flag("stage", "cutover");
     world.operate();
     assert_eq!(world.moves(), ["logto>logto announced"]);
-    // A place that is late.
+    // A place that is late sees the value before for a while.
     world.flag("stage", "dual_write");
     world.operate();
+    assert_eq!(world.moves(), ["logto>logto announced"]);
+    // Later than any place can be, somebody has taken it back.
+    world.advance(120_000);
+    world.operate();
     assert_eq!(world.moves().last().unwrap(), "logto>logto wish_withdrawn");
+    world.advance(120_000);
     world.flag("stage", "cutover");
     world.operate();
     world.advance(ANNOUNCEMENT_MS);
@@ -398,4 +410,40 @@ fn while_any_other_gate_is_shut_the_origin_is_not_asked() {
     world.wish(Some(Stage::Cutover));
     world.operate();
     assert_eq!(world.logto.n_served("GET /api/status"), 0);
+}
+
+#[test]
+fn a_gap_in_recording_after_the_gates_were_asked_keeps_draining_from_beginning() {
+    let world = world();
+    world.mirrored("u1", |_| {});
+    world.announced();
+    let gap = "UPDATE counters SET value = value + 1 WHERE name = 'epoch'";
+    let (authority, _) = world.authority();
+    let step = Step {
+        seen: authority.generation,
+        next: authority.generation + 1,
+        owes_raise: false,
+        evidence: None,
+        epoch: Some(world.counter("epoch")),
+        announcement_ms: ANNOUNCEMENT_MS,
+        between_ms: DEADLINE_MS,
+    };
+    world.databases.execute(Store::Proxy, gap);
+    let batch = step.carry_out(Move::Drain);
+    let results = world.databases.batch(Store::Proxy, &batch).unwrap();
+    assert!(!parse_moved(&results));
+    assert_eq!(world.moves(), ["logto>logto announced"]);
+    let gates = world.operate().gates.unwrap();
+    let gate = gates.iter().find(|gate| gate.name == "epoch").unwrap();
+    assert_eq!(
+        (gate.state, gate.names.as_slice()),
+        (State::Shut, &["u1".to_owned()][..])
+    );
+    // Who is held is a matter of another gate.
+    world.databases.execute(
+        Store::Proxy,
+        "INSERT INTO held_subjects VALUES ('u1', 'stray', 0, NULL); INSERT INTO waivers SELECT term, 'parked', 'u1', 'r', 'a', 0 FROM authority",
+    );
+    world.operate();
+    assert_eq!(world.holder(), "mgpass");
 }

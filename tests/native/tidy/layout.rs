@@ -23,6 +23,7 @@ const USES: &[(&str, &[&str])] = &[
         "operate",
         &[
             "auth",
+            "handover",
             "inbound",
             "mirror",
             "policy",
