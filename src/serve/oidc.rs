@@ -26,7 +26,7 @@ use crate::runtime::dependencies::UNNAMED;
 use crate::runtime::error::ProxyError;
 use crate::runtime::isolate::MgpassEndpoints;
 use crate::runtime::ports::{Backend, BodyFailure, Exchange, Forward, Platform};
-use crate::serve::execute::{Executed, Reply, to_logto, unanswered};
+use crate::serve::execute::{Executed, Reply, execute, to_logto, unanswered};
 use crate::token::{self, Issuer};
 
 /// As Logto takes, and a little more.
@@ -38,14 +38,9 @@ pub async fn serve<P: Platform, E: Exchange>(
     exchange: &mut E,
 ) -> Executed<E::Copy> {
     if !request.flags.tells_clients_apart() {
-        let unclaimed = to_logto_as(
-            request,
-            exchange,
-            to_logto(request.settings, request.inbound),
-        );
         return Executed {
             operation: Operation::PassThrough,
-            ..unclaimed.await
+            ..execute(platform, request, exchange).await
         };
     }
     let served = match request.inbound.operation {
@@ -123,9 +118,9 @@ async fn userinfo<P: Platform, E: Exchange>(
         })
         .await;
     }
-    let forward = to_logto(request.settings, request.inbound);
-    let executed = to_logto_as(request, exchange, forward).await;
-    if executed.status == 200 {
+    // It shows a user: while the authority changes hands that takes its proof.
+    let executed = execute(platform, request, exchange).await;
+    if executed.status == 200 && executed.reply == Reply::Forwarded {
         note(platform, request, UNNAMED, "userinfo");
     }
     Ok(executed)
