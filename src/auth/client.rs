@@ -34,8 +34,8 @@ impl Presented {
         let mut presented = Self::default();
         if let Some(pair) = authorization.and_then(basic) {
             let id = pair.split(':').next().unwrap_or_default();
+            // Libraries encode it as in a form (RFC 6749 2.3.1), or do not.
             presented.note(decode(id).as_deref().unwrap_or(id));
-            presented.note(id);
         }
         match serde_json::from_str::<Value>(body) {
             Ok(Value::Object(members)) => {

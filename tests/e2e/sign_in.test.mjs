@@ -122,7 +122,8 @@ async function startApp(proxyUrl, mgpassUrl) {
       const callback = new URL(at);
       const { side, verifier, nonce } = kept[callback.searchParams.get('state')];
       const expected = { pkceCodeVerifier: verifier, expectedState: callback.searchParams.get('state'), ...(side === 'logto' && { expectedNonce: nonce }) };
-      return { side, tokens: await oidc.authorizationCodeGrant(config ?? (side === 'logto' ? logto : own), callback, expected) };
+      const grant = oidc.authorizationCodeGrant(config ?? (side === 'logto' ? logto : own), callback, expected);
+      return { side, tokens: await grant.catch((error) => { throw new Error(`${side}: ${error.message}: ${JSON.stringify(error.cause)}`); }) };
     },
     close: () => new Promise((resolve) => { server.closeAllConnections(); server.close(resolve); }),
   };
@@ -185,6 +186,9 @@ before(async () => {
   await sandbox.flag('applications', JSON.stringify(list));
   await sandbox.flag('mgpass_pages', 'closed');
   await sandbox.flag('sign_in_percent', '100');
+  // Discovery has read the flags before they were set.
+  await pause(FLAGS_SEEN_MS);
+  await until('the application is known', async () => (await fetch(link(), { redirect: 'manual' })).status === 303);
 });
 after(async () => {
   await app?.close();

@@ -104,6 +104,16 @@ pub(super) async fn serve<P: Platform, E: Exchange>(
         given.or(of_hint),
         secret.is_some(),
     );
+    let is_mgpasss = attributed
+        .as_ref()
+        .is_some_and(|hint| hint.issuer() == Issuer::Mgpass);
+    if let (Step::Logto, Some(parameters), true) = (&step, &parameters, is_mgpasss) {
+        // mgPass's token is not for Logto's eyes; the client says as much.
+        let mut kept = pairs(parameters);
+        kept.retain(|(name, _)| *name != "id_token_hint");
+        let location = format!("{}?{}&{SECOND_STEP}", request.inbound.path(), form(&kept));
+        return Ok(request.answered(see_other(&location, vec![]).into()));
+    }
     let (Step::Both(..) | Step::Mgpass, Some(parameters)) = (&step, &parameters) else {
         let forward = to_logto(request.settings, request.inbound);
         return Ok(to_logto_as(request, exchange, forward).await);
@@ -130,9 +140,6 @@ pub(super) async fn serve<P: Platform, E: Exchange>(
             .map(str::to_owned),
         state: parameters.get("state").map(str::to_owned),
     };
-    let is_mgpasss = attributed
-        .as_ref()
-        .is_some_and(|hint| hint.issuer() == Issuer::Mgpass);
     let answer = match endpoint {
         Some(endpoint) => {
             let hint = hint.as_deref().filter(|_| is_mgpasss);

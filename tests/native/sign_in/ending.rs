@@ -124,6 +124,19 @@ fn what_is_not_listed_for_it_is_left_to_its_own_side() {
 }
 
 #[test]
+fn a_hint_of_mgpasss_is_kept_from_logto_whatever_client_it_comes_with() {
+    let world = world();
+    world.flag("kill_switch", "on");
+    let hint = hint(&world, "u1");
+    let answer = world.ask(end(&format!(
+        "client_id={LOGTO_CLIENT}&id_token_hint={hint}&post_logout_redirect_uri={ENCODED_BYE}&state=a%2Fb"
+    )));
+    assert_eq!(location(&answer), SECOND);
+    assert!(!world.ask(Request::new("GET", SECOND)).is_own);
+    assert_eq!(is_shown(&world, &hint), (false, false));
+}
+
+#[test]
 fn no_address_of_the_requests_is_ever_the_proxys_to_redirect_to() {
     let world = world();
     let evil = "https%3A%2F%2Fevil.example";
