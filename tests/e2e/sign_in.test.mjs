@@ -7,18 +7,22 @@
 //     and refresh there, by the proxy's token route and by mgPass's own
 //  3. the share goes down: the link leads to Logto, mgPass's tokens live on
 //  4. signing out ends both sessions in one chain and comes back with `state`
-//  5. no secret, code or token of the one was shown to the other, and no cookie of ours
+//  5. `dwp app` shows, checks and forecasts it
+//  6. no secret, code or token of the one was shown to the other, and no cookie of ours
 
 import assert from 'node:assert/strict';
+import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import http from 'node:http';
+import path from 'node:path';
+import { text } from 'node:stream/consumers';
 import { after, before, describe, test } from 'node:test';
 
 import * as oidc from 'openid-client';
 
 import { management, managementToken, pause, SPA, until } from '../harness/sandbox/client.mjs';
-import { controlOf, startSandbox } from '../harness/sandbox/sandbox.mjs';
-import { scratch } from './support.mjs';
+import { controlOf, SECRETS, startSandbox } from '../harness/sandbox/sandbox.mjs';
+import { root, scratch } from './support.mjs';
 
 // Flags are kept for five seconds in the isolate, then refreshed behind a request.
 const FLAGS_SEEN_MS = 5_300;
@@ -174,6 +178,8 @@ async function signInAtMgpass(browser, config) {
 }
 
 before(async () => {
+  const built = spawnSync('cargo', ['build', '--quiet', '-p', 'dwp'], { cwd: root, stdio: 'inherit' });
+  assert.equal(built.status, 0);
   sandbox = await startSandbox({ persistTo: place.directory, vars: { PIN_SECRET: 'a-key-for-the-pin' } });
   mgpass = controlOf(sandbox.mgpass);
   app = await startApp(sandbox.proxy.url, sandbox.mgpass.url);
@@ -189,12 +195,23 @@ before(async () => {
   // Discovery has read the flags before they were set.
   await pause(FLAGS_SEEN_MS);
   await until('the application is known', async () => (await fetch(link(), { redirect: 'manual' })).status === 303);
-});
+}, { timeout: 600_000 });
 after(async () => {
   await app?.close();
   await sandbox?.close();
   place.remove();
 });
+
+async function dwp(args, env = {}) {
+  const child = spawn(path.join(root, 'target/debug/dwp'), args, {
+    stdio: ['ignore', 'pipe', 'pipe'],
+    env: { PATH: process.env.PATH, DWP_URL: sandbox.proxy.url, ADMIN_TOKEN: SECRETS.ADMIN_TOKEN, ...env },
+  });
+  const [stdout, stderr, status] = await Promise.all([
+    text(child.stdout), text(child.stderr), new Promise((resolve) => child.on('close', resolve)),
+  ]);
+  return { stdout, stderr, status };
+}
 
 const count = async (route) => (await mgpass.counters()).byRoute[route]?.count ?? 0;
 
@@ -260,6 +277,27 @@ describe('an application with a client at each side', () => {
     atMgpass.tokens = { ...atMgpass.tokens, ...fresh };
     const old = await oidc.refreshTokenGrant(app.logto, atLogto.tokens.refresh_token);
     assert.ok(old.access_token, "Logto's chain lives on");
+  });
+
+  test('is shown, checked and forecast by dwp', async () => {
+    const list = await dwp(['app', 'list']);
+    assert.match(list.stdout, /^newsroom +main +sandboxspa0{11} +app_newsroom +ready: sign_in, sign_out/);
+    assert.equal(list.status, 0, list.stderr);
+    const check = await dwp(['app', 'check', 'newsroom', '--mgpass', sandbox.mgpass.url]);
+    assert.match(check.stdout, /issuer: .*algorithm: not at mgPass: ES384.*nothing stands against it/s);
+    assert.equal(check.status, 0, check.stdout + check.stderr);
+    // Tokens of two people, each used up by one refresh at its own side.
+    const other = await mgpass.call('POST', '/tokens', { user_id: 'usr_p8w1x5', client_id: NEWSROOM.id, scope: 'openid profile offline_access' });
+    const mine = await signInAtLogto(new Browser(), person);
+    const tokens = { LOGTO_REFRESH_TOKEN: mine.tokens.refresh_token, MGPASS_REFRESH_TOKEN: other.refresh_token, MGPASS_APP_SECRET: NEWSROOM.secret };
+    const refreshed = await dwp(['app', 'check', 'newsroom', '--mgpass', sandbox.mgpass.url], tokens);
+    assert.match(refreshed.stdout, /access token: opaque at Logto, a JWT at mgPass/);
+    assert.equal(refreshed.status, 0, refreshed.stdout + refreshed.stderr);
+    for (const token of Object.values(tokens)) assert.ok(!(refreshed.stdout + refreshed.stderr).includes(token));
+    const forecast = await dwp(['--json', 'app', 'forecast']);
+    assert.ok(JSON.parse(forecast.stdout).people.length > 0, forecast.stderr);
+    const unknown = await dwp(['app', 'check', 'nowhere', '--mgpass', sandbox.mgpass.url]);
+    assert.equal(unknown.status, 2);
   });
 
   test('signs out at both in one chain, back to itself with its state', async () => {
