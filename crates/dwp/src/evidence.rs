@@ -6,7 +6,7 @@ use std::{fs, thread};
 
 use clap::Subcommand;
 use dual_write_proxy::operate::certificate::kept::Recorded;
-use dual_write_proxy::operate::certificate::{digest_of, verify};
+use dual_write_proxy::operate::certificate::verify::{digest_of, verify};
 use dual_write_proxy::operate::checklist::COSTLY;
 use serde_json::{Value, json};
 

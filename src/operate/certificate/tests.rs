@@ -1,3 +1,7 @@
+//! When a certificate is made, how long it holds, and that every edit shows.
+
+use super::kept::Recorded;
+use super::verify::{digest_of, verify};
 use super::*;
 use crate::handover::gates::Equality;
 use crate::operate::checks::{Check, NAMES, State, points};

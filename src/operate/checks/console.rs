@@ -1,7 +1,7 @@
 //! mgPass's admin console shows everybody, with their data: its API against its rows, and
 //! how many Logto has.
 //!
-//! ASSUMPTION (docs/assumptions.md, 38): where the next cursor of its list comes from is
+//! ASSUMPTION (docs/assumptions.md, 13): where the next cursor of its list comes from is
 //! not documented, so beyond the first page totals count, and a sample of users by id.
 
 use std::collections::BTreeMap;

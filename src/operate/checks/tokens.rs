@@ -145,7 +145,7 @@ pub fn figures(facts: &Facts) -> Json {
 pub async fn gather<P: Platform>(platform: &P, context: &Context<'_>) -> Facts {
     // A key that was withdrawn must not live on here.
     fetch_owed_keys(platform, context, vec![Issuer::Logto, Issuer::Mgpass]).await;
-    let logto_token = logto::fresh_token(platform, context).await;
+    let logto_token = logto::probe::fresh_token(platform, context).await;
     let mgpass_token = mgpass::fresh_token(platform, context).await;
     Facts {
         logto: side(platform, context, Issuer::Logto, &logto_token).await,

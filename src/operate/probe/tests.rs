@@ -1,3 +1,5 @@
+//! Where each page of a sign-in leads.
+
 use super::*;
 use crate::inbound::request::UserId;
 
@@ -37,13 +39,11 @@ fn after(visited: &Visited, has_sent_password: bool) -> Result<String, &'static 
 #[test]
 fn each_page_leads_on_or_says_why_not() {
     const SIGN_IN: &str = r#"<form method=post><input name=email type=email><input name=pw type=password><button>Go</button></form>"#;
-    let check = |status: u16, location: Option<&str>, body: &str, expected: Result<&str, &str>| {
-        let found = after(&page(status, location, body), false);
-        assert_eq!(
-            found.as_deref(),
-            expected.as_ref().map(|text| *text).map_err(|code| code)
-        );
-    };
+    let check =
+        |status: u16, location: Option<&str>, body: &str, expected: Result<&str, &'static str>| {
+            let found = after(&page(status, location, body), false);
+            assert_eq!(found, expected.map(str::to_owned));
+        };
     check(
         200,
         None,

@@ -1,7 +1,7 @@
 //! The certificate over the flows: made, recorded, of a term, and for a day.
 
 use dual_write_proxy::operate::certificate::kept::Recorded;
-use dual_write_proxy::operate::certificate::{self, digest_of};
+use dual_write_proxy::operate::certificate::verify::{self, digest_of};
 
 use super::*;
 
@@ -27,7 +27,7 @@ fn verify(world: &Rc<World>, text: &str) -> &'static str {
         found["term"].as_i64().unwrap(),
         found["now"].as_i64().unwrap(),
     );
-    let verdict = certificate::verify(recorded, term, now_ms);
+    let verdict = verify::verify(recorded, term, now_ms);
     verdict.err().map_or("good", |refusal| refusal.code())
 }
 
