@@ -2,6 +2,7 @@
 //! Worker's own parser judges a list before it is written.
 
 mod check;
+mod compare;
 
 use std::fs;
 use std::io::{self, Read};
