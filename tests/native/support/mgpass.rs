@@ -13,6 +13,9 @@ use super::{introspection, tokens};
 pub const OWN_TOKEN: &str = "mgpass-own-token-s3cret";
 const CLIENT: &str = "Basic YXBwX3Byb3h5OmFwcF9zZWNyZXQ=";
 
+/// A request of a client of its own: line, headers, body.
+pub type Presented = (String, Vec<(String, String)>, String);
+
 pub struct Mgpass {
     /// Addresses are shown in another form than they are held in.
     pub shows_lower_case: Cell<bool>,
@@ -40,7 +43,7 @@ pub struct Mgpass {
     /// Users whom the console does not show.
     pub hidden: RefCell<Vec<String>>,
     /// What clients of its own presented through the proxy: line, headers, body.
-    pub presented: RefCell<Vec<(String, Vec<(String, String)>, String)>>,
+    pub presented: RefCell<Vec<Presented>>,
     /// `METHOD path`, and the bearer token that came with it.
     pub served: RefCell<Vec<(String, Option<String>)>>,
 }

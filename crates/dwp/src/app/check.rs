@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use super::compare::{
     Difference, compare_metadata, compare_requests, compare_tokens, judge_start, parameters,
 };
-use super::rows;
+use super::{rows, text};
 use crate::api::{self, Api};
 use crate::failure::Failure;
 use crate::job::Health;
@@ -58,8 +58,8 @@ impl Check {
         let mut found = Vec::new();
         for (side, issuer) in &sides {
             let document = fetch(&agent, &format!("{issuer}/{DISCOVERY}"))?;
-            let start = application[side]["start"].as_str().unwrap_or_default();
-            let client_id = application[side]["client_id"].as_str().unwrap_or_default();
+            let start = text(application, &format!("/{side}/start"));
+            let client_id = text(application, &format!("/{side}/client_id"));
             let location = begin(&agent, start)?;
             found.extend(judge_start(side, client_id, &document, location.as_deref()));
             asked.push(
