@@ -105,9 +105,10 @@ impl Inbound {
         self.path().strip_prefix(OWN_PREFIX).unwrap_or_default()
     }
 
-    /// A client that hangs up must not cut it off from what follows its answer.
-    pub fn is_write(&self) -> bool {
-        matches!(self.operation.kind(), Kind::Write(_))
+    /// A client that hangs up must not cut it off: a write from what follows its answer, an
+    /// exchange of tokens from its end, since what was exchanged is used up.
+    pub fn outlives_its_client(&self) -> bool {
+        matches!(self.operation.kind(), Kind::Write(_)) || self.operation.is_of_a_client()
     }
 }
 
@@ -188,6 +189,8 @@ fn own_operation(path: &str) -> Operation {
     match route.split('/').next() {
         Some("jwks") if route == "jwks" => Operation::ProxyJwks,
         Some("verify") => Operation::ProxyVerify,
+        Some("sign-in") => Operation::ProxySignIn,
+        Some("signed-out") if route == "signed-out" => Operation::ProxySignedOut,
         _ => Operation::PassThrough,
     }
 }
@@ -310,6 +313,10 @@ mod tests {
             ("/_proxy/verify/api/users/u1", Operation::ProxyVerify),
             ("/_proxy/verifyx", Operation::PassThrough),
             ("/_proxy/status", Operation::PassThrough),
+            ("/_proxy/sign-in/news", Operation::ProxySignIn),
+            ("/_proxy/signed-out", Operation::ProxySignedOut),
+            ("/_proxy/signed-out/x", Operation::PassThrough),
+            ("/_proxy/sign-inx", Operation::PassThrough),
             ("//_proxy/jwks", Operation::PassThrough),
         ] {
             assert_eq!(at(path).operation, operation, "{path}");

@@ -18,6 +18,7 @@ pub mod mapping;
 pub mod merge;
 pub mod mgpass_webhook;
 pub mod outbox;
+pub mod owed;
 pub mod pass;
 pub mod preflight;
 pub mod receipts;

@@ -1,6 +1,7 @@
 //! Pure decisions about reads and stages: no port, no clock, no store.
 
 pub mod allowance;
+pub mod applications;
 pub mod authority;
 pub mod breaker;
 pub mod flags;
@@ -8,4 +9,5 @@ pub mod guard;
 pub mod left_behind;
 pub mod plan;
 pub mod ramp;
+pub mod sign_in;
 pub mod tenant;

@@ -3,6 +3,7 @@
 pub mod answer;
 pub mod backend;
 pub mod context;
+pub mod dependencies;
 pub mod deployment;
 pub mod digest;
 pub mod error;

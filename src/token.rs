@@ -197,6 +197,12 @@ impl AttributedToken<'_> {
         self.issuer
     }
 
+    /// Whom it says it is for. Unverified.
+    #[must_use]
+    pub fn audience(&self) -> &[String] {
+        &self.token.claims.audience
+    }
+
     /// The key the token asks for. Unverified.
     #[must_use]
     pub const fn key_id(&self) -> Option<&KeyId> {

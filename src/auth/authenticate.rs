@@ -17,7 +17,7 @@ use crate::runtime::observe::Event;
 use crate::runtime::ports::{KvFailure, Platform};
 use crate::token::{
     AttributedToken, ImportedKeys, Issuer, KeyId, KeySet, OnUnknownKeyId, Policy, Principal,
-    Refusal, SignedToken, UnixSeconds, Use, Validity,
+    Refusal, SignedToken, Subject, UnixSeconds, Use, Validity,
 };
 
 /// Who waits for KV here waits with a client.
@@ -98,6 +98,17 @@ pub async fn may_be_live<P: Platform>(
         Err(Unauthenticated::Refused(_)) => false,
         Err(Unauthenticated::KeysUnavailable) => true,
     }
+}
+
+/// Whom the issuer signed it for, its time over or not: good for ending what that user
+/// has, and for nothing else.
+pub async fn vouched_subject<P: Platform>(
+    platform: &P,
+    context: &Context<'_>,
+    token: &AttributedToken<'_>,
+) -> Option<Subject> {
+    let signed = signed(platform, context, token).await.ok()?;
+    Some(signed.subject().clone())
 }
 
 async fn signed<P: Platform>(

@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 use crate::inbound::form::{Form, decode};
 use crate::inbound::request::Secret;
 use crate::policy::allowance::Mark;
+use crate::policy::applications::{Applications, Side};
 use crate::runtime::backend::form;
 use crate::runtime::ports::Backend;
 use crate::token::{self, Issuer, IssuerNames};
@@ -30,7 +31,12 @@ pub struct Introspection {
 
 impl Introspection {
     /// `None` when it cannot be read in one way only: then Logto judges it as it is.
-    pub fn parse(authorization: Option<&str>, body: &str, issuers: &IssuerNames) -> Option<Self> {
+    pub fn parse(
+        authorization: Option<&str>,
+        body: &str,
+        issuers: &IssuerNames,
+        applications: &Applications,
+    ) -> Option<Self> {
         let form = Form::parse(body)?;
         let (client_id, shows_secret) = match authorization {
             Some(authorization) => basic_client(authorization)?,
@@ -39,7 +45,10 @@ impl Introspection {
                 (form.get("client_id")?.to_owned(), !secret.is_empty())
             }
         };
-        let client_of = owner(&client_id);
+        let client_of = match applications.owner(&client_id) {
+            Side::Logto => Backend::Logto,
+            Side::Mgpass => Backend::Mgpass,
+        };
         let token_of = issuer_of(form.get("token")?, client_of, issuers);
         Some(Self {
             client_of,
@@ -101,15 +110,6 @@ impl Introspection {
     }
 }
 
-/// mgPass's application ids start with `app_`; Logto's have 21 letters and digits.
-fn owner(client_id: &str) -> Backend {
-    if client_id.starts_with("app_") {
-        Backend::Mgpass
-    } else {
-        Backend::Logto
-    }
-}
-
 /// Whose the token says it is, by its unverified `iss`. mgPass's opaque tokens start with
 /// `rt_`, which is believed of its own clients only: Logto's are random text.
 fn issuer_of(token: &str, client_of: Backend, issuers: &IssuerNames) -> Backend {
@@ -151,7 +151,7 @@ mod tests {
     }
 
     fn check(authorization: Option<&str>, body: &str, expected: Option<(Backend, Backend)>) {
-        let found = Introspection::parse(authorization, body, &names());
+        let found = Introspection::parse(authorization, body, &names(), &Applications::default());
         let found = found.map(|found| (found.client_of, found.token_of));
         assert_eq!(found, expected, "{body}");
     }
@@ -191,7 +191,9 @@ mod tests {
     #[test]
     fn a_secret_is_what_only_the_client_has() {
         let shows = |authorization: Option<&str>, body: &str| {
-            let found = Introspection::parse(authorization, body, &names()).unwrap();
+            let found =
+                Introspection::parse(authorization, body, &names(), &Applications::default())
+                    .unwrap();
             found.shows_secret
         };
         let basic = |text: &str| format!("Basic {}", STANDARD.encode(text));
@@ -207,7 +209,9 @@ mod tests {
     #[test]
     fn a_client_is_known_again_by_its_whole_credential() {
         let mark = |authorization: Option<&str>, body: &str| {
-            let found = Introspection::parse(authorization, body, &names()).unwrap();
+            let found =
+                Introspection::parse(authorization, body, &names(), &Applications::default())
+                    .unwrap();
             found.mark()
         };
         let form = "client_id=a&client_secret=s";
@@ -235,7 +239,7 @@ mod tests {
     #[test]
     fn secret_and_token_are_kept_apart() {
         let body = "token=t1&token_type_hint=access_token&client_id=app_x&client_secret=s%26";
-        let found = Introspection::parse(None, body, &names()).unwrap();
+        let found = Introspection::parse(None, body, &names(), &Applications::default()).unwrap();
         assert_eq!(
             found.token_only().0,
             "token=t1&token_type_hint=access_token"

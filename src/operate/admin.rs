@@ -18,7 +18,7 @@ use crate::inbound::request::{Method, UserId, bearer};
 use crate::mirror::mgpass_webhook;
 use crate::mirror::webhook::{self, Received};
 use crate::operate::status::status;
-use crate::operate::{metrics, prometheus};
+use crate::operate::{dependencies, metrics, prometheus, sign_in};
 use crate::runtime::answer::{Answer, OwnAnswer};
 use crate::runtime::context::Request;
 use crate::runtime::error::ProxyError;
@@ -88,6 +88,17 @@ async fn operator<P: Platform>(
         (Method::Get, "metrics", _) => {
             let text = metrics_text(platform).await;
             return Ok(answered(200, prometheus::CONTENT_TYPE, text));
+        }
+        (Method::Get, "applications", _) => sign_in::view(request),
+        (Method::Get, "applications/forecast", _) => {
+            sign_in::forecast(platform, &request.flags.applications)
+                .await
+                .map_err(|_| ProxyError::DatabaseUnavailable)?
+        }
+        (Method::Get, "dependencies", _) => {
+            dependencies::view(platform, &request.flags.applications)
+                .await
+                .map_err(|_| ProxyError::DatabaseUnavailable)?
         }
         (Method::Get, "mirror", _) => mirror::view(platform).await,
         (Method::Get, "explain", Some(context)) => {

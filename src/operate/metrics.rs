@@ -6,6 +6,7 @@
 
 use serde_json::json;
 
+use crate::operate::dependencies;
 use crate::runtime::context::Context;
 use crate::runtime::observe::Event;
 use crate::runtime::ports::{Platform, Statement, Store};
@@ -57,6 +58,7 @@ pub async fn flush_later<P: Platform>(platform: &P, context: &Context<'_>) {
 /// Twice is not harmless here: a batch that was applied and reported as failed is
 /// counted again. Figures may be a little high, never silently low.
 pub async fn flush<P: Platform>(platform: &P, context: &Context<'_>) {
+    dependencies::flush(platform, context).await;
     let counts = context.isolate.metrics.borrow_mut().take();
     if counts.is_empty() {
         return;

@@ -7,7 +7,10 @@ mod reading;
 
 pub use self::reading::{keys, parse};
 
+use std::sync::Arc;
+
 use crate::inbound::classify::{Kind, OPERATIONS, Operation};
+use crate::policy::applications::Applications;
 
 /// The operator's wish. `cutover` is the authority's to carry out, and until then all
 /// goes on as in `dual_write`; `cleanup` is not built, and the last allowed stage stays.
@@ -111,6 +114,12 @@ impl Guard {
     }
 }
 
+/// Why no browser draws mgPass any more, until a person deletes the key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SignInStop {
+    pub reason: String,
+}
+
 /// One snapshot of all flags.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Flags {
@@ -135,6 +144,13 @@ pub struct Flags {
     pub fallback: bool,
     pub salt: String,
     pub guard: Option<Guard>,
+    /// Of browsers, whose next sign-in begins at mgPass.
+    pub sign_in_percent: Share,
+    /// A brake like `guard`.
+    pub sign_in_stop: Option<SignInStop>,
+    /// The operator's word: nobody registers, links or edits a profile on mgPass's pages.
+    pub mgpass_pages_closed: bool,
+    pub applications: Arc<Applications>,
     /// What the last reading could not take.
     pub refused: Vec<FlagFault>,
 }
@@ -156,6 +172,10 @@ impl Default for Flags {
             fallback: true,
             salt: String::new(),
             guard: None,
+            sign_in_percent: Share::NONE,
+            sign_in_stop: None,
+            mgpass_pages_closed: false,
+            applications: Arc::default(),
             refused: Vec::new(),
         }
     }
@@ -187,6 +207,12 @@ impl Flags {
     /// few is a write that only the walk finds.
     pub fn records_writes(&self) -> bool {
         self.stage != Stage::Off || !self.is_stage_known
+    }
+
+    /// Whether requests of clients go to the side of their client id. In doubt yes: what
+    /// looks like mgPass's is not shown to Logto.
+    pub fn tells_clients_apart(&self) -> bool {
+        !self.is_stage_known || !self.applications.is_empty()
     }
 
     /// Every read that mgPass may serve is to be served by it, to everybody.

@@ -89,6 +89,17 @@ pub enum ProxyError {
     RampSteps(&'static str),
     #[error("more than 16 lanes, or a number that is none")]
     LanesOutOfRange,
+    #[error("there is no application of this name; the operator lists them")]
+    NoSuchApplication,
+    /// KV has told this isolate nothing yet.
+    #[error("the applications cannot be read now; try again in a few seconds")]
+    ApplicationsUnknown,
+    /// Whoever got the request would see the other side's secret. Nothing was sent.
+    #[error("the request names clients of two authorization servers; name one")]
+    ClientsOfBothSides,
+    /// Where mgPass's endpoints are cannot be had: nothing was sent.
+    #[error("the authorization server of this client cannot be reached; nothing was sent to it")]
+    NothingSent,
     /// A user write, or a read of a user, and no proof of which side is the authority.
     #[error("it cannot be told now which side holds the users; try again")]
     AuthorityUnknown,
@@ -142,6 +153,10 @@ impl ProxyError {
             Self::RampHeld(_) => "proxy.ramp_held",
             Self::RampSteps(_) => "proxy.ramp_steps",
             Self::LanesOutOfRange => "proxy.lanes_out_of_range",
+            Self::NoSuchApplication => "proxy.no_such_application",
+            Self::ApplicationsUnknown => "proxy.applications_unknown",
+            Self::ClientsOfBothSides => "proxy.clients_of_both_sides",
+            Self::NothingSent => "proxy.nothing_sent",
             Self::AuthorityUnknown => "proxy.authority_unknown",
             Self::AuthorityMoving => "proxy.authority_moving",
             Self::UsersUnavailable => "proxy.users_unavailable",
@@ -159,9 +174,10 @@ impl ProxyError {
             | Self::UnknownFlag
             | Self::FlagRefused(_)
             | Self::RampSteps(_)
-            | Self::LanesOutOfRange => 400,
+            | Self::LanesOutOfRange
+            | Self::ClientsOfBothSides => 400,
             Self::AdminTokenNeeded | Self::SignatureRefused => 401,
-            Self::NoSuchRoute | Self::NoSuchJob | Self::NoSuchUser => 404,
+            Self::NoSuchRoute | Self::NoSuchJob | Self::NoSuchUser | Self::NoSuchApplication => 404,
             Self::JobActive
             | Self::JobNotActive
             | Self::StageOff
@@ -179,6 +195,8 @@ impl ProxyError {
             | Self::DatabaseUnavailable
             | Self::Busy
             | Self::FlagsUnreachable
+            | Self::ApplicationsUnknown
+            | Self::NothingSent
             | Self::AuthorityUnknown
             | Self::AuthorityMoving
             | Self::AuthorityMoved
@@ -197,6 +215,8 @@ impl ProxyError {
             | Self::DatabaseUnavailable
             | Self::AuthorityUnknown
             | Self::AuthorityMoving
+            | Self::ApplicationsUnknown
+            | Self::NothingSent
             | Self::UsersUnavailable => Some(5),
             _ => None,
         }
@@ -210,7 +230,7 @@ impl ProxyError {
             _ => "invalid_request",
         };
         let body = if path.starts_with("/oidc/") {
-            json!({ "error": oauth, "error_description": message, "code": self.code(), "request_id": request_id })
+            json!({ "error": oauth, "error_description": message, "code": self.code(), "message": message, "request_id": request_id })
         } else {
             json!({ "code": self.code(), "message": message, "request_id": request_id })
         };
@@ -229,6 +249,8 @@ mod tests {
         assert_eq!(body["error"], "temporarily_unavailable");
         assert_eq!(body["code"], "proxy.logto_unreachable");
         assert_eq!(body["request_id"], "r1");
+        // Clients of Logto's read this beside the OAuth members.
+        assert_eq!(body["message"], body["error_description"]);
     }
 
     #[test]

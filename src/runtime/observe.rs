@@ -327,6 +327,29 @@ pub enum Event<'a> {
         #[serde(skip_serializing_if = "Option::is_none")]
         why: Option<&'static str>,
     },
+    /// A browser came by the sign-in link; to which side it went and why.
+    SignInDrawn {
+        application: &'a str,
+        side: &'static str,
+        reason: &'static str,
+    },
+    /// No browser draws mgPass until a person deletes the KV key `sign_in_stop`.
+    SignInStopped {
+        reason: &'static str,
+        outcome: &'static str,
+    },
+    /// Whether somebody else writes at mgPass could not be looked at now.
+    SignInDelayed {
+        step: &'static str,
+        code: &'static str,
+    },
+    /// `both`: mgPass's session ends first, then Logto's. mgPass did not answer: `owed`,
+    /// its sessions of that user end once it does; `not_owed`, nobody knows whose; or
+    /// `not_recorded`, its database did not answer either.
+    SignOutBegun {
+        application: &'a str,
+        outcome: &'static str,
+    },
     /// A ramp was stopped: no read goes to mgPass until a person deletes the KV key `guard`.
     GuardStopped {
         reason: &'static str,

@@ -303,7 +303,8 @@ pub trait FlagStore {
     async fn flags(&self, keys: &[String]) -> Result<Vec<(String, Option<String>)>, KvFailure>;
     /// Names of the keys that are set, a thousand at most: whatever else somebody wrote.
     async fn flag_names(&self) -> Result<Vec<String>, KvFailure>;
-    /// Written by the proxy: `guard` to stop a ramp, `read_percent` by a ramp plan.
+    /// Written by the proxy: `guard` to stop a ramp, `read_percent` by a ramp plan,
+    /// `sign_in_stop` to stop the share of sign-ins.
     async fn put_flag(&self, key: &str, value: &str) -> Result<(), KvFailure>;
 }
 
@@ -340,9 +341,11 @@ pub trait Exchange {
     /// The held body; `None` where the request has none.
     fn held_bytes(&self) -> Option<Vec<u8>>;
 
-    /// Sends the request on to Logto as it is, headers tidied; true once an answer
+    /// Sends the request on as it is, headers tidied; true once an answer
     /// has begun. `deadline_ms` bounds the wait for that.
     async fn forward(&mut self, forward: &Forward<'_>) -> Result<u16, CallFailure>;
+    /// One line more, whatever there is.
+    fn add_answer_cookie(&mut self, line: &str);
     /// Of the answer.
     fn answer_header(&self, name: &str) -> Option<String>;
     /// Adds to the answer, whatever the backend said there; after `forward` alone.
@@ -365,6 +368,9 @@ pub enum BodyFailure {
 /// What the proxy states about the request, in place of the client's own word.
 #[derive(Clone, Debug)]
 pub struct Forward<'a> {
+    /// To mgPass no cookie goes along and none comes back, and nothing is stated: the host
+    /// is Logto's. Only what its own client sends to a token route goes there.
+    pub backend: Backend,
     pub url: String,
     pub scheme: &'a str,
     pub host: &'a str,

@@ -81,6 +81,8 @@ pub fn need(inbound: &Inbound) -> Need {
     match inbound.operation.kind() {
         Kind::Write(_) => Need::Write,
         Kind::Read => Need::Read,
+        // Userinfo.
+        Kind::Token if shows_users(inbound.path()) => Need::Read,
         Kind::Token => Need::Nothing,
         Kind::PassThrough => {
             let is_step = why_unrecorded(inbound.method, inbound.path()).is_some();

@@ -6,7 +6,7 @@
 use crate::handover::advance::{self, Operated};
 use crate::handover::authority::Holder;
 use crate::mirror::{relay, reverse, walk};
-use crate::operate::{checklist, findings, guard, metrics, ramp, timeline, watch};
+use crate::operate::{checklist, findings, guard, metrics, ramp, sign_in, timeline, watch};
 use crate::policy::flags::{Flags, Stage};
 use crate::population::jobs;
 use crate::runtime::context::Context;
@@ -36,6 +36,7 @@ pub async fn tick<P: Platform>(platform: &P, context: &Context<'_>, flags: &Flag
         Holder::Draining => walk::catch_up(platform, context).await,
         Holder::Mgpass | Holder::Returning => reverse::walk::tick(platform, context).await,
     }
+    sign_in::watch(platform, flags, holder).await;
     relay::sweep(
         platform,
         context,

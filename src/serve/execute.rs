@@ -26,7 +26,7 @@ use crate::runtime::context::Request;
 use crate::runtime::error::ProxyError;
 use crate::runtime::metrics::{Fallback, Observation};
 use crate::runtime::observe::Event;
-use crate::runtime::ports::{CallFailure, Exchange, Forward, Platform};
+use crate::runtime::ports::{Backend, CallFailure, Exchange, Forward, Platform};
 use crate::runtime::settings::Settings;
 use crate::serve::authority::{Admitted, Kept, Need, NeedsProof, need};
 use crate::serve::follow_up::FollowUp;
@@ -169,9 +169,11 @@ pub async fn execute<P: Platform, E: Exchange>(
     request.failed(ProxyError::AuthorityMoving)
 }
 
-fn to_logto<'a>(settings: &'a Settings, inbound: &'a Inbound) -> Forward<'a> {
-    let is_claimed = inbound.operation != Operation::PassThrough;
+pub fn to_logto<'a>(settings: &'a Settings, inbound: &'a Inbound) -> Forward<'a> {
+    let is_claimed =
+        inbound.operation != Operation::PassThrough && !inbound.operation.is_of_a_client();
     Forward {
+        backend: Backend::Logto,
         url: format!("{}{}", settings.logto_origin, inbound.path_and_query()),
         scheme: inbound.scheme(),
         host: inbound.host(),
@@ -182,7 +184,7 @@ fn to_logto<'a>(settings: &'a Settings, inbound: &'a Inbound) -> Forward<'a> {
 }
 
 /// Logto gave no answer.
-fn unanswered(failure: &CallFailure) -> ProxyError {
+pub fn unanswered(failure: &CallFailure) -> ProxyError {
     match failure {
         CallFailure::TimedOut => ProxyError::LogtoTimedOut,
         CallFailure::Unreachable | CallFailure::Unreadable | CallFailure::TooLarge { .. } => {

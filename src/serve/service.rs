@@ -20,7 +20,7 @@ use crate::runtime::observe::Event;
 use crate::runtime::ports::{Background, CallFailure, Exchange, Forward, Platform};
 use crate::runtime::snapshot::{self, Refresh};
 use crate::serve::execute::{Executed, Reply, execute, pass_through};
-use crate::serve::{cron, deliver, follow_up};
+use crate::serve::{cron, deliver, follow_up, oidc, ready, sign_in};
 
 /// While the settings have faults nothing is delivered; a mended deployment does it.
 const FAULTY_RETRY_S: u32 = 60;
@@ -57,6 +57,7 @@ where
         began_ms,
     };
     let mut executed = answer(platform, &request, exchange).await;
+    let signed_in = ready::mark(platform, &request, exchange, &executed).await;
     let closing = Closing {
         request_id: &request.id,
         flags: &request.flags,
@@ -68,6 +69,14 @@ where
         background.go_on(async move {
             let context = deployment.context();
             follow_up::carry_out(&platform, &deployment.isolate, context.as_ref(), follow_up).await;
+        });
+    }
+    if let Some(user) = signed_in {
+        let (platform, deployment) = (platform.clone(), Rc::clone(deployment));
+        background.go_on(async move {
+            if let Some(context) = deployment.context() {
+                ready::judge(&platform, &context, &user).await;
+            }
         });
     }
     if deployment.settings.handover.needs_proof()
@@ -101,11 +110,17 @@ async fn answer<P: Platform, E: Exchange>(
         return request.answered(request.refuse(ProxyError::Misconfigured));
     }
     let own = match (request.inbound.addressee, request.inbound.operation) {
+        (Addressee::Logto, operation) if operation.is_of_a_client() => {
+            return oidc::serve(platform, request, exchange).await;
+        }
         (Addressee::Logto, _) => return execute(platform, request, exchange).await,
         (Addressee::Nobody, _) => request.refuse(ProxyError::MalformedRequest),
         (Addressee::Lookalike, _) => request.refuse(ProxyError::NoSuchRoute),
         (Addressee::Proxy, Operation::ProxyJwks | Operation::ProxyVerify) => {
             forward_auth::answer(platform, request, exchange).await
+        }
+        (Addressee::Proxy, Operation::ProxySignIn | Operation::ProxySignedOut) => {
+            sign_in::answer(platform, request, exchange).await
         }
         (Addressee::Proxy, _) => admin::answer(platform, request, exchange).await,
     };
@@ -119,7 +134,10 @@ pub fn begin_pass_through<'a>(
     inbound: &'a Inbound,
     now_ms: i64,
 ) -> Option<Forward<'a>> {
-    match deployment.isolate.has_fresh_flags(now_ms) {
+    let isolate = &deployment.isolate;
+    let has_owner =
+        || inbound.operation.is_of_a_client() && isolate.last_flags().tells_clients_apart();
+    match isolate.has_fresh_flags(now_ms) && !has_owner() {
         true => pass_through::begin(&deployment.settings, inbound),
         false => None,
     }

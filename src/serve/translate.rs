@@ -54,8 +54,14 @@ pub fn translation(operation: Operation) -> Option<Translation> {
         | Operation::AccountWrite
         | Operation::OidcJwks
         | Operation::OidcIntrospection
+        | Operation::OidcToken
+        | Operation::OidcRevocation
+        | Operation::OidcUserinfo
+        | Operation::OidcEndSession
         | Operation::ProxyJwks
-        | Operation::ProxyVerify => return None,
+        | Operation::ProxyVerify
+        | Operation::ProxySignIn
+        | Operation::ProxySignedOut => return None,
     };
     Some(Translation {
         needs_identities,

@@ -10,7 +10,7 @@ use web_sys::{
     AbortController, ReadableStreamDefaultReader, Request, RequestInit, Response, ResponseInit,
 };
 
-use crate::runtime::ports::{AnswerCopy, BodyFailure, CallFailure, Exchange, Forward};
+use crate::runtime::ports::{AnswerCopy, Backend, BodyFailure, CallFailure, Exchange, Forward};
 
 use super::platform::read_text;
 
@@ -44,10 +44,14 @@ impl WorkerExchange {
     }
 }
 
-/// What `outbound.js` is told, a line each.
+/// What `outbound.js` is told, a line each. No host: it goes to mgPass.
 pub(super) fn facts(forward: &Forward<'_>) -> String {
     let secret = forward.origin_secret.map_or("", |secret| &secret.0);
-    [&forward.url, forward.host, forward.scheme, secret].join("\n")
+    let host = match forward.backend {
+        Backend::Logto => forward.host,
+        Backend::Mgpass => "",
+    };
+    [&forward.url, host, forward.scheme, secret].join("\n")
 }
 
 #[wasm_bindgen(module = "/src/shell/outbound.js")]
@@ -55,6 +59,10 @@ extern "C" {
     #[wasm_bindgen(catch)]
     fn outbound(request: &Request, facts: &str, held: Option<&JsValue>)
     -> Result<Request, JsValue>;
+    #[wasm_bindgen(js_name = withCookie)]
+    fn with_cookie(response: &Response, line: &str) -> Response;
+    #[wasm_bindgen(js_name = withoutCookies)]
+    fn without_cookies(response: &Response) -> Response;
     fn rejoined(chunks: Vec<Uint8Array>, reader: &ReadableStreamDefaultReader) -> JsValue;
 }
 
@@ -131,8 +139,17 @@ impl Exchange for WorkerExchange {
         .map_err(|_| CallFailure::Unreachable)?
         .unchecked_into();
         let status = response.status();
-        self.response = Some(response);
+        self.response = Some(match forward.backend {
+            Backend::Logto => response,
+            Backend::Mgpass => without_cookies(&response),
+        });
         Ok(status)
+    }
+
+    fn add_answer_cookie(&mut self, line: &str) {
+        if let Some(response) = self.response.take() {
+            self.response = Some(with_cookie(&response, line));
+        }
     }
 
     fn answer_header(&self, name: &str) -> Option<String> {

@@ -28,7 +28,7 @@ pub(super) fn serve(request: Request, env: worker::Env, worker_context: JsValue)
     if let Some(answer) = pass_on::pass_on(&request, &inbound, &env, &worker_context) {
         return answer;
     }
-    let is_write = inbound.is_write();
+    let outlives_its_client = inbound.outlives_its_client();
     let worker_context = Rc::new(worker::Context::new(worker_context.unchecked_into()));
     let behind = Rc::clone(&worker_context);
     let promise = future_to_promise(async move {
@@ -50,7 +50,7 @@ pub(super) fn serve(request: Request, env: worker::Env, worker_context: JsValue)
                 .ok_or(JsValue::NULL),
         }
     });
-    if is_write {
+    if outlives_its_client {
         let waited = JsFuture::from(promise.clone());
         behind.go_on(async move {
             // The outcome is the client's; here it only has to come to an end.
@@ -63,7 +63,8 @@ pub(super) fn serve(request: Request, env: worker::Env, worker_context: JsValue)
 fn build(answer: &Answer) -> Result<Response, JsValue> {
     let headers = Headers::new()?;
     for (name, value) in &answer.headers {
-        headers.set(name, value)?;
+        // Of cookies there may be several.
+        headers.append(name, value)?;
     }
     let init = ResponseInit::new();
     init.set_status(answer.status);

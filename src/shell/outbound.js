@@ -1,7 +1,8 @@
 // The client's request as it goes on to Logto, in one crossing from wasm: a crossing
 // for each header would cost more than all the rest of the proxy.
 //
-// `facts`: URL, public host, scheme, shared secret (may be empty), a line each.
+// `facts`: URL, public host, scheme, shared secret (may be empty), a line each. Without a
+// host it goes to mgPass: no cookie goes along, they are Logto's, and nothing is stated.
 // `held`: the body, where it was read whole, or rejoined; else the client's stream goes on.
 //
 // What the client says of forwarding is dropped and stated anew; `x-proxy-*` is ours.
@@ -15,12 +16,29 @@ export function outbound(request, facts, held) {
   let dropped;
   for (const name of headers.keys()) if (isDropped(name)) (dropped ??= []).push(name);
   if (dropped !== undefined) for (const name of dropped) headers.delete(name);
-  headers.set('x-forwarded-host', host);
-  headers.set('x-forwarded-proto', scheme);
+  if (host === '') headers.delete('cookie');
+  else {
+    headers.set('x-forwarded-host', host);
+    headers.set('x-forwarded-proto', scheme);
+  }
   const address = headers.get('cf-connecting-ip');
   if (address !== null) headers.set('x-forwarded-for', address);
   if (secret !== '') headers.set('x-proxy-secret', secret);
   return outbound;
+}
+
+export function withCookie(response, line) {
+  const answer = new Response(response.body, response);
+  answer.headers.append('set-cookie', line);
+  return answer;
+}
+
+// mgPass's cookies are not for this host.
+export function withoutCookies(response) {
+  if (!response.headers.has('set-cookie')) return response;
+  const answer = new Response(response.body, response);
+  answer.headers.delete('set-cookie');
+  return answer;
 }
 
 // A body that proved too long to be held: what was read of it, and then the rest.

@@ -126,6 +126,12 @@ impl SignedToken {
         self.issuer
     }
 
+    /// Whom the issuer means, whether or not the token is accepted as anything.
+    #[must_use]
+    pub const fn subject(&self) -> &Subject {
+        &self.claims.subject
+    }
+
     /// Until when the signature may be remembered; whether the token is accepted is another question.
     #[must_use]
     pub const fn expires_at(&self) -> UnixSeconds {

@@ -25,6 +25,7 @@ mod reverse;
 mod routes;
 mod schema;
 mod service;
+mod sign_in;
 mod steering;
 #[allow(dead_code, reason = "shared with the simulation")]
 mod support;

@@ -8,18 +8,21 @@ use dual_write_proxy::handover::{
     translated, wish,
 };
 use dual_write_proxy::mirror::{
-    backlog, edits, fence, findings as mirror_findings, intent, mgpass_webhook, outbox, pass,
+    backlog, edits, fence, findings as mirror_findings, intent, mgpass_webhook, outbox, owed, pass,
     preflight, receipts,
     reverse::{feed, rows as back_rows, walk as back_walk},
     states, target, telling, triggers, wake, writer,
 };
 use dual_write_proxy::operate::certificate;
 use dual_write_proxy::operate::checks;
-use dual_write_proxy::operate::{findings, guard, metrics, parked, ramp, timeline, watch};
+use dual_write_proxy::operate::{
+    dependencies, findings, guard, metrics, parked, ramp, sign_in, timeline, watch,
+};
 use dual_write_proxy::population::jobs::{equality, store, view};
 use dual_write_proxy::population::{page, points, readiness};
 use dual_write_proxy::runtime::ports::Store;
 use dual_write_proxy::serve::at_mgpass::{batch, holders, orphans, tenant};
+use dual_write_proxy::serve::ready;
 
 use super::support::World;
 use super::support::database::{
@@ -88,6 +91,12 @@ fn every_statement_prepares_against_the_migrations() {
         (Store::Proxy, store::ALL_SQL),
         (Store::Proxy, view::ALL_SQL),
         (Store::Proxy, equality::ALL_SQL),
+        (Store::Proxy, ready::ALL_SQL),
+        (Store::Mgpass, ready::MGPASS_SQL),
+        (Store::Proxy, dependencies::ALL_SQL),
+        (Store::Proxy, sign_in::ALL_SQL),
+        (Store::Mgpass, sign_in::MGPASS_SQL),
+        (Store::Mgpass, owed::ALL_SQL),
         (Store::Mgpass, target::ALL_SQL),
         (Store::Mgpass, writer::ALL_SQL),
         (Store::Mgpass, telling::ALL_SQL),
@@ -229,6 +238,19 @@ fn the_lists_of_statements_are_complete() {
             metrics::ALL_SQL,
         ),
         (include_str!("../../src/operate/guard.rs"), guard::ALL_SQL),
+        (
+            include_str!("../../src/operate/dependencies.rs"),
+            dependencies::ALL_SQL,
+        ),
+        (
+            include_str!("../../src/operate/sign_in.rs"),
+            &[sign_in::ALL_SQL, sign_in::MGPASS_SQL].concat(),
+        ),
+        (include_str!("../../src/mirror/owed.rs"), owed::ALL_SQL),
+        (
+            include_str!("../../src/serve/ready.rs"),
+            &[ready::ALL_SQL, ready::MGPASS_SQL].concat(),
+        ),
         (include_str!("../../src/operate/parked.rs"), parked::ALL_SQL),
         (include_str!("../../src/operate/watch.rs"), watch::ALL_SQL),
         (

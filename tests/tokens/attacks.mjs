@@ -8,6 +8,7 @@
 //  4. tokens of the stand-ins (oidc-provider in both of Logto's eras, mgPass)
 //  5. forward-auth as nginx, Envoy and Traefik ask
 //  6. introspection without a secret and with guessed ones, counted at mgPass
+//  7. sign-in: the pin, redirects, secrets and cookies at the wrong side
 
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
@@ -18,6 +19,7 @@ import { ask, canBeSent, startEdge } from './edge.mjs';
 import { build, forge, goodClaims, goodHeader } from './forge.mjs';
 import { introspectionAttacks } from './introspection.mjs';
 import { ALGORITHMS, ISSUERS } from './issuers.mjs';
+import { signInAttacks } from './sign_in.mjs';
 import { standInTokens } from './stand_ins.mjs';
 
 const data = (file) => JSON.parse(readFileSync(fileURLToPath(new URL(`../data/tokens/${file}`, import.meta.url)), 'utf8')).cases;
@@ -74,10 +76,12 @@ for (const { name, token, isValid, url, query } of await standInTokens()) {
   else refused('token of a stand-in for another purpose', name, { status: 401 }, found);
 }
 await standInTokens.close();
-await introspectionAttacks((kind, name, isRefused, found) => {
+const attacked = (kind, name, isRefused, found) => {
   count(kind, isRefused);
   if (!isRefused) wrong.push(`${kind}, ${name}: ${JSON.stringify(found)}`);
-}, accepted);
+};
+await introspectionAttacks(attacked, accepted);
+await signInAttacks(attacked, accepted);
 
 console.log(`classes: ${counts.classes.size}`);
 for (const [kind, row] of counts.classes) console.log(`  ${String(row.refused).padStart(3)}/${String(row.tried).padEnd(3)} ${kind}`);

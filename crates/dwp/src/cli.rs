@@ -9,7 +9,7 @@ use super::debt;
 use super::evidence;
 use super::handover;
 use super::job::{Imported, Kind};
-use super::{flag, keys, ramp};
+use super::{app, flag, keys, ramp};
 
 #[derive(Debug, Parser)]
 #[command(
@@ -36,6 +36,11 @@ pub enum Command {
     Import(Import),
     /// What is wrong and what to do, then stage, reads, backlog, people, jobs in one screen
     Status,
+    /// Applications that can sign in at both sides: list, set, check, forecast
+    App {
+        #[command(subcommand)]
+        command: app::App,
+    },
     /// Flags: list, get, set, unset, history
     Flag {
         #[command(subcommand)]
@@ -251,6 +256,10 @@ mod tests {
             "confirm-deletion u1",
             "overrule u1",
             "mirror",
+            "app list",
+            "app set applications.json --reason moved --local",
+            "app check newsroom --mgpass https://auth.mgpass.net",
+            "app forecast",
             "checklist",
             "checklist --run --json",
             "webhooks test",

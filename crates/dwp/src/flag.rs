@@ -19,6 +19,8 @@ use super::{Output, Result, status};
 /// KV shows a value everywhere within about a minute, and an isolate reads it again
 /// after some seconds.
 const SEEN_WITHIN: Duration = Duration::from_secs(150);
+/// More than what the proxy keeps of a value.
+const MAX_ANNOUNCED: usize = 500;
 const POLL: Duration = Duration::from_millis(700);
 
 #[derive(Debug, Subcommand)]
@@ -201,7 +203,8 @@ fn is_sensible(status: &Value, key: &str, value: Option<&str>) -> std::result::R
     }
 }
 
-fn write(
+/// Announced, written, and waited for until it is in force.
+pub fn write(
     api: &Api,
     output: Output,
     key: &str,
@@ -218,7 +221,12 @@ fn write(
     }
     let note = note.query();
     let mut query: Vec<(&str, &str)> = vec![("key", key)];
-    query.extend(value.map(|value| ("value", value)));
+    // A long one is kept cut, and a query is no place for it.
+    let short = value.map(|value| value.chars().take(MAX_ANNOUNCED).collect::<String>());
+    query.extend(short.as_deref().map(|value| ("value", value)));
+    if short.as_deref() != value {
+        query.push(("cut", "true"));
+    }
     query.extend(note.iter().map(|(name, text)| (*name, text.as_str())));
     api.post("flags/announce", &query)?;
     writer.write(key, value)?;

@@ -10,6 +10,7 @@
 //! unreachable or refused.
 
 mod api;
+mod app;
 mod cli;
 mod codes;
 mod debt;
@@ -123,6 +124,7 @@ fn run(cli: Cli, output: Output) -> Result {
         Command::Keys { command } => command.run(output),
         Command::Import(import) => start(&api()?, output, &import),
         Command::Status => status::run(&api()?, output),
+        Command::App { command } => command.run(&api()?, output),
         Command::Flag { command } => command.run(&api()?, output),
         Command::Ramp { command } => command.run(&api()?, output),
         Command::Pause { kind } => steer(&api()?, output, "pause", kind, None),

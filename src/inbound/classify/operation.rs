@@ -28,8 +28,14 @@ pub enum Operation {
     AccountWrite,
     OidcJwks,
     OidcIntrospection,
+    OidcToken,
+    OidcRevocation,
+    OidcUserinfo,
+    OidcEndSession,
     ProxyJwks,
     ProxyVerify,
+    ProxySignIn,
+    ProxySignedOut,
 }
 
 /// What an operation does to a user, and where its subject is found.
@@ -134,9 +140,16 @@ pub const OPERATIONS: &[OperationRow] = &[
     row(Operation::AccountWrite, "account.write", Kind::Write(AccessToken), Translate),
     row(Operation::OidcJwks, "oidc.jwks", Kind::Token, Forward("Logto signs until cleanup")),
     row(Operation::OidcIntrospection, "oidc.introspection", Kind::Token, Own),
+    // To the side of the client, where applications are listed; else as what no rule claims.
+    row(Operation::OidcToken, "oidc.token", Kind::Token, Forward("Logto signs until cleanup")),
+    row(Operation::OidcRevocation, "oidc.revocation", Kind::Token, Forward("Logto signs until cleanup")),
+    row(Operation::OidcUserinfo, "oidc.userinfo", Kind::Token, Forward("Logto's tokens are Logto's to judge")),
+    row(Operation::OidcEndSession, "oidc.end_session", Kind::Token, Forward("Logto's sessions live until cleanup")),
     // The proxy's own, below /_proxy/ and with any method: no route names them.
     row(Operation::ProxyJwks, "proxy.jwks", Kind::Token, Own),
     row(Operation::ProxyVerify, "proxy.verify", Kind::Token, Own),
+    row(Operation::ProxySignIn, "proxy.sign_in", Kind::Token, Own),
+    row(Operation::ProxySignedOut, "proxy.signed_out", Kind::Token, Own),
 ];
 
 const fn row(
@@ -168,6 +181,14 @@ impl Operation {
 
     pub fn kind(self) -> Kind {
         self.row().kind
+    }
+
+    /// Belongs to the side of the client or the token that it shows.
+    pub fn is_of_a_client(self) -> bool {
+        matches!(
+            self,
+            Self::OidcToken | Self::OidcRevocation | Self::OidcUserinfo | Self::OidcEndSession
+        )
     }
 
     pub fn from_name(name: &str) -> Option<Self> {

@@ -183,4 +183,8 @@ pub(super) const ROUTES: &[Route] = &[
     below(ANY, "/consent", &[], Operation::ConsentPage),
     exact(&[Method::Get], "/oidc", &["jwks"], Operation::OidcJwks),
     exact(&[Method::Post], "/oidc", &["token", "introspection"], Operation::OidcIntrospection),
+    exact(&[Method::Post], "/oidc", &["token"], Operation::OidcToken),
+    exact(&[Method::Post], "/oidc", &["token", "revocation"], Operation::OidcRevocation),
+    exact(&[Method::Get, Method::Post], "/oidc", &["me"], Operation::OidcUserinfo),
+    exact(&[Method::Get, Method::Post], "/oidc", &["session", "end"], Operation::OidcEndSession),
 ];

@@ -136,8 +136,13 @@ async fn changes<P: Platform>(platform: &P, query: &Form) -> Answered {
 async fn announce<P: Platform>(platform: &P, query: &Form) -> Answered {
     let key = query.get("key").ok_or(ProxyError::ParameterMissing)?;
     let value = query.get("value");
+    // Of a long one only the head is said, judged by whoever says it.
+    let is_whole = query.get("cut").is_none();
     // What is not one of our keys may only go.
-    match value.map(|value| form::check(key, value)) {
+    match value
+        .filter(|_| is_whole)
+        .map(|value| form::check(key, value))
+    {
         None | Some(Ok(())) => {}
         Some(Err(form::FlagRefusal::UnknownKey)) => return Err(ProxyError::UnknownFlag),
         Some(Err(form::FlagRefusal::Refused { expected, .. })) => {

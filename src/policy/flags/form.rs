@@ -21,10 +21,13 @@ pub fn expected(key: &str) -> Option<&'static str> {
     let percentage = "a percentage from 0 to 100 with at most two decimals, such as 12.5";
     Some(match key {
         "stage" => "one of off, shadow, dual_write",
-        "read_percent" | "compare_percent" => percentage,
+        "read_percent" | "compare_percent" | "sign_in_percent" => percentage,
         "kill_switch" | "jwks_union" => "on or off",
         "salt" => "a text of at most 256 bytes",
         "guard" => r#"JSON such as {"cap_percent":"0","reason":"by hand"}"#,
+        "sign_in_stop" => r#"JSON such as {"reason":"by hand"}"#,
+        "mgpass_pages" => "closed or open",
+        "applications" => "a JSON list of applications, as docs/applications.md describes it",
         _ if keys().iter().any(|known| known == key) => percentage,
         _ => return None,
     })
@@ -94,6 +97,10 @@ mod tests {
             ("kill_switch", "off", ""),
             ("jwks_union", "off", "1"),
             ("guard", r#"{"cap_percent":"0","reason":"r"}"#, "0"),
+            ("sign_in_percent", "0.5", "half"),
+            ("sign_in_stop", r#"{"reason":"r"}"#, "on"),
+            ("mgpass_pages", "closed", "on"),
+            ("applications", "[]", "{}"),
         ] {
             assert_eq!(check(key, good), Ok(()), "{key} {good}");
             assert!(

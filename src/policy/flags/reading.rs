@@ -2,11 +2,14 @@
 //!
 //! Pure and total: a bad value keeps that key's last good value in this isolate, else
 //! its safe default, and is reported. It never stops traffic. Brakes fail closed: a
-//! `kill_switch` or `guard` that cannot be read and is not empty is pulled, whatever
-//! was last good.
+//! `kill_switch`, `guard` or `sign_in_stop` that cannot be read and is not empty is pulled,
+//! whatever was last good.
 
-use super::{FlagFault, Flags, Guard, Share, Stage, served_operations};
+use std::sync::Arc;
+
+use super::{FlagFault, Flags, Guard, Share, SignInStop, Stage, served_operations};
 use crate::inbound::classify::Operation;
+use crate::policy::applications::Applications;
 
 /// Every key that is read, in one order: the caller fetches them all.
 pub fn keys() -> Vec<String> {
@@ -19,6 +22,10 @@ pub fn keys() -> Vec<String> {
         "fallback",
         "salt",
         "guard",
+        "sign_in_percent",
+        "sign_in_stop",
+        "mgpass_pages",
+        "applications",
     ];
     let per_operation = served_operations().map(operation_key);
     fixed
@@ -64,6 +71,20 @@ pub fn parse(previous: &Flags, raw: &RawFlags) -> Flags {
                 let pulled = Some(Guard::unreadable());
                 set_brake(&mut next.guard, value, None, pulled, parse_guard)
             }
+            "sign_in_percent" => set(
+                &mut next.sign_in_percent,
+                value,
+                defaults.sign_in_percent,
+                Share::parse_percent,
+            ),
+            "sign_in_stop" => {
+                let pulled = Some(SignInStop {
+                    reason: "unreadable".to_owned(),
+                });
+                set_brake(&mut next.sign_in_stop, value, None, pulled, parse_stop)
+            }
+            "mgpass_pages" => set(&mut next.mgpass_pages_closed, value, false, parse_pages),
+            "applications" => parse_applications(&mut next.applications, value),
             _ => next
                 .read_percent_by_operation
                 .iter_mut()
@@ -146,6 +167,36 @@ fn parse_on_unless_off(text: &str) -> Option<bool> {
         "off" => Some(false),
         _ => None,
     }
+}
+
+fn parse_pages(text: &str) -> Option<bool> {
+    match text {
+        "closed" => Some(true),
+        "open" => Some(false),
+        _ => None,
+    }
+}
+
+/// `{"reason": "..."}`, as the proxy writes it.
+fn parse_stop(text: &str) -> Option<Option<SignInStop>> {
+    let value: serde_json::Value = serde_json::from_str(text).ok()?;
+    let reason = value.get("reason")?.as_str()?.to_owned();
+    Some(Some(SignInStop { reason }))
+}
+
+fn parse_applications(
+    applications: &mut Arc<Applications>,
+    value: Option<&str>,
+) -> Result<(), &'static str> {
+    let parsed = match value {
+        None => Applications::default(),
+        Some(text) => Applications::parse(text)?,
+    };
+    // Snapshots share one list for as long as it stays the same.
+    if **applications != parsed {
+        *applications = Arc::new(parsed);
+    }
+    Ok(())
 }
 
 /// `{"cap_percent": "0", "reason": "..."}`, as the guard writes it.

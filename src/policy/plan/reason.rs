@@ -42,6 +42,8 @@ pub enum Reason {
     AsOf,
     /// The same: mgPass cannot be read, and Logto has all that was acknowledged.
     Fallback,
+    /// mgPass's client, or a token of mgPass's, on a route of Logto's.
+    ClientOfMgpass,
 }
 
 impl Reason {
@@ -71,7 +73,8 @@ impl Reason {
             | Self::SignIn
             | Self::Rows
             | Self::AsOf
-            | Self::Fallback => false,
+            | Self::Fallback
+            | Self::ClientOfMgpass => false,
         }
     }
 
@@ -103,6 +106,7 @@ impl Reason {
             Self::Rows => "rows",
             Self::AsOf => "as_of",
             Self::Fallback => "fallback",
+            Self::ClientOfMgpass => "client_of_mgpass",
         }
     }
 }

@@ -23,6 +23,8 @@ use crate::runtime::settings::{Client, MgpassCredential, Probe};
 const DEADLINE_MS: u32 = 8_000;
 /// Discovery and keys: a request may be waiting for them.
 const PUBLIC_DEADLINE_MS: u32 = 3_000;
+/// A browser is waiting to be sent somewhere.
+const TRIAL_DEADLINE_MS: u32 = 1_000;
 const BACKEND: Backend = Backend::Mgpass;
 
 /// Whose authority a read uses.
@@ -280,6 +282,30 @@ async fn post_introspection<P: Platform>(
     super::post_form(platform, BACKEND, url, headers, body, DEADLINE_MS).await
 }
 
+/// Whether mgPass answers now: its discovery, within a second.
+pub async fn answers<P: Platform>(platform: &P, context: &Context<'_>) -> bool {
+    if let Some(answers) = context.isolate.mgpass_answers(platform.now_ms()) {
+        return answers;
+    }
+    let call = Call {
+        deadline_ms: TRIAL_DEADLINE_MS,
+        ..public(discovery_url(context))
+    };
+    let answers = platform
+        .call(call)
+        .await
+        .is_ok_and(|answer| answer.is_success());
+    context.isolate.mgpass_was_tried(answers, platform.now_ms());
+    answers
+}
+
+fn discovery_url(context: &Context<'_>) -> String {
+    format!(
+        "{}/.well-known/openid-configuration",
+        context.settings.mgpass_origin
+    )
+}
+
 fn found<T>(
     caller: &Caller,
     answer: &CallAnswer,
@@ -347,7 +373,19 @@ async fn send<P: Platform>(
 }
 
 async fn get<P: Platform>(platform: &P, url: String) -> Result<CallAnswer, BackendFailure> {
-    let call = Call {
+    let answer = platform
+        .call(public(url))
+        .await
+        .map_err(|failure| BackendFailure::of_call(BACKEND, failure))?;
+    if answer.is_success() {
+        Ok(answer)
+    } else {
+        Err(BackendFailure::of_status(BACKEND, &answer))
+    }
+}
+
+fn public(url: String) -> Call {
+    Call {
         backend: BACKEND,
         method: "GET",
         url,
@@ -355,15 +393,6 @@ async fn get<P: Platform>(platform: &P, url: String) -> Result<CallAnswer, Backe
         body: None,
         deadline_ms: PUBLIC_DEADLINE_MS,
         max_bytes: MAX_ANSWER_BYTES,
-    };
-    let answer = platform
-        .call(call)
-        .await
-        .map_err(|failure| BackendFailure::of_call(BACKEND, failure))?;
-    if answer.is_success() {
-        Ok(answer)
-    } else {
-        Err(BackendFailure::of_status(BACKEND, &answer))
     }
 }
 
@@ -405,7 +434,7 @@ async fn credential<P: Platform>(
 
 /// By discovery, since the paths change between editions. The issuer it names must
 /// be the one we trust (RFC 8414 3.3).
-async fn endpoints<P: Platform>(
+pub async fn endpoints<P: Platform>(
     platform: &P,
     context: &Context<'_>,
 ) -> Result<Arc<MgpassEndpoints>, BackendFailure> {
@@ -419,11 +448,12 @@ async fn endpoints<P: Platform>(
         token_endpoint: String,
         jwks_uri: String,
         introspection_endpoint: Option<String>,
+        revocation_endpoint: Option<String>,
+        userinfo_endpoint: Option<String>,
+        end_session_endpoint: Option<String>,
     }
-    let url = format!(
-        "{}/.well-known/openid-configuration",
-        context.settings.mgpass_origin
-    );
+    let origin = &context.settings.mgpass_origin;
+    let url = discovery_url(context);
     let refused = BackendFailure::OutOfContract(BACKEND).of_all_subjects();
     let answer = get(platform, url)
         .await
@@ -436,10 +466,19 @@ async fn endpoints<P: Platform>(
         authorization: discovery.authorization_endpoint,
         token: discovery.token_endpoint,
         jwks: discovery.jwks_uri,
-        // Not in the documented discovery; the path is edition E3's.
+        // Not in the documented discovery; the paths are edition E3's.
         introspection: discovery
             .introspection_endpoint
-            .unwrap_or_else(|| format!("{}/token/introspect", context.settings.mgpass_origin)),
+            .unwrap_or_else(|| format!("{origin}/token/introspect")),
+        revocation: discovery
+            .revocation_endpoint
+            .unwrap_or_else(|| format!("{origin}/token/revoke")),
+        userinfo: discovery
+            .userinfo_endpoint
+            .unwrap_or_else(|| format!("{origin}/userinfo")),
+        end_session: discovery
+            .end_session_endpoint
+            .unwrap_or_else(|| format!("{origin}/logout")),
     });
     context.isolate.set_mgpass_endpoints(Arc::clone(&endpoints));
     Ok(endpoints)

@@ -55,6 +55,10 @@ impl Event<'_> {
         "authority.waited",
         "translated.unacknowledged",
         "translated.delayed",
+        "sign_in.drawn",
+        "sign_in.stopped",
+        "sign_in.delayed",
+        "sign_out.begun",
         "guard.judged",
         "guard.stopped",
         "ramp.moved",
@@ -116,6 +120,14 @@ impl Event<'_> {
             Self::AuthorityWaited { .. } => ("authority.waited", Level::Info),
             Self::TranslatedUnacknowledged { .. } => ("translated.unacknowledged", Level::Error),
             Self::TranslatedDelayed { .. } => ("translated.delayed", Level::Warn),
+            Self::SignInDrawn { .. } => ("sign_in.drawn", Level::Info),
+            Self::SignInStopped { .. } => ("sign_in.stopped", Level::Error),
+            Self::SignInDelayed { .. } => ("sign_in.delayed", Level::Warn),
+            Self::SignOutBegun { outcome, .. } => {
+                let is_whole = *outcome == "both";
+                let level = if is_whole { Level::Info } else { Level::Warn };
+                ("sign_out.begun", level)
+            }
             Self::GuardJudged { .. } => ("guard.judged", Level::Info),
             Self::GuardStopped { .. } => ("guard.stopped", Level::Error),
             // A person has to look before it goes on.

@@ -12,9 +12,12 @@ use crate::runtime::ports::{CallFailure, Forward};
 use crate::runtime::settings::Settings;
 use crate::serve::authority::{Need, need};
 
-/// `None`: this request takes more than passing it on.
+/// `None`: this request takes more than passing it on. What belongs to a client is passed
+/// on here where no applications are listed.
 pub fn begin<'a>(settings: &'a Settings, inbound: &'a Inbound) -> Option<Forward<'a>> {
-    let is_passed_on = inbound.operation == Operation::PassThrough
+    let is_unclaimed =
+        inbound.operation == Operation::PassThrough || inbound.operation.is_of_a_client();
+    let is_passed_on = is_unclaimed
         && inbound.addressee == Addressee::Logto
         && !settings.logto_origin.is_empty()
         && !(settings.handover.needs_proof() && need(inbound) != Need::Nothing);
@@ -59,6 +62,7 @@ mod tests {
         for (method, path) in [
             (Method::Get, "/"),
             (Method::Get, "/oidc/me?x=%2F"),
+            (Method::Post, "/oidc/token"),
             (Method::Other, "/api/users/u1"),
             (Method::Post, "/api/applications"),
             (Method::Get, "/_proxyable"),

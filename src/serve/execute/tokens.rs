@@ -52,7 +52,10 @@ impl Request<'_> {
         exchange: &mut E,
     ) -> Executed<E::Copy> {
         let flags = &self.flags;
-        if flags.stage == Stage::Off {
+        // A client's secret goes to its own side at any stage.
+        let is_told_apart =
+            self.inbound.operation == Operation::OidcIntrospection && flags.tells_clients_apart();
+        if flags.stage == Stage::Off && !is_told_apart {
             return self.pass(exchange, Reason::StageOff).await;
         }
         match self.inbound.operation {
@@ -81,7 +84,12 @@ impl Request<'_> {
         }
         let authorization = exchange.header("authorization");
         let body = exchange.held_text().unwrap_or_default();
-        let introspection = Introspection::parse(authorization.as_deref(), &body, context.issuers);
+        let introspection = Introspection::parse(
+            authorization.as_deref(),
+            &body,
+            context.issuers,
+            &self.flags.applications,
+        );
         let Some(introspection) = introspection else {
             return self.pass(exchange, Reason::NotARead).await;
         };

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use dual_write_proxy::inbound::Inbound;
 use dual_write_proxy::inbound::request::Method;
 use dual_write_proxy::runtime::ports::{
-    AnswerCopy, BodyFailure, CallFailure, Clock, Exchange, Forward,
+    AnswerCopy, Backend, BodyFailure, CallFailure, Clock, Exchange, Forward,
 };
 use dual_write_proxy::serve::execute::Reply;
 use dual_write_proxy::serve::service;
@@ -40,8 +40,8 @@ impl Request {
         Self {
             method,
             url: format!("https://auth.example.test{path}"),
-            headers: Vec::new(),
             body: Body::None,
+            headers: Vec::new(),
         }
     }
 
@@ -69,7 +69,7 @@ impl Request {
     }
 
     pub fn value_of(&self, name: &str) -> Option<&str> {
-        let found = self.headers.iter().find(|(key, _)| key == name);
+        let found = self.headers.iter().find(|(key, _)| *key == name);
         found.map(|(_, value)| value.as_str())
     }
 
@@ -98,7 +98,7 @@ pub struct Answered {
     pub status: u16,
     pub body: String,
     pub cookies: Vec<String>,
-    /// Those of the proxy's own, or that it set.
+    /// Those of the proxy's own answer, or that it set on Logto's.
     pub headers: Vec<(&'static str, String)>,
     /// When the client had it.
     pub at_ms: i64,
@@ -110,6 +110,11 @@ impl Answered {
     pub fn header(&self, name: &str) -> Option<&str> {
         let found = self.headers.iter().find(|(key, _)| *key == name);
         found.map(|(_, value)| value.as_str())
+    }
+
+    pub fn all(&self, name: &str) -> Vec<&str> {
+        let found = self.headers.iter().filter(|(key, _)| *key == name);
+        found.map(|(_, value)| value.as_str()).collect()
     }
 }
 
@@ -222,11 +227,41 @@ impl AnswerCopy for FakeCopy {
     }
 }
 
+impl FakeExchange {
+    /// As the shell does: without cookies, and without what is stated to Logto.
+    async fn forward_to_mgpass(&mut self, forward: &Forward<'_>) -> Result<u16, CallFailure> {
+        assert!(
+            forward.origin_secret.is_none(),
+            "the origin's secret is Logto's"
+        );
+        let line = format!("{} {}", self.request.method, forward.url);
+        let mut headers = self.request.headers.clone();
+        headers.retain(|(name, _)| name != "cookie" && !name.starts_with("x-"));
+        let body = match &self.request.body {
+            Body::Whole(body) => Some(body.clone()),
+            _ => None,
+        };
+        let what = line.clone();
+        let describe = || what.clone();
+        let sent = self.node.remote(
+            Port::Mgpass,
+            &describe,
+            Err(CallFailure::Unreachable),
+            move |world: &World| {
+                world.mgpass.present(&line, headers, body);
+                Ok(LogtoAnswer::glitch(200))
+            },
+        );
+        self.answer = Some(sent.await?);
+        Ok(200)
+    }
+}
+
 impl Exchange for FakeExchange {
     type Copy = FakeCopy;
 
     fn header(&self, name: &str) -> Option<String> {
-        let found = self.request.headers.iter().find(|(key, _)| key == name);
+        let found = self.request.headers.iter().find(|(key, _)| *key == name);
         found.map(|(_, value)| value.clone())
     }
 
@@ -252,6 +287,9 @@ impl Exchange for FakeExchange {
     }
 
     async fn forward(&mut self, forward: &Forward<'_>) -> Result<u16, CallFailure> {
+        if forward.backend == Backend::Mgpass {
+            return self.forward_to_mgpass(forward).await;
+        }
         let path = forward
             .url
             .strip_prefix("https://logto.example.test")
@@ -301,6 +339,12 @@ impl Exchange for FakeExchange {
         let status = answer.status;
         self.answer = Some(answer);
         Ok(status)
+    }
+
+    fn add_answer_cookie(&mut self, line: &str) {
+        if let Some(answer) = &mut self.answer {
+            answer.cookies.push(line.to_owned());
+        }
     }
 
     fn answer_header(&self, name: &str) -> Option<String> {

@@ -36,7 +36,7 @@ pub struct LogtoRequest {
 }
 
 impl LogtoRequest {
-    fn header(&self, name: &str) -> Option<&str> {
+    pub fn header(&self, name: &str) -> Option<&str> {
         self.headers
             .iter()
             .find(|(key, _)| key == name)
@@ -126,6 +126,8 @@ pub struct Logto {
     pub own_jwt: RefCell<Option<String>>,
     /// `METHOD path` of everything served.
     pub served: RefCell<Vec<String>>,
+    /// Requests on the OIDC routes that belong to clients, as they came.
+    pub presented: RefCell<Vec<LogtoRequest>>,
     /// Of introspections.
     pub bodies: RefCell<Vec<String>>,
     /// Whose sessions Logto ended by a suspension or a deletion, and when.
@@ -155,6 +157,7 @@ impl Logto {
             secrets: RefCell::new(vec![ORIGIN_SECRET]),
             accepted: RefCell::default(),
             key_set: RefCell::new(tokens::key_set(&[&tokens::LOGTO_KEY])),
+            presented: RefCell::default(),
             own_jwt: RefCell::default(),
             served: RefCell::default(),
             bodies: RefCell::default(),
@@ -220,6 +223,12 @@ impl Logto {
         }
         let path = request.path.split('?').next().unwrap_or_default();
         let segments: Vec<&str> = path.trim_matches('/').split('/').collect();
+        let lower = segments.get(1).map(|segment| segment.to_lowercase());
+        if segments.first() == Some(&"oidc")
+            && matches!(lower.as_deref(), Some("token" | "me" | "session"))
+        {
+            self.presented.borrow_mut().push(request.clone());
+        }
         match (request.method.as_str(), segments.as_slice()) {
             ("POST", ["oidc", "token"]) => match request.header("authorization") {
                 Some(client @ (CLIENT | REVERSE_CLIENT)) => {
@@ -231,8 +240,19 @@ impl Logto {
                     let answer = json!({ "access_token": token, "expires_in": 3_600, "token_type": "Bearer" });
                     LogtoAnswer::json(200, answer.to_string())
                 }
-                _ => LogtoAnswer::json(401, r#"{"error":"invalid_client"}"#),
+                // A grant of one of its clients; what is in it matters to nobody here.
+                _ => match request
+                    .body
+                    .as_deref()
+                    .unwrap_or_default()
+                    .contains("_token=good")
+                {
+                    true => LogtoAnswer::json(200, r#"{"access_token":"opaque"}"#),
+                    false => LogtoAnswer::json(401, r#"{"error":"invalid_client"}"#),
+                },
             },
+            ("POST", ["oidc", "token", "revocation"]) => LogtoAnswer::text(200, ""),
+            (_, ["oidc", "session", "end"]) => LogtoAnswer::text(200, "a form that submits itself"),
             ("POST", ["oidc", "token", "introspection"]) => {
                 let body = request.body.as_deref().unwrap_or_default();
                 self.bodies.borrow_mut().push(body.to_owned());

@@ -13,6 +13,9 @@ use super::{introspection, tokens};
 pub const OWN_TOKEN: &str = "mgpass-own-token-s3cret";
 const CLIENT: &str = "Basic YXBwX3Byb3h5OmFwcF9zZWNyZXQ=";
 
+/// A request of a client of its own: line, headers, body.
+pub type Presented = (String, Vec<(String, String)>, String);
+
 pub struct Mgpass {
     /// Addresses are shown in another form than they are held in.
     pub shows_lower_case: Cell<bool>,
@@ -41,6 +44,8 @@ pub struct Mgpass {
     pub own_jwt: RefCell<Option<String>>,
     /// Users whom the console does not show.
     pub hidden: RefCell<Vec<String>>,
+    /// What clients of its own presented through the proxy: line, headers, body.
+    pub presented: RefCell<Vec<Presented>>,
     /// `METHOD path`, and the bearer token that came with it.
     pub served: RefCell<Vec<(String, Option<String>)>>,
 }
@@ -63,6 +68,7 @@ impl Mgpass {
             code: RefCell::default(),
             own_jwt: RefCell::default(),
             hidden: RefCell::default(),
+            presented: RefCell::default(),
             served: RefCell::default(),
         }
     }
@@ -78,6 +84,14 @@ impl Mgpass {
     pub fn n_revoked(&self, user: &str) -> usize {
         let revoked = self.revoked.borrow();
         revoked.iter().filter(|(id, _)| id == user).count()
+    }
+
+    /// On a route for clients: what comes back matters to nobody here.
+    pub fn present(&self, line: &str, headers: Vec<(String, String)>, body: Option<String>) {
+        let body = body.unwrap_or_default();
+        self.presented
+            .borrow_mut()
+            .push((line.to_owned(), headers, body));
     }
 
     pub fn handle(&self, databases: &Databases, call: &Call, now_ms: i64) -> CallAnswer {

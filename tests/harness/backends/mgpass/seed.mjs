@@ -101,7 +101,8 @@ async function seed(db, edition) {
       client_type: type,
       secret_hash: secret === undefined ? null : await sha256(secret),
       redirect_uris: JSON.stringify(isWeb ? [`${LOOPBACK}/callback`] : []),
-      post_logout_uris: JSON.stringify(isWeb ? [`${LOOPBACK}/`] : []),
+      // The second: where the proxy takes a sign-out on to Logto.
+      post_logout_uris: JSON.stringify(isWeb ? [`${LOOPBACK}/`, `${LOOPBACK}/_proxy/signed-out`] : []),
       allowed_scopes: JSON.stringify(scopes),
       created_at: LONG_AGO,
     });
