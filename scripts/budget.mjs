@@ -5,11 +5,12 @@
 // * 1,100 / 440 kB: the mirror, the reads, the imports (995 kB, 400 kB of gzip).
 // * 1,270 / 510 kB: naming whose a write is before and behind Logto's answer, the bounds on
 //   strangers, pages within the platform's limits (1,148 kB, 463 kB of gzip).
-// * 1,800 / 730 kB: the change of authority, and Logto's writes computed to the word of its
-//   answers (1,620 kB, 654 kB of gzip).
+// * 2,450 / 990 kB: the change of authority with Logto's writes computed to the word of its
+//   answers and carried back (1,620 kB), the checklist, status, ramp plan and sign-in
+//   (2,209 kB, 889 kB of gzip).
 import { gzipSync } from 'node:zlib';
 
-export const BUDGET = { raw: 1_800_000, gzip: 730_000 };
+export const BUDGET = { raw: 2_450_000, gzip: 990_000 };
 
 export function measure(bytes) {
   return { raw: bytes.length, gzip: gzipSync(bytes, { level: 9 }).length };
