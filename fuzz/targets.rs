@@ -6,12 +6,12 @@
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use dual_write_proxy::inbound::request::Method;
+use dual_write_proxy::policy::token::{
+    ImportedKeys, Issuer, IssuerNames, KeySet, MAX_KEYS, MAX_TOKEN_BYTES, UnixSeconds, parse,
+};
 use dual_write_proxy::runtime::settings::MappingSettings;
 use dual_write_proxy::serve::translate_write::{
     After, Body, Facts, PathUser, Route, Settings, Step, Tenant, Write, apply, find,
-};
-use dual_write_proxy::token::{
-    ImportedKeys, Issuer, IssuerNames, KeySet, MAX_KEYS, MAX_TOKEN_BYTES, UnixSeconds, parse,
 };
 
 const LOGTO: &str = "https://auth.old.example/oidc";

@@ -5,7 +5,7 @@
 //! reasons.
 //!
 //! A request: [`inbound`] says what it means, [`policy`] where it goes, [`serve`] carries
-//! it out, with [`auth`] and [`token`] where it matters who asks. The slow lane:
+//! it out, with [`auth`] where it matters who asks. The slow lane:
 //! [`mirror`] makes mgPass equal to Logto, one user at a time. Whose data wins, and how
 //! that changes, is [`handover`]'s. The operator's: [`population`] moves everybody,
 //! [`operate`] shows and steers.
@@ -19,11 +19,6 @@
 mod inbound;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod inbound;
-
-#[cfg(target_arch = "wasm32")]
-mod token;
-#[cfg(not(target_arch = "wasm32"))]
-pub mod token;
 
 #[cfg(target_arch = "wasm32")]
 mod policy;
@@ -71,9 +66,9 @@ mod shell;
 /// What the benchmark of the verifier calls by itself.
 #[cfg(target_arch = "wasm32")]
 pub mod benchmark {
-    pub use crate::shell::crypto;
-    pub use crate::token::{
+    pub use crate::policy::token::{
         Issuer, IssuerNames, KeySet, Policy, Refusal, Skew, UnixSeconds, Validity, VerifiedTokens,
         parse,
     };
+    pub use crate::shell::crypto;
 }

@@ -1,4 +1,4 @@
-//! Pure decisions about reads and stages: no port, no clock, no store.
+//! Pure decisions about reads, stages and tokens: no port, no clock, no store.
 
 pub mod allowance;
 pub mod applications;
@@ -11,3 +11,4 @@ pub mod plan;
 pub mod ramp;
 pub mod sign_in;
 pub mod tenant;
+pub mod token;

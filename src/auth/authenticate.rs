@@ -11,14 +11,14 @@ use std::sync::Arc;
 
 use futures_util::future::{Either, select};
 
+use crate::policy::token::{
+    AttributedToken, ImportedKeys, Issuer, KeyId, KeySet, OnUnknownKeyId, Policy, Principal,
+    Refusal, SignedToken, Subject, UnixSeconds, Use, Validity,
+};
 use crate::runtime::backend::{logto, mgpass};
 use crate::runtime::context::Context;
 use crate::runtime::observe::Event;
 use crate::runtime::ports::{KvFailure, Platform};
-use crate::token::{
-    AttributedToken, ImportedKeys, Issuer, KeyId, KeySet, OnUnknownKeyId, Policy, Principal,
-    Refusal, SignedToken, Subject, UnixSeconds, Use, Validity,
-};
 
 /// Who waits for KV here waits with a client.
 const IMPORTED_DEADLINE_MS: u32 = 1_000;
@@ -284,7 +284,7 @@ pub async fn all_keys<P: Platform>(platform: &P, context: &Context<'_>) -> Optio
     .into_iter()
     .flatten()
     .collect();
-    Some(crate::token::union(&sets, context.issuers))
+    Some(crate::policy::token::union(&sets, context.issuers))
 }
 
 async fn fetch_keys<P: Platform>(

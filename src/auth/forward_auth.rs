@@ -20,12 +20,12 @@ use crate::auth::authenticate::{Unauthenticated, all_keys, authenticate, policy}
 use crate::inbound::classify::Operation;
 use crate::inbound::form::Form;
 use crate::inbound::request::bearer;
+use crate::policy::token::{self, Principal, Refusal};
 use crate::runtime::answer::{Answer, OwnAnswer};
 use crate::runtime::context::{Context, Request};
 use crate::runtime::error::ProxyError;
 use crate::runtime::observe::Event;
 use crate::runtime::ports::{Exchange, Platform};
-use crate::token::{self, Principal, Refusal};
 
 /// Below `/_proxy/`.
 const VERIFY: &str = "verify";

@@ -11,9 +11,9 @@ use crate::inbound::form::{Form, decode};
 use crate::inbound::request::Secret;
 use crate::policy::allowance::Mark;
 use crate::policy::applications::{Applications, Side};
+use crate::policy::token::{self, Issuer, IssuerNames};
 use crate::runtime::backend::form;
 use crate::runtime::ports::Backend;
-use crate::token::{self, Issuer, IssuerNames};
 
 /// In place of the token when only the client is in question: no issuer has it.
 const NO_TOKEN: &str = "none";

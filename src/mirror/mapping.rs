@@ -1,4 +1,4 @@
-//! Logto's user -> mgPass's row, by the table in ARCHITECTURE.md.
+//! Logto's user -> mgPass's row, by the table in docs/operations.md.
 //!
 //! Pure. What cannot be carried is named as an obstacle, never dropped silently;
 //! an obstacle concerns one field or identity, not the user.

@@ -19,11 +19,11 @@ use self::form::{Form, forms};
 use crate::auth::authenticate::{Unauthenticated, authenticate, policy};
 use crate::inbound::form::first_of;
 use crate::inbound::request::Secret;
+use crate::policy::token::{Issuer, parse};
 use crate::runtime::backend::{self, BackendFailure, mgpass};
 use crate::runtime::context::Context;
 use crate::runtime::ports::{Backend, Call, Platform, Visited};
 use crate::runtime::settings::{Probe, ProbeSettings};
-use crate::token::{Issuer, parse};
 
 const DEADLINE_MS: u32 = 8_000;
 const MAX_PAGE_BYTES: usize = 512 * 1024;

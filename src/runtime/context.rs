@@ -5,9 +5,9 @@ use std::sync::Arc;
 use crate::inbound::Inbound;
 use crate::inbound::request::{Secret, UserId};
 use crate::policy::flags::Flags;
+use crate::policy::token::IssuerNames;
 use crate::runtime::isolate::Isolate;
 use crate::runtime::settings::{Migration, Settings};
-use crate::token::IssuerNames;
 
 #[derive(Clone, Copy)]
 pub struct Context<'a> {

@@ -1,9 +1,9 @@
 //! A deployment as one isolate holds it: its settings, read once, and what it remembers.
 
+use crate::policy::token::IssuerNames;
 use crate::runtime::context::Context;
 use crate::runtime::isolate::Isolate;
 use crate::runtime::settings::{SettingFault, Settings};
-use crate::token::IssuerNames;
 
 pub struct Deployment {
     pub settings: Settings,

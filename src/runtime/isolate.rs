@@ -11,13 +11,13 @@ use crate::policy::breaker::Breaker;
 use crate::policy::flags::Flags;
 use crate::policy::left_behind::LeftBehind;
 use crate::policy::tenant::Tenant;
-use crate::runtime::dependencies::Dependencies;
-use crate::runtime::metrics::Metrics;
-use crate::runtime::ports::Entropy;
-use crate::token::{
+use crate::policy::token::{
     Fingerprint, ImportedKeys, Issuer, KeyId, KeySet, LiveKeySet, OnUnknownKeyId, UnixSeconds, Use,
     VerifiedTokens,
 };
+use crate::runtime::dependencies::Dependencies;
+use crate::runtime::metrics::Metrics;
+use crate::runtime::ports::Entropy;
 
 /// Flags are read again after so long.
 pub const FLAGS_FRESH_MS: i64 = 5_000;

@@ -6,11 +6,11 @@
 #![allow(async_fn_in_trait)]
 
 use crate::inbound::request::Secret;
+use crate::policy::token::SignatureCheck;
 use crate::runtime::limits::Usage;
 use crate::runtime::message::Message;
 use crate::runtime::metrics::Series;
 use crate::runtime::observe::Event;
-use crate::token::SignatureCheck;
 
 /// Every port in one bound.
 pub trait Platform:

@@ -8,7 +8,7 @@ mod checks;
 pub use self::checks::{CheckSettings, Probe, ProbeSettings};
 use crate::inbound::request::Secret;
 use crate::policy::guard::Tuning;
-use crate::token::Skew;
+use crate::policy::token::Skew;
 
 #[derive(Clone, Debug)]
 pub struct Settings {

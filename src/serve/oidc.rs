@@ -20,6 +20,7 @@ use crate::inbound::form::first_of;
 use crate::inbound::request::{Method, bearer};
 use crate::policy::applications::Side;
 use crate::policy::plan::{Plan, Primary, Reason};
+use crate::policy::token::{self, Issuer};
 use crate::runtime::backend::mgpass;
 use crate::runtime::context::Request;
 use crate::runtime::dependencies::UNNAMED;
@@ -27,7 +28,6 @@ use crate::runtime::error::ProxyError;
 use crate::runtime::isolate::MgpassEndpoints;
 use crate::runtime::ports::{Backend, BodyFailure, Exchange, Forward, Platform};
 use crate::serve::execute::{Executed, Reply, execute, to_logto, unanswered};
-use crate::token::{self, Issuer};
 
 /// As Logto takes, and a little more.
 const MAX_FORM_BYTES: usize = 64 * 1024;

@@ -7,7 +7,7 @@ use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
 use web_sys::CryptoKey;
 
-use crate::token::{Algorithm, SignatureCheck};
+use crate::policy::token::{Algorithm, SignatureCheck};
 
 /// Two issuers with a handful of keys each; beyond that the oldest goes.
 const MAX_KEYS: usize = 64;

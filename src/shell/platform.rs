@@ -9,6 +9,7 @@ use std::pin::pin;
 use std::rc::Rc;
 
 use crate::inbound::request::Secret;
+use crate::policy::token::SignatureCheck;
 use crate::runtime::limits::Usage;
 use crate::runtime::message::Message;
 use crate::runtime::metrics::Series;
@@ -18,7 +19,6 @@ use crate::runtime::ports::{
     DatabaseFailure, Entropy, FlagStore, Invocation, KeyStore, KvFailure, Queue, QueueFailure, Row,
     Signatures, Sink, Statement, Store, Visited,
 };
-use crate::token::SignatureCheck;
 
 /// Of one invocation; clones are of the same.
 #[derive(Clone)]

@@ -4,7 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use super::token::TokenFault;
-use dual_write_proxy::token::ImportFailure;
+use dual_write_proxy::policy::token::ImportFailure;
 use dwp::key_import::ExportFailure;
 
 #[derive(Debug, thiserror::Error)]

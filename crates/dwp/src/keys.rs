@@ -13,7 +13,7 @@ use std::process::{Command, Stdio};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use clap::{Args, Subcommand};
-use dual_write_proxy::token::{ImportedKeys, Issuer, IssuerNames, KeyId, KeySet};
+use dual_write_proxy::policy::token::{ImportedKeys, Issuer, IssuerNames, KeyId, KeySet};
 use dwp::key_import::{Bounds, ExportedKey, private_pem, read_export, stored_value};
 use serde_json::{Value, json};
 use time::OffsetDateTime;

@@ -2,7 +2,7 @@
 //!
 //! Of the families of routes that can change a user, no mutating route may fall
 //! through. It is recorded, or its row says why it need not be: what it changes is
-//! seen in no field that the mirror carries (ARCHITECTURE.md, "Mapping"), or is
+//! seen in no field that the mirror carries (docs/operations.md, "Mapping"), or is
 //! written by a later request that is recorded. What a family may have besides, in
 //! this version of Logto or a later one, is caught by the family's last row.
 

@@ -10,11 +10,11 @@ use crate::auth::authenticate::{
     Unauthenticated, authenticate, fetch_owed_keys, imported_keys, management_policy, now,
 };
 use crate::inbound::request::Secret;
+use crate::policy::token::{Issuer, KeyId, Policy, parse};
 use crate::runtime::backend::{self, BackendFailure, logto, mgpass};
 use crate::runtime::context::Context;
 use crate::runtime::ports::Platform;
 use crate::runtime::settings::MgpassCredential;
-use crate::token::{Issuer, KeyId, Policy, parse};
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Facts {

@@ -3,9 +3,9 @@
 use serde_json::{Value as Json, json};
 
 use crate::auth::authenticate::{imported_keys, now};
+use crate::policy::token::{Issuer, KeyId, KeySet};
 use crate::runtime::context::Context;
 use crate::runtime::ports::Platform;
-use crate::token::{Issuer, KeyId, KeySet};
 
 /// The keys this isolate knows, and the imported ones with their bounds.
 pub(super) async fn keys<P: Platform>(platform: &P, context: &Context<'_>) -> Json {

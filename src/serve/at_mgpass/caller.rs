@@ -9,13 +9,13 @@ use serde_json::Value as Json;
 
 use crate::auth::authenticate::{authenticate, management_policy};
 use crate::inbound::request::{Secret, UserId, bearer};
+use crate::policy::token::{self, Issuer};
 use crate::runtime::backend::BackendFailure;
 use crate::runtime::backend::logto;
 use crate::runtime::context::Context;
 use crate::runtime::error::ProxyError;
 use crate::runtime::ports::{CallAnswer, CallFailure, Exchange, Platform};
 use crate::serve::translate_write::{Proof, Reply};
-use crate::token::{self, Issuer};
 
 /// Says nothing of anybody, and is open to exactly those whom the Management API takes.
 const MANAGEMENT_PROBE: &str = "/api/sign-in-exp";

@@ -7,12 +7,12 @@
 use crate::auth::authenticate::{authenticate, management_policy};
 use crate::inbound::classify::{Concerns, SubjectSource};
 use crate::inbound::request::{InteractionUid, Secret, UserId, bearer, has_interaction, may_bear};
+use crate::policy::token;
 use crate::runtime::backend::BackendFailure;
 use crate::runtime::backend::logto::Browser;
 use crate::runtime::context::{Context, Request};
 use crate::runtime::ports::{Exchange, Platform};
 use crate::serve::question::{Participant, Question};
-use crate::token;
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Named {

@@ -10,6 +10,7 @@ use crate::policy::flags::bucket::Bucket;
 use crate::policy::plan::{
     Admission, Authenticity, Fact, Facts, Origin, Plan, Primary, Reason, Step, plan,
 };
+use crate::policy::token::{self, AttributedToken};
 use crate::runtime::backend::mgpass::Caller;
 use crate::runtime::context::{Context, Request};
 use crate::runtime::error::ProxyError;
@@ -21,7 +22,6 @@ use crate::serve::compare::{Comparison, Served};
 use crate::serve::follow_up::FollowUp;
 use crate::serve::read::{self, Unserved, Wanted};
 use crate::serve::translate::{Shown, takes_english};
-use crate::token::{self, AttributedToken};
 
 impl Request<'_> {
     pub(super) async fn read<P: Platform, E: Exchange>(

@@ -34,12 +34,12 @@ use crate::inbound::classify::Operation;
 use crate::policy::allowance::{Address, Leave};
 use crate::policy::flags::Stage;
 use crate::policy::plan::Reason;
+use crate::policy::token;
 use crate::runtime::answer::Answer;
 use crate::runtime::backend::{BackendFailure, logto, mgpass};
 use crate::runtime::context::{Context, Request};
 use crate::runtime::error::ProxyError;
 use crate::runtime::ports::{Backend, BodyFailure, CallAnswer, Exchange, Platform};
-use crate::token;
 
 /// A token of the largest size that is read, and room for a client assertion.
 const MAX_FORM_BYTES: usize = 64 * 1024;

@@ -16,6 +16,7 @@ use crate::inbound::request::{Method, UserId};
 use crate::mirror::owed;
 use crate::policy::applications::{Application, Applications, Part, Side};
 use crate::policy::flags::{Flags, Stage};
+use crate::policy::token::{self, Issuer};
 use crate::runtime::answer::Answer;
 use crate::runtime::backend::{form, mgpass};
 use crate::runtime::context::{Context, Request};
@@ -24,7 +25,6 @@ use crate::runtime::observe::Event;
 use crate::runtime::ports::{Exchange, Platform};
 use crate::serve::execute::to_logto;
 use crate::serve::sign_in::{SECOND_STEP, second_step, see_other};
-use crate::token::{self, Issuer};
 
 #[derive(Debug, PartialEq, Eq)]
 enum Step<'a> {

@@ -55,7 +55,7 @@ const e164 = (digits) => (digits !== null && /^[1-9]\d{4,14}$/.test(digits) ? `+
 const seconds = (ms) => (ms === null ? null : Math.floor(ms / 1_000));
 const providers = ['google', 'apple', 'facebook'];
 
-/** The row that mgPass should hold, by the table in ARCHITECTURE.md and not by the Worker's code. */
+/** The row that mgPass should hold, by the table in docs/operations.md and not by the Worker's code. */
 const wanted = (user) => JSON.stringify([
   user.primaryEmail, e164(user.primaryPhone), user.name || user.username || null, user.avatar, user.isSuspended ? 1 : 0,
   user.customData, seconds(user.createdAt), seconds(user.lastSignInAt),

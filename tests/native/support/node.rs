@@ -8,6 +8,7 @@ use std::pin::pin;
 use std::rc::Rc;
 
 use dual_write_proxy::mirror::relay::Disposition;
+use dual_write_proxy::policy::token::SignatureCheck;
 use dual_write_proxy::runtime::context::Context;
 use dual_write_proxy::runtime::deployment::Deployment;
 use dual_write_proxy::runtime::limits::{MAX_SENT_MESSAGES, MAX_SUBREQUESTS, Usage};
@@ -20,7 +21,6 @@ use dual_write_proxy::runtime::ports::{
     QueueFailure, Row, Signatures, Sink, Statement, Store, Visited,
 };
 use dual_write_proxy::serve::service;
-use dual_write_proxy::token::SignatureCheck;
 use futures_util::future::{Either, select};
 
 use super::World;

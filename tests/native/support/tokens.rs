@@ -5,7 +5,7 @@ use std::sync::Mutex;
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use dual_write_proxy::token::{Algorithm, SignatureCheck};
+use dual_write_proxy::policy::token::{Algorithm, SignatureCheck};
 use jsonwebtoken::jwk::Jwk;
 use jsonwebtoken::{DecodingKey, EncodingKey, Header, crypto};
 use serde_json::{Value, json};

@@ -9,10 +9,9 @@ use super::{code, is_test_file, sources};
 /// stands above it here. What is not used any more must go from the list too.
 const USES: &[(&str, &[&str])] = &[
     ("inbound", &[]),
-    ("token", &[]),
     ("policy", &["inbound"]),
-    ("runtime", &["inbound", "policy", "token"]),
-    ("auth", &["inbound", "policy", "runtime", "token"]),
+    ("runtime", &["inbound", "policy"]),
+    ("auth", &["inbound", "policy", "runtime"]),
     ("handover", &["inbound", "policy", "runtime"]),
     ("mirror", &["handover", "inbound", "policy", "runtime"]),
     (
@@ -29,7 +28,6 @@ const USES: &[(&str, &[&str])] = &[
             "policy",
             "population",
             "runtime",
-            "token",
         ],
     ),
     (
@@ -43,10 +41,9 @@ const USES: &[(&str, &[&str])] = &[
             "policy",
             "population",
             "runtime",
-            "token",
         ],
     ),
-    ("shell", &["inbound", "mirror", "runtime", "serve", "token"]),
+    ("shell", &["inbound", "mirror", "runtime", "serve"]),
 ];
 
 /// File to the files whose names it uses.

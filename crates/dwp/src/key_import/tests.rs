@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{Bounds, ExportFailure, KeyFault, private_pem, read_export, stored_value};
-use dual_write_proxy::token::{ImportedKeys, IssuerNames};
+use dual_write_proxy::policy::token::{ImportedKeys, IssuerNames};
 
 const ISSUER: &str = "https://auth.old.example/oidc";
 

@@ -101,7 +101,7 @@ fn is_scalar(value: &[u8], order: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::{Algorithm, ORDER_P256, ORDER_P384, ORDER_P521, check_form};
-    use crate::token::refusal::Refusal;
+    use crate::policy::token::refusal::Refusal;
 
     #[track_caller]
     fn check(algorithm: Algorithm, signature: &[u8], expected: Result<(), Refusal>) {

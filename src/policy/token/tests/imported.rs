@@ -6,7 +6,7 @@ use super::{
     HOUR, Issuer, LOGTO, MGPASS, NOW, audiences, claims, compact, data, header, key_set, names,
     policy,
 };
-use crate::token::{
+use crate::policy::token::{
     ImportedKeys, KeyOrigin, MAX_KEY_SET_BYTES, Refusal, UnixSeconds, Validity, parse,
 };
 

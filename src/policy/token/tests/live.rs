@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{Issuer, key_set};
-use crate::token::{KeyId, KeySet, LiveKeySet, OnUnknownKeyId, UnixSeconds, Use};
+use crate::policy::token::{KeyId, KeySet, LiveKeySet, OnUnknownKeyId, UnixSeconds, Use};
 
 const START: i64 = 1_790_000_000;
 const DAY: i64 = 24 * 3600;

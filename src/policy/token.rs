@@ -10,6 +10,7 @@
 //! RFC 7515 (JWS compact), RFC 7518 3 (algorithms), RFC 7519 (claims), RFC 8725 (practice),
 //! RFC 9068 (access tokens).
 
+mod acceptance;
 mod base64url;
 mod claims;
 mod header;
@@ -21,7 +22,6 @@ mod key;
 mod keyring;
 mod live;
 mod member;
-mod policy;
 mod refusal;
 mod signature;
 mod union;
@@ -32,12 +32,12 @@ mod tests;
 
 use std::fmt;
 
+pub use self::acceptance::{Policy, Principal, SignedToken, Skew};
 pub use self::issuer::{Issuer, IssuerNames};
 pub use self::jwks::KeySet;
 pub use self::key::VerificationKey;
 pub use self::keyring::ImportedKeys;
 pub use self::live::{LiveKeySet, OnUnknownKeyId, Use};
-pub use self::policy::{Policy, Principal, SignedToken, Skew};
 pub use self::refusal::Refusal;
 pub use self::signature::Algorithm;
 pub use self::union::union;
@@ -45,6 +45,7 @@ pub use self::verified::{Fingerprint, VerifiedTokens};
 /// For `dwp` and the tests.
 #[cfg(not(target_arch = "wasm32"))]
 pub use self::{
+    acceptance::TokenType,
     issuer::IssuerNamesFault,
     json::JsonFault,
     jwk::KeyFault,
@@ -52,7 +53,6 @@ pub use self::{
     key::{KeyBounds, KeyOrigin},
     keyring::ImportFailure,
     member::{Claim, ForbiddenMember},
-    policy::TokenType,
 };
 
 use self::claims::Claims;

@@ -2,12 +2,12 @@
 //! tokens), policy (claims and time), keys (key sets), imported (keys with bounds), live (fetching),
 //! oracle (real signatures, and claims compared with `jsonwebtoken`).
 
+mod acceptance;
 mod form;
 mod imported;
 mod keys;
 mod live;
 mod oracle;
-mod policy;
 
 use serde_json::{Value, json};
 

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{Issuer, base64url, claims, compact, data, key_id, names};
-use crate::token::{
+use crate::policy::token::{
     Algorithm, IssuerNames, IssuerNamesFault, KeyId, KeySet, KeySetFailure, MAX_KEY_SET_BYTES,
     MAX_KEYS, Refusal, parse,
 };

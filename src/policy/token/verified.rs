@@ -67,7 +67,7 @@ impl VerifiedTokens {
 #[cfg(test)]
 mod tests {
     use super::{Fingerprint, MAX_ENTRIES, VerifiedTokens};
-    use crate::token::UnixSeconds;
+    use crate::policy::token::UnixSeconds;
 
     fn fingerprint(number: usize) -> Fingerprint {
         Fingerprint::of([&number.to_be_bytes(), b"key", b"input", b"signature"])

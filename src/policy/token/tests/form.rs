@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::{
     Issuer, NOW, Random, authenticate, claims, compact, compact_text, data, header, key_id, names,
 };
-use crate::token::{KeyId, MAX_TOKEN_BYTES, Refusal, Validity, base64url, parse};
+use crate::policy::token::{KeyId, MAX_TOKEN_BYTES, Refusal, Validity, base64url, parse};
 
 /// The token a case of the corpus describes.
 fn build(case: &Value, good: &[String; 3]) -> String {

@@ -6,7 +6,7 @@ use super::{
     HOUR, Issuer, MGPASS, NOW, audiences, authenticate, claims, compact, header, key_id, key_set,
     names, policy,
 };
-use crate::token::{
+use crate::policy::token::{
     KeyOrigin, Policy, Refusal, SignedToken, Skew, TokenType, UnixSeconds, Validity, parse,
 };
 

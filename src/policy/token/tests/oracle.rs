@@ -11,7 +11,7 @@ use super::{
     HOUR, Issuer, LOGTO, NOW, Random, audiences, base64url, claims, compact, data, header, key_set,
     names, policy,
 };
-use crate::token::{
+use crate::policy::token::{
     Algorithm, IssuerNames, KeySet, Policy, Principal, Refusal, SignatureCheck, Skew, TokenType,
     UnixSeconds, Validity, parse,
 };
