@@ -43,7 +43,10 @@ const USES: &[(&str, &[&str])] = &[
             "runtime",
         ],
     ),
-    ("shell", &["inbound", "mirror", "runtime", "serve"]),
+    (
+        "shell",
+        &["inbound", "mirror", "policy", "runtime", "serve"],
+    ),
 ];
 
 /// File to the files whose names it uses.
