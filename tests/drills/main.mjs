@@ -29,6 +29,7 @@ const DRILLS = [
   ['import-obstacles', ['import', '--', '--obstacles']],
   ['limits', ['limits']],
   ['ramp', ['ramp']],
+  ['cutover', ['cutover', '--', '--users', '10000']],
   ['bench', ['bench']],
 ];
 

@@ -25,7 +25,7 @@ export function startTraffic(scene, { ask, written, read, writeEveryMs = 60, rea
     registered: new Map(),
     writes: [], reads: [], registrations: [], signIns: [],
     stale: 0,
-    isOn: true, writesGoOn: true, readsGoOn: true, registers: true,
+    isOn: true, writesGoOn: true, readsGoOn: true, registers: true, creates: true,
     loops: [], underWay: new Set(),
   };
   const free = new Set(written);
@@ -50,6 +50,7 @@ export function startTraffic(scene, { ask, written, read, writeEveryMs = 60, rea
     const dice = Math.random();
     version += 1;
     if (dice < 0.08) {
+      if (!traffic.creates) return;
       const answer = await call(traffic.writes, 'create', null, 'POST', '/users', { username: `made_${version}`, name: `v${version}` });
       if (answer.status === 200) traffic.created.set(answer.json().id, `made_${version}`);
       return;
