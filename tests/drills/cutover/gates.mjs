@@ -13,7 +13,14 @@ export async function gates(scene) {
 const shut = (all) => [...all.values()].filter(({ state }) => state === 'shut').map(({ name }) => name);
 
 /** The guard's last three verdicts are given once a second here. */
-const readsOpen = (scene) => until('the guard passes', async () => (await gates(scene)).get('reads').state === 'open', { withinMs: 60_000, everyMs: 1_000 });
+async function readsOpen(scene) {
+  try {
+    await until('the guard passes', async () => (await gates(scene)).get('reads').state === 'open', { withinMs: 90_000, everyMs: 1_000 });
+  } catch (error) {
+    const verdicts = await scene.sandbox.databases.metrics.prepare('SELECT verdict, reason, figures FROM verdicts ORDER BY id DESC LIMIT 3').all();
+    throw new Error(`${error.message}: ${JSON.stringify(verdicts.results)}`);
+  }
+}
 
 /** Everything that a hand-over needs, in a new term too. */
 export async function openGates(scene) {

@@ -4,7 +4,7 @@
 import { clientsWrites, held, lost, settled, unequal } from './judge.mjs';
 import { openGates } from './gates.mjs';
 import { inMs, pause, percentile, say, until } from './scene.mjs';
-import { tally } from './traffic.mjs';
+import { CALM_MS, DENSE_MS, tally } from './traffic.mjs';
 
 const GOOD = (entry) => (entry.status >= 200 && entry.status < 300) || (entry.kind === 'delete' && entry.status === 404);
 
@@ -39,6 +39,7 @@ export async function handOver(scene, traffic, { label, begin, during, isDisturb
   scene.heading(label);
   await openGates(scene);
   traffic.resume();
+  traffic.writeEveryMs = DENSE_MS;
   await pause(2_000);
   const from = Date.now();
   const command = begin === undefined ? scene.startDwp('stage cutover --wait', { onLine: (line) => say(`  dwp: ${line}`) }) : undefined;
@@ -49,6 +50,7 @@ export async function handOver(scene, traffic, { label, begin, during, isDisturb
   const result = await command?.done;
   if (result) say(result.stdout.trim());
   const [drained, moved] = [await movedAt(scene, 'draining'), await movedAt(scene, 'mgpass')];
+  traffic.writeEveryMs = CALM_MS;
   await pause(4_000);
   scene.expect(`${label}: dwp ends with`, result?.status ?? 'the wish by KV', '0', result === undefined || result.status === 0);
   judgeHeld(scene, traffic, { label, from: drained, to: moved, isDisturbed });
@@ -81,6 +83,7 @@ export async function judgeBook(scene, traffic, label, side, aside) {
 export async function wayBack(scene, traffic, { label }) {
   scene.heading(label);
   traffic.resume();
+  traffic.writeEveryMs = DENSE_MS;
   await pause(2_000);
   const from = Date.now();
   const result = await scene.dwp('stage dual_write --wait', { allowed: [0, 1], onLine: (line) => say(`  dwp: ${line}`) });
@@ -89,6 +92,7 @@ export async function wayBack(scene, traffic, { label }) {
   scene.expect(`${label}: dwp ends with`, `${result.status}, ${holder}`, '0, logto', result.status === 0 && holder === 'logto');
   if (holder !== 'logto') throw new Error('no way back');
   const [began, moved] = [await movedAt(scene, 'returning'), await movedAt(scene, 'logto')];
+  traffic.writeEveryMs = CALM_MS;
   await pause(4_000);
   judgeHeld(scene, traffic, { label, from: began, to: moved });
   judgeReads(scene, traffic, { label, from });
