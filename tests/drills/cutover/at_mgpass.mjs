@@ -119,7 +119,7 @@ export async function mgpassFails(scene, traffic) {
   const areTrue = times.every((time) => time >= Math.floor(lastWrite / 1_000) * 1_000 && time <= Date.now());
   scene.expect('mgPass dead, debt 0: reads by the fallback', `${right} of ${ids.length} right, as of ${Math.round((Date.now() - Math.min(...times)) / 1_000)} s ago`, 'all, as-of not before the last write', right === ids.length && areTrue);
   const write = await traffic.ask('PATCH', `/users/${ids[0]}`, { name: 'v0' });
-  scene.expect('mgPass dead: a write', `${write.status} ${write.json().code}`, '503', write.status === 503);
+  scene.expect('mgPass dead: a write', `${write.status} ${write.json().code}`, 'not acknowledged', write.status >= 500);
   const hits = await mgpassOn(scene);
   scene.expect('mgPass dead: its database was asked', hits, 'more than 0', hits > 0);
   await pause(1_000);

@@ -1,7 +1,7 @@
 // The users change hands before the real Worker in workerd, over real HTTP on loopback,
 // driven by the built `dwp` and `wrangler kv key put` as an operator would.
 //
-//   npm run cutover [-- --users 10000] [--acts gates,handover,...]
+//   npm run cutover [-- --users 10000] [--until ACT] [--skip gates,database,flags,portal,mgpass,strays]
 //
 // Readers, writers, registrations and sign-ins are on all the while, and mgPass has users
 // of its own. Everything is counted at the backends: the Logto stand-in's own users and
@@ -22,7 +22,7 @@ import { openScene, pause, say } from './scene.mjs';
 import { tally } from './traffic.mjs';
 
 const { values: options } = parseArgs({
-  options: { users: { type: 'string', default: '1000' }, live: { type: 'boolean', default: false }, until: { type: 'string' } },
+  options: { users: { type: 'string', default: '1000' }, live: { type: 'boolean', default: false }, until: { type: 'string' }, skip: { type: 'string', default: '' } },
 });
 
 const scene = await openScene({ main: options.live ? path.join(root, 'target/worker/live/index.js') : undefined });
@@ -30,26 +30,27 @@ let traffic;
 let failure;
 
 class Enough extends Error {}
+const skips = (act) => options.skip.split(',').includes(act);
 const enough = (act) => {
   if (options.until === act) throw new Enough(act);
 };
 
 async function drill() {
   traffic = await prepare(scene, Number(options.users));
-  await beforeArming(scene, traffic);
+  if (!skips('database')) await beforeArming(scene, traffic);
   await arm(scene, traffic);
-  await whileArmed(scene, traffic);
+  if (!skips('database')) await whileArmed(scene, traffic);
   enough('armed');
-  await refuseOneByOne(scene, traffic);
+  if (!skips('gates')) await refuseOneByOne(scene, traffic);
   enough('gates');
 
   await handOver(scene, traffic, { label: 'hand-over 1' });
   enough('handover');
-  await flagsChangeNothing(scene, traffic);
-  await portal(scene, traffic);
-  await mgpassFails(scene, traffic);
-  await databaseFails(scene, traffic);
-  await strays(scene, traffic);
+  if (!skips('flags')) await flagsChangeNothing(scene, traffic);
+  if (!skips('portal')) await portal(scene, traffic);
+  if (!skips('mgpass')) await mgpassFails(scene, traffic);
+  if (!skips('database')) await databaseFails(scene, traffic);
+  if (!skips('strays')) await strays(scene, traffic);
   enough('strays');
   await judgeCutover(scene, traffic, 'hand-over 1');
   await judgeBook(scene, traffic, 'hand-over 1', 'mgpass');
@@ -106,6 +107,6 @@ try {
   await scene.close();
   if (failure) console.error(`\n${failure.stack}`);
   const isGood = failure === undefined && nMissed === 0;
-  console.log(`\ncutover: ${!isGood ? 'FAILED' : options.until ? `passed as far as ${options.until}` : 'passed'}`);
+  console.log(`\ncutover: ${!isGood ? 'FAILED' : options.until || options.skip ? 'passed, in part' : 'passed'}`);
   process.exit(isGood ? 0 : 1);
 }

@@ -84,8 +84,12 @@ export async function openScene({ main }) {
 
 function helpers(scene) {
   const { sandbox, persistTo } = scene;
-  const first = (database) => (sql, ...values) => sandbox.databases[database].prepare(sql).bind(...values).first();
-  const all = (database) => async (sql, ...values) => (await sandbox.databases[database].prepare(sql).bind(...values).all()).results;
+  const all = (store) => async (sql, ...values) => {
+    const answer = await fetch(`${scene.url}/__drill`, { method: 'POST', body: JSON.stringify({ store, sql, values }) });
+    if (!answer.ok) throw new Error(`${sql}: ${answer.status} ${await answer.text()}`);
+    return answer.json();
+  };
+  const first = (store) => async (sql, ...values) => (await all(store)(sql, ...values))[0] ?? null;
 
   async function status() {
     const answer = await fetch(`${scene.url}/_proxy/status`, { headers: { authorization: `Bearer ${SECRETS.ADMIN_TOKEN}` } });
@@ -94,7 +98,7 @@ function helpers(scene) {
 
   return {
     status,
-    proxyRow: first('proxy'), proxyRows: all('proxy'), mgpassRow: first('mgpass'), mgpassRows: all('mgpass'),
+    proxyRow: first('DB'), proxyRows: all('DB'), mgpassRow: first('MGPASS_DB'), mgpassRows: all('MGPASS_DB'),
 
     /** The built command; any status but those allowed ends the drill. */
     dwp: (line, options) => runDwp(scene.url, typeof line === 'string' ? line.split(' ') : line, options),
@@ -122,8 +126,8 @@ function helpers(scene) {
       return before.map(({ hits }) => hits);
     },
 
-    authority: () => first('proxy')('SELECT holder, generation, term, since, wish FROM authority'),
-    moves: () => all('proxy')('SELECT * FROM authority_log ORDER BY id'),
+    authority: () => first('DB')('SELECT holder, generation, term, since, wish FROM authority'),
+    moves: () => all('DB')('SELECT * FROM authority_log ORDER BY id'),
 
     token: (client) => machineToken(`${scene.url}/oidc`, client, { resource: MANAGEMENT_API, scope: 'all' }),
     /** Around the proxy, as mgPass's own pages and consoles go. */
