@@ -39,12 +39,17 @@ export async function handOver(scene, traffic, { label, begin, during, isDisturb
   scene.heading(label);
   await openGates(scene);
   traffic.resume();
-  traffic.writeEveryMs = DENSE_MS;
   await pause(2_000);
   const from = Date.now();
   const command = begin === undefined ? scene.startDwp('stage cutover --wait', { onLine: (line) => say(`  dwp: ${line}`) }) : undefined;
   await begin?.();
-  await until('draining', async () => ['draining', 'mgpass'].includes((await scene.authority()).holder), { withinMs: 200_000, everyMs: 20 });
+  // Not before: the mirror must keep up until then, or the guard would hold.
+  await until('the announcement is nearly over', async () => {
+    const { holder, announced_until: until_ } = await scene.proxyRow('SELECT holder, announced_until FROM authority');
+    return holder !== 'logto' || (until_ !== null && Date.now() > until_ - 300);
+  }, { withinMs: 200_000, everyMs: 50 });
+  traffic.writeEveryMs = DENSE_MS;
+  await until('draining', async () => ['draining', 'mgpass'].includes((await scene.authority()).holder), { withinMs: 90_000, everyMs: 20 });
   await during?.();
   await until('mgPass is the authority', isAt(scene, 'mgpass'), { withinMs: 120_000, everyMs: 50 });
   const result = await command?.done;

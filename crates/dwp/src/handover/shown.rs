@@ -48,8 +48,17 @@ pub fn progress(view: &Value) -> String {
             };
             format!("{holder}; user writes are held, {pending} to be carried over")
         }
-        _ => format!("{holder}; waits for: {waits}"),
+        _ => match shut_gates(view) {
+            names if names.is_empty() => format!("{holder}; waits for: {waits}"),
+            names => format!("{holder}; waits for: {waits} ({})", names.join(", ")),
+        },
     }
+}
+
+fn shut_gates(view: &Value) -> Vec<String> {
+    let gates = at(view, "/gates").as_array().into_iter().flatten();
+    let shut = gates.filter(|gate| is_shut(gate));
+    shut.map(|gate| printable(text(gate, "/name"))).collect()
 }
 
 pub fn summary(view: &Value) -> String {
@@ -220,6 +229,15 @@ mod tests {
             owed(&some),
             "what Logto lacks, by class:\n         3 pending (carried over before it ends)\n        12 born_at_mgpass (held)\n         2 changed at Logto by others (held)"
         );
+    }
+
+    #[test]
+    fn a_wait_at_gates_names_those_that_are_shut() {
+        let view = json!({ "waits": "gates", "authority": { "holder": "logto" }, "gates": [
+            { "name": "armed", "state": "open" }, { "name": "reads", "state": "shut" },
+            { "name": "intents", "state": "shut" }, { "name": "checklist", "state": "waived" },
+        ]});
+        assert_eq!(progress(&view), "logto; waits for: gates (reads, intents)");
     }
 
     #[test]
