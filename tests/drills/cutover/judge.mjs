@@ -29,16 +29,19 @@ const versionOf = (name) => Number(/^v(\d+)$/.exec(name ?? '')?.[1] ?? 0);
 
 /** What was acknowledged and a side does not have: 'mgpass' by its rows, 'logto' by its users. `aside`: who is held. */
 export async function lost(scene, traffic, side, aside = new Set()) {
+  // Of what was told before the rows are read.
+  const [acknowledged, created, registered] = [traffic.acknowledged, traffic.created, traffic.registered].map((book) => new Map(book));
+  const deletions = traffic.writes.filter(({ kind, status }) => kind === 'delete' && status === 204);
   const rows = side === 'logto'
     ? new Map([...scene.users.values()].map((user) => [user.id, user]))
     : new Map((await scene.mgpassRows('SELECT id, name FROM users WHERE deleted_at IS NULL')).map((row) => [row.id, row]));
   const missing = [];
-  for (const [id, version] of traffic.acknowledged) if (!aside.has(id) && versionOf(rows.get(id)?.name) < version) missing.push(`${id} v${version} (${rows.get(id)?.name})`);
-  for (const [id] of traffic.created) {
+  for (const [id, version] of acknowledged) if (!aside.has(id) && versionOf(rows.get(id)?.name) < version) missing.push(`${id} v${version} (${rows.get(id)?.name})`);
+  for (const [id] of created) {
     if (!aside.has(id) && !traffic.deleted.has(id) && !rows.has(id)) missing.push(`${id} was created`);
   }
-  for (const entry of traffic.writes) if (entry.kind === 'delete' && entry.status === 204 && !aside.has(entry.id) && rows.has(entry.id)) missing.push(`${entry.id} was deleted`);
-  for (const [username, id] of traffic.registered) if (!aside.has(id) && !rows.has(id)) missing.push(`${username} registered as ${id}`);
+  for (const entry of deletions) if (!aside.has(entry.id) && rows.has(entry.id)) missing.push(`${entry.id} was deleted`);
+  for (const [username, id] of registered) if (!aside.has(id) && !rows.has(id)) missing.push(`${username} registered as ${id}`);
   return missing;
 }
 

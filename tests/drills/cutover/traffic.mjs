@@ -12,7 +12,7 @@ import { pause } from './scene.mjs';
 const versionOf = (text) => Number(/"name":"v(\d+)"/.exec(text)?.[1] ?? 0);
 /** Between two writes: as much as the mirror keeps up with on two cores; and while the users change hands. */
 export const CALM_MS = 300;
-export const DENSE_MS = 40;
+export const DENSE_MS = 80;
 
 const any = (list) => list[Math.floor(Math.random() * list.length)];
 
