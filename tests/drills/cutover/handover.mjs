@@ -87,10 +87,13 @@ export async function judgeBook(scene, traffic, label, side, aside) {
 /** mgPass to Logto, with everything carried over first. */
 export async function wayBack(scene, traffic, { label }) {
   scene.heading(label);
+  // As an operator would: not while Logto lacks hundreds of writes.
+  await traffic.quiet();
+  await settled(scene, { withinMs: 300_000 });
   traffic.resume();
-  traffic.writeEveryMs = DENSE_MS;
   await pause(2_000);
   const from = Date.now();
+  traffic.writeEveryMs = DENSE_MS;
   const result = await scene.dwp('stage dual_write --wait', { allowed: [0, 1], onLine: (line) => say(`  dwp: ${line}`) });
   say(result.stdout.trim());
   const { holder } = await scene.authority();

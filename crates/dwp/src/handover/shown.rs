@@ -106,7 +106,9 @@ pub fn owed(view: &Value) -> String {
             "  {pending:>8} pending (carried over before it ends)"
         ));
     }
-    for row in at(view, "/debt").as_array().into_iter().flatten() {
+    let classes = at(view, "/debt").as_array().into_iter().flatten();
+    // Counted above, by write and not by user.
+    for row in classes.filter(|row| text(row, "/class") != "pending") {
         let n = at(row, "/n").as_u64().unwrap_or(0);
         lines.push(format!("  {n:>8} {} (held)", text(row, "/class")));
     }
@@ -222,7 +224,7 @@ mod tests {
         assert_eq!(owed(&nothing), "what Logto lacks, by class:\n  nothing");
         let some = json!({
             "authority": { "pending": { "mgpass": 3 } },
-            "debt": [{ "class": "born_at_mgpass", "n": 12, "since": 0 }],
+            "debt": [{ "class": "born_at_mgpass", "n": 12, "since": 0 }, { "class": "pending", "n": 2, "since": 0 }],
             "strays": [{ "source": "walk", "n": 1 }, { "source": "webhook", "n": 1 }],
         });
         assert_eq!(
