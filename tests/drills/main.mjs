@@ -30,6 +30,7 @@ const DRILLS = [
   ['limits', ['limits']],
   ['ramp', ['ramp']],
   ['operator', ['operator']],
+  ['cutover', ['cutover', '--', '--users', '10000']],
   ['bench', ['bench']],
 ];
 

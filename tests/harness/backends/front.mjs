@@ -4,11 +4,11 @@
 // counted here, and everything that can go wrong between the proxy and a backend can be made to go wrong here.
 //
 // Control port (plain HTTP, JSON):
-//   GET    /counters          {name, total, faulted, byRoute: {"GET /api/users/:id": {count, byStatus: {"200": n}}}}
+//   GET    /counters          {name, total, faulted, byRoute: {"GET /api/users/:id": {count, byStatus: {"200": n}, byCaller?: {name: n}}}}
 //                             `total` and `byRoute` hold what the real handler served; what a rule answered
 //                             without running the handler is only in `faulted` (total) and `faultedByRoute`.
 //                             A status of 0 means that the client went away before the answer was complete.
-//   GET    /requests?last=N   the last N of a ring of 10,000 {at, method, path, status, faulted?}, oldest first
+//   GET    /requests?last=N   the last N of a ring of 10,000 {at, method, path, status, faulted?, caller?}, oldest first
 //   DELETE /counters          resets counters and ring
 //   GET    /faults            the rules in force, each with what is left of `times`
 //   PUT    /faults            JSON array of rules, replaces all
@@ -134,15 +134,17 @@ const wait = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
 /**
  * @param routeName (method, path without query) => name for the counters, such as "/api/users/:id"
+ * @param callerOf  (req) => who asks, as far as the request says; counted beside the status
  * @param control   (req, res, url, readBody) => true when it answered; the backend's own control routes
  */
 export async function startFront({
-  name, port = 0, controlPort = 0, handler, host = '127.0.0.1', routeName = (_method, path) => path, control: ownControl,
+  name, port = 0, controlPort = 0, handler, host = '127.0.0.1', routeName = (_method, path) => path, callerOf, control: ownControl,
 }) {
   const counters = { total: 0, faulted: 0, byRoute: Object.create(null), faultedByRoute: Object.create(null) };
   let ring = [];
   let ringAt = 0;
   let rules = [];
+  let heard;
 
   function record(req, status, faulted) {
     const query = req.url.indexOf('?');
@@ -152,10 +154,17 @@ export async function startFront({
     const row = (table[route] ??= { count: 0, byStatus: Object.create(null) });
     row.count += 1;
     row.byStatus[status] = (row.byStatus[status] ?? 0) + 1;
+    const caller = callerOf?.(req);
+    if (caller !== undefined) {
+      row.byCaller ??= Object.create(null);
+      row.byCaller[caller] = (row.byCaller[caller] ?? 0) + 1;
+    }
     if (faulted) counters.faulted += 1;
     else counters.total += 1;
     const entry = { at: Date.now(), method: req.method, path: req.url, status };
     if (faulted) entry.faulted = true;
+    if (caller !== undefined) entry.caller = caller;
+    heard?.(entry);
     ring[ringAt] = entry;
     ringAt = (ringAt + 1) % RING;
   }
@@ -323,6 +332,8 @@ export async function startFront({
     faults,
     requests: lastRequests,
     resetCounters,
+    /** Hears of every request from now on, as the ring has it. */
+    onRequest(listener) { heard = listener; },
     off,
     on,
     async close() {

@@ -8,6 +8,7 @@
 //   await sandbox.flag('read_percent', '50')        KV as an operator writes it; null deletes
 //   await sandbox.tick()                            one run of cron: it never fires by itself here
 //   await sandbox.reload()                          code, configs and migrations as they are now; Logto goes on
+//   await sandbox.deploy({ HANDOVER_SECRET: '...' }) a version with these variables besides, on fresh isolates; undefined takes one away
 //   await sandbox.close()
 
 import path from 'node:path';
@@ -52,6 +53,16 @@ export async function startSandbox({
 }) {
   const on = ports ?? await drawPorts();
   const url = (port) => `http://127.0.0.1:${port}`;
+  const proxyVars = {
+    LOGTO_ORIGIN: url(on.logto),
+    LOGTO_ISSUER: `${url(on.proxy)}/oidc`,
+    MGPASS_ORIGIN: url(on.mgpass),
+    MGPASS_ISSUER: url(on.mgpass),
+    // Cron makes none of the checks unless a test asks for them.
+    CHECK_EVERY_S: '0',
+    ...SECRETS,
+    ...vars,
+  };
   const workers = await startWorkers({
     persistTo,
     onLog,
@@ -63,16 +74,7 @@ export async function startSandbox({
         port: on.proxy,
         queueBatchSize,
         wrapper,
-        vars: {
-          LOGTO_ORIGIN: url(on.logto),
-          LOGTO_ISSUER: `${url(on.proxy)}/oidc`,
-          MGPASS_ORIGIN: url(on.mgpass),
-          MGPASS_ISSUER: url(on.mgpass),
-          // Cron makes none of the checks unless a test asks for them.
-          CHECK_EVERY_S: '0',
-          ...SECRETS,
-          ...vars,
-        },
+        vars: proxyVars,
       },
       {
         name: 'mgpass-standin',
@@ -114,6 +116,11 @@ export async function startSandbox({
   await bind();
   const tick = () => workers.scheduled('dual-write-proxy', '* * * * *');
   const ticking = tickMs && setInterval(() => tick().catch(() => {}), tickMs);
+  const reload = async () => {
+    await workers.reload();
+    await migrate();
+    await bind();
+  };
   return {
     proxy,
     logto,
@@ -122,10 +129,11 @@ export async function startSandbox({
     tick,
     flag: (key, value) => (value === null ? FLAGS.delete(key) : FLAGS.put(key, value)),
     databases,
-    async reload() {
-      await workers.reload();
-      await migrate();
-      await bind();
+    reload,
+    async deploy(changed) {
+      Object.assign(proxyVars, changed);
+      for (const [name, value] of Object.entries(proxyVars)) if (value === undefined) delete proxyVars[name];
+      await reload();
     },
     async close() {
       clearInterval(ticking);

@@ -48,8 +48,17 @@ pub fn progress(view: &Value) -> String {
             };
             format!("{holder}; user writes are held, {pending} to be carried over")
         }
-        _ => format!("{holder}; waits for: {waits}"),
+        _ => match shut_gates(view) {
+            names if names.is_empty() => format!("{holder}; waits for: {waits}"),
+            names => format!("{holder}; waits for: {waits} ({})", names.join(", ")),
+        },
     }
+}
+
+fn shut_gates(view: &Value) -> Vec<String> {
+    let gates = at(view, "/gates").as_array().into_iter().flatten();
+    let shut = gates.filter(|gate| is_shut(gate));
+    shut.map(|gate| printable(text(gate, "/name"))).collect()
 }
 
 pub fn summary(view: &Value) -> String {
@@ -97,7 +106,9 @@ pub fn owed(view: &Value) -> String {
             "  {pending:>8} pending (carried over before it ends)"
         ));
     }
-    for row in at(view, "/debt").as_array().into_iter().flatten() {
+    let classes = at(view, "/debt").as_array().into_iter().flatten();
+    // Counted above, by write and not by user.
+    for row in classes.filter(|row| text(row, "/class") != "pending") {
         let n = at(row, "/n").as_u64().unwrap_or(0);
         lines.push(format!("  {n:>8} {} (held)", text(row, "/class")));
     }
@@ -213,13 +224,22 @@ mod tests {
         assert_eq!(owed(&nothing), "what Logto lacks, by class:\n  nothing");
         let some = json!({
             "authority": { "pending": { "mgpass": 3 } },
-            "debt": [{ "class": "born_at_mgpass", "n": 12, "since": 0 }],
+            "debt": [{ "class": "born_at_mgpass", "n": 12, "since": 0 }, { "class": "pending", "n": 2, "since": 0 }],
             "strays": [{ "source": "walk", "n": 1 }, { "source": "webhook", "n": 1 }],
         });
         assert_eq!(
             owed(&some),
             "what Logto lacks, by class:\n         3 pending (carried over before it ends)\n        12 born_at_mgpass (held)\n         2 changed at Logto by others (held)"
         );
+    }
+
+    #[test]
+    fn a_wait_at_gates_names_those_that_are_shut() {
+        let view = json!({ "waits": "gates", "authority": { "holder": "logto" }, "gates": [
+            { "name": "armed", "state": "open" }, { "name": "reads", "state": "shut" },
+            { "name": "intents", "state": "shut" }, { "name": "checklist", "state": "waived" },
+        ]});
+        assert_eq!(progress(&view), "logto; waits for: gates (reads, intents)");
     }
 
     #[test]

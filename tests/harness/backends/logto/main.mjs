@@ -34,7 +34,7 @@ import { createWebhooks } from './webhooks.mjs';
 /**
  * @param endpoint  public origin; without it the data port's own address
  * @param keys      private JWKs, the signing one first; without them made anew for `alg`
- * @param originSecret  closes the origin: whoever does not send it as X-Proxy-Secret gets a gateway's 403
+ * @param originSecret  closes the origin: whoever does not send it as X-Proxy-Secret gets a gateway's 403; `admitOnly` changes that
  * @param accountCenter  whether users may see and change what of themselves; off with `false`, all of it without
  * @param usernamePolicy, passwordPolicy  as the tenant's sign-in experience has them
  * @param isPwned   answers for the look-up of leaked passwords, which goes over the network
@@ -70,6 +70,7 @@ export async function startLogto({
     name: 'logto', port, controlPort, host,
     handler: (req, res) => listener(req, res),
     routeName: routeNamer(router),
+    callerOf,
     control: controlRoutes({ store, oidcStore, webhooks, codes }),
   });
   const origin = (endpoint ?? front.url).replace(/\/$/, '');
@@ -85,8 +86,9 @@ export async function startLogto({
   addManagementRoutes(router, context);
   addAccountRoutes(router, context);
   const served = createApp(context).callback();
+  let admitted = originSecret === undefined ? undefined : [originSecret];
   listener = (req, res) => {
-    if (originSecret === undefined || req.headers['x-proxy-secret'] === originSecret) return served(req, res);
+    if (admitted === undefined || admitted.includes(req.headers['x-proxy-secret'])) return served(req, res);
     res.writeHead(403, { 'content-type': 'text/plain' }).end('Forbidden');
   };
 
@@ -102,6 +104,8 @@ export async function startLogto({
     codes,
     applications,
     mutatingRoutes: router.mutating(),
+    /** From now on the gateway lets these secrets pass; undefined: everybody. */
+    admitOnly(secrets) { admitted = secrets; },
     provider: oidc.provider,
     async close() {
       await front.close();
@@ -109,6 +113,17 @@ export async function startLogto({
       tables.close();
     },
   };
+}
+
+/** The application that a token names; nobody's word is taken for more than a count. */
+function callerOf(req) {
+  const [, token] = /^bearer:? *(\S+)$/i.exec(req.headers.authorization ?? '') ?? [];
+  if (token === undefined) return 'nobody';
+  try {
+    return JSON.parse(Buffer.from(token.split('.')[1], 'base64url').toString()).client_id ?? 'unnamed';
+  } catch {
+    return 'opaque';
+  }
 }
 
 if (process.argv[1] && import.meta.url === pathToFileURL(process.argv[1]).href) {

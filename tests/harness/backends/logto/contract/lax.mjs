@@ -205,6 +205,24 @@ test('a closed origin lets nobody pass without its secret', async (t) => {
   t.after(() => logto.close());
   const status = async (headers) => (await send(logto.url, { url: '/oidc/jwks', headers })).status;
   assert.deepEqual([await status({}), await status({ 'x-proxy-secret': 'guess' }), await status({ 'x-proxy-secret': 'origin-secret' })], [403, 403, 200]);
+  logto.admitOnly(['origin-secret', 'new']);
+  assert.deepEqual([await status({ 'x-proxy-secret': 'new' }), await status({ 'x-proxy-secret': 'origin-secret' })], [200, 200]);
+  logto.admitOnly(['new']);
+  assert.deepEqual([await status({ 'x-proxy-secret': 'origin-secret' }), await status({})], [403, 403]);
+});
+
+test('who asks is counted by the application that the token names', async (t) => {
+  const logto = await startLogto();
+  t.after(() => logto.close());
+  const heard = [];
+  logto.front.onRequest(({ method, path, caller }) => heard.push(`${method} ${path} ${caller}`));
+  const token = `e30.${Buffer.from('{"client_id":"app"}').toString('base64url')}.x`;
+  for (const authorization of [`Bearer ${token}`, `bearer:${token}`, 'Bearer opaque', undefined]) {
+    await send(logto.url, { method: 'PATCH', url: '/api/users/u1', headers: authorization === undefined ? {} : { authorization } });
+  }
+  const { byRoute } = (await send(logto.control.url, { url: '/counters' })).body;
+  assert.deepEqual(byRoute['PATCH /api/users/:id'].byCaller, { app: 2, opaque: 1, nobody: 1 });
+  assert.deepEqual(heard.at(-1), 'PATCH /api/users/u1 nobody');
 });
 
 test('the list of mutating routes is the router\'s own', async (t) => {
