@@ -4,6 +4,7 @@ pub mod admin;
 pub mod findings;
 pub mod guard;
 pub mod metrics;
+pub mod page;
 pub mod parked;
 pub mod problems;
 pub mod prometheus;

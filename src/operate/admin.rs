@@ -13,7 +13,7 @@ use crate::inbound::request::{Method, UserId, bearer};
 use crate::mirror::mgpass_webhook;
 use crate::mirror::webhook::{self, Received};
 use crate::operate::status::status;
-use crate::operate::{metrics, prometheus};
+use crate::operate::{metrics, page, prometheus};
 use crate::runtime::answer::{Answer, OwnAnswer};
 use crate::runtime::context::Request;
 use crate::runtime::error::ProxyError;
@@ -32,6 +32,12 @@ pub async fn answer<P: Platform, E: Exchange>(
         taken(webhook::receive(platform, request, exchange).await)
     } else if (method, route) == (Method::Post, mgpass_webhook::PATH) {
         taken(mgpass_webhook::receive(platform, request, exchange).await)
+    } else if (method, route) == (Method::Get, "") {
+        // It holds nothing: whoever has no token sees a form.
+        match request.settings.admin_token {
+            Some(_) => Ok(page::page()),
+            None => Err(ProxyError::NoSuchRoute),
+        }
     } else if is_admin(request, exchange) {
         operator(platform, request, method, route).await
     } else {
