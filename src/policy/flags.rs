@@ -55,7 +55,6 @@ pub struct Share(u16);
 impl Share {
     pub const NONE: Self = Self(0);
     pub const ONE_PERCENT: Self = Self(100);
-    #[cfg(not(target_arch = "wasm32"))]
     pub const ALL: Self = Self(10_000);
 
     pub fn basis_points(self) -> u16 {
