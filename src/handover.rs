@@ -6,6 +6,8 @@ pub mod authority;
 pub mod facts;
 pub mod gates;
 pub mod holds;
+pub mod hung;
+pub mod log;
 pub mod machine;
 pub mod moves;
 pub mod proof;

@@ -1,14 +1,19 @@
 //! What operators see and do: routes, figures, findings, and the guard that stops a ramp.
 
 pub mod admin;
+pub mod certificate;
+pub mod checklist;
+pub mod checks;
 pub mod findings;
 pub mod guard;
 pub mod metrics;
 pub mod page;
 pub mod parked;
 pub mod problems;
+pub mod probe;
 pub mod prometheus;
 pub mod ramp;
 pub mod status;
 pub mod timeline;
 pub mod watch;
+pub mod webhook_test;

@@ -16,6 +16,9 @@
 --                 the origin was seen to refuse whoever does not send the hand-over secret
 --   wish          the stage that an operator wants, not carried out yet
 --   kv_stage      the last value of the KV key `stage` that was noticed
+--   kv_before, kv_since
+--                 the value before it, which a place that is late may still see, and
+--                 when the change was noticed
 CREATE TABLE authority (
   singleton       INTEGER PRIMARY KEY CHECK (singleton = 1),
   holder          TEXT NOT NULL CHECK (holder IN ('logto', 'draining', 'mgpass', 'returning')),
@@ -32,6 +35,8 @@ CREATE TABLE authority (
   wish_at         INTEGER,
   wish_source     TEXT CHECK (wish_source IN ('kv', 'dwp')),
   kv_stage        TEXT,
+  kv_before       TEXT,
+  kv_since        INTEGER,
   CHECK ((deadline IS NOT NULL) = (holder IN ('draining', 'returning'))),
   CHECK ((announced_at IS NULL) = (announced_until IS NULL))
 ) STRICT;

@@ -37,3 +37,24 @@ CREATE TABLE webhook_tests (
   caused_at INTEGER NOT NULL,
   failure   TEXT
 ) STRICT, WITHOUT ROWID;
+
+-- Certificates that were made: SHA-256 of each, the term that it leads out of, until when
+-- it holds. By it an edited one, or one of another proxy, is told from ours.
+CREATE TABLE certificates (
+  digest      TEXT PRIMARY KEY,
+  term        INTEGER NOT NULL,
+  made_at     INTEGER NOT NULL,
+  valid_until INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- How far the digest of everybody whom the last comparison found equal has come: a chain
+-- over pages of a thousand users by id, of each side. One row, of the newest comparison.
+CREATE TABLE population_digests (
+  singleton INTEGER PRIMARY KEY CHECK (singleton = 1),
+  job       INTEGER NOT NULL,
+  after_id  TEXT NOT NULL,
+  n_users   INTEGER NOT NULL,
+  logto     TEXT NOT NULL,
+  mgpass    TEXT NOT NULL,
+  is_whole  INTEGER NOT NULL DEFAULT 0 CHECK (is_whole IN (0, 1))
+) STRICT;

@@ -332,7 +332,7 @@ fn delayed<P: Platform>(platform: &P, step: &'static str, code: &'static str) {
 }
 
 /// A change of the KV key `stage` is a wish, or is ignored by name.
-async fn notice<P: Platform>(platform: &P, flags: &Flags) {
+pub async fn notice<P: Platform>(platform: &P, flags: &Flags) {
     let Some(stage) = flags.asked_stage() else {
         return;
     };

@@ -1,10 +1,9 @@
 //! What the gates go by, as it is read from the databases; and the waivers.
 
 use crate::handover::gates::{
-    Equality, Evidence, Facts, N_NAMES, N_VERDICTS, Named, Reads, Unique, Waiver,
+    Equality, Evidence, Facts, N_NAMES, N_VERDICTS, Named, Reads, Unique, Verdict, Waiver,
 };
-use crate::inbound::classify::{Kind, OPERATIONS};
-use crate::policy::flags::{Flags, Share};
+use crate::policy::flags::Flags;
 use crate::runtime::ports::{Row, Statement};
 use crate::runtime::sql::{integer, now, text};
 
@@ -84,12 +83,11 @@ const WAIVE_APPLICATIONS: &str = concat!(
     unwaived_applications!(),
     " ON CONFLICT (term, gate, name) DO NOTHING"
 );
-const UNWAIVE: &str =
-    "DELETE FROM waivers WHERE term = (SELECT term FROM authority) AND gate = ?1 AND name = ?2";
+const UNWAIVE: &str = "DELETE FROM waivers WHERE term = (SELECT term FROM authority) AND gate = ?1 AND name = ?2 RETURNING gate";
 const KEEP_EVIDENCE: &str = concat!(
-    "INSERT INTO evidence (kind, term, at, digest, not_green) SELECT ?1, term, ",
+    "INSERT INTO evidence (kind, term, at, digest, not_green) SELECT ?1, term, min(?4, ",
     now!(),
-    ", ?2, ?3 FROM authority WHERE true ",
+    "), ?2, ?3 FROM authority WHERE true ",
     "ON CONFLICT (kind) DO UPDATE SET term = excluded.term, at = excluded.at, digest = excluded.digest, not_green = excluded.not_green"
 );
 
@@ -110,7 +108,8 @@ pub const ALL_SQL: &[&str] = &[
     KEEP_EVIDENCE,
 ];
 
-const VERDICTS: &str = "SELECT at, verdict FROM verdicts ORDER BY id DESC LIMIT ?1";
+/// With whether every read that mgPass may serve was to be served by it then.
+const VERDICTS: &str = "SELECT at, verdict, coalesce(json_extract(figures, '$.all_reads_shared'), 0) AS all_were_shared FROM verdicts ORDER BY id DESC LIMIT ?1";
 /// Every string above that is about the metrics database.
 #[cfg(not(target_arch = "wasm32"))]
 pub const METRICS_SQL: &[&str] = &[VERDICTS];
@@ -208,13 +207,15 @@ pub fn verdicts() -> Statement {
 
 /// `results`: of [`verdicts`], where that database answered.
 pub fn reads(flags: &Flags, results: Option<&[Vec<Row>]>) -> Reads {
-    let verdict = |row: &Row| Some((integer(row, "at")?, text(row, "verdict")?));
-    let all_are_shared = OPERATIONS
-        .iter()
-        .filter(|row| row.kind == Kind::Read)
-        .all(|row| flags.read_share(row.operation) == Share::ALL);
+    let verdict = |row: &Row| {
+        Some(Verdict {
+            at_ms: integer(row, "at")?,
+            is_pass: text(row, "verdict")? == "pass",
+            all_were_shared: integer(row, "all_were_shared")? != 0,
+        })
+    };
     Reads {
-        all_are_shared,
+        all_are_shared: flags.are_all_reads_shared(),
         is_braked: flags.kill_switch || flags.guard.is_some(),
         verdicts: results.map(|results| {
             let rows = results.first().map(Vec::as_slice).unwrap_or_default();
@@ -266,13 +267,15 @@ pub fn waive(waived: Waived<'_>, reason: &str, actor: &str) -> Option<Statement>
     Some(Statement::new(WAIVE, values))
 }
 
+/// The answer has a row if there was such a waiver.
 pub fn unwaive(gate: &str, name: &str) -> Statement {
     Statement::new(UNWAIVE, vec![gate.into(), name.into()])
 }
 
-/// The checklist's or the certificate's newest result, of this term.
-pub fn keep_evidence(kind: &str, digest: &str, not_green: &[String]) -> Statement {
+/// The checklist's or the certificate's newest result, of this term; `at_ms`: when the
+/// oldest of what it rests on was found.
+pub fn keep_evidence(kind: &str, digest: &str, not_green: &[String], at_ms: i64) -> Statement {
     let not_green = serde_json::json!(not_green).to_string();
-    let values = vec![kind.into(), digest.into(), not_green.into()];
+    let values = vec![kind.into(), digest.into(), not_green.into(), at_ms.into()];
     Statement::new(KEEP_EVIDENCE, values)
 }

@@ -33,11 +33,18 @@ pub const NAMES: [&str; 9] = [
     "applications",
 ];
 
-/// No reason makes it safe to go on without these.
-const NEVER_WAIVED: [&str; 2] = ["armed", "intents"];
+/// No reason makes it safe to go on without two of these; and who is parked is let go by
+/// name, since draining waits for everybody else.
+const NEVER_WAIVED_WHOLE: [&str; 3] = ["armed", "parked", "intents"];
+const WAIVED_BY_NAME: [&str; 3] = ["checklist", "parked", "applications"];
 
-pub fn may_be_waived(gate: &str) -> bool {
-    NAMES.contains(&gate) && !NEVER_WAIVED.contains(&gate)
+pub fn may_be_waived_whole(gate: &str) -> bool {
+    NAMES.contains(&gate) && !NEVER_WAIVED_WHOLE.contains(&gate)
+}
+
+/// One of what it is about alone: a check, a user, an application.
+pub fn may_be_waived_by_name(gate: &str) -> bool {
+    WAIVED_BY_NAME.contains(&gate)
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -92,8 +99,16 @@ pub struct Reads {
     pub all_are_shared: bool,
     /// Kill switch or guard.
     pub is_braked: bool,
-    /// The guard's newest verdicts with their times, the newest first; `None`: not known.
-    pub verdicts: Option<Vec<(i64, String)>>,
+    /// The guard's newest verdicts, the newest first; `None`: not known.
+    pub verdicts: Option<Vec<Verdict>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Verdict {
+    pub at_ms: i64,
+    pub is_pass: bool,
+    /// It was given while every read was to be mgPass's.
+    pub all_were_shared: bool,
 }
 
 /// What must be unique at Logto, as kept at mgPass.
@@ -192,7 +207,7 @@ fn judge_one(name: &'static str, authority: &Authority, facts: &Facts) -> Gate {
             remedy: "",
             names: Vec::new(),
         },
-        (Err((why, _, names)), Some(waiver)) if may_be_waived(name) => Gate {
+        (Err((why, _, names)), Some(waiver)) if may_be_waived_whole(name) => Gate {
             name,
             state: State::Waived,
             why: format!("{why} Waived by {}: {}", waiver.actor, waiver.reason),
@@ -229,7 +244,7 @@ fn armed(authority: &Authority, facts: &Facts) -> Result<String, Shut> {
 
 fn evidence(authority: &Authority, facts: &Facts, kind: &str) -> Result<String, Shut> {
     let remedy = match kind {
-        "checklist" => "Run the checklist and mend what is not green.",
+        "checklist" => "Run the checklist and mend what is not green, or waive each check by name.",
         _ => "Make a certificate: it needs a green checklist and an equality report.",
     };
     let Some(found) = facts.evidence.iter().find(|found| found.kind == kind) else {
@@ -241,9 +256,15 @@ fn evidence(authority: &Authority, facts: &Facts, kind: &str) -> Result<String, 
     if authority.now_ms - found.at_ms > EVIDENCE_MS {
         return shut(format!("The {kind} is older than 24 hours."), remedy);
     }
-    if !found.not_green.is_empty() {
-        let why = format!("{} of the {kind} are not green.", found.not_green.len());
-        return Err((why, remedy, found.not_green.clone()));
+    let is_waived = |name: &str| {
+        let mut waivers = facts.waivers.iter();
+        waivers.any(|waiver| waiver.gate == kind && waiver.name == name)
+    };
+    let not_green = found.not_green.iter().filter(|name| !is_waived(name));
+    let not_green: Vec<_> = not_green.cloned().collect();
+    if !not_green.is_empty() {
+        let why = format!("Not green in the {kind}: {}.", not_green.len());
+        return Err((why, remedy, not_green));
     }
     Ok(format!("SHA-256 {}", found.digest))
 }
@@ -320,13 +341,15 @@ fn reads(authority: &Authority, facts: &Facts) -> Result<String, Shut> {
     };
     let newest = verdicts.get(..N_VERDICTS).unwrap_or_default();
     let is_held = newest.len() == N_VERDICTS
-        && newest
-            .iter()
-            .all(|(at_ms, verdict)| authority.now_ms - at_ms <= VERDICT_MS && verdict == "pass");
+        && newest.iter().all(|verdict| {
+            authority.now_ms - verdict.at_ms <= VERDICT_MS
+                && verdict.is_pass
+                && verdict.all_were_shared
+        });
     if !is_held {
         return shut(
             format!(
-                "The guard's last {N_VERDICTS} verdicts are not all `pass` and of the last 10 minutes."
+                "The guard's last {N_VERDICTS} verdicts are not all `pass`, with all reads at mgPass, and of the last 10 minutes."
             ),
             HOLD,
         );

@@ -199,6 +199,7 @@ mod tests {
                 source: Source::Dwp,
             }),
             kv_stage: Some(Stage::DualWrite),
+            kv_before: None,
             now_ms: NOW,
         }
     }

@@ -6,7 +6,7 @@
 
 use crate::handover::machine::Move;
 use crate::runtime::ports::{Row, Statement, Value};
-use crate::runtime::sql::{late_commit_ms, now};
+use crate::runtime::sql::now;
 
 macro_rules! may_announce {
     () => {
@@ -308,41 +308,6 @@ const TRANSLATED_AT_ABANDON: &str = forget_translated!(may_abandon!());
 
 const IS_RAISED: &str = "UPDATE authority SET raise_owed = 0 WHERE generation = ?1";
 
-macro_rules! hung {
-    () => {
-        concat!(
-            "discharged_at IS NULL AND side = 'logto' AND ((settled IS NULL AND expires_at <= ",
-            now!(),
-            ") OR (settled IS NOT NULL AND subject IS NULL)) AND EXISTS (SELECT 1 FROM authority WHERE holder = 'draining')"
-        )
-    };
-}
-
-/// While draining: a write that hangs, or that has no name, is left to a person, and
-/// watched for as long as Logto may commit it.
-const WATCH_HUNG: &str = concat!(
-    "INSERT INTO strays (subject, operation, found_at, source, watch_until) SELECT subject, operation, ",
-    now!(),
-    ", 'waived_intent', opened_at + ",
-    late_commit_ms!(),
-    " FROM intents WHERE ",
-    hung!()
-);
-const HOLD_HUNG: &str = concat!(
-    "INSERT INTO held_subjects (subject, reason, since, detail) SELECT DISTINCT subject, 'waived_intent', ",
-    now!(),
-    ", NULL FROM intents WHERE subject IS NOT NULL AND ",
-    hung!(),
-    " ON CONFLICT (subject) DO NOTHING"
-);
-const DISCHARGE_HUNG: &str = concat!(
-    "UPDATE intents SET discharged_at = ",
-    now!(),
-    " WHERE ",
-    hung!(),
-    " RETURNING id"
-);
-
 /// Every string above, for the test that prepares each one against the schema.
 #[cfg(not(target_arch = "wasm32"))]
 pub const ALL_SQL: &[&str] = &[
@@ -377,9 +342,6 @@ pub const ALL_SQL: &[&str] = &[
     TRANSLATED_AT_COME_BACK,
     TRANSLATED_AT_ABANDON,
     IS_RAISED,
-    WATCH_HUNG,
-    HOLD_HUNG,
-    DISCHARGE_HUNG,
 ];
 
 /// What a move is carried out with.
@@ -490,16 +452,4 @@ pub fn parse_moved(results: &[Vec<Row>]) -> bool {
 /// mgPass's database knows this generation now.
 pub fn is_raised(generation: i64) -> Vec<Statement> {
     vec![Statement::new(IS_RAISED, vec![generation.into()])]
-}
-
-/// While draining, an operator lets hanging writes go: each becomes a stray, its user is
-/// held. [`parse_let_go`] counts them.
-pub fn let_hung_go() -> Vec<Statement> {
-    [WATCH_HUNG, HOLD_HUNG, DISCHARGE_HUNG]
-        .map(|sql| Statement::new(sql, vec![]))
-        .to_vec()
-}
-
-pub fn parse_let_go(results: &[Vec<Row>]) -> usize {
-    results.last().map_or(0, Vec::len)
 }

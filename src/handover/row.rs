@@ -7,7 +7,7 @@ use crate::runtime::sql::{integer, now, text};
 
 const ROW: &str = concat!(
     "SELECT holder, generation, term, since, deadline, raise_owed, announced_at, announced_until, ",
-    "armed_at, armed_until, wish, wish_at, wish_source, kv_stage, ",
+    "armed_at, armed_until, wish, wish_at, wish_source, kv_stage, kv_before, kv_since, ",
     now!(),
     " AS now FROM authority"
 );
@@ -46,6 +46,8 @@ pub struct Authority {
     pub wish: Option<Wish>,
     /// The last value of the KV key `stage` that was noticed.
     pub kv_stage: Option<Stage>,
+    /// The value before it, and when the change was noticed.
+    pub kv_before: Option<(Stage, i64)>,
     /// By the database's clock, as all the others.
     pub now_ms: i64,
 }
@@ -146,6 +148,7 @@ fn parse_row(row: &Row) -> Option<Authority> {
             source,
         }),
         kv_stage: stage("kv_stage"),
+        kv_before: stage("kv_before").zip(integer(row, "kv_since")),
         now_ms: integer(row, "now")?,
     })
 }

@@ -2,7 +2,9 @@
 //! `dwp stage`, one step at a time.
 //!
 //! KV reaches places late, so its value is no order: only its change is, against the
-//! last value that the database keeps. What is no single step from where the authority
+//! last value that the database keeps. And not yet where the value is the one before:
+//! a place that is late still sees it. Whoever takes a value back so soon is heard two
+//! minutes after they gave it, or at once by `dwp stage`. What is no single step from where the authority
 //! stands is ignored by name. While mgPass is the authority that is `off`, `shadow` and
 //! a key that is gone: policy follows the authority, never the wish.
 //!
@@ -14,11 +16,21 @@ use crate::policy::flags::Stage;
 use crate::runtime::ports::Statement;
 use crate::runtime::sql::now;
 
+/// A value that KV took is seen everywhere within about a minute, and kept by an isolate
+/// for some seconds.
+const LATE_MS: i64 = 120_000;
+
 /// ?1 the value, ?2 the one before. What is wished stays as it is.
-const NOTICE: &str = "UPDATE authority SET kv_stage = ?1 WHERE kv_stage IS ?2";
+const NOTICE: &str = concat!(
+    "UPDATE authority SET kv_before = kv_stage, kv_since = ",
+    now!(),
+    ", kv_stage = ?1 WHERE kv_stage IS ?2"
+);
 /// With a wish, or with the end of one: ?3 wish, ?4 source, ?5 generation.
 const NOTICE_WISH: &str = concat!(
-    "UPDATE authority SET kv_stage = ?1, wish = ?3, wish_at = CASE WHEN ?3 IS NULL THEN NULL ELSE ",
+    "UPDATE authority SET kv_before = kv_stage, kv_since = ",
+    now!(),
+    ", kv_stage = ?1, wish = ?3, wish_at = CASE WHEN ?3 IS NULL THEN NULL ELSE ",
     now!(),
     " END, wish_source = CASE WHEN ?3 IS NULL THEN NULL ELSE ?4 END WHERE kv_stage IS ?2 AND generation = ?5 RETURNING generation"
 );
@@ -88,9 +100,10 @@ pub fn ask(authority: &Authority, from: Option<Stage>, to: Stage) -> Asked {
     }
 }
 
-/// KV says `stage` now. `None`: that is known. The first value ever seen is no change.
+/// KV says `stage` now. `None`: that is known, or not to be believed yet. The first value ever seen is no change.
 pub fn noticed(authority: &Authority, stage: Stage) -> Option<(Asked, Statement)> {
-    if authority.kv_stage == Some(stage) {
+    let is_late = |(before, since_ms)| before == stage && authority.now_ms - since_ms < LATE_MS;
+    if authority.kv_stage == Some(stage) || authority.kv_before.is_some_and(is_late) {
         return None;
     }
     let asked = match authority.kv_stage {
@@ -145,6 +158,7 @@ mod tests {
                 source: Source::Kv,
             }),
             kv_stage,
+            kv_before: None,
             now_ms: 1_000,
         }
     }
@@ -193,6 +207,20 @@ mod tests {
         let fresh = authority(Holder::Logto, None, None);
         let (asked, statement) = noticed(&fresh, Stage::Cutover).unwrap();
         assert_eq!((asked, statement.sql), (Asked::Flag, NOTICE));
+    }
+
+    #[test]
+    fn the_value_before_is_believed_only_once_no_place_can_be_late() {
+        let known = |since_ms| Authority {
+            kv_before: Some((Stage::DualWrite, since_ms)),
+            ..authority(Holder::Logto, Some(Stage::Cutover), Some(Stage::Cutover))
+        };
+        let asked = |authority: &Authority, stage| noticed(authority, stage).map(|found| found.0);
+        let fresh = known(1_001 - LATE_MS);
+        assert_eq!(asked(&fresh, Stage::DualWrite), None);
+        assert_eq!(asked(&fresh, Stage::Off), Some(Asked::Unwish));
+        let settled = known(1_000 - LATE_MS);
+        assert_eq!(asked(&settled, Stage::DualWrite), Some(Asked::Unwish));
     }
 
     #[test]

@@ -2,6 +2,9 @@
 //! token is set, and Logto's webhooks, closed unless their secret is. None reaches a
 //! backend's client surface.
 
+mod evidence;
+mod exceptions;
+mod handover;
 mod jobs;
 mod mirror;
 mod steer;
@@ -62,7 +65,15 @@ async fn operator<P: Platform>(
         let (status, body) = answer?;
         return Ok(answered(status, JSON, body.to_string()));
     }
+    if let Some(answer) = handover::route(platform, request, method, route, &query).await {
+        let (status, body) = answer?;
+        return Ok(answered(status, JSON, body.to_string()));
+    }
     let context = request.context.as_ref();
+    if let Some(answer) = evidence::route(platform, context, method, route, &query).await {
+        let (status, body) = answer?;
+        return Ok(answered(status, JSON, body.to_string()));
+    }
     if let Some(answer) = steer::route(platform, context, method, route, &query).await {
         let (status, body) = answer?;
         return Ok(answered(status, JSON, body.to_string()));

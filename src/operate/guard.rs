@@ -65,7 +65,7 @@ pub async fn run<P: Platform>(platform: &P, context: &Context<'_>, flags: &Flags
             (window, verdict, reason)
         }
     };
-    let figures = Figures::of(&window, tuning);
+    let figures = Figures::of(&window, tuning, flags);
     // The window begins anew after a kept stop: one that was not written must not be
     // kept as such, or the next run would have nothing to judge by.
     let kept = match verdict {
@@ -171,6 +171,8 @@ struct Figures {
     mgpass: SideFigures,
     compared: i64,
     mismatched: i64,
+    /// Every read that mgPass may serve was to be served by it.
+    all_reads_shared: bool,
 }
 
 #[derive(Serialize)]
@@ -181,7 +183,7 @@ struct SideFigures {
 }
 
 impl Figures {
-    fn of(window: &Window, tuning: &Tuning) -> Self {
+    fn of(window: &Window, tuning: &Tuning, flags: &Flags) -> Self {
         let side = |side: &Side| SideFigures {
             reads: side.reads,
             failures: side.failures,
@@ -193,6 +195,7 @@ impl Figures {
             mgpass: side(&window.mgpass),
             compared: window.compared,
             mismatched: window.mismatched,
+            all_reads_shared: flags.are_all_reads_shared(),
         }
     }
 }

@@ -186,6 +186,11 @@ impl Flags {
         self.stage != Stage::Off || !self.is_stage_known
     }
 
+    /// Every read that mgPass may serve is to be served by it, to everybody.
+    pub fn are_all_reads_shared(&self) -> bool {
+        served_operations().all(|operation| self.read_share(operation) == Share::ALL)
+    }
+
     /// The share that holds for one operation, before the guard's cap.
     pub fn read_share(&self, operation: Operation) -> Share {
         self.read_percent_by_operation

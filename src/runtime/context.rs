@@ -27,6 +27,7 @@ impl Context<'_> {
 pub struct Request<'a> {
     pub inbound: &'a Inbound,
     pub settings: &'a Settings,
+    pub isolate: &'a Isolate,
     /// Absent when the settings had faults: then the proxy is a pipe.
     pub context: Option<Context<'a>>,
     pub flags: Arc<Flags>,

@@ -80,6 +80,15 @@ pub enum ProxyError {
     RampSteps(&'static str),
     #[error("more than 16 lanes, or a number that is none")]
     LanesOutOfRange,
+    /// A user write, or a read of a user, and no proof of which side is the authority.
+    #[error("it cannot be told now which side holds the users; try again")]
+    AuthorityUnknown,
+    /// A user write waited for the authority to change hands, and no longer.
+    #[error("the users are being handed over; try again")]
+    AuthorityMoving,
+    /// mgPass is the authority, and what this request becomes there is not built.
+    #[error("the users have moved, and this request cannot be answered there yet")]
+    NotTranslatedYet,
     #[error("the proxy failed")]
     Defect,
 }
@@ -118,6 +127,9 @@ impl ProxyError {
             Self::RampHeld(_) => "proxy.ramp_held",
             Self::RampSteps(_) => "proxy.ramp_steps",
             Self::LanesOutOfRange => "proxy.lanes_out_of_range",
+            Self::AuthorityUnknown => "proxy.authority_unknown",
+            Self::AuthorityMoving => "proxy.authority_moving",
+            Self::NotTranslatedYet => "proxy.not_translated_yet",
             Self::Defect => "proxy.defect",
         }
     }
@@ -149,14 +161,21 @@ impl ProxyError {
             Self::NotRecorded
             | Self::KeysUnavailable
             | Self::DatabaseUnavailable
-            | Self::FlagsUnreachable => 503,
+            | Self::FlagsUnreachable
+            | Self::AuthorityUnknown
+            | Self::AuthorityMoving
+            | Self::NotTranslatedYet => 503,
             Self::LogtoTimedOut => 504,
         }
     }
 
     /// After how many seconds the same may go better, where that is known.
     pub fn retry_after_s(self) -> Option<u32> {
-        (self == Self::TooManyAttempts).then_some(60)
+        match self {
+            Self::TooManyAttempts | Self::NotTranslatedYet => Some(60),
+            Self::AuthorityUnknown | Self::AuthorityMoving => Some(5),
+            _ => None,
+        }
     }
 
     /// The JSON body for a request to `path`.

@@ -67,6 +67,7 @@ pub struct Isolate {
     doubt: Cell<Doubt>,
     /// What the database said of the authority.
     pub authority: Cell<Lease>,
+    renewing_authority_ms: Cell<i64>,
     /// Until when one of the writes that wait here tries to move the authority on.
     advancing_until_ms: Cell<i64>,
     /// Until when a large user is worked on; over at once when that ends.
@@ -125,6 +126,7 @@ pub struct Volatile {
 /// What mgPass's discovery document says of its endpoints.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MgpassEndpoints {
+    pub authorization: Option<String>,
     pub token: String,
     pub jwks: String,
     pub introspection: String,
@@ -255,6 +257,16 @@ impl Isolate {
         let mut lease = self.authority.get();
         lease.renew(view, asked_at_ms, lease_ms);
         self.authority.set(lease);
+    }
+
+    /// Whether one more renewal may begin; if so, it has.
+    pub fn may_renew_authority(&self, now_ms: i64) -> bool {
+        let is_under_way =
+            (0..REFRESH_LEASE_MS).contains(&(now_ms - self.renewing_authority_ms.get()));
+        if !is_under_way {
+            self.renewing_authority_ms.set(now_ms);
+        }
+        !is_under_way
     }
 
     /// Of all that wait in this isolate one tries to move the authority on, once a second.

@@ -178,6 +178,10 @@ pub enum Event<'a> {
     CheckJudged {
         check: &'static str,
         result: &'static str,
+    },
+    /// What one check goes by was gathered and kept.
+    CheckRun {
+        check: &'static str,
         duration_ms: i64,
     },
     /// A check could not be made now, or what it found could not be kept.
@@ -338,6 +342,7 @@ impl Event<'_> {
         "hook.received",
         "hook.refused",
         "check.judged",
+        "check.run",
         "check.delayed",
         "certificate.made",
         "catch_up.done",
@@ -395,6 +400,7 @@ impl Event<'_> {
             Self::HookReceived { .. } => ("hook.received", Level::Info),
             Self::HookRefused { .. } => ("hook.refused", Level::Warn),
             Self::CheckJudged { .. } => ("check.judged", Level::Info),
+            Self::CheckRun { .. } => ("check.run", Level::Info),
             Self::CheckDelayed { .. } => ("check.delayed", Level::Warn),
             Self::CertificateMade { .. } => ("certificate.made", Level::Info),
             Self::CatchUpDone { .. } => ("catch_up.done", Level::Info),

@@ -102,6 +102,11 @@ pub struct CheckSettings {
     pub max_without_road: i64,
     /// Whether mgPass is asked about a Logto token.
     pub introspection: bool,
+    /// How often cron makes each check anew; 0: never.
+    pub every_s: u32,
+    /// Whether webhooks of that side are received.
+    pub receives_logto: bool,
+    pub receives_mgpass: bool,
     pub probe: ProbeSettings,
 }
 
@@ -288,6 +293,9 @@ impl<F: Fn(&str) -> Option<String>> Reader<F> {
             checks: CheckSettings {
                 max_without_road: i64::from(self.number("CHECK_MAX_WITHOUT_ROAD", 0)),
                 introspection: self.switch("CHECK_INTROSPECTION", true),
+                every_s: self.number("CHECK_EVERY_S", 3_600),
+                receives_logto: self.optional("LOGTO_WEBHOOK_SECRET").is_some(),
+                receives_mgpass: self.optional("MGPASS_WEBHOOK_SECRET").is_some(),
                 probe: self.probe(),
             },
         }

@@ -6,7 +6,7 @@
 use crate::handover::advance::{self, Operated};
 use crate::handover::authority::Holder;
 use crate::mirror::{relay, walk};
-use crate::operate::{findings, guard, metrics, ramp, timeline, watch};
+use crate::operate::{checklist, findings, guard, metrics, ramp, timeline, watch};
 use crate::policy::flags::{Flags, Stage};
 use crate::population::jobs;
 use crate::runtime::context::Context;
@@ -43,6 +43,7 @@ pub async fn tick<P: Platform>(platform: &P, context: &Context<'_>, flags: &Flag
     )
     .await;
     jobs::revive(platform).await;
+    checklist::tick(platform, context, flags.stage).await;
 }
 
 /// Policy follows the authority, never the wish: the stage is a flag of Logto's time.

@@ -5,6 +5,7 @@
 //! nothing else. What follows the answer is returned as a value and carried out
 //! by [`crate::serve::follow_up`], so that a crash between the two is a case like any other.
 
+mod at_mgpass;
 mod conclude;
 mod name;
 pub mod pass_through;
@@ -24,6 +25,7 @@ use crate::runtime::metrics::{Fallback, Observation};
 use crate::runtime::observe::Event;
 use crate::runtime::ports::{CallFailure, Exchange, Forward, Platform};
 use crate::runtime::settings::Settings;
+use crate::serve::authority::{Admitted, Kept, Need, NeedsProof, need};
 use crate::serve::follow_up::FollowUp;
 
 /// What the client gets.
@@ -136,6 +138,18 @@ pub async fn execute<P: Platform, E: Exchange>(
     request: &Request<'_>,
     exchange: &mut E,
 ) -> Executed<E::Copy> {
+    let kept = match (request.needs_proof(), need(request.inbound)) {
+        (NeedsProof::No, _) | (NeedsProof::Yes, Need::Nothing) => None,
+        // Recorded by the fenced insert, which proves it, or asked for where it is not.
+        (NeedsProof::Yes, Need::Write) if request.context.is_some() => None,
+        // It may be mgPass's to answer.
+        (NeedsProof::Yes, Need::Read) if request.is_planned() => None,
+        (NeedsProof::Yes, Need::Write) => request.unproven(platform, Need::Unrecorded).await,
+        (NeedsProof::Yes, needed) => request.unproven(platform, needed).await,
+    };
+    if let Some(kept) = kept {
+        return request.kept(kept);
+    }
     match (request.inbound.operation.kind(), request.context) {
         (Kind::PassThrough, _) => request.pass(exchange, Reason::NotARead).await,
         // Settings with faults leave a pipe; what is written meanwhile is a gap all the same.
@@ -172,6 +186,36 @@ fn unanswered(failure: &CallFailure) -> ProxyError {
 }
 
 impl Request<'_> {
+    /// Why what nothing records beforehand must not reach Logto, if so.
+    async fn unproven<P: Platform>(&self, platform: &P, need: Need) -> Option<Kept> {
+        match self.admit(platform, need).await {
+            Ok(Admitted::Freely) => None,
+            Ok(Admitted::RecordedFirst) => Some(Kept::Refused(ProxyError::AuthorityUnknown)),
+            Err(kept) => Some(kept),
+        }
+    }
+
+    fn is_planned(&self) -> bool {
+        self.context.is_some() && self.inbound.operation.kind() == Kind::Read
+    }
+
+    /// A read of a user that is Logto's to answer, where that is proven.
+    async fn pass_proven<P: Platform, E: Exchange>(
+        &self,
+        platform: &P,
+        exchange: &mut E,
+        reason: Reason,
+    ) -> Executed<E::Copy> {
+        let kept = match self.needs_proof() {
+            NeedsProof::No => None,
+            NeedsProof::Yes => self.unproven(platform, Need::Read).await,
+        };
+        match kept {
+            None => self.pass(exchange, reason).await,
+            Some(kept) => self.kept(kept),
+        }
+    }
+
     /// To Logto, nothing recorded.
     async fn pass<E: Exchange>(&self, exchange: &mut E, reason: Reason) -> Executed<E::Copy> {
         self.forward(exchange, Plan::logto(reason)).await

@@ -4,6 +4,7 @@
 use std::rc::Rc;
 
 use crate::auth::{authenticate, forward_auth};
+use crate::handover::proof;
 use crate::inbound::classify::Operation;
 use crate::inbound::request::Method;
 use crate::inbound::{Addressee, Inbound};
@@ -49,6 +50,7 @@ where
     let request = Request {
         inbound,
         settings: &deployment.settings,
+        isolate,
         context: deployment.context(),
         flags,
         id: isolate.next_request_id(platform),
@@ -66,6 +68,16 @@ where
         background.go_on(async move {
             let context = deployment.context();
             follow_up::carry_out(&platform, &deployment.isolate, context.as_ref(), follow_up).await;
+        });
+    }
+    if deployment.settings.handover.needs_proof()
+        && proof::is_renewal_due(isolate, platform.now_ms())
+        && isolate.may_renew_authority(platform.now_ms())
+    {
+        let (platform, deployment) = (platform.clone(), Rc::clone(deployment));
+        background.go_on(async move {
+            let settings = &deployment.settings.handover;
+            proof::ask(&platform, &deployment.isolate, settings, proof::PROOF_MS).await;
         });
     }
     let owed = isolate.take_owed_key_fetches();

@@ -3,4 +3,6 @@
 mod fences;
 mod generations;
 mod moves;
+mod operator;
+mod requests;
 mod returns;

@@ -108,13 +108,15 @@ fn a_read_served_by_mgpass_has_logtos_bytes() {
 }
 
 #[test]
-fn while_logto_is_not_the_authority_standing_is_not_judged_by_the_mirror() {
-    let world = world();
-    world.databases.execute(
-        Store::Proxy,
-        "UPDATE authority SET holder = 'draining', deadline = 2000000000000",
-    );
-    check_same_from_logto(&world, "fence");
+fn while_mgpass_is_the_authority_nobody_is_judged_by_the_mirror() {
+    for (holder, deadline) in [("mgpass", "NULL"), ("returning", "2000000000000")] {
+        let world = world();
+        world.databases.execute(
+            Store::Proxy,
+            &format!("UPDATE authority SET holder = '{holder}', deadline = {deadline}"),
+        );
+        check_same_from_logto(&world, "fence");
+    }
 }
 
 /// What one cell of the read matrix shows: Logto's bytes in any case.

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
 
 use dual_write_proxy::handover::{
-    arm, authority, facts, holds, moves, row, strays, target as handover_target, translated, wish,
+    arm, authority, facts, holds, hung, log, moves, row, strays, target as handover_target,
+    translated, wish,
 };
 use dual_write_proxy::mirror::{
     backlog, edits, fence, findings as mirror_findings, outbox, pass, preflight, states, target,
@@ -32,6 +33,8 @@ fn every_statement_prepares_against_the_migrations() {
         (Store::Proxy, authority::ALL_SQL),
         (Store::Proxy, row::ALL_SQL),
         (Store::Proxy, moves::ALL_SQL),
+        (Store::Proxy, hung::ALL_SQL),
+        (Store::Proxy, log::ALL_SQL),
         (Store::Proxy, wish::ALL_SQL),
         (Store::Proxy, facts::ALL_SQL),
         (Store::Metrics, facts::METRICS_SQL),
@@ -461,7 +464,10 @@ fn the_sweep_uses_its_indexes() {
             "intents_discharged",
         ),
         ("DELETE FROM interactions", "interactions_by_age"),
-        ("EXISTS (SELECT 1 FROM intents i WHERE i.subject = ?1", "intents_by_subject"),
+        (
+            "EXISTS (SELECT 1 FROM intents i WHERE i.subject = ?1",
+            "intents_by_subject",
+        ),
         ("UPDATE intents SET subject", "intents_by_interaction"),
     ] {
         let sql = outbox::ALL_SQL

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use dual_write_proxy::population::jobs::commands::MAX_LANES;
 
+use super::handover;
 use super::job::{Imported, Kind};
 use super::{flag, keys, ramp};
 
@@ -91,6 +92,26 @@ pub enum Command {
     Overrule { user: String },
     /// The mirror's backlog, parked subjects, walk and findings
     Mirror,
+    /// The stage: hands the users over to mgPass (`cutover`), or back (`dual_write`)
+    Stage {
+        stage: handover::Stage,
+        /// Stays until it is reached, or until it is clear that it will not be
+        #[arg(long)]
+        wait: bool,
+        /// On the way back: without mgPass. Whoever Logto lacks something of is held for a person
+        #[arg(long)]
+        abandon_debt: bool,
+    },
+    /// What a hand-over waits for, and what it needs from you
+    Handover {
+        #[command(subcommand)]
+        command: handover::Handover,
+    },
+    /// Users whom neither direction writes
+    Hold {
+        #[command(subcommand)]
+        command: handover::Hold,
+    },
     /// Logto's signing keys
     Keys {
         #[command(subcommand)]
@@ -206,6 +227,20 @@ mod tests {
             "ramp pause",
             "ramp resume --reason mended",
             "ramp abort",
+            "stage cutover --wait",
+            "stage dual_write --abandon-debt",
+            "handover status",
+            "handover log --limit 5",
+            "handover gates",
+            "handover waive checklist console --reason by-hand --actor anna",
+            "handover arm --for 4h",
+            "handover disarm",
+            "handover waive parked u1 --reason by-phone --actor anna",
+            "handover waive applications --all --reason stay --actor anna",
+            "handover unwaive parked u1",
+            "handover let-go",
+            "hold list --reason debt",
+            "hold release u1",
             "keys check --token - --introspection https://a.example/i --client-id app_1",
         ] {
             assert!(parse(line).is_ok(), "{line}");
@@ -233,6 +268,14 @@ mod tests {
             "report --repair",
             "report --lanes 3",
             "watch",
+            "stage",
+            "stage somewhere",
+            "handover arm",
+            "handover arm --for ever",
+            "handover log --limit 0",
+            "handover waive parked u1 --all --reason r --actor a",
+            "handover waive parked --actor a",
+            "hold release",
             "status --token secret",
         ] {
             let error = parse(line).expect_err(line);

@@ -15,6 +15,7 @@ mod codes;
 mod failure;
 mod files;
 mod flag;
+mod handover;
 mod job;
 mod keys;
 mod kv;
@@ -38,6 +39,7 @@ use serde_json::{Value, json};
 use api::{Api, patiently, read};
 use cli::{Cli, Command};
 use failure::Failure;
+use handover::{Debt, Waits};
 use job::{Health, Job, Kind};
 use report::Compared;
 
@@ -157,6 +159,20 @@ fn run(cli: Cli, output: Output) -> Result {
             let done = api()?.post("mirror/overrule", &[("user", known(&user)?)])?;
             acted(output, &done)
         }
+        Command::Stage {
+            stage,
+            wait,
+            abandon_debt,
+        } => {
+            let waits = if wait { Waits::Yes } else { Waits::No };
+            let debt = match abandon_debt {
+                true => Debt::Abandoned,
+                false => Debt::Drained,
+            };
+            handover::stage(&api()?, output, stage, waits, debt)
+        }
+        Command::Handover { command } => handover::run(&api()?, output, command),
+        Command::Hold { command } => handover::hold(&api()?, output, command),
         Command::Mirror => {
             let view = api()?.get("mirror", &[])?;
             output.show_as(&view, || people::mirror_text(&view))?;

@@ -77,6 +77,17 @@ pub fn mirror_text(view: &Value) -> String {
     shown
 }
 
+/// Whom neither direction writes, with the reason.
+pub fn held(api: &Api, output: Output, reason: Option<&str>) -> Result {
+    let filter: Vec<_> = reason
+        .map(|reason| ("reason", reason))
+        .into_iter()
+        .collect();
+    gather(api, output, "holds", "users", &filter, |row| {
+        format!("{:<20}{}", text(row, "reason"), text(row, "detail"))
+    })
+}
+
 pub fn differences(api: &Api, output: Output) -> Result {
     gather(
         api,

@@ -18,6 +18,7 @@ fn authority() -> Authority {
         armed_until_ms: Some(NOW + 1),
         wish: None,
         kv_stage: None,
+        kv_before: None,
         now_ms: NOW,
     }
 }
@@ -44,7 +45,14 @@ fn good() -> Facts {
         reads: Reads {
             all_are_shared: true,
             is_braked: false,
-            verdicts: Some(vec![(NOW - VERDICT_MS, "pass".to_owned()); N_VERDICTS]),
+            verdicts: Some(vec![
+                Verdict {
+                    at_ms: NOW - VERDICT_MS,
+                    is_pass: true,
+                    all_were_shared: true,
+                };
+                N_VERDICTS
+            ]),
         },
         unique: Some(Unique {
             is_kept: true,
@@ -141,9 +149,10 @@ fn each_single_objection_shuts_its_own_gate_and_no_other() {
         (|found| found.all_are_shared = false) as fn(&mut Reads),
         |found| found.is_braked = true,
         |found| found.verdicts = None,
-        |found| drop(found.verdicts.as_mut().unwrap().pop()),
-        |found| found.verdicts.as_mut().unwrap()[2].0 -= 1,
-        |found| found.verdicts.as_mut().unwrap()[0].1 = "hold".to_owned(),
+        |found| found.verdicts.as_mut().unwrap().truncate(N_VERDICTS - 1),
+        |found| found.verdicts.as_mut().unwrap()[2].at_ms -= 1,
+        |found| found.verdicts.as_mut().unwrap()[0].is_pass = false,
+        |found| found.verdicts.as_mut().unwrap()[1].all_were_shared = false,
     ] {
         check("reads", &|_, facts| change(&mut facts.reads));
     }
@@ -158,7 +167,7 @@ fn each_single_objection_shuts_its_own_gate_and_no_other() {
 }
 
 #[test]
-fn a_waiver_opens_its_gate_with_its_reason_but_for_two() {
+fn a_waiver_opens_its_gate_with_its_reason_but_for_three() {
     let waivers: Vec<_> = NAMES
         .iter()
         .map(|gate| Waiver {
@@ -181,10 +190,30 @@ fn a_waiver_opens_its_gate_with_its_reason_but_for_two() {
         waivers,
         ..Facts::default()
     };
-    assert_eq!(shut_gates(&disarmed, &facts), NEVER_WAIVED);
+    assert_eq!(shut_gates(&disarmed, &facts), NEVER_WAIVED_WHOLE);
     let gates = judge(&disarmed, &facts);
-    let parked = gates.iter().find(|gate| gate.name == "parked").unwrap();
-    assert_eq!(parked.state, State::Waived);
-    assert!(parked.why.ends_with("Waived by anna: the drill"));
-    assert!(!may_be_waived("nothing of ours"));
+    let equality = gates.iter().find(|gate| gate.name == "equality").unwrap();
+    assert_eq!(equality.state, State::Waived);
+    assert!(equality.why.ends_with("Waived by anna: the drill"));
+    assert!(!may_be_waived_whole("nothing of ours"));
+    assert!(!may_be_waived_by_name("nothing of ours"));
+}
+
+#[test]
+fn a_check_is_waived_alone_and_the_others_still_count() {
+    let mut facts = good();
+    facts.evidence[0].not_green = vec!["console".to_owned(), "points".to_owned()];
+    let waive = |name: &str| Waiver {
+        gate: "checklist".to_owned(),
+        name: name.to_owned(),
+        reason: "counted by hand".to_owned(),
+        actor: "anna".to_owned(),
+    };
+    facts.waivers = vec![waive("points")];
+    let gates = judge(&authority(), &facts);
+    let checklist = gates.iter().find(|gate| gate.name == "checklist").unwrap();
+    assert_eq!(checklist.state, State::Shut);
+    assert_eq!(checklist.names, ["console"]);
+    facts.waivers.push(waive("console"));
+    assert_eq!(shut_gates(&authority(), &facts), [""; 0]);
 }

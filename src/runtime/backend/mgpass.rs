@@ -2,6 +2,7 @@
 //! written through its D1 (`mirror::target`).
 //! What its answers look like is in [`wire`].
 
+pub mod console;
 pub mod wire;
 
 use serde::Deserialize;
@@ -16,7 +17,7 @@ use crate::runtime::context::Context;
 use crate::runtime::isolate::MgpassEndpoints;
 use crate::runtime::limits::MAX_ANSWER_BYTES;
 use crate::runtime::ports::{Backend, Call, CallAnswer, Platform};
-use crate::runtime::settings::MgpassCredential;
+use crate::runtime::settings::{Client, MgpassCredential, Probe};
 
 const DEADLINE_MS: u32 = 8_000;
 /// Discovery and keys: a request may be waiting for them.
@@ -68,6 +69,71 @@ pub async fn identities<P: Platform>(
     let path = format!("/api/users/{}/identities", super::encode(id.as_str()));
     let answer = read(platform, context, caller, &path, deadline_ms).await?;
     found(caller, &answer, parse_identities)
+}
+
+/// The proxy's own token, fetched just now, unless it was given one.
+///
+/// # Errors
+/// When mgPass hands out none.
+pub async fn fresh_token<P: Platform>(
+    platform: &P,
+    context: &Context<'_>,
+) -> Result<Secret<String>, BackendFailure> {
+    context.isolate.forget_own_token(BACKEND);
+    credential(platform, context).await
+}
+
+/// Where browsers are sent to sign in; `None`: its discovery does not say.
+///
+/// # Errors
+/// When mgPass's discovery cannot be had.
+pub async fn authorization_endpoint<P: Platform>(
+    platform: &P,
+    context: &Context<'_>,
+) -> Result<Option<String>, BackendFailure> {
+    let endpoints = endpoints(platform, context).await?;
+    Ok(endpoints.authorization.clone())
+}
+
+/// The access token for the probe's authorization code.
+///
+/// # Errors
+/// When mgPass gave none.
+pub async fn exchange_code<P: Platform>(
+    platform: &P,
+    context: &Context<'_>,
+    probe: &Probe,
+    code: &str,
+    verifier: &str,
+) -> Result<Secret<String>, BackendFailure> {
+    #[derive(Deserialize)]
+    struct Wire {
+        access_token: String,
+    }
+    let url = endpoints(platform, context).await?.token.clone();
+    let body = super::form(&[
+        ("grant_type", "authorization_code"),
+        ("code", code),
+        ("redirect_uri", &probe.redirect_uri),
+        ("code_verifier", verifier),
+        ("client_id", &probe.client_id),
+    ]);
+    let headers = probe.client_secret.as_ref().map(|secret| {
+        let client = Client {
+            id: probe.client_id.clone(),
+            secret: secret.clone(),
+        };
+        ("authorization", super::basic(&client))
+    });
+    let headers = headers.into_iter().collect();
+    let answer =
+        super::post_form(platform, BACKEND, url, headers, Secret(body), DEADLINE_MS).await?;
+    if answer.status != 200 {
+        return Err(BackendFailure::Unauthorized(BACKEND));
+    }
+    let wire: Result<Wire, _> = serde_json::from_str(&answer.body);
+    let wire = wire.map_err(|_| BackendFailure::OutOfContract(BACKEND))?;
+    Ok(Secret(wire.access_token))
 }
 
 /// Ends all sessions and refresh tokens. Five a minute per admin. Harmless twice:
@@ -304,6 +370,7 @@ async fn endpoints<P: Platform>(
     #[derive(Deserialize)]
     struct Discovery {
         issuer: String,
+        authorization_endpoint: Option<String>,
         token_endpoint: String,
         jwks_uri: String,
         introspection_endpoint: Option<String>,
@@ -321,6 +388,7 @@ async fn endpoints<P: Platform>(
         return Err(refused);
     }
     let endpoints = Arc::new(MgpassEndpoints {
+        authorization: discovery.authorization_endpoint,
         token: discovery.token_endpoint,
         jwks: discovery.jwks_uri,
         // Not in the documented discovery; the path is edition E3's.

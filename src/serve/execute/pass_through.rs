@@ -10,12 +10,14 @@ use crate::policy::plan::{Plan, Reason};
 use crate::runtime::answer::OwnAnswer;
 use crate::runtime::ports::{CallFailure, Forward};
 use crate::runtime::settings::Settings;
+use crate::serve::authority::{Need, need};
 
 /// `None`: this request takes more than passing it on.
 pub fn begin<'a>(settings: &'a Settings, inbound: &'a Inbound) -> Option<Forward<'a>> {
     let is_passed_on = inbound.operation == Operation::PassThrough
         && inbound.addressee == Addressee::Logto
-        && !settings.logto_origin.is_empty();
+        && !settings.logto_origin.is_empty()
+        && !(settings.handover.needs_proof() && need(inbound) != Need::Nothing);
     is_passed_on.then(|| to_logto(settings, inbound))
 }
 

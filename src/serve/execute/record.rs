@@ -6,12 +6,14 @@ use std::pin::pin;
 use futures_util::future::{Either, select};
 
 use super::MirrorOutcome;
+use crate::handover::authority::View;
 use crate::inbound::classify::Operation;
 use crate::mirror::outbox::{self, Intent};
 use crate::runtime::context::Context;
 use crate::runtime::message::Message;
 use crate::runtime::observe::Event;
-use crate::runtime::ports::{Platform, Row, Statement, Store};
+use crate::runtime::ports::{DatabaseFailure, Platform, Row, Statement, Store};
+use crate::serve::authority::{NeedsProof, may_queue};
 
 /// While the database is slow, writes do not each wait for its deadline.
 const OUTBOX_REST_MS: i64 = 2_000;
@@ -19,28 +21,52 @@ const OUTBOX_REST_MS: i64 = 2_000;
 /// A Queue that hangs holds no client up; it may have taken the message all the same.
 const QUEUE_DEADLINE_MS: u32 = 1_000;
 
+/// What became of recording an intent.
+pub(super) enum Opening {
+    Recorded,
+    /// The database did not take it in time, the Queue did.
+    Queued,
+    /// Neither did.
+    Lost,
+    /// Logto is not the authority: nothing was recorded.
+    Elsewhere(View),
+    /// Nobody could say who is.
+    Unproven,
+}
+
 /// The intent, before its write is forwarded.
 pub(super) async fn open<P: Platform>(
     platform: &P,
     context: &Context<'_>,
     intent: &mut Intent,
-) -> MirrorOutcome {
+    needs_proof: NeedsProof,
+) -> Opening {
     let now_ms = platform.now_ms();
     let isolate = context.isolate;
-    let code = if now_ms < isolate.outbox_down_until_ms.get() {
+    let may_queue = may_queue(needs_proof, isolate, now_ms);
+    let code = if may_queue && now_ms < isolate.outbox_down_until_ms.get() {
         "outbox_down"
     } else {
         match in_time(platform, context, intent.open()).await {
-            Ok(results) => {
-                if intent.subject.is_none() {
-                    intent.subject = outbox::parse_subject(&results);
+            Ok(results) => match Intent::parse_opened(&results) {
+                Some(opened) => {
+                    let lease_ms = context.settings.handover.lease_ms;
+                    isolate.note_authority(opened.view, now_ms, lease_ms);
+                    if !opened.is_open {
+                        return Opening::Elsewhere(opened.view);
+                    }
+                    intent.subject = intent.subject.take().or(opened.subject);
+                    return Opening::Recorded;
                 }
-                return MirrorOutcome::Recorded;
-            }
+                None => DatabaseFailure::Refused.code(),
+            },
             // A late insert is harmless: settling finds the row or makes it.
             Err(code) => code,
         }
     };
+    if !may_queue {
+        return Opening::Unproven;
+    }
     isolate
         .outbox_down_until_ms
         .set(platform.now_ms() + OUTBOX_REST_MS);
@@ -50,9 +76,9 @@ pub(super) async fn open<P: Platform>(
     let operation = Operation::from_name(&intent.operation).map_or("unknown", Operation::name);
     platform.emit(&Event::OutboxQueued { operation, code });
     if is_queued(platform, &message).await {
-        MirrorOutcome::Queued
+        Opening::Queued
     } else {
-        MirrorOutcome::Gap
+        Opening::Lost
     }
 }
 

@@ -33,7 +33,7 @@ impl Request<'_> {
         let user = self.inbound.user.as_ref();
         // A query may ask for what only Logto has (`includeSsoIdentities`, password hashes).
         let Some(user) = user.filter(|_| self.inbound.query().is_none_or(str::is_empty)) else {
-            return self.pass(exchange, Reason::Query).await;
+            return self.pass_proven(platform, exchange, Reason::Query).await;
         };
         let bucket = Bucket::of(user, &flags.salt);
         let authorization = exchange.header("authorization");
@@ -94,7 +94,7 @@ impl Request<'_> {
         reason: Reason,
         user: &UserId,
     ) -> Executed<E::Copy> {
-        let mut executed = self.pass(exchange, reason).await;
+        let mut executed = self.pass_proven(platform, exchange, reason).await;
         if reason.is_comparable()
             && executed.reply == Reply::Forwarded
             && matches!(executed.status, 200 | 404)
@@ -142,7 +142,7 @@ impl Request<'_> {
             Err(unserved) => Executed {
                 fallback: Some(fallback(unserved)),
                 plan,
-                ..self.pass(exchange, plan.reason).await
+                ..self.pass_proven(platform, exchange, plan.reason).await
             },
         }
     }

@@ -7,7 +7,9 @@
 
 use super::conclude::{Answered, Conclusion, Fate, Recording, WriteResult, conclude};
 use super::name::Named;
-use super::{Executed, MirrorOutcome, Reply, record};
+use super::record::{self, Opening};
+use super::{Executed, MirrorOutcome, Reply};
+use crate::handover::authority::Holder;
 use crate::inbound::classify::{Concerns, Operation, SubjectSource};
 use crate::mirror::outbox::Intent;
 use crate::policy::plan::Reason;
@@ -15,11 +17,15 @@ use crate::runtime::context::{Context, Request};
 use crate::runtime::error::ProxyError;
 use crate::runtime::observe::Event;
 use crate::runtime::ports::{BodyFailure, Exchange, Platform};
+use crate::serve::authority::{Admitted, Kept, Known, Need, NeedsProof};
 use crate::serve::follow_up::{FollowUp, Gap};
 use crate::serve::question::Question;
 
 /// Logto's JSON API takes 1 MB and its uploads 20 MB; what is longer passes on and is not held.
 const MAX_HELD_BYTES: usize = 2 * 1024 * 1024;
+
+/// Once, and once more when a hand-over has gone back to where it began.
+const MAX_OPENINGS: usize = 2;
 
 /// Whose request it is, in the platform's own word.
 const ADDRESS: &str = "cf-connecting-ip";
@@ -47,7 +53,11 @@ impl Request<'_> {
         exchange: &mut E,
         source: SubjectSource,
     ) -> Executed<E::Copy> {
-        if !self.flags.records_writes() {
+        let mut admitted = match self.admit_write(platform).await {
+            Ok(admitted) => admitted,
+            Err(kept) => return self.kept(kept),
+        };
+        if !self.flags.records_writes() && admitted == Admitted::Freely {
             return self.unrecorded(exchange, source, Reason::StageOff).await;
         }
         let named = self.name(platform, context, exchange, source).await;
@@ -62,19 +72,27 @@ impl Request<'_> {
             operation: self.inbound.operation.name().to_owned(),
         };
         let (mut recording, mut mirror) = (Recording::Omitted, MirrorOutcome::None);
-        if self
+        let is_recorded = self
             .is_recorded_before(platform, context, exchange, source, &named)
-            .await
-        {
+            .await;
+        if !is_recorded && self.needs_proof() == NeedsProof::Yes {
+            admitted = match self.admit(platform, Need::Unrecorded).await {
+                Ok(admitted) => admitted,
+                Err(kept) => return self.kept(kept),
+            };
+        }
+        if is_recorded || admitted == Admitted::RecordedFirst {
             if exchange.hold_body(MAX_HELD_BYTES).await == Err(BodyFailure::Incomplete) {
                 take_back(context, exchange);
                 return self.failed(ProxyError::BodyIncomplete);
             }
             intent.operation = self.refine(exchange).to_owned();
-            mirror = record::open(platform, context, &mut intent).await;
-            recording = match mirror {
-                MirrorOutcome::Recorded | MirrorOutcome::Queued => Recording::Done,
-                MirrorOutcome::None | MirrorOutcome::Gap => Recording::Failed,
+            (recording, mirror) = match self.open(platform, context, &mut intent).await {
+                Ok(opened) => opened,
+                Err(kept) => {
+                    take_back(context, exchange);
+                    return self.kept(kept);
+                }
             };
         }
         let mut executed = self.pass(exchange, Reason::Write).await;
@@ -108,6 +126,41 @@ impl Request<'_> {
         )
         .await;
         executed
+    }
+
+    /// Before anything is asked about the write: where nothing would prove it, or where
+    /// this isolate was told that Logto is not the authority.
+    async fn admit_write<P: Platform>(&self, platform: &P) -> Result<Admitted, Kept> {
+        let last_seen = self.isolate.authority.get().view();
+        let may_be_logto = last_seen.is_none_or(|view| view.holder == Holder::Logto);
+        match (self.needs_proof(), self.flags.records_writes()) {
+            (NeedsProof::No, _) => Ok(Admitted::Freely),
+            (NeedsProof::Yes, true) if may_be_logto => Ok(Admitted::Freely),
+            (NeedsProof::Yes, true) => self.admit(platform, Need::Write).await,
+            (NeedsProof::Yes, false) => self.admit(platform, Need::Unrecorded).await,
+        }
+    }
+
+    /// Records the intent; while the users are handed over it waits, and tries again.
+    async fn open<P: Platform>(
+        &self,
+        platform: &P,
+        context: &Context<'_>,
+        intent: &mut Intent,
+    ) -> Result<(Recording, MirrorOutcome), Kept> {
+        for _ in 0..MAX_OPENINGS {
+            match record::open(platform, context, intent, self.needs_proof()).await {
+                Opening::Recorded => return Ok((Recording::Done, MirrorOutcome::Recorded)),
+                Opening::Queued => return Ok((Recording::Done, MirrorOutcome::Queued)),
+                Opening::Lost => return Ok((Recording::Failed, MirrorOutcome::Gap)),
+                Opening::Unproven => return Err(Kept::Refused(ProxyError::AuthorityUnknown)),
+                Opening::Elsewhere(view) => {
+                    self.admit_by(platform, Need::Write, Known::View(view))
+                        .await?;
+                }
+            }
+        }
+        Err(Kept::Refused(ProxyError::AuthorityMoving))
     }
 
     /// What the conclusion asks for.

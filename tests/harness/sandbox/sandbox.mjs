@@ -68,6 +68,8 @@ export async function startSandbox({
           LOGTO_ISSUER: `${url(on.proxy)}/oidc`,
           MGPASS_ORIGIN: url(on.mgpass),
           MGPASS_ISSUER: url(on.mgpass),
+          // Cron makes none of the checks unless a test asks for them.
+          CHECK_EVERY_S: '0',
           ...SECRETS,
           ...vars,
         },

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use dual_write_proxy::handover::gates::State;
-use dual_write_proxy::handover::moves::{let_hung_go, parse_let_go};
+use dual_write_proxy::handover::hung::{let_go, parse_let_go};
 use dual_write_proxy::policy::flags::Stage;
 use dual_write_proxy::runtime::ports::Store;
 use serde_json::json;
@@ -260,7 +260,7 @@ fn a_hanging_write_is_let_go_by_an_operator_then_and_there_and_watched() {
     world.operate();
     assert_eq!(world.holder(), "draining");
     let go = || {
-        let results = world.databases.batch(Store::Proxy, &let_hung_go());
+        let results = world.databases.batch(Store::Proxy, &let_go());
         parse_let_go(&results.unwrap())
     };
     // It may be answered yet.
@@ -289,7 +289,7 @@ fn nothing_is_let_go_while_nobody_drains() {
     let world = world();
     world.hanging_write("i1", "u1");
     world.advance(60_000);
-    let results = world.databases.batch(Store::Proxy, &let_hung_go());
+    let results = world.databases.batch(Store::Proxy, &let_go());
     assert_eq!(parse_let_go(&results.unwrap()), 0);
     assert_eq!(world.n_open(), 1);
 }
@@ -336,10 +336,15 @@ fn kv_is_a_wish_by_its_change_alone_and_after_the_hand_over_only_one_step_back_i
     world.flag("stage", "cutover");
     world.operate();
     assert_eq!(world.moves(), ["logto>logto announced"]);
-    // A place that is late.
+    // A place that is late sees the value before for a while.
     world.flag("stage", "dual_write");
     world.operate();
+    assert_eq!(world.moves(), ["logto>logto announced"]);
+    // Later than any place can be, somebody has taken it back.
+    world.advance(120_000);
+    world.operate();
     assert_eq!(world.moves().last().unwrap(), "logto>logto wish_withdrawn");
+    world.advance(120_000);
     world.flag("stage", "cutover");
     world.operate();
     world.advance(ANNOUNCEMENT_MS);
