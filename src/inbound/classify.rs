@@ -39,9 +39,7 @@ pub(super) fn classify(method: Method, path: &str) -> Classified {
     found.unwrap_or_else(|| Classified::of(Operation::PassThrough))
 }
 
-/// Why a mutating request is not recorded, where the table says so; for the test that
-/// asks it of every route.
-#[cfg(not(target_arch = "wasm32"))]
+/// Why a mutating request is not recorded, where the table says so.
 pub fn why_unrecorded(method: Method, path: &str) -> Option<&'static str> {
     find(method, path).and_then(|(route, _)| route.unrecorded)
 }

@@ -16,6 +16,7 @@ mod handover;
 mod introspection;
 mod jobs;
 mod limits;
+mod page;
 mod points;
 mod proxy;
 mod reads;

@@ -15,7 +15,9 @@ function fill(node, attributes, children) {
 const el = (name, attributes, ...children) => fill(document.createElement(name), attributes, children);
 const svg = (name, attributes, ...children) => fill(document.createElementNS(SVG, name), attributes, children);
 const code = (text) => el('code', null, String(text));
-const empty = (text) => el('p', { class: 'empty' }, text);
+// Commands stand between backticks in what the proxy says.
+const words = (text) => String(text).split('`').map((part, index) => (index % 2 ? code(part) : part));
+const empty = (text) => el('p', { class: 'empty' }, words(text));
 const tag = (severity, text) => el('span', { class: `tag ${severity}` }, text);
 
 const integers = new Intl.NumberFormat('en-GB');
@@ -79,7 +81,10 @@ function draw(id, data, make) {
   const text = JSON.stringify(data ?? null);
   if (drawn[id] === text) return;
   drawn[id] = text;
-  const key = $(id).contains(document.activeElement) ? document.activeElement.dataset.key : undefined;
+  const key = $(id).contains(document.activeElement) ? document.activeElement.closest('[data-key]')?.dataset.key : undefined;
+  const open = [...$(id).querySelectorAll('details[open]')].map((node) => node.dataset.key);
   $(id).replaceChildren(...[make(data)].flat(2).filter((child) => child !== null && child !== undefined));
-  if (key !== undefined) $(id).querySelector(`[data-key="${CSS.escape(key)}"]`)?.focus();
+  const keyed = (name) => $(id).querySelector(`[data-key="${CSS.escape(name)}"]`);
+  for (const name of open) if (keyed(name)) keyed(name).open = true;
+  if (key !== undefined) (keyed(key)?.querySelector('summary') ?? keyed(key))?.focus();
 }

@@ -32,8 +32,8 @@ async function ask(path, { method = 'GET', query = {} } = {}) {
 const say = (text) => { $('said').textContent = text; };
 
 /** A button that asks before it does anything. */
-function act({ key, label, title, says, did, calls }) {
-  return el('button', { type: 'button', 'data-key': key, onclick: () => confirm_first({ title, says, label, did, calls }) }, label);
+function act({ key, name, label, title, says, did, calls }) {
+  return el('button', { type: 'button', 'data-key': key, 'aria-label': name, onclick: () => confirm_first({ title, says, label, did, calls }) }, label);
 }
 
 let wanted = null;
@@ -85,7 +85,8 @@ function show_status(status) {
 
 async function checks() {
   try {
-    draw('checklist', await ask('checklist'), checklist);
+    const { checks: list, is_green } = await ask('checklist');
+    draw('checklist', { checks: list, is_green }, checklist);
   } catch (error) {
     if (error instanceof Refused) throw error;
     const text = error.status === 404 ? 'No checklist in this version.' : `Could not be read: ${error.message}`;
@@ -159,7 +160,7 @@ $('door').addEventListener('submit', async (event) => {
   if (!/^[\x21-\x7e]+$/.test(token)) return leave('That cannot be a token: it has characters that no token has.');
   say('');
   await look();
-  if (token) $('main').focus();
+  if (token) $('main').focus({ preventScroll: true });
 });
 $('leave').addEventListener('click', () => leave());
 $('look').addEventListener('click', () => look());

@@ -1,6 +1,8 @@
 // The parts of the operators' page besides its plots: each takes what the proxy answered
 // and gives elements. What is wrong the proxy says itself; here it is only shown.
 
+// May break anywhere; names do not.
+const long = (text) => el('code', { class: 'any' }, text);
 const failed = (data) => data?.failure && empty(`Could not be read: ${data.failure}.`);
 
 function where({ stage, authority }) {
@@ -12,7 +14,7 @@ function where({ stage, authority }) {
 function problems_shown(list) {
   return list.map(({ severity, code: name, since, what, do: todo }) => el('div', { class: `problem ${severity}` },
     tag(severity, severity), ' ', code(name), ...(since ? [' since ', ago(since)] : []),
-    el('p', null, what), todo && el('p', null, '→ ', todo)));
+    el('p', null, words(what)), todo && el('p', null, '→ ', words(todo))));
 }
 
 /** One sentence over the list; screen readers hear it when it changes. */
@@ -27,7 +29,7 @@ function tiles(status) {
   const { reads = {}, outbox = {}, parked = [], report, cron_at: cron, verdicts, walk } = status;
   const is = (...codes) => status.problems.find((problem) => codes.includes(problem.code) && problem.severity !== 'notice')?.severity;
   const tile = (name, value, more, severity) => el('div', { class: severity }, el('dt', null, name), el('dd', null, value, more && el('small', null, more)));
-  const side = (name, of) => tile(`${name}: failed reads`, pct(of?.failure_bps), of?.reads ? `of ${num(of.reads)}; half at most ${took(of.p50_ms)}, 95 of 100 at most ${took(of.p95_ms)}` : 'no reads in this window');
+  const side = (name, of) => tile(`${name}: failed reads`, pct(of?.failure_bps), of?.reads ? `of ${num(of.reads)}; p50 ${took(of.p50_ms)}, p95 ${took(of.p95_ms)}` : 'no reads in this window');
   const n_parked = parked.reduce((sum, { n }) => sum + n, 0);
   const verdict = Array.isArray(verdicts) ? verdicts[0] : undefined;
   return [
@@ -52,11 +54,11 @@ function flags(list) {
   const rows = list.filter(({ state }) => state !== 'absent').sort((a, b) => rank[a.state] - rank[b.state])
     .map(({ key, value, state, code: why, since }) => ({
       bad: rank[state] === 0,
-      cells: [code(key), value === null ? '(not read)' : code(value), rank[state] === 0 ? tag('critical', state) : state, why ? code(why) : '', since ? ago(since) : ''],
+      cells: [code(key), value === null ? '(not read)' : long(value), [rank[state] === 0 ? tag('critical', state) : state, ...(why ? [' ', code(why)] : [])], since ? ago(since) : ''],
     }));
   const absent = list.filter(({ state }) => state === 'absent').map(({ key }) => key);
   return [
-    rows.length ? table('Flags', ['flag', 'value', 'state', 'why', 'since'], rows) : empty('No flag is set. Each one that is written to KV will show here, refused ones first.'),
+    rows.length ? table('Flags', ['flag', 'value', 'state', 'since'], rows) : empty('No flag is set. Each one that is written to KV will show here, refused ones first.'),
     absent.length ? el('p', { class: 'soft' }, `Absent: ${absent.join(', ')}.`) : null,
   ];
 }
@@ -66,7 +68,7 @@ function parked(list, act) {
   const rows = list.map(({ list: of, dry_run: dry, reason, n, since }) => [
     code(reason), num(n), of === 'mirror' ? 'mirror' : `import of ${of}${dry ? ', dry run' : ''}`, ago(since),
     of === 'mirror' ? act({
-      key: `replay ${reason}`, label: 'Replay', title: `Replay ${plural(n, 'user', 'users')}?`, did: `Replay of ${reason}`,
+      key: `replay ${reason}`, name: `Replay ${reason}`, label: 'Replay', title: `Replay ${plural(n, 'user', 'users')}?`, did: `Replay of ${reason}`,
       says: `The mirror looks again at everybody parked for ${reason}. Whose reason is gone is carried over; who still cannot be is parked again. Nothing is lost.`,
       calls: { path: 'mirror/replay', query: { reason }, pages: true },
     }) : '',
@@ -101,7 +103,7 @@ function jobs(list, act) {
     const { id, kind, state, phase, pass, dry_run: dry, total, users, seen, outcomes = {}, last_failure: failure, moved_at: moved, finished_at: finished } = job;
     const name = `${KINDS[kind] ?? kind}${dry ? ', dry run' : ''}`;
     const n = Math.max(users ?? 0, Math.min(seen ?? 0, total ?? 0));
-    const order = (label, path, says) => act({ key: `${kind} ${path}`, label: `${label} this job`, title: `${label}: ${name} ${id}?`, did: `${label} of job ${id}`, says, calls: { path: `import/${path}`, query: { kind } } });
+    const order = (label, path, says) => act({ key: `${kind} ${path}`, name: `${label} ${name} ${id}`, label: `${label} this job`, title: `${label}: ${name} ${id}?`, did: `${label} of job ${id}`, says, calls: { path: `import/${path}`, query: { kind } } });
     const found = Object.entries(outcomes).filter(([, count]) => count > 0).map(([outcome, count]) => `${num(count)} ${outcome.replaceAll('_', ' ')}`);
     return el('div', { class: 'job' },
       el('p', null, el('strong', null, `${name} ${id}`), ' ', tag({ done: 'good', running: 'notice' }[state] ?? 'warning', state),
@@ -120,7 +122,7 @@ function findings({ found, findings: compared }) {
     found.map((row) => [code(row.code), row.kind, num(row.n), ago(row.found_at)])));
   if (failed(compared)) parts.push(failed(compared));
   else if (compared?.length) parts.push(el('h3', null, 'Of compared reads'), table('Findings of compared reads', ['read', 'field', 'difference', ['users', 'num'], 'newest'],
-    compared.map((row) => [code(row.operation), code(row.path || '(whole answer)'), row.class, num(row.n_subjects), ago(row.last_at)])));
+    compared.map((row) => [code(row.operation), long(row.path || '(whole answer)'), row.class, num(row.n_subjects), ago(row.last_at)])));
   return parts.length ? parts : empty('None. What the walk, the mirror and compared reads find different will show here: fields and codes, no values.');
 }
 
@@ -134,7 +136,7 @@ function verdicts(list) {
 function history(changes) {
   if (changes.length === 0) return empty('None yet. Each change of a flag, a stage or the authority will show here, with who made it and why where `dwp` did.');
   const value = (text, why) => (why ? `(${why})` : text ?? 'absent');
-  return table('Changes', ['noticed (UTC)', 'what', 'before → after', 'by', 'reason'], changes.map((change) => [
+  return table('Changes', ['noticed (UTC)', 'what', 'before → after', 'by'], changes.map((change) => [
     at(change.noticed_at), code(change.kind === 'authority' ? 'authority' : change.key),
-    `${value(change.before_value, change.before_code)} → ${value(change.value, change.code)}`, change.actor ?? '–', change.reason ?? '']));
+    long(`${value(change.before_value, change.before_code)} → ${value(change.value, change.code)}`), [change.actor, change.reason].filter(Boolean).join(': ') || '–']));
 }

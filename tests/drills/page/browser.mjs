@@ -1,7 +1,7 @@
 // A Chromium with one tab on the page, and what is watched over all the time.
 
 import assert from 'node:assert/strict';
-import { accessSync, constants, mkdirSync, readFileSync, rmSync } from 'node:fs';
+import { mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -13,24 +13,6 @@ import { say } from './desk.mjs';
 const out = fileURLToPath(new URL('../../../out/page', import.meta.url));
 const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
 const LOOKS = { wide: { width: 1280, height: 900 }, narrow: { width: 400, height: 860 } };
-
-const isProgram = (file) => {
-  try {
-    accessSync(file, constants.X_OK);
-    return true;
-  } catch {
-    return false;
-  }
-};
-
-/** From the variable CHROMIUM, else by its usual names on PATH. */
-export function findChromium() {
-  if (process.env.CHROMIUM) return isProgram(process.env.CHROMIUM) ? process.env.CHROMIUM : undefined;
-  const folders = (process.env.PATH ?? '').split(path.delimiter).filter(Boolean);
-  return ['chromium', 'chromium-browser', 'google-chrome', 'google-chrome-stable']
-    .flatMap((name) => folders.map((folder) => path.join(folder, name)))
-    .find(isProgram);
-}
 
 export async function openBrowser({ executable, origin }) {
   rmSync(out, { recursive: true, force: true });

@@ -15,8 +15,9 @@
 
 import { parseArgs } from 'node:util';
 
-import { findChromium, openBrowser } from './browser.mjs';
+import { openBrowser } from './browser.mjs';
 import { canary } from './canary.mjs';
+import { findChromium } from './chromium.mjs';
 import { openDesk, say } from './desk.mjs';
 import { states } from './states.mjs';
 
