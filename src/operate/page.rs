@@ -35,8 +35,8 @@ pub fn page() -> Answer {
         status: 200,
         headers,
         body: FRAME
-            .replacen("{style}", STYLE, 1)
-            .replacen("{script}", SCRIPT, 1),
+            .replacen("/*style*/", STYLE, 1)
+            .replacen("/*script*/", SCRIPT, 1),
     }
 }
 

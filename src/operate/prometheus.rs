@@ -52,7 +52,13 @@ const COUNTERS: &[(Metric, &str, &str, &str)] = &[
 
 /// Name, its label and the label's value, help, column of the newest minute, and what of
 /// its unit makes one of the metric's. What is not known has no line.
-type Gauge = (&'static str, Option<(&'static str, &'static str)>, &'static str, &'static str, f64);
+type Gauge = (
+    &'static str,
+    Option<(&'static str, &'static str)>,
+    &'static str,
+    &'static str,
+    f64,
+);
 const GAUGES: &[Gauge] = &[
     (
         "timeline_timestamp_seconds",
@@ -103,13 +109,7 @@ const GAUGES: &[Gauge] = &[
         "n_ready",
         1.0,
     ),
-    (
-        "users",
-        Some(("kind", "mirrored")),
-        "",
-        "n_mirrored",
-        1.0,
-    ),
+    ("users", Some(("kind", "mirrored")), "", "n_mirrored", 1.0),
 ];
 
 struct Total {
