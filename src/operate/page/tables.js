@@ -35,7 +35,7 @@ function tiles(status) {
   return [
     tile('Reads at mgPass, asked', pct(reads.asked_bps), reads.allowed_bps === reads.asked_bps ? 'all of it allowed' : `${pct(reads.allowed_bps)} allowed by stage and brakes`, is('guard_stopped', 'kill_switch_on')),
     tile('Reads at mgPass, realised', pct(reads.realised_bps), `within ${dur(reads.window_ms)}`),
-    tile('Users who may be read there', num(reads.users?.ready), `of ${plural(reads.users?.mirrored, 'mirrored user', 'mirrored users')}`),
+    tile('Users eligible at mgPass', num(reads.users?.ready), `of ${plural(reads.users?.mirrored, 'mirrored user', 'mirrored users')}`),
     side('Logto', reads.logto),
     side('mgPass', reads.mgpass),
     tile('Compared reads that differ', num(reads.mismatched), `of ${num(reads.compared)} compared`),
@@ -103,7 +103,7 @@ function jobs(list, act) {
     const { id, kind, state, phase, pass, dry_run: dry, total, users, seen, outcomes = {}, last_failure: failure, moved_at: moved, finished_at: finished } = job;
     const name = `${KINDS[kind] ?? kind}${dry ? ', dry run' : ''}`;
     const n = Math.max(users ?? 0, Math.min(seen ?? 0, total ?? 0));
-    const order = (label, path, says) => act({ key: `${kind} ${path}`, name: `${label} ${name} ${id}`, label: `${label} this job`, title: `${label}: ${name} ${id}?`, did: `${label} of job ${id}`, says, calls: { path: `import/${path}`, query: { kind } } });
+    const order = (label, path, says) => act({ key: `${kind} ${path}`, name: `${label} ${name} ${id}`, label, title: `${label}: ${name} ${id}?`, did: `${label} of job ${id}`, says, calls: { path: `import/${path}`, query: { kind } } });
     const found = Object.entries(outcomes).filter(([, count]) => count > 0).map(([outcome, count]) => `${num(count)} ${outcome.replaceAll('_', ' ')}`);
     return el('div', { class: 'job' },
       el('p', null, el('strong', null, `${name} ${id}`), ' ', tag({ done: 'good', running: 'notice' }[state] ?? 'warning', state),
