@@ -23,7 +23,8 @@ const person = (mark) => ({
   password: `${WORD}-Password-${mark}`,
   customData: { [`${WORD}Key`]: `${WORD} value`, note: [`${WORD} in a list`, { deep: `${WORD} deep` }] },
   profile: Object.fromEntries(['familyName', 'givenName', 'middleName', 'nickname', 'preferredUsername', 'website', 'gender', 'birthdate', 'zoneinfo', 'locale']
-    .map((field) => [field, field === 'website' ? `https://${WORD}.example.test/` : `${WORD} ${field}`])),
+    .map((field) => [field, field === 'website' ? `https://${WORD}.example.test/` : `${WORD} ${field}`])
+    .concat([['address', { formatted: `${WORD} street`, locality: `${WORD} town`, country: `${WORD} land` }]])),
 });
 
 export async function canary(desk, browser) {
