@@ -109,7 +109,7 @@ function jobs(list, act) {
       el('p', null, el('strong', null, `${name} ${id}`), ' ', tag({ done: 'good', running: 'notice' }[state] ?? 'warning', state),
         state === 'running' || state === 'paused' ? ` in ${phase}, pass ${pass}` : '', ', moved ', ago(finished ?? moved)),
       total ? el('progress', { max: total, value: state === 'done' ? total : Math.min(n, total), 'aria-label': `${name}, progress` }) : null,
-      el('p', { class: 'soft' }, total ? `${num(n)} of ${plural(total, 'person', 'people')} seen` : `${plural(n, 'person', 'people')} seen`, found.length ? `: ${found.join(', ')}` : '', '.'),
+      el('p', { class: 'soft' }, total && n <= total ? `${num(n)} of ${plural(total, 'person', 'people')} seen` : `${plural(n, 'person', 'people')} seen${total ? `, ${num(total)} when it began` : ''}`, found.length ? `: ${found.join(', ')}` : '', '.'),
       failure ? el('p', null, 'Last failure: ', code(failure)) : null,
       state === 'running' ? el('div', { class: 'acts' }, order('Pause', 'pause', 'Its lanes stop after the page they are at. Nothing is lost; it goes on from there when resumed.')) : null,
       state === 'paused' ? el('div', { class: 'acts' }, order('Resume', 'resume', 'It goes on where it stopped.')) : null);
