@@ -1,5 +1,6 @@
 // Format, lints for host and wasm, layout and map of the tree, what comes in from
-// outside, and the release Worker within its budget. Nothing is advisory.
+// outside, and the release Worker within its budget, bundled as a deployment would be.
+// Nothing is advisory.
 import { spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
@@ -19,6 +20,8 @@ const steps = [
   ['clippy, tool', ['cargo', 'clippy', '--quiet', '--locked', '--target-dir', 'target/tools', ...TOOL, '--', '-D', 'warnings']],
   ['layout and map', ['cargo', 'test', '--quiet', '--test', 'native', 'tidy', '--', '--nocapture'], 'layout: '],
   ['release wasm', [process.execPath, 'scripts/build.mjs', '--release']],
+  // What a deployment would upload and bind, without an account and without the network.
+  ['dry deployment', [process.execPath, 'node_modules/wrangler/bin/wrangler.js', 'deploy', '--dry-run', '--outdir', 'target/dry']],
 ];
 
 // Where cargo-deny is installed: that takes minutes, and CI has a job of its own for it.
@@ -38,7 +41,7 @@ if (isDone(['cargo', 'deny', '--version'])) {
 // `shown`: how the lines begin that are worth reading though nothing failed.
 for (const [name, [command, ...args], shown] of steps) {
   const began = Date.now();
-  const { status, stdout, stderr, error } = spawnSync(command, args, { cwd: root, encoding: 'utf8' });
+  const { status, stdout, stderr, error } = spawnSync(command, args, { cwd: root, encoding: 'utf8', env: { ...process.env, WRANGLER_SEND_METRICS: 'false' } });
   if (error || status !== 0) {
     console.error(`${name}: failed\n${error?.message ?? ''}${stdout}${stderr}`);
     process.exit(1);

@@ -14,5 +14,7 @@ pub mod proof;
 pub mod row;
 pub mod strays;
 pub mod target;
+// What writes by it goes into the Worker with it.
+#[cfg(not(target_arch = "wasm32"))]
 pub mod translated;
 pub mod wish;

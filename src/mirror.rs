@@ -12,6 +12,7 @@ pub mod edits;
 pub mod eligibility;
 pub mod fence;
 pub mod findings;
+pub mod intent;
 pub mod listing;
 pub mod mapping;
 pub mod merge;

@@ -92,7 +92,7 @@ async fn run<P: Platform>(
         if authority.is_raise_owed && agree(platform, settings).await.is_ok() {
             continue;
         }
-        let (mut asked, mut evidence) = (Gates::NotAsked, None);
+        let (mut asked, mut seen) = (Gates::NotAsked, None);
         if let Some(operated) = operated
             && due(&authority, &pending, Gates::NotAsked) == Due::Wait(Why::Gates)
         {
@@ -107,7 +107,7 @@ async fn run<P: Platform>(
                         true => Gates::Open,
                         false => Gates::Shut,
                     };
-                    evidence = Some(gates::evidence_digest(&facts));
+                    seen = Some(facts);
                     ran.gates = Some(gates);
                 }
             }
@@ -122,7 +122,7 @@ async fn run<P: Platform>(
                 return ran;
             }
         };
-        match carry_out(platform, settings, &authority, due, evidence).await {
+        match carry_out(platform, settings, &authority, due, seen.as_ref()).await {
             Carried::Out => ran.moved.push(due),
             Carried::ByAnother => {}
             Carried::Not(code) => {
@@ -151,12 +151,23 @@ pub async fn look<P: Platform>(
     let verdicts = platform
         .batch(Store::Metrics, vec![facts::verdicts()])
         .await;
-    let unique = platform.batch(Store::Mgpass, vec![facts::unique()]).await;
+    let at_mgpass = platform
+        .batch(Store::Mgpass, facts::at_mgpass(found.epoch))
+        .await
+        .ok();
+    let behind = match &at_mgpass {
+        None => None,
+        Some(results) => {
+            let waited_for = vec![facts::waited_for(results)];
+            facts::parse_behind(&platform.batch(Store::Proxy, waited_for).await?)
+        }
+    };
     let mut found = Facts {
         n_unnamed: pending.n_unnamed,
         n_expired: pending.n_expired,
         reads: facts::reads(operated.flags, verdicts.ok().as_deref()),
-        unique: unique.ok().as_deref().and_then(facts::parse_unique),
+        unique: at_mgpass.as_deref().and_then(facts::parse_unique),
+        behind,
         ..found
     };
     if gates::are_open(&gates::judge(authority, &found)) {
@@ -178,13 +189,14 @@ async fn carry_out<P: Platform>(
     settings: &HandoverSettings,
     authority: &Authority,
     due: Move,
-    evidence: Option<String>,
+    facts: Option<&Facts>,
 ) -> Carried {
     let mut step = Step {
         seen: authority.generation,
         next: authority.generation,
         owes_raise: authority.is_raise_owed,
-        evidence,
+        evidence: facts.map(gates::evidence_digest),
+        epoch: facts.map(|facts| facts.epoch),
         announcement_ms: settings.announcement_ms,
         between_ms: settings.between_ms,
     };
@@ -238,6 +250,7 @@ pub async fn abandon<P: Platform>(
         next: authority.generation + 1,
         owes_raise: true,
         evidence: None,
+        epoch: None,
         announcement_ms: settings.announcement_ms,
         between_ms: settings.between_ms,
     };
@@ -277,6 +290,7 @@ pub async fn agree<P: Platform>(
             next: told,
             owes_raise: false,
             evidence: None,
+            epoch: None,
             announcement_ms: settings.announcement_ms,
             between_ms: settings.between_ms,
         };

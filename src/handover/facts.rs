@@ -61,6 +61,9 @@ const N_APPLICATIONS: &str = concat!(
     unwaived_applications!(),
     ") AS n"
 );
+const EPOCH: &str = "SELECT value AS epoch FROM counters WHERE name = 'epoch'";
+/// Of these users whoever is neither parked nor held: those gates are about them.
+const WAITED_FOR: &str = "SELECT value AS name FROM json_each(?1) WHERE value NOT IN (SELECT p.subject FROM subjects p INDEXED BY subjects_parked WHERE p.parked IS NOT NULL UNION SELECT h.subject FROM held_subjects h) ORDER BY value";
 const WAIVERS: &str = "SELECT gate, name, reason, actor FROM waivers WHERE term = (SELECT term FROM authority) ORDER BY gate, name";
 const WAIVE: &str = concat!(
     "INSERT INTO waivers (term, gate, name, reason, actor, at) SELECT term, ?1, ?2, ?3, ?4, ",
@@ -100,6 +103,8 @@ pub const ALL_SQL: &[&str] = &[
     N_PARKED,
     APPLICATIONS,
     N_APPLICATIONS,
+    EPOCH,
+    WAITED_FOR,
     WAIVERS,
     WAIVE,
     WAIVE_PARKED,
@@ -120,9 +125,13 @@ const UNIQUE: &str = "SELECT (SELECT count(*) FROM sqlite_schema WHERE type = 't
      EXISTS (SELECT 1 FROM logto_mirror m WHERE json_type(m.residue, '$.username') = 'text' \
      AND NOT EXISTS (SELECT 1 FROM logto_mirror_unique u WHERE u.kind = 'username' \
      AND u.value = json_extract(m.residue, '$.username') AND u.user_id = m.user_id)) AS has_gaps";
+/// Whose last reconcile began before recording had its last gap.
+const BEHIND: &str = "SELECT user_id AS name FROM logto_mirror WHERE tombstone = 0 AND epoch < ?1 ORDER BY user_id LIMIT ?2";
+/// More of them are not looked at one by one.
+const MAX_BEHIND: i64 = 10_000;
 /// Every string above that is about mgPass's database.
 #[cfg(not(target_arch = "wasm32"))]
-pub const MGPASS_SQL: &[&str] = &[UNIQUE];
+pub const MGPASS_SQL: &[&str] = &[UNIQUE, BEHIND];
 
 /// Behind [`crate::handover::row::read`] in one batch.
 pub fn read() -> Vec<Statement> {
@@ -136,6 +145,7 @@ pub fn read() -> Vec<Statement> {
         some(APPLICATIONS),
         plain(N_APPLICATIONS),
         plain(WAIVERS),
+        plain(EPOCH),
     ]
 }
 
@@ -149,6 +159,7 @@ pub fn parse(results: &[Vec<Row>]) -> Option<Facts> {
         applications,
         n_applications,
         waivers,
+        epoch,
     ] = results
     else {
         return None;
@@ -191,6 +202,7 @@ pub fn parse(results: &[Vec<Row>]) -> Option<Facts> {
             names: names(applications),
         },
         n_applications: of(n_applications, "n_all")?,
+        epoch: of(epoch, "epoch")?,
         waivers: waivers.collect::<Option<_>>()?,
         ..Facts::default()
     })
@@ -225,8 +237,26 @@ pub fn reads(flags: &Flags, results: Option<&[Vec<Row>]>) -> Reads {
 }
 
 /// In mgPass's database; looks at every mirrored user.
-pub fn unique() -> Statement {
-    Statement::new(UNIQUE, vec![])
+pub fn at_mgpass(epoch: i64) -> Vec<Statement> {
+    vec![
+        Statement::new(UNIQUE, vec![]),
+        Statement::new(BEHIND, vec![epoch.into(), MAX_BEHIND.into()]),
+    ]
+}
+
+/// Who of those that are behind is waited for.
+pub fn waited_for(results: &[Vec<Row>]) -> Statement {
+    let names = results.get(1).map(|rows| names(rows)).unwrap_or_default();
+    let names = serde_json::json!(names).to_string();
+    Statement::new(WAITED_FOR, vec![names.into()])
+}
+
+/// The answer of [`waited_for`].
+pub fn parse_behind(results: &[Vec<Row>]) -> Option<Named> {
+    let mut names = names(results.first()?);
+    let n = names.len() as i64;
+    names.truncate(N_NAMES as usize);
+    Some(Named { n, names })
 }
 
 pub fn parse_unique(results: &[Vec<Row>]) -> Option<Unique> {

@@ -2,7 +2,7 @@
 //!
 //! Pure. A gate that nothing is known of is shut: not probed, nothing sampled and idle
 //! are not green. Each may be waived by name with a reason, which the log of moves keeps,
-//! but for the two that no reason makes safe.
+//! but for those that no reason makes safe.
 
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -21,21 +21,22 @@ pub const N_VERDICTS: usize = 3;
 pub const N_NAMES: i64 = 20;
 
 /// In the order in which they are shown.
-pub const NAMES: [&str; 9] = [
+pub const NAMES: [&str; 10] = [
     "armed",
     "checklist",
     "certificate",
     "equality",
     "parked",
     "intents",
+    "epoch",
     "reads",
     "unique",
     "applications",
 ];
 
-/// No reason makes it safe to go on without two of these; and who is parked is let go by
+/// No reason makes it safe to go on without three of these; and who is parked is let go by
 /// name, since draining waits for everybody else.
-const NEVER_WAIVED_WHOLE: [&str; 3] = ["armed", "parked", "intents"];
+const NEVER_WAIVED_WHOLE: [&str; 4] = ["armed", "parked", "intents", "epoch"];
 const WAIVED_BY_NAME: [&str; 3] = ["checklist", "parked", "applications"];
 
 pub fn may_be_waived_whole(gate: &str) -> bool {
@@ -138,6 +139,11 @@ pub struct Facts {
     pub parked: Named,
     pub reads: Reads,
     pub unique: Option<Unique>,
+    /// The recording epoch: it rises with each acknowledged write that nobody can name.
+    pub epoch: i64,
+    /// Mirrored users whose last reconcile is of an earlier epoch, but for who is parked or
+    /// held; `None`: not known.
+    pub behind: Option<Named>,
     /// That needed Logto of late, and are not waived by name.
     pub applications: Named,
     /// Of all that needed Logto of late.
@@ -156,13 +162,6 @@ pub fn judge(authority: &Authority, facts: &Facts) -> Vec<Gate> {
 
 pub fn are_open(gates: &[Gate]) -> bool {
     gates.iter().all(|gate| gate.state != State::Shut)
-}
-
-/// All but what the origin says, which costs calls.
-pub fn are_open_but_for_probes(gates: &[Gate]) -> bool {
-    gates
-        .iter()
-        .all(|gate| gate.state != State::Shut || gate.name == "armed")
 }
 
 /// SHA-256 of what the gates saw.
@@ -191,6 +190,7 @@ fn judge_one(name: &'static str, authority: &Authority, facts: &Facts) -> Gate {
             "Mend and replay them (`dwp replay`), or waive each by name: neither direction writes those.",
         ),
         "intents" => intents(facts),
+        "epoch" => epoch(facts),
         "reads" => reads(authority, facts),
         "unique" => unique(facts),
         _ => applications(facts),
@@ -318,6 +318,22 @@ fn intents(facts: &Facts) -> Result<String, Shut> {
             ),
             "Wait: they are looked at within 15 minutes of their beginning (`dwp mirror`).",
         ),
+    }
+}
+
+fn epoch(facts: &Facts) -> Result<String, Shut> {
+    const WAIT: &str = "Wait for the walk, which reconciles them (`dwp mirror`).";
+    match &facts.behind {
+        None => shut("mgPass's database did not answer.", "Try again."),
+        Some(behind) if behind.n > 0 => Err((
+            format!(
+                "{} users were not reconciled since recording had a gap: mgPass may lack a write of theirs.",
+                behind.n
+            ),
+            WAIT,
+            behind.names.clone(),
+        )),
+        Some(_) => Ok("Everybody was reconciled since the last gap in recording.".to_owned()),
     }
 }
 

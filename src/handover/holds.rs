@@ -2,7 +2,7 @@
 
 use crate::inbound::request::UserId;
 use crate::runtime::ports::{Row, Statement};
-use crate::runtime::sql::{integer, text};
+use crate::runtime::sql::text;
 
 const LIST: &str = "SELECT subject AS id, reason, since, detail FROM held_subjects WHERE subject > ?1 AND (?2 IS NULL OR reason = ?2) ORDER BY subject LIMIT ?3";
 const BY_REASON: &str = "SELECT reason, count(*) AS n, min(since) AS since FROM held_subjects GROUP BY reason ORDER BY reason";
@@ -18,11 +18,6 @@ pub fn list(after: &str, reason: Option<&str>, limit: i64) -> Statement {
 
 pub fn by_reason() -> Statement {
     Statement::new(BY_REASON, vec![])
-}
-
-/// How many are held in all.
-pub fn count(rows: &[Row]) -> i64 {
-    rows.iter().filter_map(|row| integer(row, "n")).sum()
 }
 
 /// The mirror looks at them again, in the direction of the day.

@@ -27,11 +27,14 @@ macro_rules! may_withdraw {
     };
 }
 
-/// Nobody's write hangs without an answer, and each that was answered has a name.
+/// Nobody's write hangs without an answer, each that was answered has a name, and recording
+/// had no gap since the gates looked.
 macro_rules! may_drain {
-    () => {
+    ($epoch:literal) => {
         concat!(
-            "generation = ?2 AND holder = 'logto' AND wish = 'cutover' AND raise_owed = 0 AND armed_until > ",
+            "generation = ?2 AND holder = 'logto' AND wish = 'cutover' AND raise_owed = 0 AND (SELECT value FROM counters WHERE name = 'epoch') = ",
+            $epoch,
+            " AND armed_until > ",
             now!(),
             " AND announced_until <= ",
             now!(),
@@ -188,8 +191,12 @@ const WITHDRAW: &str = concat!(
     may_withdraw!(),
     " RETURNING generation"
 );
-const LOG_DRAIN: &str = log!("'draining'", "0", may_drain!());
-const DRAIN: &str = concat!(between!("draining"), may_drain!(), " RETURNING generation");
+const LOG_DRAIN: &str = log!("'draining'", "0", may_drain!("?5"));
+const DRAIN: &str = concat!(
+    between!("draining"),
+    may_drain!("?4"),
+    " RETURNING generation"
+);
 const LOG_HAND_OVER: &str = log!("'mgpass'", "1", may_hand_over!());
 /// Parked and waived: from now on neither direction writes them.
 const HOLD_PARKED: &str = concat!(
@@ -355,6 +362,8 @@ pub struct Step {
     pub owes_raise: bool,
     /// Digest of what the gates saw.
     pub evidence: Option<String>,
+    /// The recording epoch that they saw.
+    pub epoch: Option<i64>,
     pub announcement_ms: i64,
     /// How long draining and returning may take.
     pub between_ms: i64,
@@ -390,10 +399,14 @@ impl Step {
                 ]
             }
             Move::Withdraw(_) => vec![self.log(LOG_WITHDRAW, cause), key(WITHDRAW)],
-            Move::Drain => vec![
-                self.log(LOG_DRAIN, cause),
-                Statement::new(DRAIN, self.with(self.between_ms)),
-            ],
+            Move::Drain => {
+                let epoch = Value::from(self.epoch);
+                let mut log = self.log(LOG_DRAIN, cause);
+                log.values.push(epoch.clone());
+                let mut values = self.with(self.between_ms);
+                values.push(epoch);
+                vec![log, Statement::new(DRAIN, values)]
+            }
             Move::HandOver => vec![
                 self.log(LOG_HAND_OVER, cause),
                 key(HOLD_PARKED),

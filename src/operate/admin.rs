@@ -7,6 +7,7 @@ mod exceptions;
 mod handover;
 mod jobs;
 mod mirror;
+mod reply;
 mod steer;
 
 use sha2::{Digest, Sha256};

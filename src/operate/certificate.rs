@@ -9,10 +9,12 @@
 
 pub mod kept;
 pub mod population;
+/// For `dwp`, on the operator's machine.
+#[cfg(not(target_arch = "wasm32"))]
+pub mod verify;
 
 use serde_json::{Value as Json, json};
 
-use self::kept::Recorded;
 use self::population::Population;
 use crate::handover::gates::{self, Facts, Waiver};
 use crate::operate::checklist::Checklist;
@@ -54,16 +56,22 @@ pub fn may_be_made(checklist: &Checklist, facts: &Facts) -> Result<(), Missing> 
         return Err(Missing::Equality("Both sides were never compared."));
     };
     let Some(finished_at_ms) = equality.finished_at_ms.filter(|_| equality.is_done) else {
-        return Err(Missing::Equality("The last comparison did not come to its end."));
+        return Err(Missing::Equality(
+            "The last comparison did not come to its end.",
+        ));
     };
     if checklist.now_ms - finished_at_ms > MAX_AGE_MS {
-        return Err(Missing::Equality("The last comparison is older than 24 hours."));
+        return Err(Missing::Equality(
+            "The last comparison is older than 24 hours.",
+        ));
     }
     if equality.n_compared == 0 {
         return Err(Missing::Equality("The last comparison met nobody."));
     }
     if equality.n_unexplained > 0 {
-        return Err(Missing::Equality("Of some users nobody knows why both sides differ."));
+        return Err(Missing::Equality(
+            "Of some users nobody knows why both sides differ.",
+        ));
     }
     Ok(())
 }
@@ -72,7 +80,10 @@ pub fn may_be_made(checklist: &Checklist, facts: &Facts) -> Result<(), Missing> 
 fn waiver<'a>(check: &Check, facts: &'a Facts) -> Option<&'a Waiver> {
     let of_checklist = facts.waivers.iter().filter(|one| one.gate == "checklist");
     of_checklist
-        .filter(|one| one.name == check.name || (one.name.is_empty() && gates::may_be_waived_whole("checklist")))
+        .filter(|one| {
+            one.name == check.name
+                || (one.name.is_empty() && gates::may_be_waived_whole("checklist"))
+        })
         .max_by_key(|one| one.name.len())
 }
 
@@ -141,69 +152,6 @@ pub fn make(findings: &Findings<'_>) -> Certificate {
 /// Members of objects are held in the order of their names.
 fn canonical(value: &Json) -> String {
     value.to_string()
-}
-
-/// Why a file is no good certificate.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
-    #[error("this is no certificate of the dual-write proxy")]
-    NoCertificate,
-    #[error("it was edited: its text is not the one that its digest was made of")]
-    Edited,
-    #[error("this proxy has not recorded it: it is of another proxy, or its digest was forged")]
-    NotRecorded,
-    #[error("it is of term {of}, and this is term {now}: make a new one")]
-    OtherTerm { of: i64, now: i64 },
-    #[error("it has expired: what it rests on is older than 24 hours")]
-    Expired,
-}
-
-impl Refusal {
-    pub fn code(&self) -> &'static str {
-        match self {
-            Self::NoCertificate => "no_certificate",
-            Self::Edited => "certificate_edited",
-            Self::NotRecorded => "certificate_not_recorded",
-            Self::OtherTerm { .. } => "certificate_of_other_term",
-            Self::Expired => "certificate_expired",
-        }
-    }
-}
-
-/// The digest to ask the proxy about.
-///
-/// # Errors
-/// When the file alone shows that it is none, or was edited.
-pub fn digest_of(text: &str) -> Result<String, Refusal> {
-    let whole: Json = serde_json::from_str(text).map_err(|_| Refusal::NoCertificate)?;
-    let body = whole.get("certificate").ok_or(Refusal::NoCertificate)?;
-    let given = whole.get("sha256").and_then(Json::as_str);
-    let given = given.ok_or(Refusal::NoCertificate)?;
-    if body.get("kind").and_then(Json::as_str) != Some(KIND) {
-        return Err(Refusal::NoCertificate);
-    }
-    // To the byte: what is said twice, or in another way, might read otherwise elsewhere.
-    let is_canonical = text.trim_end_matches('\n') == canonical(&whole);
-    match is_canonical && digest(&canonical(body)) == given {
-        true => Ok(given.to_owned()),
-        false => Err(Refusal::Edited),
-    }
-}
-
-/// # Errors
-/// When the proxy does not know it, or it does not count any more.
-pub fn verify(recorded: Option<Recorded>, term: i64, now_ms: i64) -> Result<Recorded, Refusal> {
-    let recorded = recorded.ok_or(Refusal::NotRecorded)?;
-    if recorded.term != term {
-        return Err(Refusal::OtherTerm {
-            of: recorded.term,
-            now: term,
-        });
-    }
-    if now_ms > recorded.valid_until_ms {
-        return Err(Refusal::Expired);
-    }
-    Ok(recorded)
 }
 
 #[cfg(test)]

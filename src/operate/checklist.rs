@@ -9,10 +9,10 @@ use serde_json::{Value as Json, json};
 
 use crate::handover::facts::keep_evidence;
 use crate::mirror::receipts;
+use crate::operate::checks::kept::Kept;
 use crate::operate::checks::{
     Check, NAMES, Verdict, audit, console, kept, points, sign_in, tokens, webhooks,
 };
-use crate::operate::checks::kept::Kept;
 use crate::policy::flags::Stage;
 use crate::runtime::context::Context;
 use crate::runtime::digest::digest;
@@ -106,7 +106,9 @@ fn judge(
             "sign_in" => (
                 sign_in::judge(sign_in.as_ref(), max, now_ms),
                 kept.at(name),
-                sign_in.as_ref().map(|(facts, _)| sign_in::figures(facts, max)),
+                sign_in
+                    .as_ref()
+                    .map(|(facts, _)| sign_in::figures(facts, max)),
             ),
             "tokens" => (
                 tokens::judge(tokens.as_ref(), now_ms),
@@ -205,11 +207,7 @@ pub async fn conclude<P: Platform>(
 }
 
 /// One step of cron's, where one is due; what it finds is judged when all are young.
-pub async fn tick<P: Platform>(
-    platform: &P,
-    context: &Context<'_>,
-    stage: Stage,
-) {
+pub async fn tick<P: Platform>(platform: &P, context: &Context<'_>, stage: Stage) {
     let every_ms = 1_000 * i64::from(context.settings.checks.every_s);
     if every_ms == 0 || stage == Stage::Off || !platform.usage().has_room_for(STEP_QUERIES) {
         return;

@@ -90,7 +90,11 @@ impl Verdict {
     }
 
     fn never_run() -> Self {
-        Self::of(State::NotProbed, "It was never run.", "`dwp checklist --run`.")
+        Self::of(
+            State::NotProbed,
+            "It was never run.",
+            "`dwp checklist --run`.",
+        )
     }
 
     /// Of facts of that time.

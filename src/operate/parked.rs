@@ -30,6 +30,7 @@ const LIST: &str = concat!(
 );
 
 /// Every string above, for the test that prepares each one against the schema.
+#[cfg(not(target_arch = "wasm32"))]
 pub const ALL_SQL: &[&str] = &[SUMMARY, LIST];
 
 /// How many by list and reason.

@@ -10,6 +10,7 @@ mod orders;
 
 use serde_json::{Value as Json, json};
 
+#[cfg(not(target_arch = "wasm32"))]
 pub use self::book::{ALL_SQL, METRICS_SQL};
 use self::book::{
     Kept, LOG, MOVE, NEWEST, NOTE, NOTE_PASSED, READS, STOP, VERDICT, WRITTEN, newest,

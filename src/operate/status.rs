@@ -13,7 +13,9 @@ use self::jobs::{JobRead, jobs, report};
 use self::keys::keys;
 use serde_json::{Map, Value as Json, json};
 
+use crate::handover::{log, row};
 use crate::mirror::{findings as mirror_findings, outbox, pass};
+use crate::operate::checks::kept;
 use crate::operate::guard::{self, parse_window};
 use crate::operate::problems::problems;
 use crate::operate::timeline::{self, Users, allowed, realised_bps, side_shown};
@@ -42,6 +44,15 @@ impl Read {
     fn first(&self, index: usize) -> Option<&Row> {
         self.rows(index).first()
     }
+
+    /// Of two statements, from this one on.
+    fn authority(&self, index: usize) -> Json {
+        let results = self.0.get(index..index + 2).unwrap_or_default();
+        let parsed = row::parse(results);
+        parsed
+            .map(|(authority, pending)| log::shown_authority(&authority, &pending))
+            .unwrap_or_default()
+    }
 }
 
 /// Indices into the batch below.
@@ -64,6 +75,9 @@ pub async fn status<P: Platform>(platform: &P, request: &Request<'_>) -> Json {
     asked.extend(watch::state());
     asked.extend(ramp::read());
     asked.extend(Kind::ALL.map(store::newest));
+    let n_before = asked.len();
+    asked.extend(row::read());
+    asked.push(kept::evidence());
     let (ours, failure) = match platform.batch(Store::Proxy, asked).await {
         Ok(results) => (Read(results), None),
         Err(failure) => (Read(Vec::new()), Some(failure.code())),
@@ -92,9 +106,8 @@ pub async fn status<P: Platform>(platform: &P, request: &Request<'_>) -> Json {
     });
     let mut shown = json!({
         "now": now_ms,
-        "authority": ours.first(BACKLOG).map(|row| json!({
-            "holder": row.get("authority"), "since": row.get("authority_since"),
-        })),
+        "authority": ours.authority(n_before),
+        "evidence": kept::shown_evidence(ours.rows(n_before + 2)),
         "problems": problems(&facts),
         "reads": reads(request, &ours, &figures),
         "flags": flags,

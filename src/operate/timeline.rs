@@ -47,6 +47,7 @@ const PUT_GAUGE: &str = "INSERT INTO gauges (name, value, at) VALUES (?1, ?2, ?3
 const COUNT_USERS: &str = "SELECT coalesce(sum(epoch = ?1), 0) AS n_ready, count(*) AS n_mirrored FROM logto_mirror WHERE tombstone = 0";
 
 /// Of the metrics database, for the test that prepares each one against the schema.
+#[cfg(not(target_arch = "wasm32"))]
 pub const ALL_SQL: &[&str] = &[
     SELECT_SAMPLES,
     SELECT_POINTS,
@@ -57,6 +58,7 @@ pub const ALL_SQL: &[&str] = &[
     PUT_GAUGE,
 ];
 /// Of mgPass's.
+#[cfg(not(target_arch = "wasm32"))]
 pub const MGPASS_SQL: &[&str] = &[COUNT_USERS];
 
 const MINUTE_MS: i64 = 60_000;

@@ -67,6 +67,7 @@ const HISTORY: &str = "SELECT id, noticed_at, kind, key, before_value, before_co
 const LAST_BEAT: &str = "SELECT at FROM heartbeats WHERE name = 'cron'";
 
 /// Every string above, for the test that prepares each one against the schema.
+#[cfg(not(target_arch = "wasm32"))]
 pub const ALL_SQL: &[&str] = &[
     STATE,
     ANNOUNCED,

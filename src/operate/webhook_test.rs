@@ -24,7 +24,8 @@ pub async fn cause<P: Platform>(
     platform.batch(Store::Proxy, begun).await?;
     let at_logto = match &context.settings.checks.probe {
         ProbeSettings::There(probe) => {
-            let touched = logto::touch(platform, context, &probe.user, platform.now_ms()).await;
+            let touched =
+                logto::probe::touch(platform, context, &probe.user, platform.now_ms()).await;
             touched.map_err(|failure| failure.code().to_owned())
         }
         ProbeSettings::Absent | ProbeSettings::Lacks(_) => Err("no_probe".to_owned()),

@@ -101,6 +101,7 @@ macro_rules! view_columns {
 }
 
 /// True while this side is the authority.
+#[cfg(not(target_arch = "wasm32"))]
 macro_rules! is_held_by {
     ($side:literal) => {
         concat!(
@@ -139,10 +140,12 @@ macro_rules! in_generation {
     };
 }
 
+#[cfg(not(target_arch = "wasm32"))]
+pub(crate) use is_held_by;
 pub(crate) use {
     clock_margin_ms, coverable, discharged_kept_ms, expiry_ms, holder, in_generation,
-    interaction_kept_ms, is_held_by, late_commit_ms, lease_ms, may_relay_forward, may_trigger, now,
-    sequence, view_columns,
+    interaction_kept_ms, late_commit_ms, lease_ms, may_relay_forward, may_trigger, now, sequence,
+    view_columns,
 };
 
 pub fn text(row: &Row, column: &str) -> Option<String> {

@@ -252,7 +252,13 @@ fn set_cookies(headers: &Headers) -> Option<Vec<Secret<String>>> {
     let method = js_sys::Reflect::get(headers, &"getSetCookie".into()).ok()?;
     let lines = method.dyn_into::<js_sys::Function>().ok()?;
     let lines: js_sys::Array = lines.call0(headers).ok()?.dyn_into().ok()?;
-    Some(lines.iter().filter_map(|line| line.as_string()).map(Secret).collect())
+    Some(
+        lines
+            .iter()
+            .filter_map(|line| line.as_string())
+            .map(Secret)
+            .collect(),
+    )
 }
 
 async fn body(call: &Call, response: &Response) -> Result<String, CallFailure> {

@@ -79,6 +79,12 @@ fn good_reads_pass_and_write_nothing() {
     let (world, node) = world();
     read(&world, &node, ENOUGH);
     check(&world, &node, "pass", "as_good_as_logto");
+    let was_shared =
+        "SELECT json_extract(figures, '$.all_reads_shared') FROM verdicts ORDER BY id DESC LIMIT 1";
+    assert_eq!(world.value(Store::Metrics, was_shared), json!(1));
+    world.flag("read_percent.users.get", "50");
+    judge(&world, &world.node());
+    assert_eq!(world.value(Store::Metrics, was_shared), json!(0));
     assert!(!world.flags.borrow().contains_key("guard"));
 }
 

@@ -10,6 +10,7 @@
 mod compare;
 mod corpus;
 mod equality;
+mod evidence;
 mod forward_auth;
 mod guard;
 mod handover;

@@ -115,9 +115,10 @@ fn a_refused_value_an_unknown_key_and_the_authority_are_noticed() {
     cron(&world);
     world.flag("read_percent", "s3cret-pasted-by-mistake");
     world.flag("read_precent", "10");
-    world
-        .databases
-        .execute(Store::Proxy, "UPDATE authority SET holder = 'draining'");
+    world.databases.execute(
+        Store::Proxy,
+        "UPDATE authority SET holder = 'draining', deadline = 2000000000000",
+    );
     cron(&world);
     let found = changes(&world);
     for expected in [

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use dual_write_proxy::population::jobs::commands::MAX_LANES;
 
+use super::evidence;
 use super::handover;
 use super::job::{Imported, Kind};
 use super::{flag, keys, ramp};
@@ -90,6 +91,22 @@ pub enum Command {
     ConfirmDeletion { user: String },
     /// Logto's values replace what somebody changed at mgPass on purpose (`explain` says who)
     Overrule { user: String },
+    /// The six checks before a hand-over: state, age, why, and what to do
+    Checklist {
+        /// Makes each anew, rather than showing what was found last
+        #[arg(long)]
+        run: bool,
+    },
+    /// Webhooks of both sides
+    Webhooks {
+        #[command(subcommand)]
+        command: evidence::Webhooks,
+    },
+    /// What was found before a hand-over, on one page that shows every edit
+    Certificate {
+        #[command(subcommand)]
+        command: evidence::Certificate,
+    },
     /// The mirror's backlog, parked subjects, walk and findings
     Mirror,
     /// The stage: hands the users over to mgPass (`cutover`), or back (`dual_write`)
@@ -216,6 +233,12 @@ mod tests {
             "confirm-deletion u1",
             "overrule u1",
             "mirror",
+            "checklist",
+            "checklist --run --json",
+            "webhooks test",
+            "certificate make",
+            "certificate make evidence.json",
+            "certificate verify evidence.json",
             "flag list",
             "flag get read_percent",
             "flag set read_percent 12.5 --reason lunch --local --persist-to state",

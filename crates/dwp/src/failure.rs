@@ -124,7 +124,11 @@ impl Failure {
 
     /// The order made no sense for this user: somebody has to look, and nothing failed.
     pub fn needs_a_person(&self) -> bool {
-        let codes = ["proxy.no_such_user", "proxy.user_lives"];
+        let codes = [
+            "proxy.no_such_user",
+            "proxy.user_lives",
+            "proxy.certificate_refused",
+        ];
         matches!(self, Self::Refused { code, .. } if codes.contains(&code.as_str()))
     }
 

@@ -12,6 +12,7 @@
 mod api;
 mod cli;
 mod codes;
+mod evidence;
 mod failure;
 mod files;
 mod flag;
@@ -173,6 +174,9 @@ fn run(cli: Cli, output: Output) -> Result {
         }
         Command::Handover { command } => handover::run(&api()?, output, command),
         Command::Hold { command } => handover::hold(&api()?, output, command),
+        Command::Checklist { run } => evidence::checklist(&api()?, output, run),
+        Command::Webhooks { command } => evidence::webhooks(&api()?, output, &command),
+        Command::Certificate { command } => evidence::certificate(&api()?, output, &command),
         Command::Mirror => {
             let view = api()?.get("mirror", &[])?;
             output.show_as(&view, || people::mirror_text(&view))?;

@@ -58,6 +58,7 @@ fn good() -> Facts {
             is_kept: true,
             has_gaps: false,
         }),
+        behind: Some(Named::default()),
         n_applications: 2,
         ..Facts::default()
     }
@@ -96,6 +97,7 @@ fn without_any_fact_only_those_about_nothing_wrong_are_open() {
             "checklist",
             "certificate",
             "equality",
+            "epoch",
             "reads",
             "unique",
             "applications"
@@ -156,6 +158,8 @@ fn each_single_objection_shuts_its_own_gate_and_no_other() {
     ] {
         check("reads", &|_, facts| change(&mut facts.reads));
     }
+    check("epoch", &|_, facts| facts.behind = None);
+    check("epoch", &|_, facts| facts.behind.as_mut().unwrap().n = 1);
     check("unique", &|_, facts| facts.unique = None);
     for (is_kept, has_gaps) in [(false, false), (true, true)] {
         check("unique", &|_, facts| {
@@ -167,7 +171,7 @@ fn each_single_objection_shuts_its_own_gate_and_no_other() {
 }
 
 #[test]
-fn a_waiver_opens_its_gate_with_its_reason_but_for_three() {
+fn a_waiver_opens_its_gate_with_its_reason_but_for_four() {
     let waivers: Vec<_> = NAMES
         .iter()
         .map(|gate| Waiver {

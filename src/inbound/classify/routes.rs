@@ -25,7 +25,6 @@ pub(super) struct Route {
     pub(super) tail: Tail,
     pub(super) operation: Operation,
     /// Of a mutating route that is not recorded: why not.
-    #[cfg_attr(target_arch = "wasm32", expect(dead_code, reason = "read by a test"))]
     pub(super) unrecorded: Option<&'static str>,
 }
 

@@ -74,7 +74,10 @@ async fn test<P: Platform>(platform: &P, context: &Context<'_>) -> Answered {
     operated(platform, "webhooks.test");
     let checklist = checklist::read(platform, context).await;
     let checklist = checklist.map_err(unavailable)?;
-    let check = checklist.checks.iter().find(|check| check.name == "webhooks");
+    let check = checklist
+        .checks
+        .iter()
+        .find(|check| check.name == "webhooks");
     Ok((202, json!({ "now": checklist.now_ms, "check": check })))
 }
 
@@ -90,7 +93,10 @@ async fn certify<P: Platform>(platform: &P, context: &Context<'_>) -> Answered {
     }
     let population = population::step(platform).await.map_err(unavailable)?;
     let Some(population) = population else {
-        return Ok((409, refused(&Missing::Equality("Both sides were never compared."))));
+        return Ok((
+            409,
+            refused(&Missing::Equality("Both sides were never compared.")),
+        ));
     };
     if !population.is_whole {
         return Ok((202, json!({ "read": population.n_users })));

@@ -3,7 +3,7 @@
 
 use serde_json::json;
 
-use super::handover::{Answered, acted, ask, refused};
+use super::reply::{Answered, acted, ask, refused};
 use crate::handover::facts::{self, Waived};
 use crate::handover::{gates, holds, hung};
 use crate::inbound::form::Form;

@@ -4,6 +4,7 @@
 use serde_json::{Value, json};
 
 use super::exceptions;
+use super::reply::{Answered, acted, ask, refused};
 use crate::handover::advance::{self, Operated, Ran};
 use crate::handover::authority::Holder;
 use crate::handover::row::{self, Authority, Pending, Source};
@@ -15,15 +16,12 @@ use crate::policy::flags::Stage;
 use crate::runtime::context::Request;
 use crate::runtime::error::ProxyError;
 use crate::runtime::observe::Event;
-use crate::runtime::ports::{Platform, Row, Statement, Store};
+use crate::runtime::ports::Platform;
 
 const LOG_SHOWN: i64 = 20;
 const MAX_LOG_SHOWN: i64 = 1_000;
 /// Longer an origin is not closed to everybody else by mistake.
 const MAX_ARMED_MS: i64 = 24 * 3_600_000;
-
-/// An answer with its status; a refusal is one.
-pub(super) type Answered = Result<(u16, Value), ProxyError>;
 
 /// `None`: not one of these routes.
 pub(super) async fn route<P: Platform>(
@@ -47,21 +45,6 @@ pub(super) async fn route<P: Platform>(
         (Method::Post, "holds/release") => exceptions::release(platform, query).await,
         _ => return None,
     })
-}
-
-pub(super) fn refused(status: u16, code: &str, message: &str) -> Answered {
-    let code = format!("proxy.{code}");
-    Ok((status, json!({ "code": code, "message": message })))
-}
-
-pub(super) async fn ask<P: Platform>(
-    platform: &P,
-    statements: Vec<Statement>,
-) -> Result<Vec<Vec<Row>>, ProxyError> {
-    platform
-        .batch(Store::Proxy, statements)
-        .await
-        .map_err(|_| ProxyError::DatabaseUnavailable)
 }
 
 async fn read<P: Platform>(platform: &P) -> Result<(Authority, Pending), ProxyError> {
@@ -287,8 +270,4 @@ async fn disarm<P: Platform>(platform: &P) -> Answered {
     let (authority, pending) = read(platform).await?;
     let authority = log::shown_authority(&authority, &pending);
     Ok((200, json!({ "authority": authority })))
-}
-
-pub(super) fn acted<P: Platform>(platform: &P, action: &'static str, n_subjects: usize) {
-    platform.emit(&Event::OperatorActed { action, n_subjects });
 }

@@ -105,20 +105,14 @@ async fn history<P: Platform>(platform: &P, query: &Form) -> Answered {
     ))
 }
 
-async fn list_parked<P: Platform>(
-    platform: &P,
-    query: &Form,
-) -> Answered {
+async fn list_parked<P: Platform>(platform: &P, query: &Form) -> Answered {
     let limit = number(query, "limit", MAX_SHOWN, 1..=i64::MAX)?.min(MAX_SHOWN);
     let kind = query.get("kind");
-    if kind
-        .as_deref()
-        .is_some_and(|kind| !["users", "points"].contains(&kind))
-    {
+    if kind.is_some_and(|kind| !["users", "points"].contains(&kind)) {
         return Err(ProxyError::ParameterMissing);
     }
     let (reason, after) = (query.get("reason"), query.get("after"));
-    let asked = parked::list(kind.as_deref(), reason.as_deref(), after.as_deref(), limit);
+    let asked = parked::list(kind, reason, after, limit);
     let rows = ask(platform, Store::Proxy, vec![asked]).await?;
     let rows = rows.into_iter().next().unwrap_or_default();
     let next = parked::next(&rows, limit);
@@ -132,7 +126,7 @@ async fn changes<P: Platform>(platform: &P, query: &Form) -> Answered {
         None => None,
         Some(_) => Some(number(query, "before", 0, 0..=i64::MAX)?),
     };
-    let asked = watch::history(query.get("key").as_deref(), before, 0, limit);
+    let asked = watch::history(query.get("key"), before, 0, limit);
     let rows = ask(platform, Store::Proxy, vec![asked]).await?;
     Ok((200, json!({ "changes": rows.first() })))
 }
@@ -143,7 +137,7 @@ async fn announce<P: Platform>(platform: &P, query: &Form) -> Answered {
     let key = query.get("key").ok_or(ProxyError::ParameterMissing)?;
     let value = query.get("value");
     // What is not one of our keys may only go.
-    match value.as_deref().map(|value| form::check(&key, value)) {
+    match value.map(|value| form::check(key, value)) {
         None | Some(Ok(())) => {}
         Some(Err(form::FlagRefusal::UnknownKey)) => return Err(ProxyError::UnknownFlag),
         Some(Err(form::FlagRefusal::Refused { expected, .. })) => {
@@ -151,7 +145,7 @@ async fn announce<P: Platform>(platform: &P, query: &Form) -> Answered {
         }
     }
     let (actor, reason) = (query.get("actor"), query.get("reason"));
-    let statement = watch::announce(&key, value.as_deref(), actor.as_deref(), reason.as_deref());
+    let statement = watch::announce(key, value, actor, reason);
     ask(platform, Store::Proxy, vec![statement]).await?;
     platform.emit(&Event::OperatorActed {
         action: "flag.announce",
@@ -176,13 +170,12 @@ async fn ramp_view<P: Platform>(platform: &P, tuning: Option<&Tuning>) -> Answer
     Ok((200, json!({ "ramp": view })))
 }
 
-async fn start<P: Platform>(
-    platform: &P,
-    tuning: &Tuning,
-    query: &Form,
-) -> Answered {
+async fn start<P: Platform>(platform: &P, tuning: &Tuning, query: &Form) -> Answered {
     let order = Order {
-        steps: query.get("steps").ok_or(ProxyError::ParameterMissing)?.to_owned(),
+        steps: query
+            .get("steps")
+            .ok_or(ProxyError::ParameterMissing)?
+            .to_owned(),
         hold_ms: 1_000 * number(query, "hold_s", 1_800, 1..=MAX_HOLD_MS / 1_000)?,
         min_reads: match query.get("min_reads") {
             None => None,
@@ -191,16 +184,9 @@ async fn start<P: Platform>(
     };
     let seen = look(platform).await?;
     let (actor, reason) = (query.get("actor"), query.get("reason"));
-    ramp::start(
-        platform,
-        tuning,
-        &seen,
-        &order,
-        actor.as_deref(),
-        reason.as_deref(),
-    )
-    .await
-    .map_err(refusal)?;
+    ramp::start(platform, tuning, &seen, &order, actor, reason)
+        .await
+        .map_err(refusal)?;
     operated(platform, "ramp.start");
     let (_, view) = ramp_view(platform, Some(tuning)).await?;
     Ok((202, view))
@@ -213,7 +199,7 @@ async fn turn<P: Platform>(
     query: &Form,
 ) -> Answered {
     let seen = look(platform).await?;
-    ramp::turn(platform, &seen, turn, query.get("actor").as_deref())
+    ramp::turn(platform, &seen, turn, query.get("actor"))
         .await
         .map_err(refusal)?;
     operated(

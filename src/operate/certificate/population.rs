@@ -12,8 +12,10 @@ const PAGE: i64 = 1_000;
 /// Pages of one step: three statements each.
 const N_PAGES: usize = 20;
 
-const LAST: &str = "SELECT id FROM jobs WHERE kind = 'equality' AND state = 'done' ORDER BY id DESC LIMIT 1";
-const PLACE: &str = "SELECT job, after_id, n_users, logto, mgpass, is_whole FROM population_digests";
+const LAST: &str =
+    "SELECT id FROM jobs WHERE kind = 'equality' AND state = 'done' ORDER BY id DESC LIMIT 1";
+const PLACE: &str =
+    "SELECT job, after_id, n_users, logto, mgpass, is_whole FROM population_digests";
 const USERS: &str = "SELECT u.user_id AS id, coalesce(m.logto, '') AS logto, coalesce(m.mgpass, '') AS mgpass \
      FROM job_users u LEFT JOIN equality_marks m ON m.user_id = u.user_id \
      WHERE u.kind = 'equality' AND u.job = ?1 AND u.outcome = 'equal' AND u.user_id > ?2 ORDER BY u.user_id LIMIT ?3";
@@ -57,17 +59,15 @@ pub async fn step<P: Platform>(platform: &P) -> Result<Option<Population>, Datab
         if population.is_whole {
             break;
         }
-        let values = vec![
-            job.into(),
-            population.after_id.as_str().into(),
-            PAGE.into(),
-        ];
+        let values = vec![job.into(), population.after_id.as_str().into(), PAGE.into()];
         let results = platform
             .batch(Store::Proxy, vec![Statement::new(USERS, values)])
             .await?;
         let rows = results.first().map(Vec::as_slice).unwrap_or_default();
         population.add(rows);
-        platform.batch(Store::Proxy, vec![keep(&population)]).await?;
+        platform
+            .batch(Store::Proxy, vec![keep(&population)])
+            .await?;
     }
     Ok(Some(population))
 }

@@ -1,3 +1,7 @@
+//! When a certificate is made, how long it holds, and that every edit shows.
+
+use super::kept::Recorded;
+use super::verify::{digest_of, verify};
 use super::*;
 use crate::handover::gates::Equality;
 use crate::operate::checks::{Check, NAMES, State, points};
@@ -87,8 +91,19 @@ fn a_comparison_that_did_not_pass_makes_none() {
     assert!(!with(|one| one.is_done = false));
     assert!(!with(|one| one.n_compared = 0));
     assert!(!with(|one| one.n_unexplained = 1));
-    assert!(!with(|one| one.finished_at_ms = Some(NOW_MS - MAX_AGE_MS - 1)));
-    assert!(may_be_made(&checklist(), &Facts { equality: None, ..facts() }).is_err());
+    assert!(!with(
+        |one| one.finished_at_ms = Some(NOW_MS - MAX_AGE_MS - 1)
+    ));
+    assert!(
+        may_be_made(
+            &checklist(),
+            &Facts {
+                equality: None,
+                ..facts()
+            }
+        )
+        .is_err()
+    );
 }
 
 #[test]
@@ -98,7 +113,9 @@ fn it_holds_a_day_from_its_oldest_finding_in_its_own_term() {
     assert_eq!(digest_of(&certificate.text), Ok(certificate.digest.clone()));
     let recorded = recorded(&certificate);
     let check = |recorded, term, now_ms, expected: &str| {
-        let code = verify(recorded, term, now_ms).err().map(|refusal| refusal.code());
+        let code = verify(recorded, term, now_ms)
+            .err()
+            .map(|refusal| refusal.code());
         assert_eq!(code.unwrap_or("good"), expected);
     };
     let until_ms = certificate.valid_until_ms;
@@ -114,17 +131,39 @@ fn every_edit_shows() {
     let text = &certificate.text;
     let check = |edited: String, expected: &str| {
         assert_ne!(edited, *text);
-        assert_eq!(digest_of(&edited).err().map(|refusal| refusal.code()), Some(expected), "{edited}");
+        assert_eq!(
+            digest_of(&edited).err().map(|refusal| refusal.code()),
+            Some(expected),
+            "{edited}"
+        );
     };
-    check(text.replace("\"compared\":10", "\"compared\":11"), "certificate_edited");
-    check(text.replace("\"term\":3", "\"term\":4"), "certificate_edited");
-    check(text.replace("{\"certificate\"", "{ \"certificate\""), "certificate_edited");
-    check(text.replace("\"term\":3", "\"term\":4,\"term\":3"), "certificate_edited");
-    check(text.replace(&certificate.digest, &"0".repeat(64)), "certificate_edited");
+    check(
+        text.replace("\"compared\":10", "\"compared\":11"),
+        "certificate_edited",
+    );
+    check(
+        text.replace("\"term\":3", "\"term\":4"),
+        "certificate_edited",
+    );
+    check(
+        text.replace("{\"certificate\"", "{ \"certificate\""),
+        "certificate_edited",
+    );
+    check(
+        text.replace("\"term\":3", "\"term\":4,\"term\":3"),
+        "certificate_edited",
+    );
+    check(
+        text.replace(&certificate.digest, &"0".repeat(64)),
+        "certificate_edited",
+    );
     check("{}".to_owned(), "no_certificate");
     check(String::new(), "no_certificate");
     // One that carries a digest of its own is told by the proxy.
     let body = json!({ "kind": KIND, "term": 9 });
     let forged = json!({ "certificate": body, "sha256": digest(&body.to_string()) });
-    assert_eq!(digest_of(&forged.to_string()).map(|found| found == certificate.digest), Ok(false));
+    assert_eq!(
+        digest_of(&forged.to_string()).map(|found| found == certificate.digest),
+        Ok(false)
+    );
 }

@@ -182,14 +182,48 @@ mod tests {
         };
         let one = || vec![("u1".to_owned(), "user.updated".to_owned())];
         let check = |facts: Facts, expected: State| {
-            assert_eq!(judge(Some(&(facts.clone(), 0)), 1).state, expected, "{facts:?}");
+            assert_eq!(
+                judge(Some(&(facts.clone(), 0)), 1).state,
+                expected,
+                "{facts:?}"
+            );
         };
         check(good.clone(), State::Green);
         assert_eq!(judge(None, 1).state, State::NotProbed);
-        check(Facts { missing: one(), ..good.clone() }, State::Red);
-        check(Facts { not_shown: one(), ..good.clone() }, State::Red);
-        check(Facts { n_told: 0, ..good.clone() }, State::NothingSampled);
-        check(Facts { n_others: 0, ..good.clone() }, State::Idle);
-        check(Facts { failure: Some("timed_out".into()), ..good }, State::Unreadable);
+        check(
+            Facts {
+                missing: one(),
+                ..good.clone()
+            },
+            State::Red,
+        );
+        check(
+            Facts {
+                not_shown: one(),
+                ..good.clone()
+            },
+            State::Red,
+        );
+        check(
+            Facts {
+                n_told: 0,
+                ..good.clone()
+            },
+            State::NothingSampled,
+        );
+        check(
+            Facts {
+                n_others: 0,
+                ..good.clone()
+            },
+            State::Idle,
+        );
+        check(
+            Facts {
+                failure: Some("timed_out".into()),
+                ..good
+            },
+            State::Unreadable,
+        );
     }
 }

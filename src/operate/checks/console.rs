@@ -1,7 +1,7 @@
 //! mgPass's admin console shows everybody, with their data: its API against its rows, and
 //! how many Logto has.
 //!
-//! ASSUMPTION (docs/assumptions.md, 38): where the next cursor of its list comes from is
+//! ASSUMPTION (docs/assumptions.md, 13): where the next cursor of its list comes from is
 //! not documented, so beyond the first page totals count, and a sample of users by id.
 
 use std::collections::BTreeMap;
@@ -57,7 +57,8 @@ pub struct Facts {
 }
 
 pub fn judge(facts: Option<&(Facts, i64)>, now_ms: i64) -> Verdict {
-    const CONSOLE: &str = "`dwp checklist --json` has ids; look each up in mgPass's console, and tell mgPass.";
+    const CONSOLE: &str =
+        "`dwp checklist --json` has ids; look each up in mgPass's console, and tell mgPass.";
     let Some((facts, at_ms)) = facts else {
         return Verdict::never_run();
     };
@@ -71,13 +72,15 @@ pub fn judge(facts: Option<&(Facts, i64)>, now_ms: i64) -> Verdict {
             "`dwp import users`.",
         );
     }
-    let is_within = |n: i64, (before, after): (i64, i64)| {
-        (before.min(after)..=before.max(after)).contains(&n)
-    };
+    let is_within =
+        |n: i64, (before, after): (i64, i64)| (before.min(after)..=before.max(after)).contains(&n);
     if !facts.hidden.is_empty() {
         let who = count(facts.hidden.len() as i64, "user is", "users are");
         return Verdict::red(
-            format!("{who} in mgPass's rows and not shown, of {} looked up.", facts.n_sampled),
+            format!(
+                "{who} in mgPass's rows and not shown, of {} looked up.",
+                facts.n_sampled
+            ),
             CONSOLE,
         );
     }
@@ -185,13 +188,21 @@ async fn look_up<P: Platform>(
     match shown {
         Ok(Found::Yes(shown)) => {
             let is_fresh = integer(row, "applied_at").unwrap_or(0) > platform.now_ms() - FRESH_MS;
-            let paths = if is_fresh { vec![] } else { differences(row, &shown) };
-            let paths = paths.into_iter().map(|path| (id.to_string(), path.to_owned()));
+            let paths = if is_fresh {
+                vec![]
+            } else {
+                differences(row, &shown)
+            };
+            let paths = paths
+                .into_iter()
+                .map(|path| (id.to_string(), path.to_owned()));
             facts.differing.extend(paths);
         }
         Ok(Found::No | Found::NotAllowed(_)) => facts.hidden.push(id.to_string()),
         Err(BackendFailure::OutOfContract(_)) => {
-            facts.differing.push((id.to_string(), "unreadable".to_owned()));
+            facts
+                .differing
+                .push((id.to_string(), "unreadable".to_owned()));
         }
         Err(failure) => return Err(failure.code()),
     }
@@ -206,16 +217,28 @@ fn differences(row: &Row, shown: &ApiUser) -> Vec<&'static str> {
     let held = text(row, "metadata").unwrap_or_default();
     let fields: BTreeMap<&str, bool> = [
         // mgPass may spell an address otherwise.
-        ("email", email(text(row, "email")) == email(shown.email.clone())),
+        (
+            "email",
+            email(text(row, "email")) == email(shown.email.clone()),
+        ),
         ("phone", text(row, "phone") == shown.phone),
         ("name", text(row, "name") == shown.name),
         ("avatar", text(row, "avatar") == shown.avatar),
-        ("is_suspended", (integer(row, "is_suspended") == Some(1)) == shown.is_suspended),
-        ("created_at", integer(row, "created_at") == Some(shown.created_at_s)),
-        ("custom_data", match &shown.custom_data {
-            Field::Shown(data) => json(data) == json(&held),
-            Field::NotShown => true,
-        }),
+        (
+            "is_suspended",
+            (integer(row, "is_suspended") == Some(1)) == shown.is_suspended,
+        ),
+        (
+            "created_at",
+            integer(row, "created_at") == Some(shown.created_at_s),
+        ),
+        (
+            "custom_data",
+            match &shown.custom_data {
+                Field::Shown(data) => json(data) == json(&held),
+                Field::NotShown => true,
+            },
+        ),
     ]
     .into();
     let different = fields.into_iter().filter(|(_, is_equal)| !is_equal);
@@ -236,7 +259,10 @@ fn total(rows: &[Row], name: &str) -> Result<i64, &'static str> {
 }
 
 fn of(results: &[Vec<Row>], index: usize, name: &str) -> Result<i64, &'static str> {
-    total(results.get(index).map(Vec::as_slice).unwrap_or_default(), name)
+    total(
+        results.get(index).map(Vec::as_slice).unwrap_or_default(),
+        name,
+    )
 }
 
 /// Two characters of those that Logto's ids are made of.
@@ -264,17 +290,69 @@ mod tests {
             ..Facts::default()
         };
         let check = |facts: Facts, expected: State| {
-            assert_eq!(judge(Some(&(facts.clone(), 0)), 1).state, expected, "{facts:?}");
+            assert_eq!(
+                judge(Some(&(facts.clone(), 0)), 1).state,
+                expected,
+                "{facts:?}"
+            );
         };
         check(good.clone(), State::Green);
         assert_eq!(judge(None, 1).state, State::NotProbed);
-        check(Facts { n_listed: 10, ..good.clone() }, State::Red);
-        check(Facts { n_rowless: 1, ..good.clone() }, State::Red);
-        check(Facts { n_logto: Some(10), ..good.clone() }, State::Red);
-        check(Facts { n_logto: None, ..good.clone() }, State::Unreadable);
-        check(Facts { hidden: vec!["u1".into()], ..good.clone() }, State::Red);
-        check(Facts { differing: vec![("u1".into(), "name".into())], ..good.clone() }, State::Red);
-        check(Facts { n_sampled: 0, ..good.clone() }, State::NothingSampled);
-        check(Facts { failure: Some("timed_out".into()), ..good }, State::Unreadable);
+        check(
+            Facts {
+                n_listed: 10,
+                ..good.clone()
+            },
+            State::Red,
+        );
+        check(
+            Facts {
+                n_rowless: 1,
+                ..good.clone()
+            },
+            State::Red,
+        );
+        check(
+            Facts {
+                n_logto: Some(10),
+                ..good.clone()
+            },
+            State::Red,
+        );
+        check(
+            Facts {
+                n_logto: None,
+                ..good.clone()
+            },
+            State::Unreadable,
+        );
+        check(
+            Facts {
+                hidden: vec!["u1".into()],
+                ..good.clone()
+            },
+            State::Red,
+        );
+        check(
+            Facts {
+                differing: vec![("u1".into(), "name".into())],
+                ..good.clone()
+            },
+            State::Red,
+        );
+        check(
+            Facts {
+                n_sampled: 0,
+                ..good.clone()
+            },
+            State::NothingSampled,
+        );
+        check(
+            Facts {
+                failure: Some("timed_out".into()),
+                ..good
+            },
+            State::Unreadable,
+        );
     }
 }

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::{Value as Json, json};
 
 use crate::runtime::ports::{Row, Statement};
 use crate::runtime::sql::{integer, now, text};
@@ -12,11 +13,17 @@ const KEEP: &str = concat!(
     ", ?2) ON CONFLICT (name) DO UPDATE SET at = excluded.at, facts = excluded.facts"
 );
 const READ: &str = "SELECT name, at, facts FROM check_facts";
-const NOW: &str = concat!("SELECT ", now!(), " AS now, (SELECT term FROM authority) AS term");
+const NOW: &str = concat!(
+    "SELECT ",
+    now!(),
+    " AS now, (SELECT term FROM authority) AS term"
+);
+
+const EVIDENCE: &str = "SELECT kind, term, at, not_green FROM evidence ORDER BY kind";
 
 /// Every string above, for the test that prepares each one against the schema.
 #[cfg(not(target_arch = "wasm32"))]
-pub const ALL_SQL: &[&str] = &[KEEP, READ, NOW];
+pub const ALL_SQL: &[&str] = &[KEEP, READ, NOW, EVIDENCE];
 
 pub fn keep(name: &str, facts: &impl Serialize) -> Option<Statement> {
     let facts = serde_json::to_string(facts).ok()?;
@@ -26,6 +33,22 @@ pub fn keep(name: &str, facts: &impl Serialize) -> Option<Statement> {
 /// Database's time and term, and all that is kept.
 pub fn read() -> Vec<Statement> {
     vec![Statement::new(NOW, vec![]), Statement::new(READ, vec![])]
+}
+
+/// The newest checklist and certificate, as the gates know them.
+pub fn evidence() -> Statement {
+    Statement::new(EVIDENCE, vec![])
+}
+
+pub fn shown_evidence(rows: &[Row]) -> Vec<Json> {
+    let shown = rows.iter().map(|row| {
+        let not_green = text(row, "not_green").unwrap_or_default();
+        json!({
+            "kind": row.get("kind"), "term": row.get("term"), "at": row.get("at"),
+            "not_green": serde_json::from_str::<Json>(&not_green).unwrap_or_default(),
+        })
+    });
+    shown.collect()
 }
 
 /// The answers of [`read`].

@@ -66,7 +66,11 @@ pub fn judge(facts: &Facts, now_ms: i64) -> Verdict {
         return Verdict::of(State::NotProbed, "Both sides were never compared.", RUN);
     };
     if facts.n_drift > 0 {
-        let who = count(facts.n_drift, "user's points differ", "users' points differ");
+        let who = count(
+            facts.n_drift,
+            "user's points differ",
+            "users' points differ",
+        );
         return Verdict::red(
             format!("{who}."),
             "`dwp differences` names them; import the points again, or mend what wrote them, then `dwp report --run`.",
@@ -112,9 +116,37 @@ mod tests {
         };
         check(&good, 1, State::Green);
         check(&good, super::super::MAX_AGE_MS + 1, State::Old);
-        check(&Facts { n_drift: 1, ..good.clone() }, 1, State::Red);
-        check(&Facts { n_compared: 0, ..good.clone() }, 1, State::NothingSampled);
-        check(&Facts { finished_at_ms: None, ..good.clone() }, 1, State::NotProbed);
-        check(&Facts { is_bound: false, ..good }, 1, State::NotProbed);
+        check(
+            &Facts {
+                n_drift: 1,
+                ..good.clone()
+            },
+            1,
+            State::Red,
+        );
+        check(
+            &Facts {
+                n_compared: 0,
+                ..good.clone()
+            },
+            1,
+            State::NothingSampled,
+        );
+        check(
+            &Facts {
+                finished_at_ms: None,
+                ..good.clone()
+            },
+            1,
+            State::NotProbed,
+        );
+        check(
+            &Facts {
+                is_bound: false,
+                ..good
+            },
+            1,
+            State::NotProbed,
+        );
     }
 }

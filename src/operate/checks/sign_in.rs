@@ -36,8 +36,7 @@ pub struct Facts {
 }
 
 pub fn judge(facts: Option<&(Facts, i64)>, max_without: i64, now_ms: i64) -> Verdict {
-    const ROAD: &str =
-        "`dwp readiness --csv FILE` names them; give each a verified address, or raise CHECK_MAX_WITHOUT_ROAD.";
+    const ROAD: &str = "`dwp readiness --csv FILE` names them; give each a verified address, or raise CHECK_MAX_WITHOUT_ROAD.";
     let Some((facts, at_ms)) = facts else {
         return Verdict::never_run();
     };
@@ -168,9 +167,21 @@ mod tests {
             (Probed::Lacks("PROBE_EMAIL".to_owned()), State::NotProbed),
             (Probed::KeptOut("refused".to_owned()), State::Red),
         ] {
-            check(Facts { probe, ..good.clone() }, expected);
+            check(
+                Facts {
+                    probe,
+                    ..good.clone()
+                },
+                expected,
+            );
         }
-        check(Facts { none: 2, ..good.clone() }, State::Red);
+        check(
+            Facts {
+                none: 2,
+                ..good.clone()
+            },
+            State::Red,
+        );
         check(
             Facts {
                 failure: Some("database_unavailable".to_owned()),

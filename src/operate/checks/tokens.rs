@@ -145,7 +145,7 @@ pub fn figures(facts: &Facts) -> Json {
 pub async fn gather<P: Platform>(platform: &P, context: &Context<'_>) -> Facts {
     // A key that was withdrawn must not live on here.
     fetch_owed_keys(platform, context, vec![Issuer::Logto, Issuer::Mgpass]).await;
-    let logto_token = logto::fresh_token(platform, context).await;
+    let logto_token = logto::probe::fresh_token(platform, context).await;
     let mgpass_token = mgpass::fresh_token(platform, context).await;
     Facts {
         logto: side(platform, context, Issuer::Logto, &logto_token).await,
@@ -296,15 +296,39 @@ mod tests {
         };
         assert_eq!(state(|_| {}), State::Green);
         assert_eq!(judge(None, 1).state, State::NotProbed);
-        assert_eq!(state(|facts| facts.logto.refused = Some("unknown_key_id".into())), State::Red);
-        assert_eq!(state(|facts| facts.mgpass.refused = Some("not_three_parts".into())), State::NotProbed);
-        assert_eq!(state(|facts| facts.mgpass.is_tampered_refused = false), State::Red);
-        assert_eq!(state(|facts| facts.mgpass.failure = Some("timed_out".into())), State::Unreadable);
+        assert_eq!(
+            state(|facts| facts.logto.refused = Some("unknown_kid".into())),
+            State::Red
+        );
+        assert_eq!(
+            state(|facts| facts.mgpass.refused = Some("not_three_parts".into())),
+            State::NotProbed
+        );
+        assert_eq!(
+            state(|facts| facts.mgpass.is_tampered_refused = false),
+            State::Red
+        );
+        assert_eq!(
+            state(|facts| facts.mgpass.failure = Some("timed_out".into())),
+            State::Unreadable
+        );
         assert_eq!(state(|facts| facts.imported = None), State::NotProbed);
-        assert_eq!(state(|facts| facts.imported.as_mut().unwrap().n_missing = 1), State::Red);
-        assert_eq!(state(|facts| facts.imported.as_mut().unwrap().is_over = true), State::Red);
-        assert_eq!(state(|facts| facts.introspection = Introspected::Refused), State::Red);
-        assert_eq!(state(|facts| facts.introspection = Introspected::NotAsked), State::Green);
+        assert_eq!(
+            state(|facts| facts.imported.as_mut().unwrap().n_missing = 1),
+            State::Red
+        );
+        assert_eq!(
+            state(|facts| facts.imported.as_mut().unwrap().is_over = true),
+            State::Red
+        );
+        assert_eq!(
+            state(|facts| facts.introspection = Introspected::Refused),
+            State::Red
+        );
+        assert_eq!(
+            state(|facts| facts.introspection = Introspected::NotAsked),
+            State::Green
+        );
         let old = judge(Some(&(good(), 0)), super::super::MAX_AGE_MS + 1);
         assert_eq!(old.state, State::Old);
     }

@@ -67,11 +67,9 @@ pub fn judge(facts: &Facts, now_ms: i64) -> Verdict {
     let rank = |verdict: &Verdict| match verdict.state {
         State::Red => 0,
         State::Green => 2,
-        State::NotProbed
-        | State::NothingSampled
-        | State::Idle
-        | State::Old
-        | State::Unreadable => 1,
+        State::NotProbed | State::NothingSampled | State::Idle | State::Old | State::Unreadable => {
+            1
+        }
     };
     match rank(&mgpass) < rank(&logto) {
         true => mgpass,
@@ -86,7 +84,9 @@ fn side(name: &str, secret: &'static str, side: &Side, now_ms: i64) -> Verdict {
             State::NotProbed,
             format!("No secret of {name}'s webhooks is set, so none is received."),
             match secret {
-                "LOGTO_WEBHOOK_SECRET" => "Register /_proxy/hooks/logto at Logto and set LOGTO_WEBHOOK_SECRET.",
+                "LOGTO_WEBHOOK_SECRET" => {
+                    "Register /_proxy/hooks/logto at Logto and set LOGTO_WEBHOOK_SECRET."
+                }
                 _ => "Register /_proxy/hooks/mgpass at mgPass and set MGPASS_WEBHOOK_SECRET.",
             },
         );
@@ -115,9 +115,11 @@ fn side(name: &str, secret: &'static str, side: &Side, now_ms: i64) -> Verdict {
     }
     match side.last_at_ms() {
         None => Verdict::of(State::Idle, format!("None of {name}'s has come yet."), TEST),
-        Some(at_ms) if now_ms - at_ms > MAX_AGE_MS => {
-            Verdict::of(State::Idle, format!("None of {name}'s has come for a day."), TEST)
-        }
+        Some(at_ms) if now_ms - at_ms > MAX_AGE_MS => Verdict::of(
+            State::Idle,
+            format!("None of {name}'s has come for a day."),
+            TEST,
+        ),
         Some(_) => Verdict::green(""),
     }
 }
@@ -130,7 +132,12 @@ fn shown(side: &Side) -> Json {
     let kinds: serde_json::Map<String, Json> = side
         .receipts
         .iter()
-        .map(|one| (one.kind.clone(), json!({ "last_at": one.last_at_ms, "n": one.n })))
+        .map(|one| {
+            (
+                one.kind.clone(),
+                json!({ "last_at": one.last_at_ms, "n": one.n }),
+            )
+        })
         .collect();
     json!({
         "is_open": side.is_open,
@@ -174,15 +181,28 @@ mod tests {
         };
         let both = || vec![receipt(Logto, 100), receipt(Mgpass, 120)];
         assert_eq!(state(both(), vec![], 200), State::Green);
-        assert_eq!(state(both(), vec![test(Mgpass, 110, None)], 200), State::Green);
-        assert_eq!(state(both(), vec![test(Logto, 110, None)], 200), State::Idle);
-        assert_eq!(state(both(), vec![test(Logto, 110, None)], 70_000), State::Red);
-        assert_eq!(state(both(), vec![test(Mgpass, 130, Some("refused"))], 200), State::Red);
+        assert_eq!(
+            state(both(), vec![test(Mgpass, 110, None)], 200),
+            State::Green
+        );
+        assert_eq!(
+            state(both(), vec![test(Logto, 110, None)], 200),
+            State::Idle
+        );
+        assert_eq!(
+            state(both(), vec![test(Logto, 110, None)], 70_000),
+            State::Red
+        );
+        assert_eq!(
+            state(both(), vec![test(Mgpass, 130, Some("refused"))], 200),
+            State::Red
+        );
         assert_eq!(state(vec![receipt(Logto, 100)], vec![], 200), State::Idle);
         assert_eq!(state(both(), vec![], MAX_AGE_MS + 121), State::Idle);
         let closed = judge(&Facts::of(both(), vec![], |side| side == Logto), 200);
         assert_eq!(closed.state, State::NotProbed);
-        let silent_and_closed = Facts::of(both(), vec![test(Logto, 110, None)], |side| side == Logto);
+        let silent_and_closed =
+            Facts::of(both(), vec![test(Logto, 110, None)], |side| side == Logto);
         assert_eq!(judge(&silent_and_closed, 70_000).state, State::Red);
     }
 }

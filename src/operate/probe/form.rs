@@ -137,9 +137,8 @@ fn tag(text: &str) -> Option<(Tag, &str)> {
             let name = name.trim_end_matches('/').to_ascii_lowercase();
             return Some((Tag { name, attributes }, behind));
         }
-        let end = rest.find(|next: char| {
-            next.is_ascii_whitespace() || matches!(next, '=' | '>' | '/')
-        })?;
+        let end =
+            rest.find(|next: char| next.is_ascii_whitespace() || matches!(next, '=' | '>' | '/'))?;
         let (key, behind) = rest.split_at_checked(end.max(1))?;
         let behind = behind.trim_start();
         let (value, behind) = match behind.strip_prefix('=') {
@@ -282,6 +281,9 @@ mod tests {
             forms(html);
         }
         assert_eq!(forms("<form><input name=a>").len(), 1);
-        assert_eq!(forms("<form action='&#xffffffff;&'>")[0].action, "&#xffffffff;&");
+        assert_eq!(
+            forms("<form action='&#xffffffff;&'>")[0].action,
+            "&#xffffffff;&"
+        );
     }
 }

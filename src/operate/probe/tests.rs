@@ -1,3 +1,5 @@
+//! Where each page of a sign-in leads.
+
 use super::*;
 use crate::inbound::request::UserId;
 
@@ -37,10 +39,11 @@ fn after(visited: &Visited, has_sent_password: bool) -> Result<String, &'static 
 #[test]
 fn each_page_leads_on_or_says_why_not() {
     const SIGN_IN: &str = r#"<form method=post><input name=email type=email><input name=pw type=password><button>Go</button></form>"#;
-    let check = |status: u16, location: Option<&str>, body: &str, expected: Result<&str, &str>| {
-        let found = after(&page(status, location, body), false);
-        assert_eq!(found.as_deref(), expected.as_ref().map(|text| *text).map_err(|code| code));
-    };
+    let check =
+        |status: u16, location: Option<&str>, body: &str, expected: Result<&str, &'static str>| {
+            let found = after(&page(status, location, body), false);
+            assert_eq!(found, expected.map(str::to_owned));
+        };
     check(
         200,
         None,
@@ -62,13 +65,43 @@ fn each_page_leads_on_or_says_why_not() {
     check(200, None, "<p>Soon</p>", Err("no_form"));
     check(404, None, "<p>Gone</p>", Err("refused"));
     check(503, None, SIGN_IN, Err("server_error"));
-    check(200, None, &SIGN_IN.replace("method=post", ""), Err("form_by_get"));
-    check(302, Some("/more"), "", Ok("GET https://auth.example.test/more"));
+    check(
+        200,
+        None,
+        &SIGN_IN.replace("method=post", ""),
+        Err("form_by_get"),
+    );
+    check(
+        302,
+        Some("/more"),
+        "",
+        Ok("GET https://auth.example.test/more"),
+    );
     check(302, None, "", Err("redirect_to_nowhere"));
     let back = "https://app.example.test/cb";
-    check(302, Some(&format!("{back}?code=c1&state=s1")), "", Ok("code c1"));
-    check(302, Some(&format!("{back}?code=c1&state=s2")), "", Err("other_state"));
-    check(302, Some(&format!("{back}?error=access_denied&state=s1")), "", Err("access_denied"));
-    check(302, Some(&format!("{back}?error=login_required&state=s1")), "", Err("no_code"));
+    check(
+        302,
+        Some(&format!("{back}?code=c1&state=s1")),
+        "",
+        Ok("code c1"),
+    );
+    check(
+        302,
+        Some(&format!("{back}?code=c1&state=s2")),
+        "",
+        Err("other_state"),
+    );
+    check(
+        302,
+        Some(&format!("{back}?error=access_denied&state=s1")),
+        "",
+        Err("access_denied"),
+    );
+    check(
+        302,
+        Some(&format!("{back}?error=login_required&state=s1")),
+        "",
+        Err("no_code"),
+    );
     assert_eq!(after(&page(401, None, SIGN_IN), true), Err("refused"));
 }

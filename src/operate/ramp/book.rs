@@ -54,6 +54,7 @@ pub(super) const READS: &str = "SELECT coalesce(sum(count), 0) AS n FROM samples
      WHERE metric = 'requests' AND backend = 'mgpass' AND slot >= ?1";
 
 /// Strings about plans, for the test that prepares each one against the schema.
+#[cfg(not(target_arch = "wasm32"))]
 pub const ALL_SQL: &[&str] = &[
     NEWEST,
     LOG,
@@ -67,6 +68,7 @@ pub const ALL_SQL: &[&str] = &[
     HOLDER,
 ];
 /// Those about what the guard saw.
+#[cfg(not(target_arch = "wasm32"))]
 pub const METRICS_SQL: &[&str] = &[VERDICT, STOP, READS];
 
 /// A plan with what the book knows of it besides.

@@ -109,6 +109,7 @@ mod tests {
     fn a_value_is_in_force_when_nothing_would_change() {
         let flags = Flags {
             stage: Stage::DualWrite,
+            asked: Stage::DualWrite,
             ..Flags::default()
         };
         assert!(is_in_force(&flags, "stage", Some("dual_write\n")));

@@ -44,6 +44,7 @@ const TELL: &str = concat!(
 );
 
 /// Every string above, for the test that prepares each one against the schema.
+#[cfg(not(target_arch = "wasm32"))]
 pub const ALL_SQL: &[&str] = &[AUDIT, TELL];
 
 /// In front of what writes: for each list of entries, or for none. `key`: of the page of

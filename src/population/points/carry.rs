@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use super::entry::{self, Carried};
 use super::place::{Place, Within};
 use super::source::{self, Cursor, MAX_EXACT};
-use super::{Databases, PointsFailure, User, dry, refused, target};
+use super::{Databases, PointsFailure, User, audit, dry, refused, target};
 use crate::runtime::ports::{DatabaseFailure, Platform, Row, Store};
 
 /// A portion's read, its entries in lists, its balances, and a look at them; and what
@@ -200,7 +200,10 @@ async fn write<P: Platform>(
             return Ok(start);
         }
         is_first = false;
-        let batch = target::put(&settlements, carried, databases.generation, &databases.key);
+        let (generation, key) = (databases.generation, &databases.key);
+        let lists = target::lists(&settlements, carried);
+        let mut batch = audit::entries(&settlements, &lists, generation, key);
+        batch.extend(target::put(&settlements, lists, generation));
         match databases.try_batch(Store::Mgpass, batch).await {
             Ok(results) => {
                 let rewards = results.last().and_then(|rows| target::parse_rewards(rows));

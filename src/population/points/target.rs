@@ -10,7 +10,6 @@
 
 use std::collections::BTreeMap;
 
-use super::audit;
 use super::entry::Carried;
 use super::source::whole;
 use super::tier::Tiers;
@@ -204,14 +203,17 @@ pub fn parse_rewards(rows: &[Row]) -> Option<BTreeMap<String, UserRewards>> {
     rows.iter().map(parse_user_rewards).collect()
 }
 
-/// One batch: what is entered in the audit log, the entries of these users among
-/// `carried`, their balances, and how they stand then.
-pub fn put(
-    settlements: &[Settlement<'_>],
-    carried: &[Carried],
-    generation: i64,
-    key: &str,
-) -> Vec<Statement> {
+/// The entries of these users among `carried`, as lists for statements.
+pub fn lists(settlements: &[Settlement<'_>], carried: &[Carried]) -> Vec<String> {
+    let ids: Vec<_> = settlements.iter().map(|one| one.user).collect();
+    let entries = carried
+        .iter()
+        .filter(|entry| ids.binary_search(&entry.user_id.as_str()).is_ok());
+    json_lists(entries.map(|entry| entry.json.clone()))
+}
+
+/// One batch: these entries, the users' balances, and how they stand then.
+pub fn put(settlements: &[Settlement<'_>], lists: Vec<String>, generation: i64) -> Vec<Statement> {
     let ids: Vec<_> = settlements.iter().map(|one| one.user).collect();
     let users = serde_json::json!(ids).to_string();
     let wanted: Vec<_> = settlements
@@ -219,17 +221,11 @@ pub fn put(
         .map(|one| serde_json::json!([one.user, one.total_points, one.lifetime_earned, one.tier]))
         .collect();
     let wanted = serde_json::json!(wanted).to_string();
-    let entries = carried
-        .iter()
-        .filter(|entry| ids.binary_search(&entry.user_id.as_str()).is_ok());
-    let lists = json_lists(entries.map(|entry| entry.json.clone()));
-    let mut statements = audit::entries(settlements, &lists, generation, key);
-    statements.extend(lists.into_iter().map(|list| {
-        Statement::new(
-            PUT_ENTRIES,
-            vec![list.into(), users.as_str().into(), generation.into()],
-        )
-    }));
+    let entries = lists.into_iter().map(|list| {
+        let values = vec![list.into(), users.as_str().into(), generation.into()];
+        Statement::new(PUT_ENTRIES, values)
+    });
+    let mut statements: Vec<_> = entries.collect();
     let guarded = |sql| Statement::new(sql, vec![wanted.as_str().into(), generation.into()]);
     statements.extend([
         guarded(PUT_ADJUSTMENT),

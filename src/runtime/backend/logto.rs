@@ -4,6 +4,7 @@
 //! URLs follow the public host, which is this proxy. Each call carries the secret that
 //! forwarded requests carry: an origin that is closed to others is open to both.
 
+pub mod probe;
 pub mod wire;
 
 use futures_util::future::join;
@@ -192,56 +193,6 @@ pub async fn read<P: Platform>(
     path: &str,
 ) -> Result<CallAnswer, BackendFailure> {
     with_credential(platform, context, path).await
-}
-
-/// The proxy's own token, fetched just now.
-///
-/// # Errors
-/// When Logto hands out none.
-pub async fn fresh_token<P: Platform>(
-    platform: &P,
-    context: &Context<'_>,
-) -> Result<Secret<String>, BackendFailure> {
-    context.isolate.forget_own_token(BACKEND);
-    credential(platform, context).await
-}
-
-/// A change of one member of a user's custom data, for Logto to tell of by a webhook: it
-/// merges what it is given (contract 6.2). Harmless twice.
-///
-/// # Errors
-/// When Logto did not change it.
-pub async fn touch<P: Platform>(
-    platform: &P,
-    context: &Context<'_>,
-    user: &UserId,
-    value: i64,
-) -> Result<(), BackendFailure> {
-    let token = credential(platform, context).await?;
-    let headers = [
-        ("authorization", Secret(format!("Bearer {}", token.0))),
-        ("content-type", Secret("application/json".to_owned())),
-    ];
-    let body = serde_json::json!({ "customData": { "_dwp_probe": value } });
-    let call = Call {
-        backend: BACKEND,
-        method: "PATCH",
-        url: format!(
-            "{}/api/users/{}/custom-data",
-            context.settings.logto_origin,
-            encode(user)
-        ),
-        headers: with_origin_secret(context, headers),
-        body: Some(Secret(body.to_string())),
-        deadline_ms: DEADLINE_MS,
-        max_bytes: MAX_ANSWER_BYTES,
-    };
-    let answer = platform.call(call).await;
-    let answer = answer.map_err(|failure| BackendFailure::of_call(BACKEND, failure))?;
-    match answer.is_success() {
-        true => Ok(()),
-        false => Err(BackendFailure::of_status(BACKEND, &answer)),
-    }
 }
 
 /// The Experience API's interaction; `None`: Logto says that there is none.

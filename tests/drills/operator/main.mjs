@@ -10,20 +10,25 @@
 //   flags   refused values and unknown keys, and how they are mended
 //   parked  users who wait for a person, found, mended, replayed; orders about nobody
 //   ramp    a plan to 100 with a bad step aborted and resumed, a hand in between
-// The checklist (red for six reasons one after the other, then green) and the
-// certificate (made, verified, edited, expired) are parts of the same kind: a file
-// `checklist.mjs`, `certificate.mjs`, and its name in the list below, before `evening`.
+//   checklist    red for six reasons one after the other, then green
+//   certificate  made, verified, edited, of another term, expired
+//
+// `--only checklist,certificate` leaves out the others but for the morning.
 
 import { parseArgs } from 'node:util';
 
+import { certificate } from './certificate.mjs';
+import { checklist, closeChecklist } from './checklist.mjs';
 import { closeDesk, openDesk, say } from './desk.mjs';
 import { flags } from './flags.mjs';
 import { evening, people } from './people.mjs';
 import { parked } from './parked.mjs';
 import { ramp } from './ramp.mjs';
 
-const { values: options } = parseArgs({ options: { live: { type: 'boolean' } } });
-const PARTS = [people, flags, parked, ramp, evening];
+const { values: options } = parseArgs({ options: { live: { type: 'boolean' }, only: { type: 'string' } } });
+const NAMED = { people, flags, parked, ramp, checklist, certificate, evening };
+const only = options.only?.split(',');
+const PARTS = Object.keys(NAMED).filter((name) => !only || name === 'people' || only.includes(name)).map((name) => NAMED[name]);
 
 const desk = await openDesk({ main: options.live ? 'target/worker/live/index.js' : undefined });
 let failure;
@@ -35,6 +40,7 @@ try {
 } catch (error) {
   failure = error;
 } finally {
+  await closeChecklist(desk);
   await closeDesk(desk);
 }
 if (failure) {

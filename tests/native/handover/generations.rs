@@ -257,6 +257,7 @@ fn a_decision_on_an_older_row_moves_nothing() {
         next: world.generation() + 1,
         owes_raise: false,
         evidence: None,
+        epoch: Some(world.counter("epoch")),
         announcement_ms: ANNOUNCEMENT_MS,
         between_ms: 1_000,
     };

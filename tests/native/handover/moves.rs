@@ -4,6 +4,8 @@ use std::rc::Rc;
 
 use dual_write_proxy::handover::gates::State;
 use dual_write_proxy::handover::hung::{let_go, parse_let_go};
+use dual_write_proxy::handover::machine::Move;
+use dual_write_proxy::handover::moves::{Step, parse_moved};
 use dual_write_proxy::policy::flags::Stage;
 use dual_write_proxy::runtime::ports::Store;
 use serde_json::json;
@@ -137,6 +139,11 @@ fn each_gate_alone_keeps_the_hand_over_from_being_announced_and_says_so() {
     check("intents", &|world| {
         world.hanging_write("i1", "u1");
         let sql = "UPDATE intents SET expires_at = 0";
+        world.databases.execute(Store::Proxy, sql);
+    });
+    check("epoch", &|world| {
+        world.mirrored("u1", |_| {});
+        let sql = "UPDATE counters SET value = value + 1 WHERE name = 'epoch'";
         world.databases.execute(Store::Proxy, sql);
     });
     check("reads", &|world| world.flag("read_percent", "99.99"));
@@ -403,4 +410,40 @@ fn while_any_other_gate_is_shut_the_origin_is_not_asked() {
     world.wish(Some(Stage::Cutover));
     world.operate();
     assert_eq!(world.logto.n_served("GET /api/status"), 0);
+}
+
+#[test]
+fn a_gap_in_recording_after_the_gates_were_asked_keeps_draining_from_beginning() {
+    let world = world();
+    world.mirrored("u1", |_| {});
+    world.announced();
+    let gap = "UPDATE counters SET value = value + 1 WHERE name = 'epoch'";
+    let (authority, _) = world.authority();
+    let step = Step {
+        seen: authority.generation,
+        next: authority.generation + 1,
+        owes_raise: false,
+        evidence: None,
+        epoch: Some(world.counter("epoch")),
+        announcement_ms: ANNOUNCEMENT_MS,
+        between_ms: DEADLINE_MS,
+    };
+    world.databases.execute(Store::Proxy, gap);
+    let batch = step.carry_out(Move::Drain);
+    let results = world.databases.batch(Store::Proxy, &batch).unwrap();
+    assert!(!parse_moved(&results));
+    assert_eq!(world.moves(), ["logto>logto announced"]);
+    let gates = world.operate().gates.unwrap();
+    let gate = gates.iter().find(|gate| gate.name == "epoch").unwrap();
+    assert_eq!(
+        (gate.state, gate.names.as_slice()),
+        (State::Shut, &["u1".to_owned()][..])
+    );
+    // Who is held is a matter of another gate.
+    world.databases.execute(
+        Store::Proxy,
+        "INSERT INTO held_subjects VALUES ('u1', 'stray', 0, NULL); INSERT INTO waivers SELECT term, 'parked', 'u1', 'r', 'a', 0 FROM authority",
+    );
+    world.operate();
+    assert_eq!(world.holder(), "mgpass");
 }

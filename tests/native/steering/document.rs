@@ -96,6 +96,10 @@ fn rich() -> Rc<World> {
         Store::Proxy,
         "INSERT INTO subjects (subject, lease_holder, lease_until, parked, parked_at) VALUES ('carol0000001', '', 0, 'too_large', 1)",
     );
+    world.databases.execute(
+        Store::Proxy,
+        "INSERT INTO evidence (kind, term, at, digest, not_green) VALUES ('checklist', 1, 1, 'd', '[\"audit\"]')",
+    );
     world.flag("guard", r#"{"cap_percent":"10","reason":"by hand"}"#);
     world
 }

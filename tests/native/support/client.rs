@@ -118,7 +118,8 @@ impl World {
     }
 
     pub fn start_at(self: &Rc<Self>, node: &Node, request: Request) -> Handle<Answered> {
-        let node = node.clone();
+        // Each request is an invocation of its own.
+        let node = node.next_invocation();
         self.executor
             .spawn(async move { serve(node, request).await })
     }

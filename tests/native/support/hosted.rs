@@ -29,7 +29,9 @@ impl Mgpass {
         let of = |text: &str, name: &str| {
             let mut pairs = parse(text.as_bytes());
             let found = pairs.find(|(key, _)| key == name);
-            found.map(|(_, value)| value.into_owned()).unwrap_or_default()
+            found
+                .map(|(_, value)| value.into_owned())
+                .unwrap_or_default()
         };
         if call.method == "GET" {
             let mut shown = page(200, FORM);
@@ -66,7 +68,8 @@ impl Mgpass {
             of(query, "redirect_uri"),
             of(query, "state")
         ));
-        *self.code.borrow_mut() = Some((format!("code-{n}"), user.to_owned(), of(query, "client_id")));
+        *self.code.borrow_mut() =
+            Some((format!("code-{n}"), user.to_owned(), of(query, "client_id")));
         done
     }
 }

@@ -117,6 +117,8 @@ pub struct Logto {
     /// Bearer tokens of clients that the Management API takes.
     pub accepted: RefCell<BTreeSet<String>>,
     pub key_set: RefCell<String>,
+    /// A token of the proxy's own that is a JWT, in place of [`OWN_TOKEN`].
+    pub own_jwt: RefCell<Option<String>>,
     /// `METHOD path` of everything served.
     pub served: RefCell<Vec<String>>,
     /// Of introspections.
@@ -144,6 +146,7 @@ impl Logto {
             secrets: RefCell::new(vec![ORIGIN_SECRET]),
             accepted: RefCell::default(),
             key_set: RefCell::new(tokens::key_set(&[&tokens::LOGTO_KEY])),
+            own_jwt: RefCell::default(),
             served: RefCell::default(),
             bodies: RefCell::default(),
             ended: RefCell::default(),
@@ -210,7 +213,7 @@ impl Logto {
             ("POST", ["oidc", "token"]) => match request.header("authorization") {
                 Some(CLIENT) => LogtoAnswer::json(
                     200,
-                    json!({ "access_token": OWN_TOKEN, "expires_in": 3_600, "token_type": "Bearer" })
+                    json!({ "access_token": self.own_token(), "expires_in": 3_600, "token_type": "Bearer" })
                         .to_string(),
                 ),
                 _ => LogtoAnswer::json(401, r#"{"error":"invalid_client"}"#),
@@ -242,10 +245,16 @@ impl Logto {
         }
     }
 
+    fn own_token(&self) -> String {
+        let jwt = self.own_jwt.borrow().clone();
+        jwt.unwrap_or_else(|| OWN_TOKEN.to_owned())
+    }
+
     fn management(&self, request: &LogtoRequest, rest: &[&str], now_ms: i64) -> LogtoAnswer {
         let token = bearer(request);
-        if !token.is_some_and(|token| token == OWN_TOKEN || self.accepted.borrow().contains(token))
-        {
+        if !token.is_some_and(|token| {
+            token == self.own_token() || self.accepted.borrow().contains(token)
+        }) {
             return LogtoAnswer::error(401, "auth.unauthorized");
         }
         if let ("POST", []) = (request.method.as_str(), rest) {

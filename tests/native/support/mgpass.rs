@@ -106,9 +106,11 @@ impl Mgpass {
             ),
             ("GET", ["jwks"]) => text_answer(200, self.key_set.borrow().clone()),
             ("POST", ["oauth", "token"]) => match header("authorization") {
-                Some(CLIENT) => {
-                    answer(200, json!({ "access_token": OWN_TOKEN, "expires_in": 900 }))
-                }
+                None => self.exchange(call, now_ms),
+                Some(CLIENT) => answer(
+                    200,
+                    json!({ "access_token": self.own_token(), "expires_in": 900 }),
+                ),
                 _ => answer(400, json!({ "error": "invalid_client" })),
             },
             ("POST", ["token", "introspect"]) => {
@@ -121,9 +123,19 @@ impl Mgpass {
                 let (status, body) = introspection::mgpass(authorization, body, ".");
                 text_answer(status, body)
             }
+            ("GET", ["api", list])
+                if list.starts_with("users?") && token == Some(self.own_token().as_str()) =>
+            {
+                self.list(databases)
+            }
+            ("GET", ["api", list])
+                if list.starts_with("audit?") && token == Some(self.own_token().as_str()) =>
+            {
+                audit(databases, list)
+            }
             (_, ["api", "users", id, rest @ ..]) => {
                 match token {
-                    Some(OWN_TOKEN) => {}
+                    Some(token) if token == self.own_token() => {}
                     Some(token) => match self.client_tokens.borrow().get(token) {
                         Some(None) => {}
                         Some(Some(status)) => {
@@ -134,6 +146,9 @@ impl Mgpass {
                     None => return answer(401, json!({ "error": "invalid_token" })),
                 }
                 match (call.method, rest) {
+                    ("GET", []) if self.hidden.borrow().iter().any(|hidden| hidden == id) => {
+                        answer(404, json!({ "error": "invalid_request" }))
+                    }
                     ("GET", []) => {
                         let spells = self.shows_lower_case.get();
                         self.cached(path, now_ms, || user(databases, id, spells))
@@ -147,6 +162,40 @@ impl Mgpass {
             }
             _ => answer(404, json!({ "error": "invalid_request" })),
         }
+    }
+
+    fn own_token(&self) -> String {
+        let jwt = self.own_jwt.borrow().clone();
+        jwt.unwrap_or_else(|| OWN_TOKEN.to_owned())
+    }
+
+    /// The code that the hosted page gave, once.
+    fn exchange(&self, call: &Call, now_ms: i64) -> CallAnswer {
+        let body = call.body.as_ref().map_or("", |body| body.0.as_str());
+        match self.code.borrow_mut().take() {
+            Some((code, user, client)) if body.contains(&format!("code={code}&")) => {
+                let now = now_ms / 1_000;
+                let claims = json!({ "iss": tokens::MGPASS_ISSUER, "sub": user, "aud": client,
+                    "scope": "openid", "iat": now, "exp": now + 3_600 });
+                let token = tokens::MGPASS_KEY.sign(None, &claims);
+                answer(200, json!({ "access_token": token, "expires_in": 3_600 }))
+            }
+            _ => answer(400, json!({ "error": "invalid_grant" })),
+        }
+    }
+
+    fn list(&self, databases: &Databases) -> CallAnswer {
+        let hidden = json!(*self.hidden.borrow()).to_string();
+        let sql = format!(
+            "SELECT id FROM users WHERE deleted_at IS NULL AND id NOT IN (SELECT value FROM json_each('{hidden}')) ORDER BY created_at DESC, id DESC"
+        );
+        let rows = databases.rows(Store::Mgpass, &sql);
+        let total = rows.len();
+        let page: Vec<_> = rows.into_iter().take(50).collect();
+        answer(
+            200,
+            json!({ "data": page, "total": total, "page": 1, "limit": 50, "has_more": total > 50 }),
+        )
     }
 
     fn cached(&self, path: &str, now_ms: i64, read: impl FnOnce() -> CallAnswer) -> CallAnswer {
@@ -178,6 +227,18 @@ impl Mgpass {
         revoked.push((id.to_owned(), now_ms));
         answer(200, json!({ "revoked": 1 }))
     }
+}
+
+fn audit(databases: &Databases, query: &str) -> CallAnswer {
+    let target = query
+        .split(['?', '&'])
+        .find_map(|pair| pair.strip_prefix("target_id="));
+    let sql = format!(
+        "SELECT id, event_type FROM audit_logs WHERE target_id = '{}' ORDER BY created_at DESC, rowid DESC LIMIT 100",
+        target.unwrap_or_default()
+    );
+    let rows = databases.rows(Store::Mgpass, &sql);
+    answer(200, json!({ "total": rows.len(), "results": rows }))
 }
 
 fn user(databases: &Databases, id: &str, spells: bool) -> CallAnswer {

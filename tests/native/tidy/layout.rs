@@ -23,6 +23,7 @@ const USES: &[(&str, &[&str])] = &[
         "operate",
         &[
             "auth",
+            "handover",
             "inbound",
             "mirror",
             "policy",
@@ -35,6 +36,7 @@ const USES: &[(&str, &[&str])] = &[
         "serve",
         &[
             "auth",
+            "handover",
             "inbound",
             "mirror",
             "operate",

@@ -98,7 +98,7 @@ pub fn owed(view: &Value) -> String {
         ));
     }
     for row in at(view, "/debt").as_array().into_iter().flatten() {
-        let n = at(row, "/n");
+        let n = at(row, "/n").as_u64().unwrap_or(0);
         lines.push(format!("  {n:>8} {} (held)", text(row, "/class")));
     }
     let strays: u64 = at(view, "/strays")

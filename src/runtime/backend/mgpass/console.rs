@@ -78,10 +78,20 @@ mod tests {
     fn a_list_of_any_edition_is_read() {
         let check = |body: &str, expected: Option<(i64, usize)>| {
             let wire: Option<Wire> = serde_json::from_str(body).ok();
-            assert_eq!(wire.map(|wire| (wire.total, wire.data.len())), expected, "{body}");
+            assert_eq!(
+                wire.map(|wire| (wire.total, wire.data.len())),
+                expected,
+                "{body}"
+            );
         };
-        check(r#"{"data":[{"id":"usr_1","email":null}],"total":1,"page":1,"limit":2,"has_more":false}"#, Some((1, 1)));
-        check(r#"{"results":[{"id":"aud_1"},{"id":"aud_2"}],"total":9,"page":1}"#, Some((9, 2)));
+        check(
+            r#"{"data":[{"id":"usr_1","email":null}],"total":1,"page":1,"limit":2,"has_more":false}"#,
+            Some((1, 1)),
+        );
+        check(
+            r#"{"results":[{"id":"aud_1"},{"id":"aud_2"}],"total":9,"page":1}"#,
+            Some((9, 2)),
+        );
         check(r#"{"data":[]}"#, None);
         check(r#"[{"id":"usr_1"}]"#, None);
     }
