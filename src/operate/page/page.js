@@ -47,6 +47,7 @@ function confirm_first(order) {
 }
 
 async function carry_out({ did, calls }) {
+  say(`${did}: asked for.`);
   try {
     let query = { ...calls.query, ...(actor && calls.path.startsWith('ramp') ? { actor } : {}) };
     let n = 0;
@@ -144,7 +145,7 @@ function leave(why = 'Signed out.') {
   drawn = {};
   course = cursor = null;
   if ($('ask').open) $('ask').close();
-  for (const id of ['where', 'tiles', 'problem-list', 'plots', 'plot-rows', 'readout', 'ramp', 'checklist', 'flags', 'parked', 'jobs', 'findings', 'verdicts', 'history']) $(id).replaceChildren();
+  for (const id of ['where', 'verdict', 'age', 'tiles', 'problem-list', 'plots', 'plot-rows', 'readout', 'ramp', 'checklist', 'flags', 'parked', 'jobs', 'findings', 'verdicts', 'history']) $(id).replaceChildren();
   $('desk').hidden = $('where').hidden = $('tools').hidden = $('stale').hidden = true;
   $('door').hidden = false;
   document.title = 'Dual-write proxy';

@@ -11,7 +11,7 @@ const WORD = 'kanarienvogel';
 const PHONE = '233209988776';
 const ROUTES = [
   'status', 'metrics', 'mirror', 'history?hours=1', 'flags/history?limit=1000', 'parked', 'parked?kind=users', 'import?kind=users&detail=true',
-  'import/users?kind=users', 'equality', 'equality/differences', 'ramp', 'checklist', 'jwks',
+  'import/users?kind=users', 'equality', 'equality/differences', 'ramp', 'checklist', 'authority', 'handover/log', 'holds', 'jwks',
 ];
 
 const person = (mark) => ({
@@ -44,7 +44,7 @@ export async function canary(desk, browser) {
   const [first, second, third] = made;
   await desk.signIn({ username: `${WORD}_registered`, password: `${WORD}-Password-4`, register: true });
   await until('one is parked', async () => (await desk.status()).parked.length > 0);
-  await until('the mirror is through', async () => (await desk.status()).outbox.n_open === 0);
+  await until('the mirror is through', async () => (await desk.status()).outbox.n_open === 0, 150_000);
   // Edited at mgPass past everything: every kept field differs.
   await mgpass.prepare(`UPDATE users SET name = '${WORD} altered', email = '${WORD}.altered@example.test', metadata = '{"${WORD}Other":"${WORD}"}', avatar = 'https://${WORD}.example.test/b.png' WHERE id = ?`).bind(first).run();
   for (let turn = 0; turn < 6; turn += 1) {

@@ -222,7 +222,7 @@ async function guardStopped(desk, browser) {
 async function backendsDown(desk, browser) {
   await desk.mgpass.off();
   await desk.logto.off();
-  assert.equal((await desk.ask('PATCH', `/users/${desk.ids[0]}`, { name: 'Later' })).status, 502);
+  assert.ok((await desk.ask('PATCH', `/users/${desk.ids[0]}`, { name: 'Later' })).status >= 500);
   await until('something is wrong', async () => {
     const now = codes(await desk.status());
     return now.includes('guard_stopped') || now.includes('keys_unreachable') || now.includes('mirror_paused');
