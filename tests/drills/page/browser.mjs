@@ -69,6 +69,7 @@ export async function openBrowser({ executable, origin }) {
       await page.setViewportSize(LOOKS[size]);
       await page.emulateMedia({ colorScheme });
       // Drawn anew for that width.
+      await page.evaluate(() => window.scrollTo(0, 0));
       await page.waitForTimeout(150);
       await accessible(`${name}, ${look}`);
       const [across, width] = await page.evaluate(() => [document.scrollingElement.scrollWidth, document.scrollingElement.clientWidth]);

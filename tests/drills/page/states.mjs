@@ -195,7 +195,7 @@ async function flagRefused(desk, browser) {
 
 async function parked(desk, browser) {
   const { mgpass } = desk.sandbox.databases;
-  const emails = ['esi@example.test', 'kojo@example.test', 'yaw@example.test'];
+  const emails = ['both1@example.test', 'both2@example.test', 'both3@example.test'];
   for (const [nth, email] of emails.entries()) {
     await mgpass.prepare('INSERT INTO users (id, email, created_at) VALUES (?, ?, 1)').bind(`ownuser0000${nth}`, email).run();
     assert.equal((await desk.ask('POST', '/users', { primaryEmail: email })).status, 200);
