@@ -10,6 +10,9 @@ let hours = 1;
 let asked_at = { status: 0, history: 0 };
 let good_at = 0;
 let turn = 0;
+// Asked for by somebody, and not yet done: a look that a later one overtook passes it on.
+let owes_all = false;
+let said_at = 0;
 
 class Refused extends Error {}
 
@@ -29,7 +32,10 @@ async function ask(path, { method = 'GET', query = {} } = {}) {
   return body;
 }
 
-const say = (text) => { $('said').textContent = text; };
+const say = (text) => {
+  $('said').textContent = text;
+  said_at = Date.now();
+};
 
 /** A button that asks before it does anything. */
 function act({ key, name, label, title, says, did, calls }) {
@@ -107,15 +113,18 @@ async function part(id, work) {
 
 async function look({ all = true } = {}) {
   const mine = (turn += 1);
+  asked_at.status = Date.now();
+  owes_all ||= all;
   try {
     const status = await ask('status');
     if (mine !== turn || !token) return;
-    asked_at.status = good_at = Date.now();
+    good_at = Date.now();
     $('stale').hidden = true;
     $('door').hidden = true;
     $('desk').hidden = false;
     show_status(status);
-    if (all || Date.now() - asked_at.history >= HISTORY_MS) {
+    if (owes_all || Date.now() - asked_at.history >= HISTORY_MS) {
+      owes_all = false;
       asked_at.history = Date.now();
       await Promise.all([
         part('plots', async () => {
@@ -129,7 +138,6 @@ async function look({ all = true } = {}) {
   } catch (error) {
     if (error instanceof Refused) return leave(error.message);
     if (mine !== turn || !token) return;
-    asked_at.status = Date.now();
     if (good_at === 0) return leave(`The proxy could not be asked: ${error.message}`);
     const text = `No answer since ${clock(good_at)} UTC (this machine's clock): what is shown is of then. It is asked again every ${STATUS_MS / 1000} s.`;
     if ($('stale').textContent !== text) $('stale').textContent = text;
@@ -181,9 +189,9 @@ begin_plots();
 setInterval(() => {
   if (!token) return;
   tick();
+  if ($('said').textContent && Date.now() - said_at > 60_000) say('');
   $('age').textContent = good_at ? `updated ${dur(Date.now() - good_at)} ago` : '';
   if (!document.hidden && Date.now() - asked_at.status >= STATUS_MS) {
-    asked_at.status = Date.now();
     look({ all: false });
   }
 }, 1000);
