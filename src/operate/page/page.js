@@ -15,15 +15,21 @@ let owes_all = false;
 let said_at = 0;
 
 class Refused extends Error {}
+// Signed out meanwhile: what comes now is shown to nobody.
+class Gone extends Error {}
+const is_over = (error) => error instanceof Refused || error instanceof Gone;
 
 async function ask(path, { method = 'GET', query = {} } = {}) {
+  const given = token;
   const search = new URLSearchParams(query).toString();
   const answer = await fetch(`/_proxy/${path}${search && `?${search}`}`, {
     method, cache: 'no-store', credentials: 'omit', redirect: 'error', referrerPolicy: 'no-referrer',
     headers: { authorization: `Bearer ${token}` }, signal: AbortSignal.timeout(20_000),
   });
+  if (token !== given) throw new Gone();
   if (answer.status === 401) throw new Refused('The proxy did not take this token.');
   const body = await answer.json().catch(() => ({}));
+  if (token !== given) throw new Gone();
   if (!answer.ok) {
     const error = new Error(body.detail ?? body.message ?? body.title ?? `The proxy answered ${answer.status}.`);
     error.status = answer.status;
@@ -67,6 +73,7 @@ async function carry_out({ did, calls }) {
     say(`${did}: done${calls.pages ? `, ${plural(n, 'user', 'users')}` : ''}.`);
   } catch (error) {
     if (error instanceof Refused) return leave(error.message);
+    if (error instanceof Gone) return;
     say(`${did}: not done. ${error.message}`);
   }
   await look();
@@ -95,7 +102,7 @@ async function checks() {
     const { checks: list, is_green } = await ask('checklist');
     draw('checklist', { checks: list, is_green }, checklist);
   } catch (error) {
-    if (error instanceof Refused) throw error;
+    if (is_over(error)) throw error;
     const text = error.status === 404 ? 'No checklist in this version.' : `Could not be read: ${error.message}`;
     draw('checklist', text, empty);
   }
@@ -106,7 +113,7 @@ async function part(id, work) {
   try {
     await work();
   } catch (error) {
-    if (error instanceof Refused) throw error;
+    if (is_over(error)) throw error;
     if (!drawn[id]) draw(id, error.message, (text) => empty(`Could not be read: ${text}`));
   }
 }
@@ -117,7 +124,7 @@ async function look({ all = true } = {}) {
   owes_all ||= all;
   try {
     const status = await ask('status');
-    if (mine !== turn || !token) return;
+    if (mine !== turn) return;
     good_at = Date.now();
     $('stale').hidden = true;
     $('door').hidden = true;
@@ -129,15 +136,16 @@ async function look({ all = true } = {}) {
       await Promise.all([
         part('plots', async () => {
           const view = await ask('history', { query: { hours } });
-          if (view.hours === hours && token) { draw_plots(view); drawn.plots = 'drawn'; }
+          if (view.hours === hours) { draw_plots(view); drawn.plots = 'drawn'; }
         }),
         part('history', async () => draw('history', (await ask('flags/history', { query: { limit: 50 } })).changes ?? [], history)),
         checks(),
       ]);
     }
   } catch (error) {
+    if (error instanceof Gone || !token) return;
     if (error instanceof Refused) return leave(error.message);
-    if (mine !== turn || !token) return;
+    if (mine !== turn) return;
     if (good_at === 0) return leave(`The proxy could not be asked: ${error.message}`);
     const text = `No answer since ${clock(good_at)} UTC (this machine's clock): what is shown is of then. It is asked again every ${STATUS_MS / 1000} s.`;
     if ($('stale').textContent !== text) $('stale').textContent = text;
@@ -154,6 +162,7 @@ function leave(why = 'Signed out.') {
   course = cursor = null;
   if ($('ask').open) $('ask').close();
   for (const id of ['where', 'verdict', 'age', 'tiles', 'problem-list', 'plots', 'plot-rows', 'readout', 'ramp', 'checklist', 'flags', 'parked', 'jobs', 'findings', 'verdicts', 'history']) $(id).replaceChildren();
+  $('cursor').removeAttribute('aria-valuetext');
   $('desk').hidden = $('where').hidden = $('tools').hidden = $('stale').hidden = true;
   $('door').hidden = false;
   document.title = 'Dual-write proxy';
