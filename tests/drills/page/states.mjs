@@ -223,10 +223,10 @@ async function backendsDown(desk, browser) {
   await desk.mgpass.off();
   await desk.logto.off();
   assert.ok((await desk.ask('PATCH', `/users/${desk.ids[0]}`, { name: 'Later' })).status >= 500);
-  await until('something is wrong', async () => {
-    const now = codes(await desk.status());
-    return now.includes('guard_stopped') || now.includes('keys_unreachable') || now.includes('mirror_paused');
-  }, 120_000);
+  await until('reads of both fail', async () => {
+    const { reads, problems } = await desk.status();
+    return reads.logto.failures > 0 && reads.mgpass.failures > 0 && problems.some(({ severity }) => severity !== 'notice');
+  });
   await looked(browser);
   await browser.look('backends-down', ['wide-light', 'narrow-dark']);
   await desk.mgpass.on();
