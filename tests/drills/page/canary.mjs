@@ -21,7 +21,8 @@ const person = (mark) => ({
   name: `${WORD} name ${mark}`,
   avatar: `https://pictures.example.test/${WORD}-${mark}.png`,
   password: `${WORD}-Password-${mark}`,
-  customData: { [`${WORD}Key`]: `${WORD} value`, note: [`${WORD} in a list`, { deep: `${WORD} deep` }] },
+  // Names of members are the application's, and findings show them; values are the user's.
+  customData: { favourite: `${WORD} value`, note: [`${WORD} in a list`, { deep: `${WORD} deep` }] },
   profile: Object.fromEntries(['familyName', 'givenName', 'middleName', 'nickname', 'preferredUsername', 'website', 'gender', 'birthdate', 'zoneinfo', 'locale']
     .map((field) => [field, field === 'website' ? `https://${WORD}.example.test/` : `${WORD} ${field}`])
     .concat([['address', { formatted: `${WORD} street`, locality: `${WORD} town`, country: `${WORD} land` }]])),
@@ -57,11 +58,11 @@ export async function canary(desk, browser) {
   }, 60_000);
   await desk.mgpass.faults([]);
   // Edited in its rows past everything: the walk finds it.
-  await mgpass.prepare(`UPDATE users SET name = '${WORD} altered', metadata = '{"${WORD}Other":"${WORD}"}', avatar = 'https://${WORD}.example.test/b.png' WHERE id = ?`).bind(first).run();
+  await mgpass.prepare(`UPDATE users SET name = '${WORD} altered', metadata = '{"other":"${WORD}"}', avatar = 'https://${WORD}.example.test/b.png' WHERE id = ?`).bind(first).run();
   await until('the edit is found', async () => (await desk.status()).found.some(({ code }) => code === 'altered_at_mgpass'), 60_000);
   await desk.ask('PATCH', `/users/${second}`, { primaryEmail: 'no address at all', name: `${WORD} refused` });
   await desk.ask('PATCH', `/users/${second}`, { name: `${WORD} renamed` });
-  await desk.ask('PATCH', `/users/${second}/custom-data`, { customData: { [`${WORD}Key2`]: WORD } });
+  await desk.ask('PATCH', `/users/${second}/custom-data`, { customData: { another: WORD } });
   await desk.ask('GET', `/users?search=%25${WORD}%25`);
   await desk.operator('POST', 'equality');
   await until('compared', async () => (await desk.status()).jobs.find(({ kind, state }) => kind === 'equality' && state === 'done'));
