@@ -8,6 +8,7 @@ pub mod dependencies;
 pub mod findings;
 pub mod guard;
 pub mod metrics;
+pub mod page;
 pub mod parked;
 pub mod probe;
 pub mod problems;

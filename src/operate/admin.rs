@@ -18,7 +18,7 @@ use crate::inbound::request::{Method, UserId, bearer};
 use crate::mirror::mgpass_webhook;
 use crate::mirror::webhook::{self, Received};
 use crate::operate::status::status;
-use crate::operate::{dependencies, metrics, prometheus, sign_in};
+use crate::operate::{dependencies, metrics, page, prometheus, sign_in, timeline};
 use crate::runtime::answer::{Answer, OwnAnswer};
 use crate::runtime::context::Request;
 use crate::runtime::error::ProxyError;
@@ -37,6 +37,12 @@ pub async fn answer<P: Platform, E: Exchange>(
         taken(webhook::receive(platform, request, exchange).await)
     } else if (method, route) == (Method::Post, mgpass_webhook::PATH) {
         taken(mgpass_webhook::receive(platform, request, exchange).await)
+    } else if (method, route) == (Method::Get, "") {
+        // It holds nothing: whoever has no token sees a form.
+        match request.settings.admin_token {
+            Some(_) => Ok(page::page()),
+            None => Err(ProxyError::NoSuchRoute),
+        }
     } else if is_admin(request, exchange) {
         operator(platform, request, method, route).await
     } else {
@@ -163,13 +169,14 @@ fn is_admin<E: Exchange>(request: &Request<'_>, exchange: &E) -> bool {
     })
 }
 
-/// All counts since the metrics database was made, for a scraper.
+/// All counts since the metrics database was made, and the newest minute, for a scraper.
 async fn metrics_text<P: Platform>(platform: &P) -> String {
-    match platform
-        .batch(Store::Metrics, vec![metrics::totals()])
-        .await
-    {
-        Ok(results) => prometheus::render(results.first().map(Vec::as_slice).unwrap_or_default()),
+    let asked = vec![metrics::totals(), timeline::newest()];
+    match platform.batch(Store::Metrics, asked).await {
+        Ok(results) => {
+            let rows = |index: usize| results.get(index).map(Vec::as_slice).unwrap_or_default();
+            prometheus::render(rows(0), rows(1).first())
+        }
         Err(failure) => format!("# {}\n", failure.code()),
     }
 }

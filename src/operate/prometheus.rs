@@ -1,4 +1,5 @@
-//! The totals in Prometheus's text format (0.0.4).
+//! The totals, and how things stood in the newest minute, in Prometheus's text format
+//! (0.0.4).
 
 use std::fmt::Write;
 
@@ -49,6 +50,68 @@ const COUNTERS: &[(Metric, &str, &str, &str)] = &[
     ),
 ];
 
+/// Name, its label and the label's value, help, column of the newest minute, and what of
+/// its unit makes one of the metric's. What is not known has no line.
+type Gauge = (
+    &'static str,
+    Option<(&'static str, &'static str)>,
+    &'static str,
+    &'static str,
+    f64,
+);
+const GAUGES: &[Gauge] = &[
+    (
+        "timeline_timestamp_seconds",
+        None,
+        "The newest minute that cron has kept; the other gauges are of it.",
+        "slot",
+        1_000.0,
+    ),
+    (
+        "read_share_ratio",
+        Some(("kind", "asked")),
+        "Share of reads for mgPass: asked for, and what stage and brakes leave of it.",
+        "asked_bps",
+        10_000.0,
+    ),
+    (
+        "read_share_ratio",
+        Some(("kind", "allowed")),
+        "",
+        "allowed_bps",
+        10_000.0,
+    ),
+    (
+        "waiting_intents",
+        None,
+        "Writes that are not at mgPass yet, without those of parked users.",
+        "n_open",
+        1.0,
+    ),
+    (
+        "waiting_oldest_seconds",
+        None,
+        "Age of the oldest of them.",
+        "oldest_ms",
+        1_000.0,
+    ),
+    (
+        "parked_users",
+        None,
+        "Users who wait for a person.",
+        "n_parked",
+        1.0,
+    ),
+    (
+        "users",
+        Some(("kind", "ready")),
+        "Users whom the mirror keeps, and those of them who may be read at mgPass.",
+        "n_ready",
+        1.0,
+    ),
+    ("users", Some(("kind", "mirrored")), "", "n_mirrored", 1.0),
+];
+
 struct Total {
     metric: Metric,
     operation: String,
@@ -57,7 +120,8 @@ struct Total {
     count: i64,
 }
 
-pub fn render(rows: &[Row]) -> String {
+/// `newest`: of the timeline.
+pub fn render(rows: &[Row], newest: Option<&Row>) -> String {
     let totals: Vec<_> = rows.iter().filter_map(parse).collect();
     let mut out = String::new();
     for (metric, name, label, help) in COUNTERS {
@@ -68,7 +132,32 @@ pub fn render(rows: &[Row]) -> String {
         }
     }
     histogram(&mut out, &totals);
+    gauges(&mut out, newest);
     out
+}
+
+// Exact: counts and times are far below 2^53. Writing to a String cannot fail.
+fn gauges(out: &mut String, newest: Option<&Row>) {
+    for (name, label, help, column, per_unit) in GAUGES {
+        if !help.is_empty() {
+            header(out, name, "gauge", help);
+        }
+        let value = newest.and_then(|row| integer(row, column));
+        if let Some(value) = value {
+            let labels = label.map(|(name, value)| format!("{{{name}=\"{value}\"}}"));
+            let labels = labels.unwrap_or_default();
+            let _ = writeln!(out, "dual_write_{name}{labels} {}", value as f64 / per_unit);
+        }
+    }
+    header(out, "stage_info", "gauge", "Stage and authority in force.");
+    let of = |name: &str| newest.and_then(|row| text(row, name));
+    if let Some(stage) = of("stage") {
+        let authority = of("authority").unwrap_or_default();
+        let _ = writeln!(
+            out,
+            "dual_write_stage_info{{stage=\"{stage}\",authority=\"{authority}\"}} 1"
+        );
+    }
 }
 
 fn histogram(out: &mut String, totals: &[Total]) {
@@ -172,7 +261,11 @@ mod tests {
             row.as_object().unwrap().clone()
         })
         .collect();
-        let text = render(&rows);
+        let newest = json!({
+            "slot": 60_000, "stage": "dual_write", "authority": "logto", "asked_bps": 2_500, "allowed_bps": 0,
+            "n_open": 3, "oldest_ms": 1_500, "n_parked": 0, "n_ready": null, "n_mirrored": null,
+        });
+        let text = render(&rows, newest.as_object());
         for expected in [
             "dual_write_requests_total{operation=\"users.get\",backend=\"mgpass\",status=\"2xx\"} 3\n",
             "dual_write_read_plans_total{operation=\"users.get\",reason=\"fence\"} 4\n",
@@ -181,8 +274,17 @@ mod tests {
             "_bucket{operation=\"users.get\",backend=\"mgpass\",le=\"+Inf\"} 3\n",
             "_sum{operation=\"users.get\",backend=\"mgpass\"} 7012\n",
             "_count{operation=\"users.get\",backend=\"mgpass\"} 3\n",
+            "dual_write_timeline_timestamp_seconds 60\n",
+            "dual_write_read_share_ratio{kind=\"asked\"} 0.25\n",
+            "dual_write_read_share_ratio{kind=\"allowed\"} 0\n",
+            "dual_write_waiting_intents 3\n",
+            "dual_write_waiting_oldest_seconds 1.5\n",
+            "dual_write_parked_users 0\n",
+            "dual_write_stage_info{stage=\"dual_write\",authority=\"logto\"} 1\n",
         ] {
             assert!(text.contains(expected), "{expected} not in\n{text}");
         }
+        assert!(!text.contains("dual_write_users{"), "unknown is not 0");
+        assert_eq!(text.matches("# TYPE dual_write_users gauge").count(), 1);
     }
 }

@@ -27,6 +27,8 @@ const SELECT_SAMPLES: &str = "SELECT slot, metric, operation, backend, label, su
      WHERE slot >= ?1 AND metric IN ('requests', 'latency', 'compared') GROUP BY slot, metric, operation, backend, label";
 const SELECT_POINTS: &str =
     "SELECT * FROM timeline WHERE width_ms = ?1 AND slot >= ?2 ORDER BY slot";
+const NEWEST_MINUTE: &str = "SELECT slot, stage, authority, asked_bps, allowed_bps, n_open, oldest_ms, n_parked, n_ready, n_mirrored FROM timeline \
+     WHERE width_ms = 60000 ORDER BY slot DESC LIMIT 1";
 const PUT_POINTS: &str = "INSERT INTO timeline (width_ms, slot, stage, authority, asked_bps, allowed_bps, logto, mgpass, compared, mismatched, \
      n_open, oldest_ms, n_parked, n_ready, n_mirrored) \
      SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]'), json_extract(value, '$[2]'), json_extract(value, '$[3]'), \
@@ -49,6 +51,7 @@ const COUNT_USERS: &str = "SELECT coalesce(sum(epoch = ?1), 0) AS n_ready, count
 pub const ALL_SQL: &[&str] = &[
     SELECT_SAMPLES,
     SELECT_POINTS,
+    NEWEST_MINUTE,
     PUT_POINTS,
     FORGET,
     SELECT_GAUGES,
@@ -84,6 +87,11 @@ fn by_minute(rows: &[Row]) -> BTreeMap<i64, Window> {
     windows
         .map(|(minute, rows)| (minute, parse_window(rows)))
         .collect()
+}
+
+/// The last minute of which cron made a row, for a scraper.
+pub fn newest() -> Statement {
+    Statement::new(NEWEST_MINUTE, vec![])
 }
 
 pub fn gauges() -> Statement {

@@ -11,6 +11,7 @@ import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 import { findPostgres } from '../../scripts/postgres.mjs';
+import { findChromium } from './page/chromium.mjs';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const logs = path.join(root, '.sandbox/drills');
@@ -31,6 +32,7 @@ const DRILLS = [
   ['ramp', ['ramp']],
   ['operator', ['operator']],
   ['cutover', ['cutover', '--', '--users', '10000']],
+  ['page', ['page'], () => (findChromium() === undefined ? 'Chromium is not installed' : undefined)],
   ['bench', ['bench']],
 ];
 

@@ -17,6 +17,7 @@ mod handover;
 mod introspection;
 mod jobs;
 mod limits;
+mod page;
 mod points;
 mod proxy;
 mod reads;

@@ -126,7 +126,12 @@ fn no_file_is_longer_than_it_may_be() {
 #[test]
 fn every_module_says_what_it_is_for() {
     for (name, text) in all_sources() {
-        let head = if name.ends_with(".js") { "// " } else { "//!" };
+        let head = match name.rsplit_once('.').map(|(_, kind)| kind) {
+            Some("js") => "// ",
+            Some("css") => "/* ",
+            Some("html") => "<!-- ",
+            _ => "//!",
+        };
         assert!(text.starts_with(head), "{name} has no head");
     }
 }
