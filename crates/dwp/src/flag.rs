@@ -187,16 +187,23 @@ fn get(api: &Api, output: Output, key: &str) -> Result {
     Ok(Health::clean_if(!is_wrong(&flag)))
 }
 
-/// One step at a time, and no new deal under people who are being served.
+/// One step at a time, nothing that would be without effect, and no new deal under people
+/// who are being served.
 fn is_sensible(status: &Value, key: &str, value: Option<&str>) -> std::result::Result<(), Failure> {
     let reads = status.get("read_bps").and_then(Value::as_i64).unwrap_or(0);
-    match (key, value.map(form::tidy)) {
-        ("stage", Some("dual_write")) if text(status, "stage") == Some("off") => {
-            Err(Failure::NotNow(
-                "one step at a time: the stage is off, so set shadow first and see that mirroring works",
-            ))
-        }
-        ("salt", _) if reads > 0 => Err(Failure::NotNow(
+    let holder = status.pointer("/authority/holder").and_then(Value::as_str);
+    let is_logto = holder.is_none_or(|holder| holder == "logto");
+    match (key, value.map(form::tidy), text(status, "stage")) {
+        ("stage", None | Some("off" | "shadow"), _) if !is_logto => Err(Failure::NotNow(
+            "mgPass is the source of truth, or a hand-over is under way, and this would change nothing: `dwp stage dual_write` goes back",
+        )),
+        ("stage", Some("dual_write" | "cutover"), Some("off")) => Err(Failure::NotNow(
+            "one step at a time: the stage is off, so set shadow first and see that mirroring works",
+        )),
+        ("stage", Some("cutover"), Some("shadow")) => Err(Failure::NotNow(
+            "one step at a time: the stage is shadow, so set dual_write first and move the reads",
+        )),
+        ("salt", _, _) if reads > 0 => Err(Failure::NotNow(
             "another salt deals all users into new buckets: set read_percent to 0 first",
         )),
         _ => Ok(()),
@@ -298,6 +305,10 @@ fn shown(key: &str, was: &Value, now: &Value, is_seen: bool, after: &Value) -> S
             "written, but the proxy has not seen it yet; `dwp flag get` shows when it has"
         }
         (true, true) => "written, and this version of the proxy does not take it",
+        // A wish that its gates decide about.
+        (true, false) if key == "stage" && text(now, "value") == Some("cutover") => {
+            "wished; `dwp handover status` says what it waits for"
+        }
         (true, false) => "in force; everywhere within a minute",
     };
     let mut text = format!("{key}: {} -> {}, {end}\n", value(was), value(now));
@@ -380,8 +391,27 @@ mod tests {
         assert!(is_sensible(&status("off", 0), "stage", Some("dual_write")).is_err());
         assert!(is_sensible(&status("shadow", 0), "stage", Some("dual_write")).is_ok());
         assert!(is_sensible(&status("dual_write", 0), "stage", Some("off")).is_ok());
+        for (stage, is_ok) in [("off", false), ("shadow", false), ("dual_write", true)] {
+            let wished = is_sensible(&status(stage, 0), "stage", Some("cutover"));
+            assert_eq!(wished.is_ok(), is_ok, "{stage}");
+        }
+        let at = |holder: &str| json!({ "stage": "cutover", "authority": { "holder": holder } });
+        for value in [None, Some("off"), Some("shadow")] {
+            assert!(is_sensible(&at("mgpass"), "stage", value).is_err());
+            assert!(is_sensible(&at("draining"), "stage", value).is_err());
+            assert!(is_sensible(&at("logto"), "stage", value).is_ok());
+        }
+        assert!(is_sensible(&at("mgpass"), "stage", Some("dual_write")).is_ok());
         assert!(is_sensible(&status("dual_write", 1), "salt", Some("x")).is_err());
         assert!(is_sensible(&status("dual_write", 0), "salt", None).is_ok());
+    }
+
+    #[test]
+    fn a_wish_is_not_said_to_be_in_force() {
+        let flag = |value: &str| json!({ "key": "stage", "value": value, "state": "set" });
+        let said = |value| shown("stage", &flag("dual_write"), &flag(value), true, &json!({}));
+        assert!(said("cutover").starts_with("stage: dual_write -> cutover, wished;"));
+        assert!(said("shadow").starts_with("stage: dual_write -> shadow, in force;"));
     }
 
     #[test]
