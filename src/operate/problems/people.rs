@@ -58,8 +58,11 @@ pub(super) fn people(facts: &Facts, all: &mut Vec<Problem>) {
             severity: Severity::Notice,
             since: facts.read_finding_at,
             what: format!(
-                "Within a day compared reads differed in {} kinds of fields.",
-                facts.n_read_findings
+                "Within a day compared reads differed in {}.",
+                match facts.n_read_findings {
+                    1 => "one kind of field".to_owned(),
+                    n => format!("{n} kinds of fields"),
+                }
             ),
             remedy:
                 "`dwp status --json` lists them in `findings`; `dwp explain USER` tells of one."
