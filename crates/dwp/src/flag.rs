@@ -13,7 +13,7 @@ use super::api::{Api, patiently};
 use super::failure::Failure;
 use super::job::Health;
 use super::kv::{Where, Writer};
-use super::words::{columns, instant, printable};
+use super::words::{aligned, instant, printable};
 use super::{Output, Result, status};
 
 /// KV shows a value everywhere within about a minute, and an isolate reads it again
@@ -142,7 +142,7 @@ fn is_wrong(flag: &Value) -> bool {
     matches!(text(flag, "state"), Some("refused" | "unknown"))
 }
 
-fn line(flag: &Value) -> String {
+fn cells(flag: &Value) -> Vec<String> {
     let key = text(flag, "key").unwrap_or_default();
     let state = text(flag, "state").unwrap_or_default();
     let note = match state {
@@ -158,7 +158,7 @@ fn line(flag: &Value) -> String {
             .unwrap_or_default(),
     };
     let value = text(flag, "value").unwrap_or("-");
-    columns(&[(state, 8), (key, 37), (value, 12), (&note, 0)])
+    [state, key, value, &note].map(str::to_owned).to_vec()
 }
 
 fn list(api: &Api, output: Output) -> Result {
@@ -171,10 +171,7 @@ fn list(api: &Api, output: Output) -> Result {
         _ => 3,
     });
     output.show_as(&json!({ "flags": &flags }), || {
-        flags
-            .iter()
-            .map(|flag| format!("{}\n", line(flag)))
-            .collect()
+        aligned(&flags.iter().map(cells).collect::<Vec<_>>())
     })?;
     Ok(Health::clean_if(!flags.iter().any(is_wrong)))
 }
@@ -183,7 +180,7 @@ fn get(api: &Api, output: Output, key: &str) -> Result {
     let status = api.get("status", &[])?;
     let flag = find(flags(&status)?, key).cloned();
     let flag = flag.ok_or_else(|| Failure::UnknownFlag(key.to_owned(), keys().join(", ")))?;
-    output.show_as(&flag, || format!("{}\n", line(&flag)))?;
+    output.show_as(&flag, || aligned(&[cells(&flag)]))?;
     Ok(Health::clean_if(!is_wrong(&flag)))
 }
 
@@ -326,15 +323,12 @@ fn history(api: &Api, output: Output, key: Option<&str>, limit: u32) -> Result {
     let changes = changes.ok_or(Failure::Unreadable("changes"))?;
     output.show_as(&found, || match changes.is_empty() {
         true => "no change was noticed yet\n".to_owned(),
-        false => changes
-            .iter()
-            .map(|change| format!("{}\n", change_line(change)))
-            .collect(),
+        false => aligned(&changes.iter().map(change_cells).collect::<Vec<_>>()),
     })?;
     Ok(Health::Clean)
 }
 
-fn change_line(change: &Value) -> String {
+fn change_cells(change: &Value) -> Vec<String> {
     let at = change.get("noticed_at").and_then(Value::as_i64);
     let side = |value: &str, code: &str| match (text(change, value), text(change, code)) {
         (_, Some(code)) => format!("({code})"),
@@ -346,13 +340,14 @@ fn change_line(change: &Value) -> String {
         side("before_value", "before_code"),
         side("value", "code")
     );
-    columns(&[
-        (&at.map(instant).unwrap_or_default(), 23),
-        (text(change, "key").unwrap_or_default(), 14),
-        (&both, 24),
-        (text(change, "actor").unwrap_or("-"), 10),
-        (text(change, "reason").unwrap_or_default(), 0),
-    ])
+    let plain = |name: &str| text(change, name).map(str::to_owned);
+    vec![
+        at.map(instant).unwrap_or_default(),
+        plain("key").unwrap_or_default(),
+        both,
+        plain("actor").unwrap_or_else(|| "-".to_owned()),
+        plain("reason").unwrap_or_default(),
+    ]
 }
 
 #[cfg(test)]
@@ -415,14 +410,19 @@ mod tests {
     }
 
     #[test]
-    fn a_change_is_one_line() {
+    fn changes_stand_in_columns() {
         let change = json!({
             "noticed_at": 1_800_000_000_000_i64, "key": "read_percent", "before_value": "10", "before_code": null,
             "value": null, "code": "unreadable", "actor": null, "reason": null,
         });
+        let longer = json!({
+            "noticed_at": 1_800_000_000_000_i64, "key": "compare_percent", "before_value": null, "before_code": null,
+            "value": "100", "code": null, "actor": "ama", "reason": "why",
+        });
         assert_eq!(
-            change_line(&change),
-            "2027-01-15 08:00:00 UTC  read_percent    10 -> (unreadable)        -"
+            aligned(&[change_cells(&change), change_cells(&longer)]),
+            "2027-01-15 08:00:00 UTC  read_percent     10 -> (unreadable)  -\n\
+             2027-01-15 08:00:00 UTC  compare_percent  absent -> 100       ama  why\n"
         );
     }
 }
