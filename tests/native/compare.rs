@@ -83,6 +83,29 @@ fn each_field_that_differs_is_found_with_path_and_class_and_no_value() {
 }
 
 #[test]
+fn a_newer_sign_in_at_mgpass_is_no_finding_and_an_older_one_is() {
+    let signed_in = |at_s: i64| {
+        let world = world();
+        world.logto.change(ALICE, |user| {
+            user.last_sign_in_at = Some(1_700_000_000_000);
+        });
+        let sql = format!("UPDATE users SET last_sign_in_at = {at_s} WHERE id = '{ALICE}'");
+        world.databases.execute(Store::Mgpass, &sql);
+        read(&world);
+        findings(&world)
+    };
+    assert_eq!(signed_in(1_700_000_001), []);
+    let found = ("lastSignInAt".to_owned(), "value".to_owned());
+    assert_eq!(signed_in(1_699_999_999), [found]);
+    // Somebody who has signed in at mgPass only.
+    let world = world();
+    let sql = format!("UPDATE users SET last_sign_in_at = 5 WHERE id = '{ALICE}'");
+    world.databases.execute(Store::Mgpass, &sql);
+    read(&world);
+    assert_eq!(findings(&world), []);
+}
+
+#[test]
 fn a_write_on_its_way_makes_the_pair_worthless() {
     let world = world();
     lie(&world);

@@ -42,6 +42,41 @@ fn points_that_were_left_out_are_a_known_reason_and_hide_nothing_else() {
 }
 
 #[test]
+fn a_balance_that_differs_in_two_ways_is_one() {
+    let world = world();
+    world.has_rewards.set(true);
+    populate(&world, 3);
+    import(&world);
+    let at = |store, sql: &str| world.databases.execute(store, sql);
+    at(
+        Store::Rewards,
+        "INSERT INTO rewards_users (user_id, total_points, lifetime_earned, tier) VALUES ('user00000001', 70, 70, 'bronze')",
+    );
+    operator(&world, "POST", "/_proxy/import?kind=points");
+    run(&world, "points");
+    assert_eq!(
+        prove(&world)["balances"],
+        json!({ "compared": 1, "differing": 0 })
+    );
+    // No longer that of the source, and no longer the sum of its ledger.
+    at(
+        Store::Mgpass,
+        "UPDATE user_rewards SET total_points = 77 WHERE user_id = 'user00000001'",
+    );
+    let report = prove(&world);
+    assert_eq!(
+        report["differences"].as_array().unwrap().len(),
+        2,
+        "{report}"
+    );
+    assert_eq!(
+        report["balances"],
+        json!({ "compared": 1, "differing": 1 }),
+        "{report}"
+    );
+}
+
+#[test]
 fn a_proof_finds_every_changed_field_and_nothing_else() {
     let world = world();
     populate(&world, 40);

@@ -11,7 +11,9 @@ use dwp::key_import::ExportFailure;
 pub enum Failure {
     #[error("the proxy's address is missing: give --url or set DWP_URL")]
     NoUrl,
-    #[error("{0} is no http or https address")]
+    #[error(
+        "{0} is no address of a proxy: give https://HOST, without a path or anything behind it"
+    )]
     NotAnAddress(String),
     /// The admin token would travel in clear.
     #[error("{0} is not https: the admin token goes in clear only to this machine itself")]

@@ -13,7 +13,7 @@ use super::api::{Api, patiently};
 use super::failure::Failure;
 use super::job::Health;
 use super::kv::{Where, Writer};
-use super::words::{columns, instant, printable};
+use super::words::{aligned, instant, printable};
 use super::{Output, Result, status};
 
 /// KV shows a value everywhere within about a minute, and an isolate reads it again
@@ -142,7 +142,7 @@ fn is_wrong(flag: &Value) -> bool {
     matches!(text(flag, "state"), Some("refused" | "unknown"))
 }
 
-fn line(flag: &Value) -> String {
+fn cells(flag: &Value) -> Vec<String> {
     let key = text(flag, "key").unwrap_or_default();
     let state = text(flag, "state").unwrap_or_default();
     let note = match state {
@@ -158,7 +158,7 @@ fn line(flag: &Value) -> String {
             .unwrap_or_default(),
     };
     let value = text(flag, "value").unwrap_or("-");
-    columns(&[(state, 8), (key, 37), (value, 12), (&note, 0)])
+    [state, key, value, &note].map(str::to_owned).to_vec()
 }
 
 fn list(api: &Api, output: Output) -> Result {
@@ -171,10 +171,7 @@ fn list(api: &Api, output: Output) -> Result {
         _ => 3,
     });
     output.show_as(&json!({ "flags": &flags }), || {
-        flags
-            .iter()
-            .map(|flag| format!("{}\n", line(flag)))
-            .collect()
+        aligned(&flags.iter().map(cells).collect::<Vec<_>>())
     })?;
     Ok(Health::clean_if(!flags.iter().any(is_wrong)))
 }
@@ -183,20 +180,27 @@ fn get(api: &Api, output: Output, key: &str) -> Result {
     let status = api.get("status", &[])?;
     let flag = find(flags(&status)?, key).cloned();
     let flag = flag.ok_or_else(|| Failure::UnknownFlag(key.to_owned(), keys().join(", ")))?;
-    output.show_as(&flag, || format!("{}\n", line(&flag)))?;
+    output.show_as(&flag, || aligned(&[cells(&flag)]))?;
     Ok(Health::clean_if(!is_wrong(&flag)))
 }
 
-/// One step at a time, and no new deal under people who are being served.
+/// One step at a time, nothing that would be without effect, and no new deal under people
+/// who are being served.
 fn is_sensible(status: &Value, key: &str, value: Option<&str>) -> std::result::Result<(), Failure> {
     let reads = status.get("read_bps").and_then(Value::as_i64).unwrap_or(0);
-    match (key, value.map(form::tidy)) {
-        ("stage", Some("dual_write")) if text(status, "stage") == Some("off") => {
-            Err(Failure::NotNow(
-                "one step at a time: the stage is off, so set shadow first and see that mirroring works",
-            ))
-        }
-        ("salt", _) if reads > 0 => Err(Failure::NotNow(
+    let holder = status.pointer("/authority/holder").and_then(Value::as_str);
+    let is_logto = holder.is_none_or(|holder| holder == "logto");
+    match (key, value.map(form::tidy), text(status, "stage")) {
+        ("stage", None | Some("off" | "shadow"), _) if !is_logto => Err(Failure::NotNow(
+            "mgPass is the source of truth, or a hand-over is under way, and this would change nothing: `dwp stage dual_write` goes back",
+        )),
+        ("stage", Some("dual_write" | "cutover"), Some("off")) => Err(Failure::NotNow(
+            "one step at a time: the stage is off, so set shadow first and see that mirroring works",
+        )),
+        ("stage", Some("cutover"), Some("shadow")) => Err(Failure::NotNow(
+            "one step at a time: the stage is shadow, so set dual_write first and move the reads",
+        )),
+        ("salt", _, _) if reads > 0 => Err(Failure::NotNow(
             "another salt deals all users into new buckets: set read_percent to 0 first",
         )),
         _ => Ok(()),
@@ -298,6 +302,10 @@ fn shown(key: &str, was: &Value, now: &Value, is_seen: bool, after: &Value) -> S
             "written, but the proxy has not seen it yet; `dwp flag get` shows when it has"
         }
         (true, true) => "written, and this version of the proxy does not take it",
+        // A wish that its gates decide about.
+        (true, false) if key == "stage" && text(now, "value") == Some("cutover") => {
+            "wished; `dwp handover status` says what it waits for"
+        }
         (true, false) => "in force; everywhere within a minute",
     };
     let mut text = format!("{key}: {} -> {}, {end}\n", value(was), value(now));
@@ -315,15 +323,12 @@ fn history(api: &Api, output: Output, key: Option<&str>, limit: u32) -> Result {
     let changes = changes.ok_or(Failure::Unreadable("changes"))?;
     output.show_as(&found, || match changes.is_empty() {
         true => "no change was noticed yet\n".to_owned(),
-        false => changes
-            .iter()
-            .map(|change| format!("{}\n", change_line(change)))
-            .collect(),
+        false => aligned(&changes.iter().map(change_cells).collect::<Vec<_>>()),
     })?;
     Ok(Health::Clean)
 }
 
-fn change_line(change: &Value) -> String {
+fn change_cells(change: &Value) -> Vec<String> {
     let at = change.get("noticed_at").and_then(Value::as_i64);
     let side = |value: &str, code: &str| match (text(change, value), text(change, code)) {
         (_, Some(code)) => format!("({code})"),
@@ -335,13 +340,14 @@ fn change_line(change: &Value) -> String {
         side("before_value", "before_code"),
         side("value", "code")
     );
-    columns(&[
-        (&at.map(instant).unwrap_or_default(), 23),
-        (text(change, "key").unwrap_or_default(), 14),
-        (&both, 24),
-        (text(change, "actor").unwrap_or("-"), 10),
-        (text(change, "reason").unwrap_or_default(), 0),
-    ])
+    let plain = |name: &str| text(change, name).map(str::to_owned);
+    vec![
+        at.map(instant).unwrap_or_default(),
+        plain("key").unwrap_or_default(),
+        both,
+        plain("actor").unwrap_or_else(|| "-".to_owned()),
+        plain("reason").unwrap_or_default(),
+    ]
 }
 
 #[cfg(test)]
@@ -380,19 +386,43 @@ mod tests {
         assert!(is_sensible(&status("off", 0), "stage", Some("dual_write")).is_err());
         assert!(is_sensible(&status("shadow", 0), "stage", Some("dual_write")).is_ok());
         assert!(is_sensible(&status("dual_write", 0), "stage", Some("off")).is_ok());
+        for (stage, is_ok) in [("off", false), ("shadow", false), ("dual_write", true)] {
+            let wished = is_sensible(&status(stage, 0), "stage", Some("cutover"));
+            assert_eq!(wished.is_ok(), is_ok, "{stage}");
+        }
+        let at = |holder: &str| json!({ "stage": "cutover", "authority": { "holder": holder } });
+        for value in [None, Some("off"), Some("shadow")] {
+            assert!(is_sensible(&at("mgpass"), "stage", value).is_err());
+            assert!(is_sensible(&at("draining"), "stage", value).is_err());
+            assert!(is_sensible(&at("logto"), "stage", value).is_ok());
+        }
+        assert!(is_sensible(&at("mgpass"), "stage", Some("dual_write")).is_ok());
         assert!(is_sensible(&status("dual_write", 1), "salt", Some("x")).is_err());
         assert!(is_sensible(&status("dual_write", 0), "salt", None).is_ok());
     }
 
     #[test]
-    fn a_change_is_one_line() {
+    fn a_wish_is_not_said_to_be_in_force() {
+        let flag = |value: &str| json!({ "key": "stage", "value": value, "state": "set" });
+        let said = |value| shown("stage", &flag("dual_write"), &flag(value), true, &json!({}));
+        assert!(said("cutover").starts_with("stage: dual_write -> cutover, wished;"));
+        assert!(said("shadow").starts_with("stage: dual_write -> shadow, in force;"));
+    }
+
+    #[test]
+    fn changes_stand_in_columns() {
         let change = json!({
             "noticed_at": 1_800_000_000_000_i64, "key": "read_percent", "before_value": "10", "before_code": null,
             "value": null, "code": "unreadable", "actor": null, "reason": null,
         });
+        let longer = json!({
+            "noticed_at": 1_800_000_000_000_i64, "key": "compare_percent", "before_value": null, "before_code": null,
+            "value": "100", "code": null, "actor": "ama", "reason": "why",
+        });
         assert_eq!(
-            change_line(&change),
-            "2027-01-15 08:00:00 UTC  read_percent    10 -> (unreadable)        -"
+            aligned(&[change_cells(&change), change_cells(&longer)]),
+            "2027-01-15 08:00:00 UTC  read_percent     10 -> (unreadable)  -\n\
+             2027-01-15 08:00:00 UTC  compare_percent  absent -> 100       ama  why\n"
         );
     }
 }

@@ -271,11 +271,13 @@ fn replay_all(api: &Api, output: Output, which: (&str, &str)) -> Result {
 /// How many subjects an order reached.
 fn acted(output: Output, done: &Value) -> Result {
     output.show_as(done, || {
-        let count = done.get("subjects").and_then(Value::as_u64).unwrap_or(0);
-        format!(
-            "{}; the mirror looks again within a minute\n",
-            words::plural(count, "user", "users")
-        )
+        match done.get("subjects").and_then(Value::as_u64).unwrap_or(0) {
+            0 => "nobody is parked for that; `dwp parked` lists who is\n".to_owned(),
+            count => format!(
+                "{}; the mirror looks again within a minute\n",
+                words::plural(count, "user", "users")
+            ),
+        }
     })?;
     Ok(Health::Clean)
 }

@@ -60,8 +60,9 @@ fn verdict(compared: &Compared) -> String {
     }
     let people = plural(report.n_unlike(), "person", "people");
     let mut text = format!(
-        "**Not equal.** {people} of {} differ",
-        number(report.compared)
+        "**Not equal.** {people} of {} {}",
+        number(report.compared),
+        differ(report.n_unlike()),
     );
     if report.unexplained > 0 {
         text.push_str(&format!(
@@ -83,6 +84,10 @@ fn verdict(compared: &Compared) -> String {
     }
     text.push('.');
     text
+}
+
+fn differ(count: u64) -> &'static str {
+    if count == 1 { "differs" } else { "differ" }
 }
 
 fn counts(report: &Report) -> String {

@@ -82,6 +82,29 @@ pub fn columns(cells: &[(&str, usize)]) -> String {
     line
 }
 
+/// A longer cell does not push the columns of all lines apart.
+const MAX_ALIGNED: usize = 40;
+
+/// Lines whose columns are as wide as their widest cell.
+pub fn aligned(lines: &[Vec<String>]) -> String {
+    let n_columns = lines.iter().map(Vec::len).max().unwrap_or(0);
+    let width = |column: usize| {
+        let cells = lines.iter().filter_map(|line| line.get(column));
+        let widths = cells.map(|cell| printable(cell).chars().count());
+        widths.max().unwrap_or(0).min(MAX_ALIGNED)
+    };
+    let widths: Vec<usize> = (0..n_columns).map(width).collect();
+    let line = |cells: &Vec<String>| {
+        let cells: Vec<_> = cells
+            .iter()
+            .map(String::as_str)
+            .zip(widths.iter().copied())
+            .collect();
+        format!("{}\n", columns(&cells))
+    };
+    lines.iter().map(line).collect()
+}
+
 /// Counts by name, the greatest first.
 pub fn by_count(counts: &Counts) -> Vec<(&str, u64)> {
     let mut list: Vec<_> = counts
@@ -247,6 +270,12 @@ mod tests {
             "longer-than-6  x"
         );
         assert_eq!(columns(&[("a", 3), ("", 3)]), "a");
+        let line = |cells: [&str; 3]| cells.map(str::to_owned).to_vec();
+        assert_eq!(
+            aligned(&[line(["a", "12345", "x"]), line(["bcd", "1", ""])]),
+            "a    12345  x\nbcd  1\n"
+        );
+        assert_eq!(aligned(&[]), "");
     }
 
     #[test]

@@ -270,7 +270,7 @@ async fn report<P: Platform>(platform: &P) -> Answered {
         text(row, "path").as_deref() == Some("user")
             && text(row, "class").as_deref() == Some("extra")
     });
-    let balances = users(&|row| text(row, "path").is_some_and(|path| path.starts_with("balance.")));
+    let drift = results.get(2).and_then(|rows| integer(rows.first()?, "n"));
     let unlike = of("differs") + of("missing") + of("parked");
     let is_done = text(&row, "state").as_deref() == Some("done");
     let report = json!({
@@ -286,10 +286,10 @@ async fn report<P: Platform>(platform: &P) -> Answered {
         "explained": unlike - unexplained,
         "whole_records_compared": row.get("n_whole"),
         "differences": rows,
-        "parked": by_name(results.get(2).map(Vec::as_slice).unwrap_or_default(), "reason", "n"),
+        "parked": by_name(results.get(3).map(Vec::as_slice).unwrap_or_default(), "reason", "n"),
         "notes": notes,
         "readiness": readiness,
-        "balances": { "compared": row.get("n_added"), "differing": balances },
+        "balances": { "compared": row.get("n_added"), "differing": drift },
         "is_equal": is_done && unlike == 0,
         "started_at": row.get("started_at"),
         "finished_at": row.get("finished_at"),

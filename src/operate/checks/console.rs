@@ -21,7 +21,8 @@ use crate::runtime::sql::{integer, text};
 const N_SAMPLED: i64 = 20;
 const N_LISTED: usize = 50;
 const DEADLINE_MS: u32 = 8_000;
-/// What mgPass's API shows of a user who was written of late may be from its cache.
+/// What mgPass's API shows of a user who was written of late may be from its cache: shown
+/// alike it counts, shown otherwise it says nothing.
 const FRESH_MS: i64 = 300_000;
 
 const TOTALS: &str = "SELECT (SELECT count(*) FROM users WHERE deleted_at IS NULL) AS n_rows, \
@@ -49,6 +50,9 @@ pub struct Facts {
     pub n_mirrored: (i64, i64),
     pub n_logto: Option<i64>,
     pub n_sampled: usize,
+    /// Of these, whose fields could be compared.
+    #[serde(default)]
+    pub n_compared: usize,
     /// Listed, and no row.
     pub n_rowless: i64,
     /// Ids that are not shown, and those shown otherwise than their rows are, with fields.
@@ -97,6 +101,13 @@ pub fn judge(facts: Option<&(Facts, i64)>, now_ms: i64) -> Verdict {
             "Find out whom its list leaves out: filters, organisations, an index that is behind.",
         );
     }
+    if facts.n_compared == 0 {
+        return Verdict::of(
+            State::NothingSampled,
+            "Whoever was looked up was written a moment ago, and mgPass still shows them as they were.",
+            "`dwp checklist --run` in five minutes.",
+        );
+    }
     match facts.n_logto {
         None => Verdict::unreadable("Logto's list has no total"),
         Some(n_logto) if !is_within(n_logto, facts.n_mirrored) => Verdict::red(
@@ -107,9 +118,10 @@ pub fn judge(facts: Option<&(Facts, i64)>, now_ms: i64) -> Verdict {
             "`dwp report --run` says who is missing and why.",
         ),
         Some(_) => Verdict::green(format!(
-            "{} listed, {} looked up by id.",
+            "{} listed, {} looked up by id, {} of them compared field by field.",
             count(facts.n_listed, "user", "users"),
-            facts.n_sampled
+            facts.n_sampled,
+            facts.n_compared
         ))
         .no_older(*at_ms, now_ms, "`dwp checklist --run`."),
     }
@@ -124,7 +136,7 @@ pub fn figures(facts: &Facts) -> Json {
         .collect();
     json!({
         "listed": facts.n_listed, "rows": facts.n_rows.1, "mirrored": facts.n_mirrored.1,
-        "logto": facts.n_logto, "sampled": facts.n_sampled, "listed_without_row": facts.n_rowless,
+        "logto": facts.n_logto, "sampled": facts.n_sampled, "compared": facts.n_compared, "listed_without_row": facts.n_rowless,
         "hidden": facts.hidden.iter().take(N_SHOWN).collect::<Vec<_>>(), "differing": differing,
     })
 }
@@ -188,15 +200,12 @@ async fn look_up<P: Platform>(
     match shown {
         Ok(Found::Yes(shown)) => {
             let is_fresh = integer(row, "applied_at").unwrap_or(0) > platform.now_ms() - FRESH_MS;
-            let paths = if is_fresh {
-                vec![]
-            } else {
-                differences(row, &shown)
-            };
-            let paths = paths
-                .into_iter()
-                .map(|path| (id.to_string(), path.to_owned()));
-            facts.differing.extend(paths);
+            let paths = differences(row, &shown);
+            if paths.is_empty() || !is_fresh {
+                facts.n_compared += 1;
+                let named = |path: &str| (id.to_string(), path.to_owned());
+                facts.differing.extend(paths.into_iter().map(named));
+            }
         }
         Ok(Found::No | Found::NotAllowed(_)) => facts.hidden.push(id.to_string()),
         Err(BackendFailure::OutOfContract(_)) => {
@@ -287,6 +296,7 @@ mod tests {
             n_mirrored: (9, 9),
             n_logto: Some(9),
             n_sampled: 9,
+            n_compared: 8,
             ..Facts::default()
         };
         let check = |facts: Facts, expected: State| {
@@ -339,6 +349,13 @@ mod tests {
                 ..good.clone()
             },
             State::Red,
+        );
+        check(
+            Facts {
+                n_compared: 0,
+                ..good.clone()
+            },
+            State::NothingSampled,
         );
         check(
             Facts {

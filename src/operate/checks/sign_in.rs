@@ -74,8 +74,9 @@ pub fn judge(facts: Option<&(Facts, i64)>, max_without: i64, now_ms: i64) -> Ver
             "Sign in with it by hand at mgPass; the runbook has a line for each code.",
         ),
         Probed::SignedIn => Verdict::green(format!(
-            "{} can sign in; the probe account did.",
-            count(n - facts.none, "user", "users")
+            "{} a way in, {} none, and {max_without} may have none; the probe account signed in.",
+            count(n - facts.none, "user has", "users have"),
+            facts.none,
         ))
         .no_older(*at_ms, now_ms, "`dwp checklist --run`."),
     }

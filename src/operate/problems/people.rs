@@ -1,6 +1,6 @@
 //! Users who wait for a person, jobs that do not get on, sides that differ.
 
-use super::{Facts, JobFact, Problem, Severity, is_mirroring, users};
+use super::{Facts, JobFact, ParkedFact, Problem, Severity, is_mirroring, users};
 
 const JOB_SILENT_MS: i64 = 10 * 60_000;
 const REPORT_OLD_MS: i64 = 24 * 60 * 60_000;
@@ -29,8 +29,14 @@ pub(super) fn people(facts: &Facts, all: &mut Vec<Problem>) {
             severity: Severity::Warning,
             since: facts.parked.iter().filter_map(|parked| parked.since).min(),
             what: format!(
-                "Waiting for a person: {} ({}).", users(n), reasons.join(", ")),
-            remedy: "`dwp parked` names them. The runbook says for each reason what to do; then `dwp replay --reason REASON`.".to_owned(),
+                "Waiting for a person: {} ({}).",
+                users(n),
+                reasons.join(", ")
+            ),
+            remedy: format!(
+                "`dwp parked` names them. The runbook says for each reason what to do; then {}.",
+                again(&facts.parked)
+            ),
         });
     }
     for job in &facts.jobs {
@@ -52,13 +58,26 @@ pub(super) fn people(facts: &Facts, all: &mut Vec<Problem>) {
             severity: Severity::Notice,
             since: facts.read_finding_at,
             what: format!(
-                "Within a day compared reads differed in {} kinds of fields.",
-                facts.n_read_findings
+                "Within a day compared reads differed in {}.",
+                match facts.n_read_findings {
+                    1 => "one kind of field".to_owned(),
+                    n => format!("{n} kinds of fields"),
+                }
             ),
             remedy:
                 "`dwp status --json` lists them in `findings`; `dwp explain USER` tells of one."
                     .to_owned(),
         });
+    }
+}
+
+/// How those who wait get another turn: the mirror carries users, imports carry points.
+fn again(parked: &[ParkedFact]) -> &'static str {
+    let is_points = |parked: &ParkedFact| parked.by.ends_with("points");
+    match (parked.iter().all(is_points), parked.iter().any(is_points)) {
+        (true, _) => "`dwp import points`",
+        (false, true) => "`dwp replay --reason REASON`, of points `dwp import points`",
+        (false, false) => "`dwp replay --reason REASON`",
     }
 }
 

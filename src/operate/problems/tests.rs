@@ -201,6 +201,18 @@ fn people_who_wait_are_counted_by_reason() {
         found.what,
         "Waiting for a person: 12 users (earned_at_mgpass (points) 9, too_large 3)."
     );
+    assert!(
+        found
+            .remedy
+            .contains("then `dwp replay --reason REASON`, of points")
+    );
+    // The mirror carries no points: a replay would change nothing.
+    for list in ["points", "dry run of points"] {
+        let found = check("parked", Warning, |facts| {
+            facts.parked = vec![parked(list, "unknown_user", 1, None)];
+        });
+        assert!(found.remedy.ends_with("then `dwp import points`."));
+    }
 }
 
 #[test]

@@ -20,7 +20,7 @@ pub enum FlagRefusal {
 pub fn expected(key: &str) -> Option<&'static str> {
     let percentage = "a percentage from 0 to 100 with at most two decimals, such as 12.5";
     Some(match key {
-        "stage" => "one of off, shadow, dual_write",
+        "stage" => "one of off, shadow, dual_write, and cutover as a wish",
         "read_percent" | "compare_percent" | "sign_in_percent" => percentage,
         "kill_switch" | "jwks_union" => "on or off",
         "salt" => "a text of at most 256 bytes",

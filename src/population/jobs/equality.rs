@@ -61,6 +61,8 @@ const AGREE: &str =
 const FORGET: &str = "DELETE FROM equality_differences WHERE job < ?1";
 const BY_PATH: &str = "SELECT path, class, reason, count(*) AS users, min(first_at) AS oldest_at \
      FROM equality_differences WHERE job = ?1 GROUP BY path, class, reason ORDER BY users DESC, path";
+/// Users, of whom one may have more than one difference.
+const DRIFT: &str = "SELECT count(DISTINCT user_id) AS n FROM equality_differences WHERE job = ?1 AND path LIKE 'balance.%'";
 const DIFFERENCES: &str = "SELECT user_id AS id, path, class, reason, first_at, last_at FROM equality_differences \
      WHERE user_id > ?1 ORDER BY user_id, path LIMIT ?2";
 
@@ -75,6 +77,7 @@ pub const ALL_SQL: &[&str] = &[
     AGREE,
     FORGET,
     BY_PATH,
+    DRIFT,
     DIFFERENCES,
 ];
 
@@ -435,9 +438,10 @@ pub(super) async fn mgpass<P: Platform>(
     Ok(paged)
 }
 
-/// What the newest proof came to, by path, class and reason.
-pub fn report(job: i64) -> Vec<Statement> {
-    vec![Statement::new(BY_PATH, vec![job.into()])]
+/// What the newest proof came to, by path, class and reason; and how many balances
+/// differ.
+pub fn report(job: i64) -> [Statement; 2] {
+    [BY_PATH, DRIFT].map(|sql| Statement::new(sql, vec![job.into()]))
 }
 
 pub fn differences(after: &str, limit: i64) -> Vec<Statement> {

@@ -20,7 +20,8 @@ pub struct IgnoreRule {
     pub operation: Option<Operation>,
     pub on: On,
     pub path: &'static str,
-    pub class: Class,
+    /// Of the differences at this path.
+    pub takes: fn(&ReadDifference) -> bool,
 }
 
 pub const RULES: &[IgnoreRule] = &[
@@ -31,7 +32,15 @@ pub const RULES: &[IgnoreRule] = &[
         operation: Some(Operation::UsersGet),
         on: On::Answers,
         path: "updatedAt",
-        class: Class::Value,
+        takes: is_value,
+    },
+    // Whoever signs in at mgPass does it there alone. An older one is a mistake.
+    IgnoreRule {
+        name: "newer_sign_in_at_mgpass",
+        operation: Some(Operation::UsersGet),
+        on: On::Answers,
+        path: "lastSignInAt",
+        takes: is_newer_at_mgpass,
     },
     // The text of an error follows Accept-Language; its code does not.
     IgnoreRule {
@@ -39,9 +48,24 @@ pub const RULES: &[IgnoreRule] = &[
         operation: None,
         on: On::Errors,
         path: "message",
-        class: Class::Value,
+        takes: is_value,
     },
 ];
+
+fn is_value(difference: &ReadDifference) -> bool {
+    difference.class == Class::Value
+}
+
+/// Of two times, or of one where Logto has none.
+fn is_newer_at_mgpass(difference: &ReadDifference) -> bool {
+    let time = |text: &Option<String>| text.as_ref()?.parse::<i64>().ok();
+    let is_never = difference.control.as_deref() == Some("null");
+    match (time(&difference.control), time(&difference.candidate)) {
+        (Some(at_logto), Some(at_mgpass)) => at_mgpass > at_logto,
+        (None, Some(_)) => is_never,
+        (_, None) => false,
+    }
+}
 
 pub const VOLATILE: &str = "volatile_in_logto";
 
@@ -69,7 +93,7 @@ pub fn sort(
             rule.on == on
                 && rule.operation.is_none_or(|one| one == operation)
                 && rule.path == difference.path
-                && rule.class == difference.class
+                && (rule.takes)(&difference)
         });
         let is_volatile = volatile.iter().any(|volatile| {
             volatile.operation == operation.name()
@@ -111,6 +135,32 @@ mod tests {
             sorted.ignored.get("updated_at_of_unmapped_change"),
             Some(&1)
         );
+    }
+
+    #[test]
+    fn a_newer_sign_in_at_mgpass_is_ignored_and_nothing_else_at_its_path() {
+        for (control, candidate, is_ignored) in [
+            (Some("1000"), Some("2000"), true),
+            (Some("null"), Some("2000"), true),
+            (Some("2000"), Some("1000"), false),
+            (Some("2000"), Some("null"), false),
+            (Some("null"), Some(r#""2000""#), false),
+            (Some(r#""1000""#), Some("2000"), false),
+            (None, Some("2000"), false),
+            (Some("2000"), None, false),
+        ] {
+            let one = ReadDifference {
+                control: control.map(str::to_owned),
+                candidate: candidate.map(str::to_owned),
+                ..difference("lastSignInAt", Class::Value)
+            };
+            let sorted = sort(Operation::UsersGet, 200, vec![one], &[]);
+            assert_eq!(
+                sorted.mismatches.is_empty(),
+                is_ignored,
+                "{control:?} {candidate:?}"
+            );
+        }
     }
 
     #[test]

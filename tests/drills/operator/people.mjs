@@ -17,7 +17,9 @@ export const people = {
 
     // Nothing is wrong with a pipe.
     read(await desk.dwp(['status']), /^stage off; Logto is the source of truth since .* UTC/, /NOTICE: The stage is off.*/);
-    read(await desk.dwp(['flag', 'set', 'stage', 'dual_write'], 2), /one step at a time/);
+    for (const stage of ['dual_write', 'cutover']) {
+      read(await desk.dwp(['flag', 'set', 'stage', stage], 2), /one step at a time/);
+    }
     read(await desk.dwp(['import', 'users'], 2), /the stage is off/);
     read(await desk.dwp(['flag', 'set', 'stage', 'shadow', '--reason', 'day one']), /stage: absent -> shadow, in force/);
 

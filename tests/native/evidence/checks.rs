@@ -223,6 +223,26 @@ fn what_the_console_shows_otherwise_or_lacks_of_logto_is_red() {
 }
 
 #[test]
+fn whoever_was_written_a_moment_ago_counts_when_shown_alike_and_is_no_fault_else() {
+    let world = good();
+    world.mgpass.cache_ms.set(3_600_000);
+    let first = run(&world);
+    let figures = &check(&first, "console")["figures"];
+    assert_eq!(
+        (state(&first, "console").as_str(), &figures["compared"]),
+        ("green", &figures["sampled"])
+    );
+    // What mgPass shows of all is older than what its rows hold.
+    world
+        .databases
+        .execute(Store::Mgpass, "UPDATE users SET name = 'Eve'");
+    assert_alone(&run(&world), "console", "nothing_sampled");
+    world.advance(600_000);
+    fresh_tokens(&world);
+    assert_eq!(state(&run(&world), "console"), "red");
+}
+
+#[test]
 fn a_missing_audit_entry_is_red() {
     let world = good();
     let checklist = run(&world);

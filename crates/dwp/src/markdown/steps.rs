@@ -3,7 +3,7 @@
 use super::super::codes::{NOTES, PARKED, advice};
 use super::super::report::Compared;
 use super::super::words::{Counts, number, plural};
-use super::{cell, grouped};
+use super::{cell, differ, grouped};
 
 /// In the order in which they are worth doing.
 pub(super) fn next_steps(compared: &Compared) -> String {
@@ -17,8 +17,9 @@ pub(super) fn next_steps(compared: &Compared) -> String {
     }
     if report.unexplained > 0 {
         steps.push(format!(
-            "Look at the {} who differ without a known reason: `dwp differences` names them, `dwp explain USER` tells of one; `dwp report --run --repair` has the mirror make them equal.",
+            "Look at the {} who {} without a known reason: `dwp differences` names them, `dwp explain USER` tells of one; `dwp report --run --repair` has the mirror make them equal.",
             plural(report.unexplained, "person", "people"),
+            differ(report.unexplained),
         ));
     }
     if report
