@@ -14,6 +14,16 @@
 --               JSON object. Whatever differs from it was changed at mgPass since; a
 --               field that somebody changed on purpose keeps its older digest until
 --               a person has decided. NULL for a tombstone
+--   logto_base  the same of Logto's user: a digest of each field that is carried back, as
+--               the newest reconcile left it there, in whichever direction. Whatever
+--               differs from it was changed at Logto since, and not by the mirror. NULL:
+--               nothing is known
+--   logto_ticket
+--               number of the newest reconcile towards Logto; one with a lower number
+--               says nothing about Logto's user any more
+--   password_mark
+--               keyed hash of mgPass's hash of the user's password, and which key that
+--               was; NULL: there was none
 --   seen_at     epoch seconds: when mgPass's rows were read for it. Entries of other
 --               actors in mgPass's audit log count from then on
 --   walked      the walk's last pass that met the user in Logto's listing
@@ -30,6 +40,9 @@ CREATE TABLE logto_mirror (
   digest     TEXT NOT NULL,
   residue    TEXT CHECK (residue IS NULL OR json_valid(residue)),
   base       TEXT CHECK (base IS NULL OR json_valid(base)),
+  logto_base TEXT CHECK (logto_base IS NULL OR json_valid(logto_base)),
+  logto_ticket INTEGER NOT NULL DEFAULT 0,
+  password_mark TEXT,
   seen_at    INTEGER NOT NULL DEFAULT 0,
   walked     INTEGER NOT NULL DEFAULT 0,
   obstacles  TEXT NOT NULL DEFAULT '[]' CHECK (json_valid(obstacles)),

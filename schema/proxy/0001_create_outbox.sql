@@ -7,13 +7,14 @@
 -- acknowledged write was not recorded; `unrecorded` counts them. Nobody is
 -- relayed before `paused_until`. `marker`: when the newest marker was sent that has
 -- come through the Queue. `feed`: how far mgPass's audit log was read while mgPass is the
--- authority, by rowid; `feed_at`: when that was last so.
+-- authority, by rowid; `feed_at`: when it was last read to its end; `feed_turn`: when
+-- somebody last set out to read it.
 CREATE TABLE counters (
-  name  TEXT PRIMARY KEY CHECK (name IN ('sequence', 'epoch', 'unrecorded', 'paused_until', 'marker', 'feed', 'feed_at')),
+  name  TEXT PRIMARY KEY CHECK (name IN ('sequence', 'epoch', 'unrecorded', 'paused_until', 'marker', 'feed', 'feed_at', 'feed_turn')),
   value INTEGER NOT NULL
 ) STRICT;
 
-INSERT INTO counters (name, value) VALUES ('sequence', 0), ('epoch', 1), ('unrecorded', 0), ('paused_until', 0), ('marker', 0), ('feed', 0), ('feed_at', 0);
+INSERT INTO counters (name, value) VALUES ('sequence', 0), ('epoch', 1), ('unrecorded', 0), ('paused_until', 0), ('marker', 0), ('feed', 0), ('feed_at', 0), ('feed_turn', 0);
 
 -- open: settled IS NULL. settled: Logto has answered (`status`). discharged:
 -- mgPass is equal. A discharged row stays a minute for the fence of reads.

@@ -7,7 +7,9 @@ ALTER TABLE subjects ADD COLUMN busy_until INTEGER NOT NULL DEFAULT 0;
 
 -- The walk of the whole population: first Logto's listing, newest first, `listed` of it
 -- behind; then mgPass's users by id. `began` is the sequence when the pass began: what
--- was settled before is covered by it.
+-- was settled before is covered by it. `side`: whose users are the truth in this pass;
+-- `began_at`: when it began; `covered_at`: when the newest one with the same truth began
+-- that came to its end, so that everybody was looked at since.
 CREATE TABLE walk (
   singleton   INTEGER PRIMARY KEY CHECK (singleton = 1),
   phase       TEXT NOT NULL CHECK (phase IN ('logto', 'mgpass')),
@@ -17,7 +19,10 @@ CREATE TABLE walk (
   began       INTEGER NOT NULL,
   n_seen      INTEGER NOT NULL,
   n_repaired  INTEGER NOT NULL,
-  moved_at    INTEGER NOT NULL
+  moved_at    INTEGER NOT NULL,
+  side        TEXT NOT NULL DEFAULT 'logto' CHECK (side IN ('logto', 'mgpass')),
+  began_at    INTEGER NOT NULL DEFAULT 0,
+  covered_at  INTEGER
 ) STRICT;
 
 INSERT INTO walk (singleton, phase, listed, after_id, pass, began, n_seen, n_repaired, moved_at)

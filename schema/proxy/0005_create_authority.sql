@@ -92,16 +92,39 @@ CREATE TABLE held_subjects (
 ) STRICT, WITHOUT ROWID;
 
 -- What Logto does not have yet of what mgPass has, by user, besides the intents of
--- mgPass's side that no reconcile has covered.
+-- mgPass's side that no reconcile has covered. `code`: why, with the field before a colon
+-- where it is about one.
 CREATE TABLE debt (
   subject TEXT NOT NULL,
   class   TEXT NOT NULL CHECK (class IN ('born_at_mgpass', 'credential_at_mgpass', 'refused_by_logto', 'unanswered', 'value_conflict')),
   code    TEXT NOT NULL,
   since   INTEGER NOT NULL,
-  PRIMARY KEY (subject, class)
+  PRIMARY KEY (subject, class, code)
 ) STRICT, WITHOUT ROWID;
 
-CREATE INDEX debt_by_class ON debt (class);
+CREATE INDEX debt_by_class ON debt (class, subject);
+
+-- What the reverse mirror has sent to Logto and does not know the end of: there before
+-- the first call leaves, gone once each was answered and the base says so, or when Logto
+-- commits nothing so late any more. `fields`: digest of each value that was carried, a JSON
+-- object; null: taken away. What Logto then shows of these is nobody else's doing.
+CREATE TABLE sent_back (
+  subject TEXT NOT NULL,
+  ticket  INTEGER NOT NULL,
+  sent_at INTEGER NOT NULL,
+  fields  TEXT NOT NULL CHECK (json_valid(fields)),
+  PRIMARY KEY (subject, ticket)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX sent_back_by_age ON sent_back (sent_at);
+
+-- Deletions that the reverse mirror has begun at Logto, for an hour: the brake.
+CREATE TABLE deleted_back (
+  subject TEXT PRIMARY KEY,
+  at      INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX deleted_back_by_age ON deleted_back (at);
 
 -- Changes at Logto that neither the reverse mirror nor an allowed sign-in made. A user
 -- id (NULL: nobody knows whose), and names of fields; never a value. Until

@@ -4,20 +4,18 @@
 use serde_json::{Value, json};
 
 use crate::handover::authority::Holder;
-use crate::handover::holds;
 use crate::handover::machine::{Due, Gates, due};
 use crate::handover::row::{Authority, Pending};
+use crate::handover::{debt, holds, strays};
 use crate::policy::flags::Stage;
 use crate::runtime::ports::{Row, Statement};
 use crate::runtime::sql::text;
 
 const LOG: &str = "SELECT id, at, from_holder, to_holder, generation, term, cause, wish, evidence, waivers, held_ms FROM authority_log ORDER BY id DESC LIMIT ?1";
-const DEBT: &str = "SELECT class, count(*) AS n, min(since) AS since FROM debt INDEXED BY debt_by_class GROUP BY class ORDER BY class";
-const STRAYS: &str = "SELECT source, count(*) AS n, min(found_at) AS since FROM strays INDEXED BY strays_open WHERE state = 'open' GROUP BY source ORDER BY source";
 
 /// Every string above, for the test that prepares each one against the schema.
 #[cfg(not(target_arch = "wasm32"))]
-pub const ALL_SQL: &[&str] = &[LOG, DEBT, STRAYS];
+pub const ALL_SQL: &[&str] = &[LOG];
 
 /// The newest moves first.
 pub fn newest(limit: i64) -> Statement {
@@ -28,8 +26,8 @@ pub fn newest(limit: i64) -> Statement {
 pub fn overview(limit: i64) -> Vec<Statement> {
     vec![
         holds::by_reason(),
-        Statement::new(DEBT, vec![]),
-        Statement::new(STRAYS, vec![]),
+        debt::by_class(),
+        strays::by_source(),
         newest(limit),
     ]
 }

@@ -51,10 +51,11 @@ const LEARN: &str = "UPDATE intents SET subject = ?2 WHERE id = ?1 AND subject I
 const OWE_PASSWORD: &str = concat!(
     "INSERT INTO debt (subject, class, code, since) VALUES (?1, 'credential_at_mgpass', 'password_not_carried', ",
     now!(),
-    ") ON CONFLICT (subject, class) DO NOTHING"
+    ") ON CONFLICT (subject, class, code) DO NOTHING"
 );
+/// Whatever became of the one before.
 const FORGIVE_PASSWORD: &str = "DELETE FROM debt WHERE subject = ?1 AND class = 'credential_at_mgpass' \
-     AND code = 'password_not_carried'";
+     AND code IN ('password_not_carried', 'password_ended')";
 
 const OWES_PASSWORD: &str = "SELECT EXISTS (SELECT 1 FROM debt WHERE subject = ?1 AND class = 'credential_at_mgpass') AS owes";
 

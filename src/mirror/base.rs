@@ -1,8 +1,11 @@
-//! The base: what the mirror left of one user at mgPass, field by field.
+//! The base: how the newest reconcile left one user, field by field, on either side.
 //!
-//! Kept beside the rows and written in the same batch, as a digest of each field, so
-//! that whatever differs from it later was changed at mgPass and not by the mirror.
-//! One pure function makes it, of rows as read or as they will stand behind a batch.
+//! Kept beside mgPass's rows, as a digest of each field, so that whatever differs from it
+//! later was changed there and not by the mirror. One pure function makes mgPass's, of rows
+//! as read or as they will stand behind a batch; another one Logto's, of its user.
+//!
+//! What is no field of Logto's here (`lastSignInAt`, `updatedAt`, `createdAt`,
+//! `applicationId`, `hasPassword`) is never carried back, and never missed.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +17,11 @@ use sha2::{Digest, Sha256};
 
 use crate::mirror::mapping::MgpassIdentity;
 use crate::mirror::rows::TargetUser;
+use crate::runtime::backend::logto::LogtoUser;
+use crate::runtime::members::canonical_json;
 
+/// Before the target of each of Logto's, or the provider of each of mgPass's.
+pub const IDENTITIES: &str = "identities.";
 /// 128 bits: nobody finds two values that pass for one.
 const DIGEST_BYTES: usize = 16;
 
@@ -47,6 +54,32 @@ impl Base {
         base
     }
 
+    /// Of Logto's user. An empty text is none, as Logto takes it.
+    pub fn of_logto(user: &LogtoUser) -> Self {
+        let mut base = Self::default();
+        let text = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
+        base.put("username", &text(&user.username));
+        base.put("primaryEmail", &text(&user.primary_email));
+        base.put("primaryPhone", &text(&user.primary_phone));
+        base.put("name", &text(&user.name));
+        base.put("avatar", &text(&user.avatar));
+        base.put("customData", &canonical_json(&user.custom_data));
+        let profile = user.members.get("profile").unwrap_or("{}");
+        base.put("profile", &canonical_json(profile));
+        base.put("isSuspended", &user.is_suspended);
+        for identity in &user.identities {
+            let details = identity.details.as_deref().unwrap_or("{}");
+            let value = (&identity.user_id, canonical_json(details));
+            base.put(&format!("{IDENTITIES}{}", identity.target), &value);
+        }
+        base
+    }
+
+    /// As [`Self::of_logto`] has it.
+    pub fn of_suspension(is_suspended: bool) -> Option<String> {
+        Some(digest(&is_suspended))
+    }
+
     fn put(&mut self, key: &str, value: &impl Serialize) {
         self.0.insert(key.to_owned(), digest(value));
     }
@@ -61,6 +94,18 @@ impl Base {
 
     pub fn get(&self, key: &str) -> Option<&str> {
         self.0.get(key).map(String::as_str)
+    }
+
+    pub fn keys(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(String::as_str)
+    }
+
+    /// `None`: there is no such field.
+    pub fn set(&mut self, key: &str, digest: Option<&str>) {
+        match digest {
+            Some(digest) => self.0.insert(key.to_owned(), digest.to_owned()),
+            None => self.0.remove(key),
+        };
     }
 
     /// Takes this field's digest over, its absence too.

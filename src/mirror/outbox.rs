@@ -13,17 +13,18 @@ pub use crate::mirror::backlog::{backlog, parse_purge, purge};
 pub use crate::mirror::fence::{Fence, fence, parse_fence};
 pub use crate::mirror::intent::{Intent, learn, parse_subject, raise_epoch};
 
-use crate::handover::authority::Holder;
+use crate::handover::authority::{Holder, Side};
 use crate::inbound::request::UserId;
 use crate::mirror::intent::NEXT;
 use crate::mirror::wake;
 use crate::runtime::ports::{Row, Statement, Value};
 use crate::runtime::sql::{
-    coverable, integer, late_commit_ms, lease_ms, may_relay_forward, now, sequence, text,
+    coverable, integer, late_commit_ms, lease_ms, may_relay, now, relay_side, sequence, text,
 };
 
-/// Not while the relay is paused, nor where it may not write at mgPass, nor of who is held
-/// for a person, nor, for a turn of the subject's own, with nothing to cover.
+/// Not while the relay is paused, nor where it may not write, nor, for a turn of the
+/// subject's own, with nothing to cover. Who is held for a person is not reconciled from
+/// Logto; towards Logto they are looked at, and not written either.
 const LEASE: &str = concat!(
     "INSERT INTO subjects (subject, lease_holder, lease_until) SELECT ?1, ?2, ",
     now!(),
@@ -32,9 +33,13 @@ const LEASE: &str = concat!(
     " WHERE (SELECT value FROM counters WHERE name = 'paused_until') <= ",
     now!(),
     " AND ",
-    may_relay_forward!(),
-    " AND NOT EXISTS (SELECT 1 FROM held_subjects WHERE subject = ?1) ",
-    "AND (?3 = 1 OR EXISTS (SELECT 1 FROM intents i WHERE i.subject = ?1 AND i.side = 'logto' AND ",
+    may_relay!(),
+    " AND (",
+    relay_side!(),
+    " = 'mgpass' OR NOT EXISTS (SELECT 1 FROM held_subjects WHERE subject = ?1)) ",
+    "AND (?3 = 1 OR EXISTS (SELECT 1 FROM intents i WHERE i.subject = ?1 AND i.side = ",
+    relay_side!(),
+    " AND ",
     coverable!(),
     ")) ",
     "ON CONFLICT (subject) DO UPDATE SET lease_holder = excluded.lease_holder, ",
@@ -60,13 +65,18 @@ const LEASE_STATE: &str = concat!(
     "(SELECT value FROM counters WHERE name = 'paused_until') AS paused_until, ",
     "coalesce((SELECT lease_holder = ?2 FROM subjects WHERE subject = ?1), 0) AS held, ",
     "coalesce((SELECT retry_at FROM subjects WHERE subject = ?1), 0) AS retry_at, ",
-    "EXISTS (SELECT 1 FROM intents i WHERE i.subject = ?1 AND i.side = 'logto' AND ",
+    "EXISTS (SELECT 1 FROM intents i WHERE i.subject = ?1 AND i.side = ",
+    relay_side!(),
+    " AND ",
     coverable!(),
     ") AS coverable, ",
     "coalesce((SELECT failures FROM subjects WHERE subject = ?1), 0) AS failures, ",
     "coalesce((SELECT last_outcome = 'not_visible' FROM subjects WHERE subject = ?1), 0) AS unseen"
 );
-const COVERED: &str = "SELECT operation, status, settled, expires_at, expiry_checks FROM intents WHERE subject = ?1 AND discharged_at IS NULL AND side = 'logto'";
+const COVERED: &str = concat!(
+    "SELECT operation, status, settled, expires_at, expiry_checks FROM intents WHERE subject = ?1 AND discharged_at IS NULL AND side = ",
+    relay_side!()
+);
 /// A DELETE that Logto may have carried out by now, and whose answer is still to come;
 /// or a witness that came after the ticket.
 const DELETION_UNDER_WAY: &str = concat!(
@@ -80,7 +90,7 @@ const DELETION_UNDER_WAY: &str = concat!(
 const DISCHARGE_SETTLED: &str = concat!(
     "UPDATE intents SET discharged_at = ",
     now!(),
-    " WHERE subject = ?1 AND discharged_at IS NULL AND side = 'logto' ",
+    " WHERE subject = ?1 AND discharged_at IS NULL AND side = ?3 ",
     "AND settled IS NOT NULL AND settled <= ?2"
 );
 const CHECK_EXPIRED: &str = concat!(
@@ -90,7 +100,7 @@ const CHECK_EXPIRED: &str = concat!(
     " <= ?2 THEN ",
     now!(),
     " END ",
-    "WHERE subject = ?1 AND discharged_at IS NULL AND side = 'logto' AND settled IS NULL AND expires_at <= ?2"
+    "WHERE subject = ?1 AND discharged_at IS NULL AND side = ?3 AND settled IS NULL AND expires_at <= ?2"
 );
 /// Looked at, and what they may have done is owed; discharged by no less than equality.
 const LOOK_AT_EXPIRED: &str = "UPDATE intents SET expiry_checks = expiry_checks + 1 \
@@ -176,6 +186,8 @@ pub struct Lease {
     pub failures: i64,
     /// The last of them: mgPass's API did not show what was written.
     pub is_unseen: bool,
+    /// Looked at, and written by neither direction.
+    pub is_held_back: bool,
     pub covered: Vec<Covered>,
 }
 
@@ -200,11 +212,10 @@ pub enum LeaseAnswer {
     },
     /// Somebody else's turn has covered it.
     NothingToCover,
-    /// Nothing may be carried from Logto to mgPass now.
-    NotAuthority(Holder),
-    /// Nor before mgPass's database knows this generation of the authority.
+    /// Not before mgPass's database knows this generation of the authority.
     RaiseOwed,
-    /// Neither direction writes this user until a person has decided.
+    /// Neither direction writes this user until a person has decided; towards Logto they
+    /// are looked at.
     HeldBack,
 }
 
@@ -245,16 +256,11 @@ pub fn parse_lease(
     };
     let row = state.first()?;
     let authority = Holder::from_name(&text(row, "authority")?)?;
-    match authority {
-        Holder::Logto | Holder::Draining => {}
-        holder @ (Holder::Mgpass | Holder::Returning) => {
-            return Some(LeaseAnswer::NotAuthority(holder));
-        }
-    }
     if integer(row, "raise_owed")? != 0 {
         return Some(LeaseAnswer::RaiseOwed);
     }
-    if integer(row, "is_held_back")? != 0 {
+    let is_held_back = integer(row, "is_held_back")? != 0;
+    if is_held_back && authority.source() == Side::Logto {
         return Some(LeaseAnswer::HeldBack);
     }
     let is_held = integer(row, "held")? != 0;
@@ -282,6 +288,7 @@ pub fn parse_lease(
         taken_at_ms: now_ms,
         failures: integer(row, "failures")?,
         is_unseen: integer(row, "unseen")? != 0,
+        is_held_back,
         covered: covered
             .iter()
             .map(|row| {
@@ -301,6 +308,11 @@ pub fn parse_lease(
 }
 
 impl Lease {
+    /// Whose user is the truth.
+    pub fn source(&self) -> Side {
+        self.authority.source()
+    }
+
     fn key(&self) -> Vec<Value> {
         vec![self.subject.as_str().into(), self.holder.as_str().into()]
     }
@@ -308,11 +320,18 @@ impl Lease {
     /// Applied, read back, equal: discharges what the ticket covers.
     pub fn done(&self, outcome: &'static str) -> Vec<Statement> {
         let subject = || Value::from(self.subject.as_str());
+        let side = || Value::from(self.source().name());
         let mut release = self.key();
         release.extend([self.ticket.into(), outcome.into()]);
         vec![
-            Statement::new(DISCHARGE_SETTLED, vec![subject(), self.ticket.into()]),
-            Statement::new(CHECK_EXPIRED, vec![subject(), self.taken_at_ms.into()]),
+            Statement::new(
+                DISCHARGE_SETTLED,
+                vec![subject(), self.ticket.into(), side()],
+            ),
+            Statement::new(
+                CHECK_EXPIRED,
+                vec![subject(), self.taken_at_ms.into(), side()],
+            ),
             Statement::new(RELEASE_DONE, release),
         ]
     }

@@ -5,6 +5,7 @@
 //! and a slow one changes nothing any more. Only a pass that began after a settling
 //! and that came to its end covers it.
 
+use crate::handover::authority::Side;
 use crate::inbound::request::UserId;
 use crate::runtime::ports::{Row, Statement, Value};
 use crate::runtime::sql::{integer, late_commit_ms, now, sequence, text};
@@ -16,6 +17,16 @@ macro_rules! here {
     };
 }
 
+/// Another side's users are the truth now: what was covered says nothing any more.
+const TURN: &str = concat!(
+    "UPDATE walk SET side = ?1, phase = 'logto', listed = 0, after_id = '', pass = pass + 1, n_seen = 0, n_repaired = 0, began = ",
+    sequence!(),
+    ", began_at = ",
+    now!(),
+    ", covered_at = NULL, moved_at = ",
+    now!(),
+    " WHERE side <> ?1"
+);
 const WALK: &str = "SELECT phase, listed, after_id, pass, n_seen, n_repaired, moved_at FROM walk";
 const MOVE_ON: &str = concat!(
     "UPDATE walk SET phase = ?5, listed = ?6, after_id = ?7, n_seen = n_seen + ?8, n_repaired = n_repaired + ?9, moved_at = ",
@@ -49,6 +60,8 @@ const NEXT: &str = "UPDATE counters SET value = value + 1 WHERE name = 'sequence
 const BEGIN: &str = concat!(
     "UPDATE walk SET phase = 'logto', listed = 0, after_id = '', pass = pass + 1, n_seen = 0, n_repaired = 0, began = ",
     sequence!(),
+    ", covered_at = nullif(began_at, 0), began_at = ",
+    now!(),
     ", moved_at = ",
     now!(),
     " WHERE ",
@@ -63,6 +76,7 @@ const PARKED_AMONG: &str = "SELECT s.subject AS subject, s.parked AS parked FROM
 /// Every string above, for the test that prepares each one against the schema.
 #[cfg(not(target_arch = "wasm32"))]
 pub const ALL_SQL: &[&str] = &[
+    TURN,
     WALK,
     MOVE_ON,
     DISCHARGE_COVERED,
@@ -97,12 +111,21 @@ pub struct Position {
     pub after_id: String,
 }
 
-pub fn position() -> Statement {
+/// For people.
+pub fn shown() -> Statement {
     Statement::new(WALK, vec![])
 }
 
+/// Of a pass in which that side's users are the truth.
+pub fn position(side: Side) -> Vec<Statement> {
+    vec![
+        Statement::new(TURN, vec![side.name().into()]),
+        Statement::new(WALK, vec![]),
+    ]
+}
+
 pub fn parse_position(results: &[Vec<Row>]) -> Option<Position> {
-    let row = results.first()?.first()?;
+    let row = results.last()?.first()?;
     Some(Position {
         pass: integer(row, "pass")?,
         phase: match text(row, "phase")?.as_str() {

@@ -7,6 +7,7 @@
 use std::mem;
 
 use crate::inbound::request::UserId;
+use crate::mirror::base::Base;
 use crate::mirror::differences::Wanted;
 use crate::mirror::mapping::{Mapped, MgpassUser, Obstacle, map};
 use crate::mirror::merge::{ChangedThere, Merged, Rewrites, Word, changed_there, merge};
@@ -231,6 +232,7 @@ fn decide_present(inputs: &Inputs<'_>, logto: &LogtoUser, json: &str) -> Decisio
         seen: seen(target),
         brake: None,
         base: Some(merged.base),
+        logto_base: Some(Base::of_logto(logto)),
         // While a change is kept, the edits that tell of it go on counting.
         seen_at: left.map(|left| match merged.there.kept.is_empty() {
             true => left.read_at,
@@ -253,7 +255,7 @@ fn fits(merged: &Merged, residue: &str) -> bool {
     let length = |text: &Option<String>| text.as_deref().map_or(0, str::len);
     let texts = [&user.email, &user.phone, &user.name, &user.avatar].map(length);
     fits_row(texts.into_iter().chain([user.metadata.len()]))
-        && fits_row([residue.len(), merged.base.to_text().len()])
+        && fits_row([residue.len(), 2 * merged.base.to_text().len()])
         && user.identities.iter().all(|identity| {
             fits_row([
                 identity.provider_user_id.len(),
@@ -328,6 +330,7 @@ fn decide_gone(inputs: &Inputs<'_>) -> Decision {
         seen: seen(target),
         brake,
         base: None,
+        logto_base: None,
         seen_at: target.left.as_ref().map(|left| left.read_at),
         n_edits: n_edits(target),
         generation: inputs.generation,

@@ -13,6 +13,7 @@
 //! * a refused or failed reconcile discharges nothing.
 
 mod attempt;
+mod back;
 mod reschedule;
 mod sweep;
 
@@ -20,7 +21,7 @@ use self::attempt::attempt;
 use self::reschedule::reschedule;
 pub use self::sweep::sweep;
 use crate::handover::advance;
-use crate::handover::authority::{self, Holder};
+use crate::handover::authority::{self, Holder, Side};
 use crate::inbound::request::{InteractionUid, UserId};
 use crate::mirror::findings::Finding;
 use crate::mirror::outbox::{self, Intent, Lease, LeaseAnswer, Purpose};
@@ -28,10 +29,11 @@ use crate::mirror::reconcile::{Change, Park};
 use crate::mirror::target::{self, Effect};
 use crate::mirror::triggers::Trigger;
 use crate::mirror::wake;
+pub use crate::mirror::waking::send_wakes;
+use crate::mirror::waking::{forget, send_all};
 use crate::policy::flags::Stage;
 use crate::runtime::backend::mgpass;
 use crate::runtime::context::Context;
-use crate::runtime::limits::{MAX_SENT_BYTES, MAX_SENT_MESSAGES};
 use crate::runtime::message::{IntentRecord, Message, delay_s};
 use crate::runtime::observe::Event;
 use crate::runtime::ports::{DatabaseFailure, Platform, Statement, Store};
@@ -156,45 +158,6 @@ async fn keep<P: Platform>(
     Ok(outbox::parse_subject(&results).filter(|_| is_settled))
 }
 
-/// Sends a message to each whom a batch has marked. Whose message the Queue does not
-/// take is unmarked, so that the next sweep finds them.
-pub async fn send_wakes<P: Platform>(platform: &P, woken: &[UserId]) {
-    let unsent = send_all(platform, woken).await;
-    if !unsent.is_empty() {
-        platform.emit(&Event::OutboxDelayed {
-            step: "wake",
-            code: "queue",
-        });
-        forget(platform, &unsent).await;
-    }
-}
-
-/// Of a wake-up: an id has 64 bytes at most.
-const MAX_WAKE_BYTES: usize = 200;
-const _: () = assert!(MAX_SENT_MESSAGES * MAX_WAKE_BYTES <= MAX_SENT_BYTES);
-
-/// As many in a call as it takes. Answers whom the Queue did not take.
-async fn send_all<P: Platform>(platform: &P, woken: &[UserId]) -> Vec<UserId> {
-    let mut unsent = Vec::new();
-    for some in woken.chunks(MAX_SENT_MESSAGES) {
-        let messages: Vec<_> = some
-            .iter()
-            .map(|subject| Message::Reconcile {
-                subject: subject.as_str().to_owned(),
-            })
-            .collect();
-        if platform.send_batch(&messages, 0).await.is_err() {
-            unsent.extend_from_slice(some);
-        }
-    }
-    unsent
-}
-
-/// If this fails, too, the mark runs out.
-async fn forget<P: Platform>(platform: &P, subjects: &[UserId]) {
-    let _ = platform.batch(Store::Proxy, wake::forget(subjects)).await;
-}
-
 pub async fn reconcile<P: Platform>(
     platform: &P,
     context: &Context<'_>,
@@ -213,9 +176,8 @@ pub async fn reconcile<P: Platform>(
                 delay_s: delay_s(until_ms - now_ms),
             };
         }
-        // Kept in the outbox; nothing to do until Logto is the authority again, or a person
-        // has decided.
-        Ok(LeaseAnswer::NotAuthority(_) | LeaseAnswer::HeldBack) => return Disposition::Ack,
+        // Kept in the outbox until a person has decided.
+        Ok(LeaseAnswer::HeldBack) => return Disposition::Ack,
         Ok(LeaseAnswer::RaiseOwed) => {
             let _ = advance::agree(platform, &context.settings.handover).await;
             return Disposition::Retry { delay_s: 5 };
@@ -229,6 +191,12 @@ pub async fn reconcile<P: Platform>(
         }
         Err(_) => return Disposition::Retry { delay_s: 5 },
     };
+    if lease.source() == Side::Mgpass && !back::goes_to_mgpass(&lease) {
+        return match back::attempt(platform, context, &lease).await {
+            Ok(ended) => back::finish(platform, context, &lease, &ended, began_ms).await,
+            Err(stopped) => reschedule(platform, context, &[lease], stopped).await,
+        };
+    }
     let is_draining = lease.authority == Holder::Draining;
     let mut group = vec![lease];
     let stopped = match attempt(platform, context, &mut group, &mut room).await {

@@ -5,11 +5,12 @@
 //!
 //! Harmless twice: an intent more is a reconcile that finds nothing to do.
 
+use crate::handover::authority::Side;
 use crate::inbound::request::{UserId, id_list};
 use crate::mirror::outbox::Intent;
 use crate::mirror::{findings, pass};
 use crate::runtime::ports::{Row, Statement};
-use crate::runtime::sql::{integer, late_commit_ms, may_trigger, now, sequence, text};
+use crate::runtime::sql::{integer, late_commit_ms, now, relay_side, sequence, text};
 
 /// Operations that may bring a new user: a listing of the newest finds whom they made.
 /// An old user whom they may have changed instead was told of by a gap.
@@ -35,9 +36,11 @@ const UNRESOLVED: &str = concat!(
     now!(),
     ")"
 );
-/// One for each of these users who has none open.
-const TRIGGER_ALL: &str = concat!(
-    "INSERT INTO intents (id, subject, operation, opened_at, expires_at, settled, status) ",
+/// For each of these users; ?5: only who has none open. ?4: only while that side's users
+/// are the truth; of the day where it is NULL. A webhook of what the way back has just sent
+/// starts nothing: the walk looks at all that comes beside it.
+const TRIGGER: &str = concat!(
+    "INSERT INTO intents (id, subject, operation, opened_at, expires_at, settled, status, side) ",
     "SELECT ?2 || '.' || ",
     sequence!(),
     " || '.' || w.value, w.value, ?2, ",
@@ -46,25 +49,19 @@ const TRIGGER_ALL: &str = concat!(
     now!(),
     ", ",
     sequence!(),
-    ", 200 FROM json_each(?1) w WHERE NOT EXISTS (SELECT 1 FROM intents i WHERE i.subject = w.value ",
-    "AND i.discharged_at IS NULL AND i.settled IS NOT NULL) AND ",
-    may_trigger!(),
-    " ON CONFLICT (id) DO NOTHING"
-);
-/// One more for each, whatever is open: who is parked is due once for each new thing.
-const REPLAY_ALL: &str = concat!(
-    "INSERT INTO intents (id, subject, operation, opened_at, expires_at, settled, status) ",
-    "SELECT ?2 || '.' || ",
-    sequence!(),
-    " || '.' || w.value, w.value, ?2, ",
+    ", ?3, ",
+    relay_side!(),
+    " FROM json_each(?1) w WHERE (?4 IS NULL OR ?4 = ",
+    relay_side!(),
+    ") AND (?5 = 0 OR NOT EXISTS (SELECT 1 FROM intents i WHERE i.subject = w.value AND i.side = ",
+    relay_side!(),
+    " AND i.discharged_at IS NULL AND i.settled IS NOT NULL)) AND NOT (?2 = 'webhook' AND ",
+    relay_side!(),
+    " = 'mgpass' AND (EXISTS (SELECT 1 FROM sent_back b WHERE b.subject = w.value AND b.sent_at > ",
     now!(),
-    ", ",
+    " - 30000) OR EXISTS (SELECT 1 FROM subjects s WHERE s.subject = w.value AND s.last_outcome IN ('sent_back', 'owed') AND s.last_at > ",
     now!(),
-    ", ",
-    sequence!(),
-    ", 200 FROM json_each(?1) w WHERE ",
-    may_trigger!(),
-    " ON CONFLICT (id) DO NOTHING"
+    " - 10000))) ON CONFLICT (id) DO NOTHING"
 );
 const NEXT: &str = "UPDATE counters SET value = value + 1 WHERE name = 'sequence'";
 /// The listing began after these were settled, and reached users older than they are.
@@ -87,8 +84,7 @@ const EXPLAIN_SUBJECT: &str = "SELECT failures, retry_at, parked, parked_at, las
 #[cfg(not(target_arch = "wasm32"))]
 pub const ALL_SQL: &[&str] = &[
     UNRESOLVED,
-    TRIGGER_ALL,
-    REPLAY_ALL,
+    TRIGGER,
     NEXT,
     RESOLVED_BY_LISTING,
     PARKED,
@@ -112,6 +108,18 @@ pub enum Trigger {
     ConfirmedDeletion,
     /// An operator's word: Logto's values replace what somebody changed at mgPass.
     Overrule,
+    /// mgPass's audit log names a change there.
+    Feed,
+    /// ... and it suspends somebody.
+    FeedSuspension,
+    /// What could not be carried back may go now, or is to be looked at once more.
+    Again,
+    /// An operator's word on what somebody changed at Logto: it gives way to mgPass's ...
+    TowardsMgpass,
+    /// ... or takes its place there.
+    TowardsLogto,
+    /// A person has let go of a user who was held.
+    Released,
 }
 
 impl Trigger {
@@ -125,6 +133,30 @@ impl Trigger {
             Self::Replay => "replay",
             Self::ConfirmedDeletion => "confirmed.deletion",
             Self::Overrule => "overrule",
+            Self::Feed => "feed",
+            Self::FeedSuspension => "feed.suspension",
+            Self::Again => "again",
+            Self::TowardsMgpass => "stray.towards_mgpass",
+            Self::TowardsLogto => "stray.towards_logto",
+            Self::Released => "released",
+        }
+    }
+
+    /// While whose users are the truth it makes anybody look; `None`: always.
+    fn source(self) -> Option<Side> {
+        match self {
+            Self::CatchUp | Self::Import | Self::Overrule => Some(Side::Logto),
+            Self::Feed
+            | Self::FeedSuspension
+            | Self::Again
+            | Self::TowardsMgpass
+            | Self::TowardsLogto => Some(Side::Mgpass),
+            Self::Webhook
+            | Self::WebhookDeletion
+            | Self::Walk
+            | Self::Replay
+            | Self::ConfirmedDeletion
+            | Self::Released => None,
         }
     }
 
@@ -146,7 +178,13 @@ impl Trigger {
             | Self::Walk
             | Self::Import
             | Self::Replay
-            | Self::Overrule => 200,
+            | Self::Overrule
+            | Self::Feed
+            | Self::FeedSuspension
+            | Self::Again
+            | Self::TowardsMgpass
+            | Self::TowardsLogto
+            | Self::Released => 200,
         }
     }
 
@@ -161,14 +199,27 @@ impl Trigger {
         (intent, self.status())
     }
 
-    /// For many at once.
+    /// For many at once: who has something open is looked at anyway.
     pub fn all(self, subjects: &[UserId]) -> Vec<Statement> {
+        self.of(subjects, true)
+    }
+
+    /// One more for each, whatever is open: of something new.
+    pub fn each(self, subjects: &[UserId]) -> Vec<Statement> {
+        self.of(subjects, false)
+    }
+
+    fn of(self, subjects: &[UserId], unless_open: bool) -> Vec<Statement> {
+        let values = vec![
+            id_list(subjects).into(),
+            self.name().into(),
+            i64::from(self.status()).into(),
+            self.source().map(Side::name).into(),
+            unless_open.into(),
+        ];
         vec![
             Statement::new(NEXT, vec![]),
-            Statement::new(
-                TRIGGER_ALL,
-                vec![id_list(subjects).into(), self.name().into()],
-            ),
+            Statement::new(TRIGGER, values),
         ]
     }
 }
@@ -210,7 +261,7 @@ impl Unresolved {
 pub fn overview() -> Vec<Statement> {
     vec![
         Statement::new(PARKED, vec![]),
-        pass::position(),
+        pass::shown(),
         findings::newest(),
     ]
 }
@@ -237,13 +288,10 @@ pub fn parse_parked_subjects(results: &[Vec<Row>]) -> Option<(Vec<UserId>, i64)>
     Some((subjects.collect(), integer(count.first()?, "n")?))
 }
 
-/// The relay looks again at each, whether or not something is open of theirs.
+/// The relay looks again at each, whether or not something is open of theirs: who is
+/// parked is due once for each new thing.
 pub fn replay(subjects: &[UserId]) -> Vec<Statement> {
-    let values = vec![id_list(subjects).into(), Trigger::Replay.name().into()];
-    vec![
-        Statement::new(NEXT, vec![]),
-        Statement::new(REPLAY_ALL, values),
-    ]
+    Trigger::Replay.each(subjects)
 }
 
 pub fn explain(subject: &UserId) -> Vec<Statement> {

@@ -19,7 +19,7 @@
 
 use crate::inbound::request::{UserId, id_list};
 use crate::runtime::ports::{Row, Statement};
-use crate::runtime::sql::{coverable, integer, late_commit_ms, may_relay_forward, now, text};
+use crate::runtime::sql::{coverable, integer, late_commit_ms, may_relay, now, relay_side, text};
 
 /// No message is on its way, as far as can be known: never sent, lost, or given up.
 macro_rules! unwoken {
@@ -46,7 +46,9 @@ macro_rules! unless_woken {
 const WAKE: &str = concat!(
     "INSERT INTO subjects (subject, lease_holder, lease_until, woken_at) SELECT w.value, '', 0, ",
     now!(),
-    " FROM json_each(?1) w WHERE EXISTS (SELECT 1 FROM intents i WHERE i.subject = w.value AND ",
+    " FROM json_each(?1) w WHERE EXISTS (SELECT 1 FROM intents i WHERE i.subject = w.value AND i.side = ",
+    relay_side!(),
+    " AND ",
     coverable!(),
     ")",
     unless_woken!()
@@ -55,7 +57,9 @@ const WAKE: &str = concat!(
 const WAKE_BY_INTENT: &str = concat!(
     "INSERT INTO subjects (subject, lease_holder, lease_until, woken_at) SELECT i.subject, '', 0, ",
     now!(),
-    " FROM intents i WHERE i.id = ?1 AND i.subject IS NOT NULL AND ",
+    " FROM intents i WHERE i.id = ?1 AND i.subject IS NOT NULL AND i.side = ",
+    relay_side!(),
+    " AND ",
     coverable!(),
     unless_woken!()
 );
@@ -67,8 +71,9 @@ const WAKE_DUE: &str = concat!(
     " FROM intents i INDEXED BY intents_undischarged LEFT JOIN subjects s ON s.subject = i.subject ",
     "WHERE (SELECT value FROM counters WHERE name = 'paused_until') <= ",
     now!(),
-    " AND i.subject IS NOT NULL AND i.discharged_at IS NULL ",
-    "AND coalesce(s.lease_until, 0) < ",
+    " AND i.subject IS NOT NULL AND i.discharged_at IS NULL AND i.side = ",
+    relay_side!(),
+    " AND coalesce(s.lease_until, 0) < ",
     now!(),
     " AND coalesce(s.retry_at, 0) <= ",
     now!(),
@@ -98,8 +103,10 @@ const ARRIVED: &str = "UPDATE counters SET value = max(value, ?1) WHERE name = '
 /// delivered again keeps its mark; one with nothing to cover, or without authority, ends.
 const HEARD: &str = concat!(
     "UPDATE subjects SET woken_at = CASE WHEN ",
-    may_relay_forward!(),
-    " AND EXISTS (SELECT 1 FROM intents i WHERE i.subject = ?1 AND ",
+    may_relay!(),
+    " AND EXISTS (SELECT 1 FROM intents i WHERE i.subject = ?1 AND i.side = ",
+    relay_side!(),
+    " AND ",
     coverable!(),
     ") THEN max(",
     now!(),

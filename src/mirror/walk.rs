@@ -14,6 +14,7 @@
 mod catch_up;
 
 pub use self::catch_up::catch_up;
+use crate::handover::authority::Side;
 use crate::inbound::request::UserId;
 use crate::mirror::differences;
 use crate::mirror::findings::Finding;
@@ -108,7 +109,9 @@ async fn step<P: Platform>(
     context: &Context<'_>,
     budget: &mut Budget,
 ) -> Result<Went, Stuck> {
-    let asked = platform.batch(Store::Proxy, vec![pass::position()]).await;
+    let asked = platform
+        .batch(Store::Proxy, pass::position(Side::Logto))
+        .await;
     let position = pass::parse_position(&asked.map_err(DatabaseFailure::code)?)
         .ok_or(DatabaseFailure::Refused.code())?;
     match position.phase {

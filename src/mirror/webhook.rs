@@ -71,11 +71,12 @@ async fn record<P: Platform>(platform: &P, event: &HookEvent) -> Received {
         Trigger::Webhook
     };
     let (intent, status) = trigger.intent(&event.subject, platform.random_u64());
-    let mut statements = intent.settle(status);
+    let subject = std::slice::from_ref(&event.subject);
+    let mut statements = trigger.each(subject);
     if let Some(interaction) = &event.interaction {
         statements.extend(outbox::learn(interaction, &event.subject));
     }
-    statements.push(wake::all(std::slice::from_ref(&event.subject)));
+    statements.push(wake::all(subject));
     let outcome = match platform.batch(Store::Proxy, statements).await {
         Ok(results) => {
             relay::send_wakes(platform, &wake::parse(&results)).await;

@@ -27,12 +27,12 @@ use crate::runtime::sql::in_generation;
 /// may have edited the user at mgPass meanwhile: such a change was not judged yet. Nor may
 /// the authority have moved, which all of this is done in the name of.
 const RAISE: &str = concat!(
-    "INSERT INTO logto_mirror (user_id, ticket, epoch, tombstone, digest, residue, obstacles, applied_at, base, seen_at) \
-     SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, CAST(unixepoch('subsec') * 1000 AS INTEGER), ?10, coalesce(?11, unixepoch()) WHERE ",
+    "INSERT INTO logto_mirror (user_id, ticket, epoch, tombstone, digest, residue, obstacles, applied_at, base, seen_at, logto_base) \
+     SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, CAST(unixepoch('subsec') * 1000 AS INTEGER), ?10, coalesce(?11, unixepoch()), ?14 WHERE ",
     in_generation!("?13"),
     " ON CONFLICT (user_id) DO UPDATE SET ticket = excluded.ticket, epoch = excluded.epoch, tombstone = excluded.tombstone, \
      digest = excluded.digest, residue = excluded.residue, obstacles = excluded.obstacles, base = excluded.base, seen_at = excluded.seen_at, \
-     applied_at = CASE WHEN logto_mirror.tombstone = 1 AND excluded.tombstone = 1 THEN logto_mirror.applied_at ELSE excluded.applied_at END \
+     logto_base = excluded.logto_base, applied_at = CASE WHEN logto_mirror.tombstone = 1 AND excluded.tombstone = 1 THEN logto_mirror.applied_at ELSE excluded.applied_at END \
      WHERE excluded.ticket > logto_mirror.ticket AND logto_mirror.ticket = ?8 \
      AND (?9 IS NULL OR (SELECT count(*) FROM logto_mirror WHERE tombstone = 1 AND digest <> '' \
      AND applied_at > (unixepoch('subsec') - 3600) * 1000) < ?9) \
@@ -117,6 +117,8 @@ pub struct Raise {
     pub brake: Option<i64>,
     /// What the batch leaves in the rows; `None`: no user.
     pub base: Option<Base>,
+    /// What Logto's user was when it was read; `None`: no user.
+    pub logto_base: Option<Base>,
     /// Since when edits at mgPass count from now on; `None`: from the batch on.
     pub seen_at: Option<i64>,
     /// How many edits were there when the decision was made.
@@ -145,6 +147,7 @@ impl<'a> Writer<'a> {
                 raise.seen_at.into(),
                 raise.n_edits.into(),
                 raise.generation.into(),
+                raise.logto_base.as_ref().map(Base::to_text).into(),
             ],
         )
     }

@@ -2,6 +2,7 @@
 //! token is set, and Logto's webhooks, closed unless their secret is. None reaches a
 //! backend's client surface.
 
+mod debt;
 mod exceptions;
 mod handover;
 mod jobs;
@@ -58,6 +59,10 @@ async fn operator<P: Platform>(
     let query = query.ok_or(ProxyError::ParameterMissing)?;
     let stage = request.flags.stage;
     if let Some(answer) = jobs::route(platform, stage, method, route, &query).await {
+        let (status, body) = answer?;
+        return Ok(answered(status, JSON, body.to_string()));
+    }
+    if let Some(answer) = debt::route(platform, method, route, &query).await {
         let (status, body) = answer?;
         return Ok(answered(status, JSON, body.to_string()));
     }

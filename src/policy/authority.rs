@@ -31,10 +31,35 @@ impl Holder {
         }
     }
 
+    /// Whose users relays read as the truth: Logto's until a hand-over is complete,
+    /// mgPass's until the way back is.
+    pub fn source(self) -> Side {
+        match self {
+            Self::Logto | Self::Draining => Side::Logto,
+            Self::Mgpass | Self::Returning => Side::Mgpass,
+        }
+    }
+
     pub fn from_name(name: &str) -> Option<Self> {
         [Self::Logto, Self::Draining, Self::Mgpass, Self::Returning]
             .into_iter()
             .find(|holder| holder.name() == name)
+    }
+}
+
+/// One of the two backends, as a relay reads from it or an intent was written there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Side {
+    Logto,
+    Mgpass,
+}
+
+impl Side {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Logto => "logto",
+            Self::Mgpass => "mgpass",
+        }
     }
 }
 

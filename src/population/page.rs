@@ -37,9 +37,9 @@ const CONTENDED: &str = "SELECT json_extract(w.value, '$[0]') AS id FROM json_ea
      WHERE s.user_id <> json_extract(w.value, '$[0]')";
 
 const RAISE_NEW: &str = concat!(
-    "INSERT INTO logto_mirror (user_id, ticket, epoch, tombstone, digest, residue, obstacles, applied_at, base, seen_at) \
+    "INSERT INTO logto_mirror (user_id, ticket, epoch, tombstone, digest, residue, obstacles, applied_at, base, seen_at, logto_base) \
      SELECT json_extract(w.value, '$.id'), ?2, ?3, 0, json_extract(w.value, '$.digest'), json_extract(w.value, '$.residue'), \
-     json_extract(w.value, '$.obstacles'), CAST(unixepoch('subsec') * 1000 AS INTEGER), json_extract(w.value, '$.base'), unixepoch() \
+     json_extract(w.value, '$.obstacles'), CAST(unixepoch('subsec') * 1000 AS INTEGER), json_extract(w.value, '$.base'), unixepoch(), json_extract(w.value, '$.logto_base') \
      FROM json_each(?1) w WHERE ",
     in_generation!("?4"),
     " ON CONFLICT (user_id) DO NOTHING"
@@ -67,6 +67,7 @@ const RAISE_EQUAL: &str = concat!(
     "UPDATE logto_mirror SET ticket = ?2, epoch = ?3, tombstone = 0, digest = json_extract(w.value, '$.digest'), \
      residue = json_extract(w.value, '$.residue'), obstacles = json_extract(w.value, '$.obstacles'), \
      base = json_extract(w.value, '$.base'), seen_at = json_extract(w.value, '$.seen_at'), \
+     logto_base = json_extract(w.value, '$.logto_base'), \
      applied_at = CAST(unixepoch('subsec') * 1000 AS INTEGER) FROM json_each(?1) w \
      WHERE logto_mirror.user_id = json_extract(w.value, '$.id') AND logto_mirror.ticket = json_extract(w.value, '$.seen') \
      AND logto_mirror.ticket < ?2 AND ",
@@ -184,6 +185,7 @@ impl<'a> Creation<'a> {
             "residue": Residue::of(&candidate.logto),
             "obstacles": obstacle_codes(&candidate.mapped.obstacles),
             "base": base.to_text(),
+            "logto_base": Base::of_logto(&candidate.logto).to_text(),
         });
         let row = json!({
             "id": user.id.as_str(),
@@ -263,6 +265,7 @@ impl Candidate {
             "residue": Residue::of(&self.logto),
             "obstacles": obstacle_codes(&self.mapped.obstacles),
             "base": target.to_base().to_text(),
+            "logto_base": Base::of_logto(&self.logto).to_text(),
             "seen_at": target.left.as_ref().map(|left| left.read_at),
         })
     }

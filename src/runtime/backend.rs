@@ -12,6 +12,7 @@ use serde::Deserialize;
 
 use crate::inbound::request::Secret;
 use crate::runtime::context::Context;
+use crate::runtime::isolate::OwnClient;
 use crate::runtime::limits::MAX_ANSWER_BYTES;
 use crate::runtime::ports::{Backend, Call, CallAnswer, CallFailure, Platform};
 use crate::runtime::settings::Client;
@@ -185,6 +186,7 @@ async fn post_form<P: Platform>(
 async fn fetch_own_token<P: Platform>(
     platform: &P,
     context: &Context<'_>,
+    client: OwnClient,
     call: Call,
 ) -> Result<Secret<String>, BackendFailure> {
     #[derive(Deserialize)]
@@ -209,6 +211,6 @@ async fn fetch_own_token<P: Platform>(
     let token = Secret(wire.access_token);
     context
         .isolate
-        .set_own_token(backend, token.clone(), wire.expires_in, platform.now_ms());
+        .set_own_token(client, token.clone(), wire.expires_in, platform.now_ms());
     Ok(token)
 }

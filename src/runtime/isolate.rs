@@ -12,7 +12,7 @@ use crate::policy::flags::Flags;
 use crate::policy::left_behind::LeftBehind;
 use crate::policy::tenant::Tenant;
 use crate::runtime::metrics::Metrics;
-use crate::runtime::ports::{Backend, Entropy};
+use crate::runtime::ports::Entropy;
 use crate::token::{
     Fingerprint, ImportedKeys, Issuer, KeyId, KeySet, LiveKeySet, OnUnknownKeyId, UnixSeconds, Use,
     VerifiedTokens,
@@ -38,6 +38,7 @@ const HEAVY_LEASE_MS: i64 = 60_000;
 pub struct Isolate {
     flags: RefCell<Option<Snapshot>>,
     logto_token: RefCell<Option<OwnToken>>,
+    reverse_token: RefCell<Option<OwnToken>>,
     mgpass_token: RefCell<Option<OwnToken>>,
     mgpass_endpoints: RefCell<Option<Arc<MgpassEndpoints>>>,
     logto_keys: RefCell<LiveKeySet>,
@@ -134,6 +135,15 @@ pub struct MgpassEndpoints {
     pub token: String,
     pub jwks: String,
     pub introspection: String,
+}
+
+/// The proxy's own clients, each with a token of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OwnClient {
+    Logto,
+    /// At Logto, too: what changes its users while mgPass is the authority.
+    Reverse,
+    Mgpass,
 }
 
 #[derive(Clone)]
@@ -283,8 +293,8 @@ impl Isolate {
         !is_taken
     }
 
-    pub fn own_token(&self, backend: Backend, now_ms: i64) -> Option<Secret<String>> {
-        let held = self.token_cell(backend).borrow();
+    pub fn own_token(&self, client: OwnClient, now_ms: i64) -> Option<Secret<String>> {
+        let held = self.token_cell(client).borrow();
         held.as_ref()
             .filter(|held| now_ms < held.use_until_ms)
             .map(|held| held.token.clone())
@@ -293,26 +303,27 @@ impl Isolate {
     /// Used for four fifths of its life.
     pub fn set_own_token(
         &self,
-        backend: Backend,
+        client: OwnClient,
         token: Secret<String>,
         lifetime_s: i64,
         now_ms: i64,
     ) {
         let use_until_ms = now_ms + lifetime_s.clamp(0, 86_400) * 800;
-        *self.token_cell(backend).borrow_mut() = Some(OwnToken {
+        *self.token_cell(client).borrow_mut() = Some(OwnToken {
             token,
             use_until_ms,
         });
     }
 
-    pub fn forget_own_token(&self, backend: Backend) {
-        *self.token_cell(backend).borrow_mut() = None;
+    pub fn forget_own_token(&self, client: OwnClient) {
+        *self.token_cell(client).borrow_mut() = None;
     }
 
-    fn token_cell(&self, backend: Backend) -> &RefCell<Option<OwnToken>> {
-        match backend {
-            Backend::Logto => &self.logto_token,
-            Backend::Mgpass => &self.mgpass_token,
+    fn token_cell(&self, client: OwnClient) -> &RefCell<Option<OwnToken>> {
+        match client {
+            OwnClient::Logto => &self.logto_token,
+            OwnClient::Reverse => &self.reverse_token,
+            OwnClient::Mgpass => &self.mgpass_token,
         }
     }
 

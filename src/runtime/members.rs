@@ -94,6 +94,27 @@ pub fn same_json(one: &str, other: &str) -> bool {
     }
 }
 
+/// One text for all that [`same_json`] calls the same; what is no JSON stands for itself.
+pub fn canonical_json(json: &str) -> String {
+    match serde_json::from_str(json) {
+        Ok(value) => canonical(value).to_string(),
+        Err(_) => json.to_owned(),
+    }
+}
+
+/// Members are in order of name already.
+fn canonical(value: Value) -> Value {
+    match value {
+        Value::Number(number) => number.as_f64().map_or(Value::Number(number), Value::from),
+        Value::Array(values) => values.into_iter().map(canonical).collect(),
+        Value::Object(members) => members
+            .into_iter()
+            .map(|(name, value)| (name, canonical(value)))
+            .collect(),
+        value => value,
+    }
+}
+
 fn same_value(one: &Value, other: &Value) -> bool {
     match (one, other) {
         (Value::Number(one), Value::Number(other)) => {
@@ -151,5 +172,29 @@ mod tests {
         assert!(!same_json(r#"{"a":1}"#, r#"{"a":"1"}"#));
         assert!(!same_json(r#"{"a":1}"#, r#"{"a":1,"b":null}"#));
         assert!(!same_json(r#"[1,2]"#, r#"[2,1]"#));
+    }
+
+    #[test]
+    fn the_canonical_text_tells_apart_what_the_comparison_does() {
+        let texts = [
+            r#"{"a":1,"b":[1.0]}"#,
+            r#"{ "b":[1], "a":1e0 }"#,
+            r#"{"a":1}"#,
+            r#"{"a":"1"}"#,
+            r#"{"a":1,"b":null}"#,
+            "[1,2]",
+            "[2,1]",
+            "9007199254740993",
+            "9007199254740992",
+            "no json",
+            r#""\u0041""#,
+            r#""A""#,
+        ];
+        for one in texts {
+            for other in texts {
+                let is_same = canonical_json(one) == canonical_json(other);
+                assert_eq!(is_same, same_json(one, other), "{one} {other}");
+            }
+        }
     }
 }

@@ -132,6 +132,13 @@ pub enum Event<'a> {
         subject: Option<&'a str>,
         reason: &'static str,
     },
+    /// Logto lacks something of what mgPass has.
+    MirrorOwed {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        subject: Option<&'a str>,
+        class: &'static str,
+        code: &'a str,
+    },
     /// Nobody's fault: a newer reconcile, a busy holder, nothing to cover any more.
     MirrorWaited {
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -316,6 +323,7 @@ impl Event<'_> {
         "mirror.paused",
         "mirror.failed",
         "mirror.parked",
+        "mirror.owed",
         "mirror.waited",
         "mirror.found",
         "mirror.effect",
@@ -371,6 +379,7 @@ impl Event<'_> {
             Self::MirrorPaused { .. } => ("mirror.paused", Level::Warn),
             Self::MirrorFailed { .. } => ("mirror.failed", Level::Warn),
             Self::MirrorParked { .. } => ("mirror.parked", Level::Error),
+            Self::MirrorOwed { .. } => ("mirror.owed", Level::Error),
             Self::MirrorWaited { .. } => ("mirror.waited", Level::Info),
             Self::MirrorFound { .. } => ("mirror.found", Level::Warn),
             Self::MirrorEffect { .. } => ("mirror.effect", Level::Info),

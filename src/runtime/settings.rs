@@ -63,6 +63,9 @@ pub struct Migration {
     pub logto_issuer: String,
     pub logto_api_audience: String,
     pub logto_client: Client,
+    /// What changes Logto's users while mgPass is the authority, so that at Logto it is told
+    /// from what goes around the proxy; without it the other client does.
+    pub reverse_client: Option<Client>,
     /// Who knows which passwords have leaked, as Logto asks.
     pub leaks_origin: String,
     pub mgpass_origin: String,
@@ -213,6 +216,7 @@ impl<F: Fn(&str) -> Option<String>> Reader<F> {
             },
             leaks_origin: self
                 .origin_or("LEAKED_PASSWORDS_ORIGIN", "https://api.pwnedpasswords.com"),
+            reverse_client: self.reverse_client(),
             mgpass_origin: self.origin("MGPASS_ORIGIN"),
             mgpass_issuer: self.required("MGPASS_ISSUER"),
             mgpass_audiences: self.list("MGPASS_AUDIENCES"),
@@ -251,6 +255,28 @@ impl<F: Fn(&str) -> Option<String>> Reader<F> {
                 max_p95_percent: i64::from(self.number("GUARD_MAX_P95_PERCENT", 300)),
             },
         }
+    }
+
+    /// Both or neither, and no other client's.
+    fn reverse_client(&mut self) -> Option<Client> {
+        let secret = self.optional("REVERSE_CLIENT_SECRET");
+        let Some(id) = self.optional("REVERSE_CLIENT_ID") else {
+            if secret.is_some() {
+                self.fault("REVERSE_CLIENT_ID", "missing");
+            }
+            return None;
+        };
+        if self.optional("LOGTO_CLIENT_ID").as_ref() == Some(&id) {
+            self.fault("REVERSE_CLIENT_ID", "same_as_logto_client");
+        }
+        let Some(secret) = secret else {
+            self.fault("REVERSE_CLIENT_SECRET", "missing");
+            return None;
+        };
+        Some(Client {
+            id,
+            secret: Secret(secret),
+        })
     }
 
     fn fault(&mut self, name: &'static str, code: &'static str) {
@@ -443,6 +469,24 @@ mod tests {
         assert!(settings.handover.needs_proof());
         let same = read(&[("ORIGIN_SECRET", "s"), ("HANDOVER_SECRET", "s")]);
         assert_eq!(same.faults.first().map(|f| f.name), Some("HANDOVER_SECRET"));
+    }
+
+    #[test]
+    fn the_reverse_mirror_has_a_client_of_its_own_or_none() {
+        assert!(read(&[]).migration.unwrap().reverse_client.is_none());
+        let given = read(&[
+            ("REVERSE_CLIENT_ID", "back"),
+            ("REVERSE_CLIENT_SECRET", "s"),
+        ]);
+        let client = given.migration.unwrap().reverse_client.unwrap();
+        assert_eq!(client.id, "back");
+        for (id, fault) in [
+            ("back", "REVERSE_CLIENT_SECRET"),
+            ("m2m", "REVERSE_CLIENT_ID"),
+        ] {
+            let faults = read(&[("REVERSE_CLIENT_ID", id)]).faults;
+            assert!(faults.iter().any(|found| found.name == fault), "{faults:?}");
+        }
     }
 
     #[test]

@@ -113,11 +113,18 @@ macro_rules! is_held_by {
     };
 }
 
-/// True while forward relays may write at mgPass: Logto is the authority or drains, and
-/// mgPass's database knows the generation.
-macro_rules! may_relay_forward {
+/// Whose user relays read as the truth now, and so whose intents they cover: Logto's until
+/// the hand-over is complete, mgPass's until the way back is.
+macro_rules! relay_side {
     () => {
-        "EXISTS (SELECT 1 FROM authority WHERE holder IN ('logto', 'draining') AND raise_owed = 0)"
+        "(SELECT CASE WHEN holder IN ('logto', 'draining') THEN 'logto' ELSE 'mgpass' END FROM authority)"
+    };
+}
+
+/// True while relays may write: mgPass's database knows the generation.
+macro_rules! may_relay {
+    () => {
+        "EXISTS (SELECT 1 FROM authority WHERE raise_owed = 0)"
     };
 }
 
@@ -142,8 +149,8 @@ macro_rules! in_generation {
 pub(crate) use is_held_by;
 pub(crate) use {
     clock_margin_ms, coverable, discharged_kept_ms, expiry_ms, holder, in_generation,
-    interaction_kept_ms, late_commit_ms, lease_ms, may_relay_forward, may_trigger, now, sequence,
-    view_columns,
+    interaction_kept_ms, late_commit_ms, lease_ms, may_relay, may_trigger, now, relay_side,
+    sequence, view_columns,
 };
 
 pub fn text(row: &Row, column: &str) -> Option<String> {

@@ -5,7 +5,7 @@
 
 use crate::handover::advance::{self, Operated};
 use crate::handover::authority::Holder;
-use crate::mirror::{relay, walk};
+use crate::mirror::{relay, reverse, walk};
 use crate::operate::{findings, guard, metrics};
 use crate::policy::flags::{Flags, Stage};
 use crate::population::jobs;
@@ -27,7 +27,7 @@ pub async fn tick<P: Platform>(platform: &P, context: &Context<'_>, flags: &Flag
         Holder::Logto => walk::tick(platform, context, flags.stage).await,
         // Who waits for a name is looked for; nobody else.
         Holder::Draining => walk::catch_up(platform, context).await,
-        Holder::Mgpass | Holder::Returning => {}
+        Holder::Mgpass | Holder::Returning => reverse::walk::tick(platform, context).await,
     }
     relay::sweep(
         platform,

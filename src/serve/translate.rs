@@ -6,7 +6,8 @@
 pub mod users_get;
 pub mod users_get_custom_data;
 pub mod users_get_identity;
-pub mod view;
+
+pub use crate::mirror::view;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;

@@ -20,6 +20,7 @@ mod points;
 mod proxy;
 mod reads;
 mod relay;
+mod reverse;
 mod routes;
 mod schema;
 mod service;

@@ -4,12 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
 
 use dual_write_proxy::handover::{
-    arm, authority, facts, holds, hung, log, moves, row, strays, target as handover_target,
+    arm, authority, debt, facts, holds, hung, log, moves, row, strays, target as handover_target,
     translated, wish,
 };
 use dual_write_proxy::mirror::{
-    backlog, edits, fence, findings as mirror_findings, intent, outbox, pass, preflight, states,
-    target, triggers, wake, writer,
+    backlog, edits, fence, findings as mirror_findings, intent, outbox, pass, preflight,
+    reverse::{feed, rows as back_rows, walk as back_walk},
+    states, target, triggers, wake, writer,
 };
 use dual_write_proxy::operate::{findings, guard, metrics};
 use dual_write_proxy::population::jobs::{equality, store, view};
@@ -42,6 +43,13 @@ fn every_statement_prepares_against_the_migrations() {
         (Store::Mgpass, facts::MGPASS_SQL),
         (Store::Proxy, arm::ALL_SQL),
         (Store::Proxy, strays::ALL_SQL),
+        (Store::Proxy, debt::ALL_SQL),
+        (Store::Proxy, back_rows::PROXY_SQL),
+        (Store::Mgpass, back_rows::MGPASS_SQL),
+        (Store::Proxy, feed::PROXY_SQL),
+        (Store::Mgpass, feed::MGPASS_SQL),
+        (Store::Proxy, back_walk::PROXY_SQL),
+        (Store::Mgpass, back_walk::MGPASS_SQL),
         (Store::Proxy, holds::ALL_SQL),
         (Store::Proxy, translated::ALL_SQL),
         (Store::Mgpass, handover_target::ALL_SQL),
@@ -107,6 +115,19 @@ fn the_lists_of_statements_are_complete() {
         (
             include_str!("../../src/handover/strays.rs"),
             strays::ALL_SQL,
+        ),
+        (include_str!("../../src/handover/debt.rs"), debt::ALL_SQL),
+        (
+            include_str!("../../src/mirror/reverse/rows.rs"),
+            &[back_rows::PROXY_SQL, back_rows::MGPASS_SQL].concat(),
+        ),
+        (
+            include_str!("../../src/mirror/reverse/feed.rs"),
+            &[feed::PROXY_SQL, feed::MGPASS_SQL].concat(),
+        ),
+        (
+            include_str!("../../src/mirror/reverse/walk.rs"),
+            &[back_walk::PROXY_SQL, back_walk::MGPASS_SQL].concat(),
         ),
         (include_str!("../../src/handover/holds.rs"), holds::ALL_SQL),
         (
@@ -414,6 +435,13 @@ fn no_statement_reads_a_growing_table_from_end_to_end() {
         (&proxy, facts::ALL_SQL),
         (&proxy, arm::ALL_SQL),
         (&proxy, strays::ALL_SQL),
+        (&proxy, debt::ALL_SQL),
+        (&proxy, back_rows::PROXY_SQL),
+        (&mgpass, back_rows::MGPASS_SQL),
+        (&proxy, feed::PROXY_SQL),
+        (&mgpass, feed::MGPASS_SQL),
+        (&proxy, back_walk::PROXY_SQL),
+        (&mgpass, back_walk::MGPASS_SQL),
         (&proxy, holds::ALL_SQL),
         (&proxy, translated::ALL_SQL),
         (&mgpass, handover_target::ALL_SQL),

@@ -232,7 +232,7 @@ fn live(world: &Rc<World>, setup: &Setup) -> Verdict {
             };
             if let Some(word) = word {
                 let user = UserId::parse(&subject).unwrap();
-                let (intent, status) = word.intent(&user, world.now_ms() as u64);
+                let (intent, status) = word.intent(&user, simulation.random.next());
                 world
                     .databases
                     .batch(Store::Proxy, &intent.settle(status))

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use super::debt;
 use super::handover;
 use super::job::{Imported, Kind};
 use super::keys;
@@ -99,6 +100,23 @@ pub enum Command {
     Hold {
         #[command(subcommand)]
         command: handover::Hold,
+    },
+    /// What Logto lacks of what mgPass has, while mgPass is the authority; listed by user with `--list` or `--class`
+    Debt {
+        /// Who, and why
+        #[arg(long)]
+        list: bool,
+        /// Only this class
+        #[arg(long)]
+        class: Option<String>,
+        /// A new file with one line for each user and reason: ids and codes
+        #[arg(long)]
+        csv: Option<PathBuf>,
+    },
+    /// Changes at Logto that nobody may have made
+    Stray {
+        #[command(subcommand)]
+        command: debt::Stray,
     },
     /// Logto's signing keys
     Keys {
@@ -213,6 +231,12 @@ mod tests {
             "handover let-go",
             "hold list --reason debt",
             "hold release u1",
+            "debt",
+            "debt --list",
+            "debt --class born_at_mgpass --csv debt.csv",
+            "stray list --all",
+            "stray resolve u1 --towards mgpass",
+            "stray resolve --id 7",
             "keys check --token - --introspection https://a.example/i --client-id app_1",
         ] {
             assert!(parse(line).is_ok(), "{line}");
@@ -242,6 +266,9 @@ mod tests {
             "handover waive parked u1 --all --reason r --actor a",
             "handover waive parked --actor a",
             "hold release",
+            "stray resolve u1",
+            "stray resolve u1 --towards nobody",
+            "stray resolve --id 7 --towards logto",
             "status --token secret",
         ] {
             let error = parse(line).expect_err(line);

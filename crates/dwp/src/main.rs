@@ -12,6 +12,7 @@
 mod api;
 mod cli;
 mod codes;
+mod debt;
 mod failure;
 mod files;
 mod handover;
@@ -169,6 +170,10 @@ fn run(cli: Cli, output: Output) -> Result {
         }
         Command::Handover { command } => handover::run(&api()?, output, command),
         Command::Hold { command } => handover::hold(&api()?, output, command),
+        Command::Debt { list, class, csv } => {
+            debt::debt(&api()?, output, list, class.as_deref(), csv.as_deref())
+        }
+        Command::Stray { command } => debt::stray(&api()?, output, command),
         Command::Mirror => {
             output.show(&api()?.get("mirror", &[])?)?;
             Ok(Health::Clean)

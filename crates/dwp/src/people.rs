@@ -163,7 +163,7 @@ fn write_people(
 }
 
 /// RFC 4180.
-fn write_row(writer: &mut impl Write, fields: &[&str]) -> io::Result<()> {
+pub(super) fn write_row(writer: &mut impl Write, fields: &[&str]) -> io::Result<()> {
     for (index, field) in fields.iter().enumerate() {
         let separator = if index == 0 { "" } else { "," };
         if field.contains([',', '"', '\r', '\n']) {

@@ -53,7 +53,7 @@ impl From<Unfit> for Stopped {
 
 impl Stopped {
     /// A user whom no answer can hold is parked at once: no retry makes them smaller.
-    fn of_subject(index: usize, failure: BackendFailure) -> Self {
+    pub(super) fn of_subject(index: usize, failure: BackendFailure) -> Self {
         match failure {
             BackendFailure::TooLarge(_) => Self::Parked(index, Park::TooLarge),
             BackendFailure::Down(..)
@@ -237,7 +237,9 @@ fn witnesses(lease: &Lease, seen: i64) -> Witnesses {
                     .status
                     .is_some_and(|status| (200..300).contains(&status))
         }),
-        overrule: of(Trigger::Overrule.name()).next().is_some(),
+        overrule: [Trigger::Overrule, Trigger::TowardsLogto]
+            .iter()
+            .any(|word| of(word.name()).next().is_some()),
         suspension: of("users.suspension").any(|intent| match (intent.settled, intent.status) {
             (Some(settled), Some(status)) => settled > seen && !(300..500).contains(&status),
             // Without an answer it may have been carried out.

@@ -3,6 +3,8 @@
 use super::Disposition;
 use super::attempt::Stopped;
 use crate::handover::advance;
+use crate::handover::authority::Side;
+use crate::handover::debt::{self, Class};
 use crate::mirror::outbox::{self, Lease};
 use crate::mirror::reconcile::Park;
 use crate::mirror::{backoff, wake};
@@ -54,6 +56,11 @@ pub(super) async fn reschedule<P: Platform>(
         });
     };
     let code = match stopped {
+        Stopped::Parked(_, park) if first.source() == Side::Mgpass => {
+            statements.extend(left_as_debt(first, park));
+            retry = false;
+            None
+        }
         Stopped::Parked(_, park) => {
             let lease = parked_holder.map_or(first, |(holder, _)| holder);
             statements.extend(lease.parked(park.code()));
@@ -156,8 +163,13 @@ pub(super) async fn reschedule<P: Platform>(
                 NOT_VISIBLE => Park::NotShownByMgpass,
                 _ => Park::TooManyFailures,
             };
-            statements.extend(first.parked(reason.code()));
-            statements.extend(waits_for(first));
+            match first.source() {
+                Side::Mgpass => statements.extend(left_as_debt(first, reason)),
+                Side::Logto => {
+                    statements.extend(first.parked(reason.code()));
+                    statements.extend(waits_for(first));
+                }
+            }
             platform.emit(&Event::MirrorParked {
                 subject: subject.as_deref(),
                 reason: reason.code(),
@@ -201,6 +213,18 @@ pub(super) async fn reschedule<P: Platform>(
             }
         }
     }
+}
+
+/// Nobody is parked towards Logto: the walk comes back to what is owed, and the way back
+/// holds whoever it is owed of.
+fn left_as_debt(lease: &Lease, park: Park) -> Vec<Statement> {
+    let mut statements = vec![debt::owe(
+        &lease.subject,
+        Class::RefusedByLogto,
+        park.code(),
+    )];
+    statements.extend(lease.done("owed"));
+    statements
 }
 
 fn pause<P: Platform>(

@@ -8,7 +8,8 @@ use crate::handover::facts::{self, Waived};
 use crate::handover::{gates, holds, hung};
 use crate::inbound::form::Form;
 use crate::inbound::request::UserId;
-use crate::mirror::{relay, triggers, wake};
+use crate::mirror::triggers::Trigger;
+use crate::mirror::{relay, wake};
 use crate::runtime::error::ProxyError;
 use crate::runtime::ports::Platform;
 
@@ -105,7 +106,7 @@ pub(super) async fn release<P: Platform>(platform: &P, query: &Form) -> Answered
     let user = user.ok_or(ProxyError::ParameterMissing)?;
     let one = std::slice::from_ref(&user);
     let mut statements = vec![holds::release(&user)];
-    statements.extend(triggers::replay(one));
+    statements.extend(Trigger::Released.each(one));
     statements.push(wake::all(one));
     let results = ask(platform, statements).await?;
     if holds::parse_released(&results).is_none() {

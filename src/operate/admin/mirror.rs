@@ -225,9 +225,8 @@ async fn decided<P: Platform>(
     user: &UserId,
     action: &'static str,
 ) -> Value {
-    let (intent, status) = trigger.intent(user, platform.random_u64());
-    let mut statements = intent.settle(status);
-    statements.push(wake::by_intent(&intent.id));
+    let mut statements = trigger.each(std::slice::from_ref(user));
+    statements.push(wake::all(std::slice::from_ref(user)));
     match platform.batch(Store::Proxy, statements).await {
         Ok(results) => relay::send_wakes(platform, &wake::parse(&results)).await,
         Err(failure) => return failed(failure),

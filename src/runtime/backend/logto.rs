@@ -6,7 +6,7 @@
 
 mod as_caller;
 pub mod wire;
-mod writes;
+pub mod writes;
 
 use futures_util::future::join;
 use serde_json::Value;
@@ -18,6 +18,7 @@ pub use self::writes::{delete, password_is_right, reserve, set_password};
 use crate::inbound::request::{InteractionUid, Secret, UserId, interaction_uid};
 use crate::runtime::backend::{BackendFailure, ClientForm};
 use crate::runtime::context::Context;
+use crate::runtime::isolate::OwnClient;
 use crate::runtime::limits::{LISTED_BYTES, MAX_ANSWER_BYTES};
 use crate::runtime::ports::{Backend, Call, CallAnswer, CallFailure, Platform};
 
@@ -426,26 +427,31 @@ async fn asked<P: Platform>(
     max_bytes: usize,
 ) -> Result<Result<CallAnswer, CallFailure>, BackendFailure> {
     for is_last_try in [false, true] {
-        let token = credential(platform, context).await?;
+        let token = credential(platform, context, OwnClient::Logto).await?;
         let headers = vec![("authorization", Secret(format!("Bearer {}", token.0)))];
         let outcome = call(platform, context, path, headers, DEADLINE_MS, max_bytes).await;
         let is_refused = outcome.as_ref().is_ok_and(|answer| answer.status == 401);
         if !is_refused || is_last_try {
             return Ok(outcome);
         }
-        context.isolate.forget_own_token(BACKEND);
+        context.isolate.forget_own_token(OwnClient::Logto);
     }
     Err(BackendFailure::Unauthorized(BACKEND))
 }
 
+/// Without a client of its own the reverse mirror uses the other one.
 async fn credential<P: Platform>(
     platform: &P,
     context: &Context<'_>,
+    own: OwnClient,
 ) -> Result<Secret<String>, BackendFailure> {
-    if let Some(token) = context.isolate.own_token(BACKEND, platform.now_ms()) {
+    if let Some(token) = context.isolate.own_token(own, platform.now_ms()) {
         return Ok(token);
     }
-    let client = &context.settings.logto_client;
+    let settings = context.settings;
+    let reverse = settings.reverse_client.as_ref();
+    let client = reverse.filter(|_| own == OwnClient::Reverse);
+    let client = client.unwrap_or(&settings.logto_client);
     let body = super::form(&[
         ("grant_type", "client_credentials"),
         ("resource", &context.settings.logto_api_audience),
@@ -467,7 +473,7 @@ async fn credential<P: Platform>(
         deadline_ms: DEADLINE_MS,
         max_bytes: MAX_ANSWER_BYTES,
     };
-    super::fetch_own_token(platform, context, call).await
+    super::fetch_own_token(platform, context, own, call).await
 }
 
 fn with_origin_secret(

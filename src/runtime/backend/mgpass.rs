@@ -14,7 +14,7 @@ use self::wire::{parse_identities, parse_user};
 use crate::inbound::request::{Secret, UserId};
 use crate::runtime::backend::{BackendFailure, ClientForm, Unsure};
 use crate::runtime::context::Context;
-use crate::runtime::isolate::MgpassEndpoints;
+use crate::runtime::isolate::{MgpassEndpoints, OwnClient};
 use crate::runtime::limits::MAX_ANSWER_BYTES;
 use crate::runtime::ports::{Backend, Call, CallAnswer, Platform};
 use crate::runtime::settings::MgpassCredential;
@@ -275,7 +275,7 @@ async fn send<P: Platform>(
         if answer.status != 401 || is_last_try || matches!(caller, Caller::Client(_)) {
             return Ok(answer);
         }
-        context.isolate.forget_own_token(BACKEND);
+        context.isolate.forget_own_token(OwnClient::Mgpass);
     }
     Err(BackendFailure::Unauthorized(BACKEND))
 }
@@ -309,7 +309,10 @@ async fn credential<P: Platform>(
         MgpassCredential::Token(token) => return Ok(token.clone()),
         MgpassCredential::Client(client) => client,
     };
-    if let Some(token) = context.isolate.own_token(BACKEND, platform.now_ms()) {
+    if let Some(token) = context
+        .isolate
+        .own_token(OwnClient::Mgpass, platform.now_ms())
+    {
         return Ok(token);
     }
     let endpoints = endpoints(platform, context).await?;
@@ -331,7 +334,7 @@ async fn credential<P: Platform>(
         deadline_ms: DEADLINE_MS,
         max_bytes: MAX_ANSWER_BYTES,
     };
-    super::fetch_own_token(platform, context, call).await
+    super::fetch_own_token(platform, context, OwnClient::Mgpass, call).await
 }
 
 /// By discovery, since the paths change between editions. The issuer it names must

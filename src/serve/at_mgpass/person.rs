@@ -11,10 +11,10 @@ use crate::mirror::rows::{TargetIdentity, TargetUser, parse_identity, parse_user
 use crate::mirror::target::{
     MirrorRow, SELECT_IDENTITIES, SELECT_MIRROR, SELECT_USER, parse_mirror,
 };
-use crate::runtime::backend::mgpass::{ApiIdentity, ApiUser, Field};
+use crate::runtime::backend::mgpass::{ApiIdentity, ApiUser};
 use crate::runtime::ports::{Row, Statement};
 use crate::runtime::settings::MappingSettings;
-use crate::serve::translate::view::View;
+use crate::serve::translate::view::{View, shown_rows};
 use crate::serve::translate::{Shown, users_get};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,28 +84,7 @@ impl Person {
 
     /// What the answers to reads are made of; `None`: there is nobody, or nobody any more.
     pub fn shown(&self, id: &UserId) -> Option<(ApiUser, Vec<ApiIdentity>, Option<Residue>)> {
-        let user = self.user.as_ref().filter(|user| !user.is_deleted)?;
-        let api = ApiUser {
-            id: id.as_str().to_owned(),
-            email: user.email.clone(),
-            phone: user.phone.clone(),
-            name: user.name.clone(),
-            avatar: user.avatar.clone(),
-            custom_data: Field::Shown(user.metadata.clone()),
-            is_suspended: user.is_suspended,
-            created_at_s: user.created_at_s,
-            last_sign_in_at_s: Field::Shown(user.last_sign_in_at_s),
-            is_deleted: false,
-        };
-        let identities = self
-            .identities
-            .iter()
-            .map(|row| ApiIdentity {
-                provider: row.identity.provider.clone(),
-                provider_user_id: row.identity.provider_user_id.clone(),
-                profile_data: Field::Shown(row.identity.profile_data.clone()),
-            })
-            .collect();
+        let (api, identities) = shown_rows(id, self.user.as_ref(), &self.identities)?;
         let residue = self
             .mirror
             .as_ref()

@@ -8,7 +8,8 @@ use crate::runtime::sql::{holder, integer, now, view_columns};
 
 const STANDING: &str = concat!(
     "SELECT (SELECT min(opened_at) FROM intents WHERE side = 'mgpass' AND discharged_at IS NULL) AS pending_since, ",
-    "EXISTS (SELECT 1 FROM debt) OR EXISTS (SELECT 1 FROM held_subjects) AS owes, ",
+    "EXISTS (SELECT 1 FROM debt) OR EXISTS (SELECT 1 FROM held_subjects) ",
+    "OR EXISTS (SELECT 1 FROM strays WHERE state = 'open') AS owes, ",
     "(SELECT value FROM counters WHERE name = 'feed_at') AS fed_at, ",
     view_columns!(),
     " FROM authority"

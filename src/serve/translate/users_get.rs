@@ -2,40 +2,10 @@
 
 use super::Shown;
 use super::view::View;
-use crate::runtime::members::ObjectWriter;
 
-/// Members of a user that has no residue, in Logto's order (1.41).
-const ORDER: [&str; 15] = [
-    "id",
-    "username",
-    "primaryEmail",
-    "primaryPhone",
-    "name",
-    "avatar",
-    "customData",
-    "identities",
-    "lastSignInAt",
-    "createdAt",
-    "updatedAt",
-    "profile",
-    "applicationId",
-    "isSuspended",
-    "hasPassword",
-];
-
-/// Logto's members in Logto's order. Of a user without a residue, what mgPass does
-/// not know is `null` or empty.
+/// Logto's members in Logto's order.
 pub fn show(view: &View<'_>, _: Option<&str>) -> Shown {
-    let mut writer = ObjectWriter::default();
-    let mut write = |name: &str| {
-        let text = view.shown(name).unwrap_or_else(|| "null".to_owned());
-        writer.member(name, &text);
-    };
-    match view.residue {
-        Some(residue) => residue.members().iter().for_each(|(name, _)| write(name)),
-        None => ORDER.iter().for_each(|name| write(name)),
-    }
-    Shown::Body(writer.finish())
+    Shown::Body(view.whole())
 }
 
 #[cfg(test)]

@@ -15,6 +15,9 @@ pub use super::user::User;
 
 /// The proxy's own credential, as Logto hands it out.
 pub const OWN_TOKEN: &str = "logto-own-token-s3cret";
+/// The same for the client of the way back.
+const REVERSE_TOKEN: &str = "logto-reverse-token-s3cret";
+const REVERSE_CLIENT: &str = "Basic YmFjay1jbGllbnQ6YmFjay1zZWNyZXQ=";
 const CLIENT: &str = "Basic bTJtLWNsaWVudDptMm0tc2VjcmV0";
 /// Users may see and change everything of themselves.
 const ACCOUNT_CENTER: &str = r#"{"enabled":true,"fields":{"name":"Edit","avatar":"Edit","profile":"Edit","email":"Edit","phone":"Edit","password":"Edit","username":"Edit","social":"Edit","customData":"Edit"}}"#;
@@ -133,6 +136,8 @@ pub struct Logto {
     pub passwords: RefCell<BTreeMap<String, String>>,
     /// Each read of a user shows another time of the last sign-in.
     pub is_restless: Cell<bool>,
+    /// Writes of the client of the way back.
+    pub n_reverse_writes: Cell<u32>,
     counter: Cell<u32>,
 }
 
@@ -155,6 +160,7 @@ impl Logto {
             told: RefCell::default(),
             passwords: RefCell::default(),
             is_restless: Cell::new(false),
+            n_reverse_writes: Cell::new(0),
             counter: Cell::new(0),
         }
     }
@@ -213,17 +219,22 @@ impl Logto {
         let segments: Vec<&str> = path.trim_matches('/').split('/').collect();
         match (request.method.as_str(), segments.as_slice()) {
             ("POST", ["oidc", "token"]) => match request.header("authorization") {
-                Some(CLIENT) => LogtoAnswer::json(
-                    200,
-                    json!({ "access_token": OWN_TOKEN, "expires_in": 3_600, "token_type": "Bearer" })
-                        .to_string(),
-                ),
+                Some(client @ (CLIENT | REVERSE_CLIENT)) => {
+                    let token = if client == CLIENT {
+                        OWN_TOKEN
+                    } else {
+                        REVERSE_TOKEN
+                    };
+                    let answer = json!({ "access_token": token, "expires_in": 3_600, "token_type": "Bearer" });
+                    LogtoAnswer::json(200, answer.to_string())
+                }
                 _ => LogtoAnswer::json(401, r#"{"error":"invalid_client"}"#),
             },
             ("POST", ["oidc", "token", "introspection"]) => {
                 let body = request.body.as_deref().unwrap_or_default();
                 self.bodies.borrow_mut().push(body.to_owned());
-                let (status, body) = super::introspection::logto(request.header("authorization"), body);
+                let (status, body) =
+                    super::introspection::logto(request.header("authorization"), body);
                 LogtoAnswer::json(status, body)
             }
             ("GET", ["oidc", "jwks"]) => LogtoAnswer::json(200, self.key_set.borrow().clone()),
@@ -232,18 +243,28 @@ impl Logto {
                 let mut answer = LogtoAnswer::redirect(303, "/consent?app_id=spa");
                 answer.cookies = vec![
                     "_session=cookie-s3cret; path=/; httponly".to_owned(),
-                    format!("_interaction={{\"spa\":\"{next}\",\"_legacy\":\"{next}\"}}; path=/; httponly"),
+                    format!(
+                        "_interaction={{\"spa\":\"{next}\",\"_legacy\":\"{next}\"}}; path=/; httponly"
+                    ),
                 ];
                 answer
             }
             ("GET", ["api", "status"]) => LogtoAnswer::text(204, ""),
             ("GET", ["oidc", "me"]) => self.userinfo(request),
-            ("GET", ["api", "sign-in-exp"]) => self.tenant(request, r#"{"passwordPolicy":{"rejects":{"pwned":true}}}"#),
+            ("GET", ["api", "sign-in-exp"]) => {
+                self.tenant(request, r#"{"passwordPolicy":{"rejects":{"pwned":true}}}"#)
+            }
             ("GET", ["api", "account-center"]) => self.tenant(request, ACCOUNT_CENTER),
-            (method, ["api", "my-account", rest @ ..]) => self.account(request, method, rest, now_ms),
-            (_, ["api", "users", ..]) => self.management(request, segments.get(2..).unwrap_or_default(), now_ms),
+            (method, ["api", "my-account", rest @ ..]) => {
+                self.account(request, method, rest, now_ms)
+            }
+            (_, ["api", "users", ..]) => {
+                self.management(request, segments.get(2..).unwrap_or_default(), now_ms)
+            }
             (method, ["api", "experience", step]) => self.experience(request, method, step, now_ms),
-            (method, ["api", "interaction", step]) => self.interaction(request, method, step, now_ms),
+            (method, ["api", "interaction", step]) => {
+                self.interaction(request, method, step, now_ms)
+            }
             (_, ["consent", ..]) => self.consent_page(request),
             _ => LogtoAnswer::text(404, "Not Found"),
         }
@@ -251,7 +272,8 @@ impl Logto {
 
     /// Whom the Management API takes.
     fn is_manager(&self, request: &LogtoRequest) -> bool {
-        let is_known = |token| token == OWN_TOKEN || self.accepted.borrow().contains(token);
+        let is_own = |token: &str| token == OWN_TOKEN || token == REVERSE_TOKEN;
+        let is_known = |token: &str| is_own(token) || self.accepted.borrow().contains(token);
         bearer(request).is_some_and(is_known)
     }
 
@@ -265,6 +287,9 @@ impl Logto {
     fn management(&self, request: &LogtoRequest, rest: &[&str], now_ms: i64) -> LogtoAnswer {
         if !self.is_manager(request) {
             return LogtoAnswer::error(401, "auth.unauthorized");
+        }
+        if request.method != "GET" && bearer(request) == Some(REVERSE_TOKEN) {
+            self.n_reverse_writes.set(self.n_reverse_writes.get() + 1);
         }
         if let ("POST", []) = (request.method.as_str(), rest) {
             return self.create(request, now_ms);
@@ -466,5 +491,8 @@ fn assign(user: &mut User, members: &Value) {
     text(&mut user.avatar, "avatar");
     if let Some(data) = members.get("customData") {
         user.custom_data = data.to_string();
+    }
+    if let Some(profile) = members.get("profile") {
+        user.profile = profile.to_string();
     }
 }

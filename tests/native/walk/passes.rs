@@ -140,7 +140,7 @@ fn a_walk_that_cannot_go_on_says_why() {
     for (port, part, code) in [
         (Port::Logto, "/api/users?page", "unreachable"),
         (Port::MgpassDatabase, "", "database_unavailable"),
-        (Port::ProxyDatabase, "UPDATE walk", "not_recorded"),
+        (Port::ProxyDatabase, "UPDATE walk SET phase", "not_recorded"),
     ] {
         let world = world();
         world.faults.always(port, part, Fault::BeforeEffect);

@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::inbound::request::UserId;
-use crate::runtime::members::Members;
+use crate::runtime::members::{Members, ObjectWriter, quote};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not a user as the contract has it")]
@@ -90,6 +90,16 @@ impl LogtoUser {
 }
 
 impl LogtoIdentity {
+    /// As the value of its target.
+    pub fn to_json(&self) -> String {
+        let mut writer = ObjectWriter::default();
+        writer.member("userId", &quote(&self.user_id));
+        if let Some(details) = &self.details {
+            writer.member("details", details);
+        }
+        writer.finish()
+    }
+
     pub fn parse_all(json: &str) -> Option<Vec<Self>> {
         #[derive(Deserialize)]
         #[serde(rename_all = "camelCase")]

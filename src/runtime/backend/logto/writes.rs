@@ -8,6 +8,7 @@ use super::{BACKEND, DEADLINE_MS, encode, is_entity_not_found, with_origin_secre
 use crate::inbound::request::{Secret, UserId};
 use crate::runtime::backend::{BackendFailure, Unsure};
 use crate::runtime::context::Context;
+use crate::runtime::isolate::OwnClient;
 use crate::runtime::limits::MAX_ANSWER_BYTES;
 use crate::runtime::ports::{Call, CallAnswer, Platform};
 
@@ -71,7 +72,76 @@ pub async fn password_is_right<P: Platform>(
     }
 }
 
-/// Of a user whom only the proxy made. Gone already is done.
+/// One change of a user, as the reverse mirror makes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// Members of the user, each replaced whole; a JSON object.
+    Members(String),
+    /// Also ends sessions and tokens.
+    Suspension(bool),
+    PutIdentity {
+        target: String,
+        json: String,
+    },
+    DropIdentity {
+        target: String,
+    },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Changed {
+    Done,
+    /// Logto's code.
+    Refused(String),
+    /// Logto has nobody of that id.
+    Gone,
+}
+
+/// # Errors
+/// When nothing came of it, or nobody knows what did.
+pub async fn change<P: Platform>(
+    platform: &P,
+    context: &Context<'_>,
+    id: &UserId,
+    change: &Change,
+) -> Result<Changed, Unsure> {
+    let user = encode(id);
+    let identity = |target: &str| {
+        let target = crate::runtime::backend::encode(target);
+        format!("/api/users/{user}/identities/{target}")
+    };
+    let (method, path, body) = match change {
+        Change::Members(json) => ("PATCH", format!("/api/users/{user}"), Some(json.clone())),
+        Change::Suspension(is_suspended) => (
+            "PATCH",
+            format!("/api/users/{user}/is-suspended"),
+            Some(json!({ "isSuspended": is_suspended }).to_string()),
+        ),
+        Change::PutIdentity { target, json } => ("PUT", identity(target), Some(json.clone())),
+        Change::DropIdentity { target } => ("DELETE", identity(target), None),
+    };
+    let answer = send(platform, context, method, &path, body).await?;
+    match answer.status {
+        200..=299 => Ok(Changed::Done),
+        404 if is_entity_not_found(&answer) => Ok(Changed::Gone),
+        // Taken away already.
+        404 if answer.is_json && matches!(change, Change::DropIdentity { .. }) => Ok(Changed::Done),
+        400 | 404 | 409 | 413 | 422 if answer.is_json => Ok(Changed::Refused(refusal(&answer))),
+        _ => Err(Unsure::of_status(BACKEND, &answer)),
+    }
+}
+
+/// A code, and nothing that may be a value.
+fn refusal(answer: &CallAnswer) -> String {
+    let code = super::string_member(&answer.body, "code").unwrap_or_default();
+    let is_code = |byte: u8| byte.is_ascii_lowercase() || matches!(byte, b'_' | b'.' | b'0'..=b'9');
+    match !code.is_empty() && code.len() <= 64 && code.bytes().all(is_code) {
+        true => code,
+        false => format!("status_{}", answer.status),
+    }
+}
+
+/// Of a user whom only the proxy made, or whom mgPass has deleted. Gone already is done.
 ///
 /// # Errors
 /// When the user may still be there.
@@ -99,7 +169,7 @@ async fn send<P: Platform>(
 ) -> Result<CallAnswer, Unsure> {
     let kind = Secret("application/json".to_owned());
     for is_last_try in [false, true] {
-        let token = super::credential(platform, context)
+        let token = super::credential(platform, context, OwnClient::Reverse)
             .await
             .map_err(Unsure::NotDone)?;
         let mut headers = vec![("authorization", Secret(format!("Bearer {}", token.0)))];
@@ -123,7 +193,7 @@ async fn send<P: Platform>(
         if answer.status != 401 || is_last_try {
             return Ok(answer);
         }
-        context.isolate.forget_own_token(BACKEND);
+        context.isolate.forget_own_token(OwnClient::Reverse);
     }
     Err(Unsure::NotDone(BackendFailure::Unauthorized(BACKEND)))
 }

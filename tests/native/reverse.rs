@@ -1,0 +1,294 @@
+//! The way back to Logto while mgPass is the authority: what was written at mgPass reaches
+//! Logto, and nothing that somebody changed there is overwritten.
+
+use std::rc::Rc;
+
+use dual_write_proxy::inbound::request::UserId;
+use dual_write_proxy::mirror::triggers::Trigger;
+use dual_write_proxy::runtime::ports::Store;
+use serde_json::{Value, json};
+
+use super::support::World;
+use super::translated::{ALICE, BOB, PATH, body, hand_over, world, writes_at_logto};
+
+mod faults;
+mod found;
+
+/// At Logto.
+pub fn at_logto(world: &World, id: &str) -> Value {
+    serde_json::from_str(&world.logto.json_of(id)).unwrap()
+}
+
+pub fn debts(world: &World) -> Vec<String> {
+    let rows = world.proxy(
+        "SELECT subject || ' ' || class || ' ' || code AS owed FROM debt ORDER BY subject, class, code",
+    );
+    let owed = rows.iter().map(|row| row["owed"].as_str().unwrap());
+    owed.map(str::to_owned).collect()
+}
+
+pub fn open_strays(world: &World) -> Vec<String> {
+    let rows = world.proxy(
+        "SELECT coalesce(subject, '') || ' ' || coalesce(path, '') || ' ' || source AS stray FROM strays WHERE state = 'open' ORDER BY id",
+    );
+    let strays = rows.iter().map(|row| row["stray"].as_str().unwrap());
+    strays.map(str::to_owned).collect()
+}
+
+pub fn edit(world: &World, id: &str, set: &str) {
+    let sql = format!("UPDATE users SET {set} WHERE id = '{id}'");
+    world.databases.execute(Store::Mgpass, &sql);
+}
+
+/// As the walk, the feed or an operator would.
+pub fn look(world: &Rc<World>, trigger: Trigger, id: &str) {
+    let user = UserId::parse(id).unwrap();
+    let statements = trigger.each(&[user]);
+    world.databases.batch(Store::Proxy, &statements).unwrap();
+    world.send_wake(id);
+    world.deliver();
+}
+
+#[test]
+fn what_is_written_at_mgpass_reaches_logto_and_discharges() {
+    let world = world();
+    let sent = r#"{"name":"Alice Two","username":"alice_2","primaryPhone":"233200000077","customData":{"a":[1]},"profile":{"nickname":"al"}}"#;
+    assert_eq!(world.write("PATCH", PATH, sent).status, 200);
+    world.deliver();
+    let logto = at_logto(&world, ALICE);
+    assert_eq!(logto["name"], "Alice Two");
+    assert_eq!(logto["username"], "alice_2");
+    assert_eq!(logto["primaryPhone"], "233200000077");
+    assert_eq!(logto["customData"], json!({ "a": [1] }));
+    assert_eq!(logto["profile"], json!({ "nickname": "al" }));
+    // One call for all of it.
+    assert_eq!(writes_at_logto(&world), ["PATCH /api/users/alice0000001"]);
+    assert_eq!(world.n_open(), 0);
+    assert_eq!(world.proxy("SELECT * FROM sent_back").len(), 0);
+    assert_eq!((debts(&world), open_strays(&world)), (vec![], vec![]));
+    // A second look finds nothing to send.
+    look(&world, Trigger::Walk, ALICE);
+    assert_eq!(writes_at_logto(&world).len(), 1);
+    assert_eq!(world.n_open(), 0);
+}
+
+#[test]
+fn suspension_identities_and_deletion_are_carried() {
+    let world = world();
+    let ask = |method: &'static str, path: &str, sent: &str| {
+        let answered = world.write(method, &format!("{PATH}{path}"), sent);
+        assert!(answered.status < 300, "{method} {path} {}", answered.body);
+        world.deliver();
+    };
+    ask("PATCH", "/is-suspended", r#"{"isSuspended":true}"#);
+    assert_eq!(at_logto(&world, ALICE)["isSuspended"], true);
+    ask("PATCH", "/is-suspended", r#"{"isSuspended":false}"#);
+    assert_eq!(at_logto(&world, ALICE)["isSuspended"], false);
+    ask("PUT", "/identities/google", r#"{"userId":"g-1"}"#);
+    assert_eq!(
+        at_logto(&world, ALICE)["identities"]["google"]["userId"],
+        "g-1"
+    );
+    ask("DELETE", "/identities/google", "");
+    assert_eq!(at_logto(&world, ALICE)["identities"], json!({}));
+    ask("DELETE", "", "");
+    assert!(!world.logto.users.borrow().contains_key(ALICE));
+    assert_eq!(world.n_open(), 0);
+    assert_eq!((debts(&world), open_strays(&world)), (vec![], vec![]));
+}
+
+#[test]
+fn a_create_fills_in_the_user_that_logto_reserved() {
+    let world = world();
+    let sent = r#"{"username":"carol","primaryEmail":"carol@example.test","customData":{"a":1}}"#;
+    let created = body(&world.write("POST", "/api/users", sent));
+    let id = created["id"].as_str().unwrap().to_owned();
+    world.deliver();
+    let logto = at_logto(&world, &id);
+    assert_eq!(logto["username"], "carol");
+    assert_eq!(logto["primaryEmail"], "carol@example.test");
+    assert_eq!(logto["customData"], json!({ "a": 1 }));
+    assert_eq!(world.n_open(), 0);
+    assert_eq!(open_strays(&world), Vec::<String>::new());
+}
+
+#[test]
+fn a_change_of_mgpasss_own_pages_is_carried_and_noted_as_left() {
+    let world = world();
+    edit(
+        &world,
+        ALICE,
+        "avatar = 'https://a.test/own.png', email = 'new@example.test'",
+    );
+    look(&world, Trigger::Feed, ALICE);
+    let logto = at_logto(&world, ALICE);
+    assert_eq!(logto["avatar"], "https://a.test/own.png");
+    assert_eq!(logto["primaryEmail"], "new@example.test");
+    let same = "SELECT json_extract(logto_base, '$.avatar') = json_extract(base, '$.avatar') AS same FROM logto_mirror WHERE user_id = 'alice0000001'";
+    assert_eq!(world.value(Store::Mgpass, same), 1);
+}
+
+#[test]
+fn a_stray_is_found_beside_pending_debt_and_not_overwritten() {
+    let world = world();
+    assert_eq!(
+        world
+            .write(
+                "PATCH",
+                PATH,
+                r#"{"name":"Ours","avatar":"https://a.test/1.png"}"#
+            )
+            .status,
+        200
+    );
+    world
+        .logto
+        .change(ALICE, |user| user.name = Some("Theirs".into()));
+    world.deliver();
+    let logto = at_logto(&world, ALICE);
+    assert_eq!(
+        (&logto["name"], &logto["avatar"]),
+        (&json!("Theirs"), &json!("https://a.test/1.png"))
+    );
+    assert_eq!(open_strays(&world), ["alice0000001 name reverse"]);
+    assert_eq!(world.events("authority.stray").len(), 1);
+    // Looked at again it is the same one.
+    look(&world, Trigger::Walk, ALICE);
+    assert_eq!(open_strays(&world).len(), 1);
+    // Put back, it is none.
+    world
+        .logto
+        .change(ALICE, |user| user.name = Some("Ours".into()));
+    look(&world, Trigger::Walk, ALICE);
+    assert_eq!(open_strays(&world), Vec::<String>::new());
+}
+
+#[test]
+fn a_person_resolves_a_stray_towards_either_side() {
+    let stray = || {
+        let world = world();
+        edit(&world, ALICE, "name = 'Ours'");
+        world
+            .logto
+            .change(ALICE, |user| user.name = Some("Theirs".into()));
+        look(&world, Trigger::Walk, ALICE);
+        assert_eq!(open_strays(&world), ["alice0000001 name walk"]);
+        world
+    };
+    let world = stray();
+    look(&world, Trigger::TowardsMgpass, ALICE);
+    assert_eq!(at_logto(&world, ALICE)["name"], "Ours");
+    assert_eq!(open_strays(&world), Vec::<String>::new());
+    let world = stray();
+    look(&world, Trigger::TowardsLogto, ALICE);
+    assert_eq!(world.user(ALICE, "name"), "Theirs");
+    assert_eq!(at_logto(&world, ALICE)["name"], "Theirs");
+    look(&world, Trigger::Walk, ALICE);
+    assert_eq!(open_strays(&world), Vec::<String>::new());
+    assert_eq!(world.n_open(), 0);
+}
+
+#[test]
+fn who_is_held_is_looked_at_and_written_by_neither_side() {
+    let world = world();
+    world.databases.execute(
+        Store::Proxy,
+        "INSERT INTO held_subjects (subject, reason, since) VALUES ('alice0000001', 'waived_intent', 1)",
+    );
+    edit(&world, ALICE, "name = 'Ours'");
+    world.logto.change(ALICE, |user| {
+        user.avatar = Some("https://x.test/x.png".into())
+    });
+    look(&world, Trigger::Walk, ALICE);
+    assert_eq!(writes_at_logto(&world), Vec::<String>::new());
+    assert_eq!(world.user(ALICE, "name"), "Ours");
+    assert_eq!(open_strays(&world), ["alice0000001 avatar walk"]);
+}
+
+#[test]
+fn a_deletion_at_mgpass_needs_a_second_witness_and_the_brake_holds() {
+    let world = world();
+    edit(
+        &world,
+        ALICE,
+        "deleted_at = 1800000000, email = NULL, phone = NULL",
+    );
+    look(&world, Trigger::Walk, ALICE);
+    assert!(world.logto.users.borrow().contains_key(ALICE));
+    assert_eq!(
+        debts(&world),
+        ["alice0000001 refused_by_logto deletion_unconfirmed"]
+    );
+    look(&world, Trigger::ConfirmedDeletion, ALICE);
+    assert!(!world.logto.users.borrow().contains_key(ALICE));
+    assert_eq!(debts(&world), Vec::<String>::new());
+    // mgPass's audit log is a witness, too; and now the hour's share is used up.
+    let others: String = (0..100)
+        .map(|n| {
+            format!(
+                "INSERT INTO deleted_back (subject, at) VALUES ('u{n}', {});",
+                world.now_ms()
+            )
+        })
+        .collect();
+    world.databases.execute(Store::Proxy, &others);
+    edit(&world, BOB, "deleted_at = 1800000000, phone = NULL");
+    world.databases.execute(
+        Store::Mgpass,
+        "INSERT INTO audit_logs (id, event_type, actor_type, actor_id, target_id, created_at) VALUES ('a1', 'user.deleted', 'admin', 'adm', 'bob000000001', 1900000000)",
+    );
+    look(&world, Trigger::Walk, BOB);
+    assert_eq!(
+        debts(&world),
+        ["bob000000001 refused_by_logto deletion_brake"]
+    );
+    world
+        .databases
+        .execute(Store::Proxy, "DELETE FROM deleted_back");
+    look(&world, Trigger::Walk, BOB);
+    assert!(!world.logto.users.borrow().contains_key(BOB));
+    assert_eq!(debts(&world), Vec::<String>::new());
+}
+
+#[test]
+fn the_mirror_comes_to_logto_as_a_client_of_its_own() {
+    let world = World::with(
+        1,
+        &[
+            ("HANDOVER_SECRET", super::support::logto::HANDOVER_SECRET),
+            ("REVERSE_CLIENT_ID", "back-client"),
+            ("REVERSE_CLIENT_SECRET", "back-secret"),
+        ],
+    );
+    world.mirrored(ALICE, |user| user.name = Some("Alice".into()));
+    hand_over(&world, "mgpass", 5);
+    edit(&world, ALICE, "name = 'Ours'");
+    look(&world, Trigger::Walk, ALICE);
+    assert_eq!(at_logto(&world, ALICE)["name"], "Ours");
+    assert_eq!(world.logto.n_reverse_writes.get(), 1);
+}
+
+#[test]
+fn a_password_of_mgpasss_own_pages_ends_the_one_at_logto_and_its_sessions() {
+    let world = world();
+    world
+        .logto
+        .passwords
+        .borrow_mut()
+        .insert(ALICE.to_owned(), "stolen".to_owned());
+    edit(&world, ALICE, "password_hash = 'hash-1'");
+    look(&world, Trigger::Walk, ALICE);
+    let kept = world.logto.passwords.borrow()[ALICE].clone();
+    assert_ne!(kept, "stolen");
+    assert_eq!(world.logto.ended.borrow().len(), 1);
+    assert_eq!(at_logto(&world, ALICE)["isSuspended"], false);
+    assert_eq!(
+        debts(&world),
+        ["alice0000001 credential_at_mgpass password_ended"]
+    );
+    assert_eq!(open_strays(&world), Vec::<String>::new());
+    // Once.
+    look(&world, Trigger::Walk, ALICE);
+    assert_eq!(world.logto.passwords.borrow()[ALICE], kept);
+    assert_eq!(world.logto.ended.borrow().len(), 1);
+}
