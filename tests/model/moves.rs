@@ -40,17 +40,13 @@ enum Rule {
     /// It hands over when nothing of Logto's is pending.
     HandOverWaits,
     ComeBackWaits,
-    /// A deadline that has passed is over for inserts ...
-    DeadlineInInsert,
-    /// ... and for the moves.
-    DeadlineInMove,
     /// A way back without mgPass holds whoever Logto lacks something of.
     AbandonHolds,
     /// What is held for a person nobody carries.
     HeldIsLeft,
 }
 
-const RULES: [Rule; 13] = [
+const RULES: [Rule; 11] = [
     Rule::InsertAtLogto,
     Rule::InsertAtMgpass,
     Rule::GenerationInTranslated,
@@ -60,8 +56,6 @@ const RULES: [Rule; 13] = [
     Rule::MoveIsConditional,
     Rule::HandOverWaits,
     Rule::ComeBackWaits,
-    Rule::DeadlineInInsert,
-    Rule::DeadlineInMove,
     Rule::AbandonHolds,
     Rule::HeldIsLeft,
 ];
@@ -325,11 +319,7 @@ impl Case {
         if !self.holds(Rule::ComeBackWaits) {
             pending.n_mgpass = 0;
         }
-        let mut authority = state.authority();
-        if !self.holds(Rule::DeadlineInMove) {
-            authority.deadline_ms = authority.deadline_ms.map(|_| 2);
-        }
-        match due(&authority, &pending, Gates::Open) {
+        match due(&state.authority(), &pending, Gates::Open) {
             Due::Now(due) => kind(due),
             Due::Wait(_) => None,
         }
@@ -528,15 +518,7 @@ impl Case {
             // Writes are alike: the second begins after the first.
             Writing::Idle if index > 0 && state.writes[index - 1] == Writing::Idle => {}
             Writing::Idle => {
-                let by_insert = match self.holds(Rule::DeadlineInInsert) {
-                    true => holder(row),
-                    // As if no deadline were over before somebody writes that down.
-                    false => match (row.holder, row.is_late) {
-                        (Holder::Draining, _) => Holder::Logto,
-                        (Holder::Returning, _) => Holder::Mgpass,
-                        (holder, _) => holder,
-                    },
-                };
+                let by_insert = holder(row);
                 if by_insert == Holder::Logto || !self.holds(Rule::InsertAtLogto) {
                     push("a write is recorded and forwarded to Logto", &|_| {
                         Writing::AtLogto
