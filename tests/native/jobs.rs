@@ -104,7 +104,7 @@ fn dump(world: &World) -> Vec<Value> {
         "SELECT user_id, provider, provider_user_id, profile_data FROM social_identities ORDER BY 1, 2, 3",
         "SELECT user_id, role_id FROM user_roles ORDER BY 1, 2",
         "SELECT event_type, actor_id, target_id FROM audit_logs ORDER BY 3, 1",
-        "SELECT user_id, epoch, tombstone, digest, residue, obstacles FROM logto_mirror ORDER BY 1",
+        "SELECT user_id, epoch, tombstone, digest, residue, obstacles, base, logto_base FROM logto_mirror ORDER BY 1",
     ]
     .into_iter()
     .map(|sql| json!(world.mgpass(sql)))

@@ -152,7 +152,7 @@ impl Told {
 
     fn statements(&self) -> Vec<Statement> {
         let mut statements = Trigger::Feed.all(&self.changed);
-        // One of its own: it goes ahead of all others.
+        // One of its own, whatever else is open of theirs.
         statements.extend(Trigger::FeedSuspension.each(&self.suspended));
         statements.push(debt::owe_factors(&self.factors));
         let all = [self.changed.as_slice(), self.suspended.as_slice()].concat();

@@ -190,3 +190,25 @@ fn a_value_that_moves_between_users_gets_there_in_either_order() {
         assert_eq!(debts(&world), Vec::<String>::new(), "{first}");
     }
 }
+
+#[test]
+fn a_create_that_was_cut_off_is_left_to_the_sweep_that_knows_its_nonce() {
+    let world = world();
+    let nonce = "0123456789abcdef0123456789abcdef";
+    world.put_user("carol0000001", |user| {
+        user.custom_data = format!(r#"{{"_dwp":"{nonce}"}}"#);
+    });
+    let opened = world.now_ms() - 3_600_000;
+    world.databases.execute(
+        Store::Proxy,
+        &format!(
+            "INSERT INTO intents (id, subject, operation, opened_at, expires_at, side, generation, nonce) VALUES ('i1', 'carol0000001', 'users.create', {opened}, {opened} + 60000, 'mgpass', 5, '{nonce}')"
+        ),
+    );
+    world.send_wake("carol0000001");
+    world.deliver_for(5_000);
+    assert_eq!(world.n_open(), 1);
+    world.tick();
+    assert_eq!(world.n_open(), 0);
+    assert!(!world.logto.users.borrow().contains_key("carol0000001"));
+}

@@ -305,3 +305,71 @@ fn an_operator_sees_debt_by_class_and_user_and_decides_on_strays() {
     let (_, left) = operator(&world, "GET", "strays");
     assert_eq!(left["strays"].as_array().unwrap().len(), 1, "{left}");
 }
+
+/// Whatever users look like, what the page of an import leaves is what a look goes by.
+#[test]
+fn who_was_imported_and_changed_by_nobody_is_sent_nothing_and_who_was_is_sent_that() {
+    use super::super::jobs;
+    let world = jobs::world();
+    jobs::populate(&world, 80);
+    jobs::import(&world);
+    world.databases.execute(Store::Proxy, "DELETE FROM intents");
+    world.drop_queue();
+    hand_over(&world, "mgpass", 5);
+    world.logto.served.borrow_mut().clear();
+    let before: Vec<_> = world
+        .logto
+        .users
+        .borrow()
+        .values()
+        .map(|user| user.json())
+        .collect();
+    // By the walk, which finds nothing; and one by one, without it.
+    for _ in 0..3 {
+        tick(&world);
+    }
+    assert_eq!(
+        world.proxy("SELECT * FROM intents"),
+        Vec::<dual_write_proxy::runtime::ports::Row>::new()
+    );
+    for index in 0..80 {
+        let user = UserId::parse(&format!("user{index:08}")).unwrap();
+        world
+            .databases
+            .batch(
+                Store::Proxy,
+                &Trigger::Walk.each(std::slice::from_ref(&user)),
+            )
+            .unwrap();
+        world.send_wake(user.as_str());
+    }
+    world.deliver();
+    assert_eq!(
+        (writes_at_logto(&world), open_strays(&world)),
+        (vec![], vec![])
+    );
+    assert_eq!(world.n_open(), 0);
+    let after: Vec<_> = world
+        .logto
+        .users
+        .borrow()
+        .values()
+        .map(|user| user.json())
+        .collect();
+    assert_eq!(before, after);
+    // Everybody's name, and a suspension here and there.
+    world.databases.execute(
+        Store::Mgpass,
+        "UPDATE users SET name = 'N ' || id, is_suspended = (id LIKE '%7')",
+    );
+    for _ in 0..3 {
+        tick(&world);
+    }
+    for index in 0..80 {
+        let id = format!("user{index:08}");
+        let logto = at_logto(&world, &id);
+        assert_eq!(logto["name"], format!("N {id}"));
+        assert_eq!(logto["isSuspended"], id.ends_with('7'));
+    }
+    assert_eq!((debts(&world), open_strays(&world)), (vec![], vec![]));
+}

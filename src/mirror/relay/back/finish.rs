@@ -16,6 +16,8 @@ use crate::runtime::context::Context;
 use crate::runtime::observe::Event;
 use crate::runtime::ports::{Platform, Store};
 
+/// The sweep of orphans comes by within a minute, once nothing of a create can land.
+const CREATE_WAITS_MS: i64 = 60_000;
 /// A reading of mgPass's audit log, and the wake-ups behind it.
 const FEED_QUERIES: usize = 80;
 
@@ -38,7 +40,10 @@ pub(in crate::mirror::relay) async fn finish<P: Platform>(
         statements.extend(debt::settle(subject, &ended.owed));
         statements.extend(strays::settle(subject, &ended.strays, source(lease)));
     }
-    statements.extend(lease.done(ended.outcome));
+    match is_cut_off_create(lease, ended) {
+        true => statements.extend(lease.waiting(CREATE_WAITS_MS)),
+        false => statements.extend(lease.done(ended.outcome)),
+    }
     let disposition = match platform.batch(Store::Proxy, statements).await {
         Ok(_) => Disposition::Ack,
         // Not discharged: the next reconcile finds nothing to send and discharges.
@@ -57,6 +62,14 @@ pub(in crate::mirror::relay) async fn finish<P: Platform>(
         advance::nudge(platform, &context.settings.handover).await;
     }
     disposition
+}
+
+/// A create that reserved an id at Logto, and of which nothing came: its intent holds the
+/// nonce by which that user is found and deleted (`at_mgpass::orphans`).
+fn is_cut_off_create(lease: &Lease, ended: &Ended) -> bool {
+    let mut covered = lease.covered.iter();
+    ended.forgets_debt
+        && covered.any(|intent| intent.operation == "users.create" && intent.is_suspect)
 }
 
 fn source(lease: &Lease) -> Source {
