@@ -43,6 +43,10 @@ enum Rule {
     SentInGeneration,
     /// Only while Logto shows what was left there, or what was sent.
     ThreeWays,
+    /// A call begins and ends while the lease holds.
+    CallsEndInTheLease,
+    /// What it found counts only if nobody came after it.
+    FoundUnderTheLease,
     /// Not of who is held.
     HeldIsNotSent,
     /// A base is left only by the newest.
@@ -55,16 +59,20 @@ enum Rule {
     ComeBackWaits,
     /// ... and for every sending without an answer.
     ComeBackWaitsForAnswers,
-    /// Once nothing can come any more it is looked at again.
+    /// Once nothing can come any more it is looked at again ...
     LooksAgain,
+    /// ... and until then it is known for ours.
+    KeptUntilLookedAt,
     /// A way back without mgPass holds whoever Logto lacks something of.
     AbandonHolds,
 }
 
-const RULES: [Rule; 11] = [
+const RULES: [Rule; 14] = [
     Rule::SentIsOnRecord,
     Rule::SentInGeneration,
     Rule::ThreeWays,
+    Rule::CallsEndInTheLease,
+    Rule::FoundUnderTheLease,
     Rule::HeldIsNotSent,
     Rule::TicketAtTheBase,
     Rule::CoversWhatWasSettled,
@@ -72,6 +80,7 @@ const RULES: [Rule; 11] = [
     Rule::ComeBackWaits,
     Rule::ComeBackWaitsForAnswers,
     Rule::LooksAgain,
+    Rule::KeptUntilLookedAt,
     Rule::AbandonHolds,
 ];
 
@@ -95,23 +104,67 @@ struct Mgpass {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Relay {
     Idle,
-    Leased { ticket: u8, generation: u8 },
-    HasRead { ticket: u8, generation: u8, here: u8, base: u8, sent: u8 },
+    Leased {
+        ticket: u8,
+        generation: u8,
+    },
+    HasRead {
+        ticket: u8,
+        generation: u8,
+        here: u8,
+        base: u8,
+        sent: u8,
+    },
     /// To be sent, once it is on record.
-    Decided { ticket: u8, generation: u8, value: u8 },
+    Decided {
+        ticket: u8,
+        generation: u8,
+        value: u8,
+    },
     /// A call is under way.
-    Waits { ticket: u8, generation: u8, value: u8 },
+    Waits {
+        ticket: u8,
+        generation: u8,
+        value: u8,
+    },
     /// Logto has answered, or needed nothing.
-    Leaves { ticket: u8, generation: u8, value: u8, is_stray: bool },
-    Ends { ticket: u8, is_stray: bool },
+    Leaves {
+        ticket: u8,
+        generation: u8,
+        value: u8,
+        is_stray: bool,
+    },
+    Ends {
+        ticket: u8,
+        is_stray: bool,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Call {
     None,
     /// May land now, or much later.
-    UnderWay { value: u8, ticket: u8 },
-    Landed { ticket: u8 },
+    UnderWay {
+        value: u8,
+        ticket: u8,
+    },
+    Landed {
+        ticket: u8,
+    },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum Sending {
+    None,
+    MayLand {
+        ticket: u8,
+        value: u8,
+    },
+    /// A quarter of an hour ago: it has landed, or never will.
+    Old {
+        ticket: u8,
+        value: u8,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -127,10 +180,12 @@ struct State {
     /// The newest intent of mgPass's side, and the newest that is covered.
     settled: u8,
     covered: u8,
+    /// Whose lease is the newest.
+    newest: u8,
     relays: [Relay; RELAYS],
     calls: [Call; CALLS],
-    /// Of `sent_back`, by ticket: what was sent and not answered; 0 for none.
-    sent: [(u8, u8); CALLS],
+    /// Of `sent_back`: what was sent and not answered.
+    sent: [Sending; CALLS],
     is_stray: bool,
     is_held: bool,
     /// Logto will commit a write of before.
@@ -187,11 +242,13 @@ static DECIDED: LazyLock<Vec<What>> = LazyLock::new(|| {
                     let Decision::Carry(carriage) = decision else {
                         panic!("{decision:?}");
                     };
-                    decided.push(match (carriage.strays.is_empty(), carriage.carries.is_empty()) {
-                        (false, _) => What::Stray,
-                        (true, false) => What::Send,
-                        (true, true) => What::Nothing,
-                    });
+                    decided.push(
+                        match (carriage.strays.is_empty(), carriage.carries.is_empty()) {
+                            (false, _) => What::Stray,
+                            (true, false) => What::Send,
+                            (true, true) => What::Nothing,
+                        },
+                    );
                 }
             }
         }
@@ -222,13 +279,28 @@ impl State {
     }
 
     fn is_unanswered(&self) -> bool {
-        self.sent.iter().any(|(ticket, _)| *ticket != 0)
+        let mut sent = self.sent.iter();
+        sent.any(|sent| matches!(sent, Sending::MayLand { .. }))
+    }
+
+    /// A bit each.
+    fn sent_values(&self) -> u8 {
+        let bit = |sent: &Sending| match sent {
+            Sending::None => 0,
+            Sending::MayLand { value, .. } | Sending::Old { value, .. } => 1 << value,
+        };
+        self.sent.iter().map(bit).fold(0, |all, bit: u8| all | bit)
     }
 
     fn forget(&mut self, ticket: u8) {
         for sent in &mut self.sent {
-            if sent.0 == ticket {
-                *sent = (0, 0);
+            match sent {
+                Sending::MayLand { ticket: of, .. } | Sending::Old { ticket: of, .. }
+                    if *of == ticket =>
+                {
+                    *sent = Sending::None;
+                }
+                _ => {}
             }
         }
         self.sent.sort_unstable();
@@ -250,7 +322,7 @@ struct Case {
 impl Case {
     fn new(without: Option<Rule>) -> Self {
         let (max_sequence, max_generation, max_walks) =
-            if is_deep() { (7, 5, 2) } else { (5, 4, 1) };
+            if is_deep() { (6, 4, 1) } else { (5, 3, 0) };
         Self {
             without,
             max_sequence,
@@ -323,20 +395,54 @@ impl Case {
                 next.push(("a call lands at Logto", after));
             }
         }
-        let is_waited_for = state
-            .relays
-            .iter()
-            .any(|relay| !matches!(relay, Relay::Idle | Relay::Leased { .. } | Relay::HasRead { .. }));
+        let is_waited_for = state.relays.iter().any(|relay| {
+            !matches!(
+                relay,
+                Relay::Idle | Relay::Leased { .. } | Relay::HasRead { .. }
+            )
+        });
         let is_left = state.is_unanswered() || state.calls != [Call::None; CALLS];
         if is_left && !is_waited_for && state.sequence < self.max_sequence {
             // Nothing that was sent can come any more.
             let mut after = *state;
             after.calls = [Call::None; CALLS];
-            after.sent = [(0, 0); CALLS];
+            for sent in &mut after.sent {
+                if let Sending::MayLand { ticket, value } = *sent {
+                    *sent = Sending::Old { ticket, value };
+                }
+            }
+            after.sent.sort_unstable();
             if state.is_at_mgpass() && state.is_unanswered() && self.holds(Rule::LooksAgain) {
                 after.look();
             }
             next.push(("a quarter of an hour passes", after));
+        }
+        let is_old = |sent: &Sending| matches!(sent, Sending::Old { .. });
+        let is_looked_at = !state.is_pending() || !self.holds(Rule::KeptUntilLookedAt);
+        if state.sent.iter().any(is_old) && is_looked_at && !is_waited_for {
+            let mut after = *state;
+            for sent in &mut after.sent {
+                if is_old(sent) {
+                    *sent = Sending::None;
+                }
+            }
+            after.sent.sort_unstable();
+            next.push(("old sendings are forgotten", after));
+        }
+    }
+
+    /// The leases of before: what is under way has no answer within its deadline.
+    fn run_out(&self, state: &mut State) {
+        for relay in &mut state.relays {
+            let is_cut_off = matches!(relay, Relay::Waits { .. } | Relay::Decided { .. });
+            if is_cut_off && self.holds(Rule::CallsEndInTheLease) {
+                *relay = Relay::Idle;
+            }
+        }
+        for call in &mut state.calls {
+            if matches!(call, Call::Landed { .. }) && self.holds(Rule::CallsEndInTheLease) {
+                *call = Call::None;
+            }
         }
     }
 
@@ -361,6 +467,8 @@ impl Case {
                 if may_begin {
                     push("a relay takes its ticket", &|state| {
                         state.sequence += 1;
+                        state.newest = state.sequence;
+                        self.run_out(state);
                         Relay::Leased {
                             ticket: state.sequence,
                             generation: row.generation,
@@ -378,12 +486,7 @@ impl Case {
                     generation,
                     here: state.mgpass.value,
                     base: state.mgpass.base,
-                    sent: state
-                        .sent
-                        .iter()
-                        .filter(|(ticket, _)| *ticket != 0)
-                        .map(|(_, value)| 1 << value)
-                        .fold(0, |all, bit: u8| all | bit),
+                    sent: state.sent_values(),
                 }
             }),
             Relay::HasRead {
@@ -426,14 +529,15 @@ impl Case {
                 let is_own =
                     state.is_at_mgpass() && !row.is_raise_owed && row.generation == generation;
                 let place = state.calls.iter().position(|call| *call == Call::None);
-                let has_room = state.sent[0].0 == 0;
-                if let (Some(place), true) = (place, has_room) {
+                let has_room = state.sent[0] == Sending::None;
+                let has_lease = state.newest == ticket || !self.holds(Rule::CallsEndInTheLease);
+                if let (Some(place), true, true) = (place, has_room, has_lease) {
                     push("a call leaves for Logto", &|state| {
                         if !is_own && self.holds(Rule::SentInGeneration) {
                             return Relay::Idle;
                         }
                         if self.holds(Rule::SentIsOnRecord) {
-                            state.sent[0] = (ticket, value);
+                            state.sent[0] = Sending::MayLand { ticket, value };
                             state.sent.sort_unstable();
                         }
                         state.calls[place] = Call::UnderWay { value, ticket };
@@ -472,8 +576,7 @@ impl Case {
                 value,
                 is_stray,
             } => push("it leaves the base", &|state| {
-                let is_newest =
-                    state.mgpass.ticket < ticket || !self.holds(Rule::TicketAtTheBase);
+                let is_newest = state.mgpass.ticket < ticket || !self.holds(Rule::TicketAtTheBase);
                 if !is_newest || state.mgpass.generation != generation {
                     return Relay::Idle;
                 }
@@ -482,7 +585,9 @@ impl Case {
             }),
             Relay::Ends { ticket, is_stray } => push("it discharges", &|state| {
                 state.forget(ticket);
-                state.is_stray = is_stray && state.is_at_mgpass();
+                if state.newest == ticket || !self.holds(Rule::FoundUnderTheLease) {
+                    state.is_stray = is_stray && state.is_at_mgpass();
+                }
                 state.covered = match self.holds(Rule::CoversWhatWasSettled) {
                     true => state.covered.max(ticket),
                     false => state.sequence,
@@ -496,10 +601,11 @@ impl Case {
         let row = state.row;
         let waits = |rule, is: bool| i64::from(is && !state.is_held && self.holds(rule));
         let n_pending = waits(Rule::ComeBackWaits, state.is_pending());
-        let n_unanswered = i64::from(state.is_unanswered() && self.holds(Rule::ComeBackWaitsForAnswers));
+        let n_unanswered =
+            i64::from(state.is_unanswered() && self.holds(Rule::ComeBackWaitsForAnswers));
         let pending = Pending {
             n_mgpass: n_pending,
-            n_unanswered,
+            n_sent: n_unanswered,
             ..Pending::default()
         };
         let authority = Authority {
@@ -507,7 +613,11 @@ impl Case {
             generation: i64::from(row.generation),
             term: 1,
             since_ms: 0,
-            deadline_ms: (row.holder == Holder::Returning).then_some(if row.is_late { 0 } else { 2 }),
+            deadline_ms: (row.holder == Holder::Returning).then_some(if row.is_late {
+                0
+            } else {
+                2
+            }),
             is_raise_owed: row.is_raise_owed,
             announced: None,
             armed_until_ms: None,
@@ -616,9 +726,10 @@ impl Model for Case {
             sequence: 0,
             settled: 0,
             covered: 0,
+            newest: 0,
             relays: [Relay::Idle; RELAYS],
             calls: [Call::None; CALLS],
-            sent: [(0, 0); CALLS],
+            sent: [Sending::None; CALLS],
             is_stray: false,
             is_held: false,
             is_hanging: false,
@@ -649,13 +760,24 @@ impl Model for Case {
     }
 
     fn fault(&self, before: &State, after: &State) -> Option<String> {
+        let n_calls = |state: &State| {
+            let is_free = |call: &&Call| **call == Call::None;
+            CALLS - state.calls.iter().filter(is_free).count()
+        };
+        if n_calls(after) > n_calls(before) && !before.is_at_mgpass() {
+            return Some("a call leaves for Logto, which has the say".to_owned());
+        }
         let is_others = |value| matches!(value, LATE | CLIENTS);
         let has_landed = after.logto != before.logto && !is_others(after.logto);
         let is_excused = after.is_abandoned && after.is_held;
         if has_landed && is_others(before.logto) && !is_excused {
-            return Some(format!("{} was overwritten by {}", before.logto, after.logto));
+            return Some(format!(
+                "{} was overwritten by {}",
+                before.logto, after.logto
+            ));
         }
-        if after.is_stray && !before.is_stray && !is_others(after.logto) && !is_others(before.logto) {
+        if after.is_stray && !before.is_stray && !is_others(after.logto) && !is_others(before.logto)
+        {
             return Some(format!("our own {} is taken for a stray", after.logto));
         }
         // A stray of before is there until somebody looks.

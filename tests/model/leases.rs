@@ -12,9 +12,7 @@
 //! a draining two.
 
 use dual_write_proxy::policy::authority::{Holder, Lease, View};
-use dual_write_proxy::serve::authority::{
-    Decision, Known, Need, NeedsProof, decide, may_queue,
-};
+use dual_write_proxy::serve::authority::{Decision, Known, Need, NeedsProof, decide, may_queue};
 
 use crate::search::{Model, Next, assert_holds, assert_needed, is_deep};
 
@@ -81,9 +79,14 @@ enum Record {
 enum Write {
     None,
     /// Forwarded, and may commit.
-    UnderWay { since: i64, record: Record },
+    UnderWay {
+        since: i64,
+        record: Record,
+    },
     /// Committed; its record is still to arrive.
-    Unarrived { since: i64 },
+    Unarrived {
+        since: i64,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -318,7 +321,10 @@ impl Model for Case {
 
     fn next(&self, state: &State) -> Vec<Next<State>> {
         let mut next = Vec::new();
-        if state.holder == Holder::Mgpass && state.write == Write::None && !state.lease.holds(state.now) {
+        if state.holder == Holder::Mgpass
+            && state.write == Write::None
+            && !state.lease.holds(state.now)
+        {
             return next;
         }
         self.time(state, &mut next);

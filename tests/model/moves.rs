@@ -115,9 +115,18 @@ enum Writing {
 enum Carrier {
     Idle,
     /// What was settled by then is covered.
-    Leased { generation: u8, covers: Has },
-    HasRead { generation: u8, covers: Has, has: Has },
-    Applied { covers: Has },
+    Leased {
+        generation: u8,
+        covers: Has,
+    },
+    HasRead {
+        generation: u8,
+        covers: Has,
+        has: Has,
+    },
+    Applied {
+        covers: Has,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -141,8 +150,16 @@ enum Kind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Mover {
     Idle,
-    Read { step: Step, seen: u8 },
-    Raised { step: Step, seen: u8, next: u8, owes: bool },
+    Read {
+        step: Step,
+        seen: u8,
+    },
+    Raised {
+        step: Step,
+        seen: u8,
+        next: u8,
+        owes: bool,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -394,11 +411,17 @@ impl Case {
                 }
                 if has_room && matches!(row.holder, Holder::Mgpass | Holder::Returning) {
                     let step = Step::Abandon;
-                    push("an operator abandons the debt", &|_| Mover::Read { step, seen });
+                    push("an operator abandons the debt", &|_| Mover::Read {
+                        step,
+                        seen,
+                    });
                 }
                 if state.mgpass.generation != row.generation || row.is_raise_owed {
                     let step = Step::Agree;
-                    push("somebody is to make both agree", &|_| Mover::Read { step, seen });
+                    push("somebody is to make both agree", &|_| Mover::Read {
+                        step,
+                        seen,
+                    });
                 }
             }
             Mover::Read { step, seen } => {
@@ -580,20 +603,20 @@ impl Case {
             && !row.is_raise_owed
             && (!state.is_held || !self.holds(Rule::HeldIsLeft));
         match state.carrier {
-            Carrier::Idle if may_carry => push("somebody is to carry to mgPass", &|state| {
-                Carrier::Leased {
+            Carrier::Idle if may_carry => {
+                push("somebody is to carry to mgPass", &|state| Carrier::Leased {
                     generation: row.generation,
                     covers: state.settled_at_logto(),
-                }
-            }),
+                })
+            }
             Carrier::Idle => {}
-            Carrier::Leased { generation, covers } => push("it reads Logto", &|state| {
-                Carrier::HasRead {
+            Carrier::Leased { generation, covers } => {
+                push("it reads Logto", &|state| Carrier::HasRead {
                     generation,
                     covers,
                     has: state.logto,
-                }
-            }),
+                })
+            }
             Carrier::HasRead {
                 generation,
                 covers,
@@ -734,8 +757,14 @@ impl Model for Case {
             return Some(format!("carried to mgPass under {now:?}"));
         }
         let lacks = after.told & !after.excused & !after.has();
-        (lacks != 0 && !after.is_held)
-            .then(|| format!("{:?} has {:b}, told {:b}", after.row.holder, after.has(), after.told))
+        (lacks != 0 && !after.is_held).then(|| {
+            format!(
+                "{:?} has {:b}, told {:b}",
+                after.row.holder,
+                after.has(),
+                after.told
+            )
+        })
     }
 }
 

@@ -67,21 +67,41 @@ enum Asked {
 enum Rows {
     NotYet,
     /// `is_owed`: mgPass's database was still to be told that Logto has the say.
-    Read { version: u8, generation: u8, is_owed: bool },
+    Read {
+        version: u8,
+        generation: u8,
+        is_owed: bool,
+    },
     Down,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Reading {
     None,
-    Began { must: u8 },
+    Began {
+        must: u8,
+    },
     /// By what the isolate heard last, mgPass has the say.
-    AtMgpass { must: u8, last: Row, asked: Asked, rows: Rows, is_again: bool },
+    AtMgpass {
+        must: u8,
+        last: Row,
+        asked: Asked,
+        rows: Rows,
+        is_again: bool,
+    },
     /// To see whether Logto has everything.
-    FallsBack { must: u8 },
+    FallsBack {
+        must: u8,
+    },
     /// It has the proof, and is on its way to Logto.
-    ToLogto { must: u8 },
-    Shown { must: u8, version: u8, is_in_the_hole: bool },
+    ToLogto {
+        must: u8,
+    },
+    Shown {
+        must: u8,
+        version: u8,
+        is_in_the_hole: bool,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -186,7 +206,12 @@ impl Case {
             Holder::Returning if waits => None,
             Holder::Returning => Some(Holder::Logto),
         };
-        let is_over = |to| matches!((row.holder, to), (Holder::Draining, Holder::Mgpass) | (Holder::Returning, Holder::Logto));
+        let is_over = |to| {
+            matches!(
+                (row.holder, to),
+                (Holder::Draining, Holder::Mgpass) | (Holder::Returning, Holder::Logto)
+            )
+        };
         if let Some(to) = to.filter(|_| state.raised) {
             push("the authority moves", &|state| {
                 state.row = Row {
@@ -213,7 +238,9 @@ impl Case {
             state.raised = false;
         };
         if let Some(back) = back.filter(|_| has_room) {
-            push("a move goes back where it began", &|state| returned(state, back, false));
+            push("a move goes back where it began", &|state| {
+                returned(state, back, false)
+            });
         }
         if has_room && matches!(row.holder, Holder::Mgpass | Holder::Returning) {
             push("an operator abandons the debt", &|state| {
@@ -260,10 +287,13 @@ impl Case {
             && !state.is_held
             && (state.told_generation == row.generation || !self.holds(Rule::RaiseFirst));
         if state.is_pending() && may_relay {
-            push("the mirror of the day", &|state| match state.is_at_logto() {
-                true => state.mgpass = state.logto,
-                false => state.logto = state.mgpass,
-            });
+            push(
+                "the mirror of the day",
+                &|state| match state.is_at_logto() {
+                    true => state.mgpass = state.logto,
+                    false => state.logto = state.mgpass,
+                },
+            );
         }
     }
 
@@ -307,7 +337,8 @@ impl Case {
                         generation: state.told_generation,
                         is_owed: state.row.is_raise_owed && state.row.holder == Holder::Logto,
                     };
-                    for (name, rows) in [("rows are read", read), ("there are no rows", Rows::Down)] {
+                    for (name, rows) in [("rows are read", read), ("there are no rows", Rows::Down)]
+                    {
                         next.push((
                             name,
                             State {
@@ -513,5 +544,9 @@ fn the_known_hole_is_there() {
     };
     let steps = search(&case).expect_err("the hole is closed");
     println!("{}", steps.join(", "));
-    assert!(steps.iter().any(|step| step == "an operator abandons the debt"));
+    assert!(
+        steps
+            .iter()
+            .any(|step| step == "an operator abandons the debt")
+    );
 }

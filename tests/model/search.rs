@@ -78,7 +78,10 @@ pub fn assert_needed<M: Model, R: Copy + std::fmt::Debug>(rules: &[R], without: 
             ),
         }
     }
-    assert!(needless.is_empty(), "nothing goes wrong without {needless:?}");
+    assert!(
+        needless.is_empty(),
+        "nothing goes wrong without {needless:?}"
+    );
 }
 
 /// `MODEL=deep cargo test --profile faults --test model`: more of everything.

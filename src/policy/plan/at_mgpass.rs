@@ -119,7 +119,11 @@ mod tests {
                 ..view(holder, 9)
             };
             for rows in [Some(9), None] {
-                assert_eq!(way(Some(asked), known, rows), Way::Moved, "{holder:?} {rows:?}");
+                assert_eq!(
+                    way(Some(asked), known, rows),
+                    Way::Moved,
+                    "{holder:?} {rows:?}"
+                );
             }
         }
     }
