@@ -70,6 +70,7 @@ struct Totals {
     n_from_mgpass: u64,
     n_stale: u64,
     n_unbraked: u64,
+    n_hand_overs: u64,
 }
 
 impl Totals {
@@ -95,6 +96,7 @@ impl Totals {
         self.n_from_mgpass += verdict.n_from_mgpass;
         self.n_stale += verdict.stale.len() as u64;
         self.n_unbraked += verdict.unbraked.len() as u64;
+        self.n_hand_overs += verdict.n_hand_overs;
     }
 
     fn print(&self, name: &str, seconds: f64) {
@@ -119,6 +121,9 @@ impl Totals {
             self.n_idle,
             self.idle_percent(),
         );
+        if self.n_hand_overs > 0 {
+            println!("  hand-overs {}", self.n_hand_overs);
+        }
         if self.n_reads > 0 {
             println!(
                 "  reads {}, from mgPass {}: stale {}, with a brake pulled {}",
@@ -140,6 +145,7 @@ fn main() {
     let mut only_variants = false;
     let mut seed = None;
     let (mut is_helped, mut is_reading, mut is_calm) = (false, false, false);
+    let mut is_handing_over = false;
     while let Some(argument) = arguments.next() {
         let number = |text: Option<String>| text.and_then(|text| text.parse::<u64>().ok());
         match argument.as_str() {
@@ -149,6 +155,7 @@ fn main() {
             "--helped" => is_helped = true,
             "--reading" => is_reading = true,
             "--calm" => is_calm = true,
+            "--handovers" => is_handing_over = true,
             "--variants" => only_variants = true,
             // Cargo's own.
             _ => {}
@@ -156,6 +163,7 @@ fn main() {
     }
     if let Some(seed) = seed {
         let series = match (is_helped, is_reading, is_calm) {
+            _ if is_handing_over => Setup::handing_over,
             (true, ..) => Setup::helped,
             (_, true, _) => Setup::reading,
             (.., true) => Setup::calm,
@@ -164,7 +172,7 @@ fn main() {
         return replay(series(seed));
     }
     let mut is_good = true;
-    let is_one_series = is_helped || is_reading || is_calm;
+    let is_one_series = is_helped || is_reading || is_calm || is_handing_over;
     let is_all = !only_variants && !is_one_series;
     let n_runs = n_runs.unwrap_or(if is_full { 100_000 } else { 200 });
     if is_full && is_all {
@@ -182,6 +190,11 @@ fn main() {
     }
     if is_reading || is_all {
         is_good &= random("reading", n_more, Setup::reading);
+    }
+    if is_handing_over || is_all {
+        // Each takes as long as dozens of the others.
+        let n_runs = if is_all { n_runs.div_ceil(50) } else { n_runs };
+        is_good &= random("handovers", n_runs, Setup::handing_over);
     }
     if is_full && is_all || only_variants {
         for variant in VARIANTS {
@@ -294,6 +307,7 @@ fn random(name: &str, n_runs: u64, setup: fn(u64) -> Setup) -> bool {
     println!("seeds 0 to {}", n_runs.saturating_sub(1));
     totals.print(name, began.elapsed().as_secs_f64());
     let series = match (setup(0).is_helped, setup(0).is_reading) {
+        _ if setup(0).is_handing_over => " --handovers",
         (true, _) => " --helped",
         (_, true) => " --reading",
         _ => "",
