@@ -18,6 +18,7 @@ use dual_write_proxy::handover::{advance, debt, hung};
 use dual_write_proxy::policy::authority::Holder;
 use dual_write_proxy::policy::flags::Stage;
 use dual_write_proxy::runtime::ports::Store;
+use dual_write_proxy::runtime::snapshot;
 use futures_util::future::{Either, select};
 use serde_json::{Value, json};
 
@@ -225,8 +226,8 @@ fn begin(world: &Rc<World>, history: &Rc<History>, random: &Random) {
                 if history.ends.get() {
                     return;
                 }
-                let node = &nodes[random.below(nodes.len())];
-                write(node, &history, &random, &format!("n{writer}-{number}")).await;
+                let node = nodes[random.below(nodes.len())].next_invocation();
+                write(&node, &history, &random, &format!("n{writer}-{number}")).await;
             }
         });
     }
@@ -237,7 +238,8 @@ fn begin(world: &Rc<World>, history: &Rc<History>, random: &Random) {
             while !history.ends.get() {
                 let pause_ms = [500, 5_000, 40_000, 400_000][random.below(4)];
                 nodes[0].world.executor.sleep(pause_ms).await;
-                read(&nodes[random.below(nodes.len())], &history, &random).await;
+                let node = nodes[random.below(nodes.len())].next_invocation();
+                read(&node, &history, &random).await;
             }
         });
     }
@@ -322,10 +324,19 @@ async fn read(node: &Node, history: &History, random: &Random) {
         return;
     };
     history.n_reads.set(history.n_reads.get() + 1);
+    if is_held(world, user) {
+        // A person is to decide; nothing is claimed until then.
+        return history.void(user, world.now_ms());
+    }
     let name = shown["name"].as_str().unwrap_or_default();
     let older = history.is_older(user, name, began_ms);
     let told = older.map(|older| format!("{older}, read at {began_ms} under {}", world.holder()));
     history.stale.borrow_mut().extend(told);
+}
+
+fn is_held(world: &World, user: &str) -> bool {
+    let sql = format!("SELECT subject FROM held_subjects WHERE subject = '{user}'");
+    !world.proxy(&sql).is_empty()
 }
 
 /// At mgPass's own pages, while they are anybody's.
@@ -408,6 +419,7 @@ impl Operator<'_> {
                 if authority.wish.is_none() {
                     self.world.wish(Some(Stage::Cutover));
                 }
+                self.operate();
             }
             ("draining", _) if self.random.below(2) == 0 => {
                 // What hangs is let go.
@@ -432,6 +444,20 @@ impl Operator<'_> {
             }
             _ => {}
         }
+    }
+
+    /// As `dwp stage --wait` does.
+    fn operate(&self) {
+        let node = self.world.node();
+        self.world.executor.spawn(async move {
+            let flags = snapshot::read(&node, &node.deployment.isolate).await;
+            let context = node.context();
+            let operated = advance::Operated {
+                flags: &flags,
+                logto_origin: &context.settings.logto_origin,
+            };
+            advance::operate(&node, &context.settings.handover, operated).await;
+        });
     }
 
     fn abandon(&self) {
@@ -460,8 +486,15 @@ impl Operator<'_> {
             oracle::overrule(world, subject);
         }
         for (subject, reason) in oracle::parked(world) {
-            if reason == "edited_at_mgpass" {
-                oracle::overrule(world, &subject);
+            match reason.as_str() {
+                "edited_at_mgpass" => oracle::overrule(world, &subject),
+                // Created at mgPass, and abandoned: neither side keeps them.
+                "reserved_at_logto" => {
+                    world.logto.users.borrow_mut().remove(&subject);
+                    let sql = format!("UPDATE users SET deleted_at = 1, email = NULL, phone = NULL WHERE id = '{subject}'");
+                    world.databases.execute(Store::Mgpass, &sql);
+                }
+                _ => {}
             }
             world.wake(&subject);
         }
