@@ -296,11 +296,12 @@ macro_rules! forget_debt {
     };
 }
 
-/// Late answers of theirs find the row gone, and are not acknowledged.
+/// Late answers of theirs find the row gone, and are not acknowledged. A create that came to
+/// nothing is kept: the id that Logto gave for it is still to be deleted.
 macro_rules! forget_translated {
     ($condition:expr) => {
         concat!(
-            "DELETE FROM intents WHERE discharged_at IS NULL AND side = 'mgpass' AND EXISTS (SELECT 1 FROM authority WHERE ",
+            "DELETE FROM intents WHERE discharged_at IS NULL AND side = 'mgpass' AND (nonce IS NULL OR settled IS NOT NULL) AND EXISTS (SELECT 1 FROM authority WHERE ",
             $condition,
             ")"
         )
