@@ -43,6 +43,7 @@ const MAX_POINTS: u64 = 70;
 const MAX_MESSAGES: u64 = 12;
 /// A broken variant that so many runs do not show is not caught.
 const VARIANT_RUNS: u64 = 2_000;
+const HANDOVER_VARIANT_RUNS: u64 = 200;
 const CALM_RUNS: u64 = 200;
 /// Turns with nothing to cover, of a hundred.
 const MAX_IDLE_PERCENT: u64 = 5;
@@ -364,7 +365,11 @@ fn catch(variant: simulation::variants::Variant) -> Option<String> {
     };
     let describe = |verdict: &Verdict| verdict.kinds();
     let series = variant.series();
-    let (totals, bad) = run_all(VARIANT_RUNS, |seed| broken(series(seed)), 1);
+    let n_runs = match series(0).is_handing_over {
+        true => HANDOVER_VARIANT_RUNS,
+        false => VARIANT_RUNS,
+    };
+    let (totals, bad) = run_all(n_runs, |seed| broken(series(seed)), 1);
     let idle_percent = totals.idle_percent();
     match bad.first() {
         Some((seed, verdict)) => Some(format!(

@@ -15,6 +15,7 @@ use std::pin::pin;
 use std::rc::Rc;
 
 use dual_write_proxy::handover::{advance, debt, hung};
+use dual_write_proxy::mirror::triggers::Trigger;
 use dual_write_proxy::policy::authority::Holder;
 use dual_write_proxy::policy::flags::Stage;
 use dual_write_proxy::runtime::ports::Store;
@@ -263,19 +264,31 @@ async fn write(node: &Node, history: &History, random: &Random, name: &str) {
     let (request, is_name) = match random.below(10) {
         0 => {
             let body = json!({ "isSuspended": random.below(2) == 0 });
-            (Request::new("PATCH", &path("/is-suspended")).json(&body.to_string()), false)
+            (
+                Request::new("PATCH", &path("/is-suspended")).json(&body.to_string()),
+                false,
+            )
         }
         1 => {
             let body = json!({ "customData": { "by": name } });
-            (Request::new("PATCH", &path("/custom-data")).json(&body.to_string()), false)
+            (
+                Request::new("PATCH", &path("/custom-data")).json(&body.to_string()),
+                false,
+            )
         }
         2 if random.below(3) == 0 => {
             let body = json!({ "username": name.replace('-', "_") });
-            (Request::new("POST", "/api/users").json(&body.to_string()), false)
+            (
+                Request::new("POST", "/api/users").json(&body.to_string()),
+                false,
+            )
         }
         _ => {
             let body = json!({ "name": name });
-            (Request::new("PATCH", &path("")).json(&body.to_string()), true)
+            (
+                Request::new("PATCH", &path("")).json(&body.to_string()),
+                true,
+            )
         }
     };
     let began_ms = world.now_ms();
@@ -367,7 +380,10 @@ fn debt_is_short(world: &World, history: &History) -> Option<String> {
     if world.holder() != "mgpass" {
         return None;
     }
-    let results = world.databases.batch(Store::Proxy, &debt::summary()).unwrap();
+    let results = world
+        .databases
+        .batch(Store::Proxy, &debt::summary())
+        .unwrap();
     let summary = debt::parse_summary(&results)?;
     let as_of_ms = summary.as_of_ms()?;
     if summary.n_users > 0 {
@@ -378,7 +394,9 @@ fn debt_is_short(world: &World, history: &History) -> Option<String> {
     let short = USERS.iter().find_map(|user| {
         let newest = edits.iter().rfind(|edit| edit.user == *user)?;
         let logto = users.get(*user)?.avatar.clone();
-        (newest.at_ms < as_of_ms && logto.as_ref() != Some(&newest.avatar))
+        // Undone since, where Logto had the say meanwhile.
+        let is_there = world.user(user, "avatar") == newest.avatar.as_str();
+        (is_there && newest.at_ms < as_of_ms && logto.as_ref() != Some(&newest.avatar))
             .then(|| format!("{user}: no debt as of {as_of_ms}, but {}", newest.avatar))
     });
     short
@@ -483,16 +501,15 @@ impl Operator<'_> {
                  UPDATE strays SET state = 'resolved' WHERE subject = '{subject}';"
             );
             world.databases.execute(Store::Proxy, &sql);
-            oracle::overrule(world, subject);
+            oracle::say(world, subject, Trigger::Overrule);
         }
         for (subject, reason) in oracle::parked(world) {
             match reason.as_str() {
-                "edited_at_mgpass" => oracle::overrule(world, &subject),
+                "edited_at_mgpass" => oracle::say(world, &subject, Trigger::Overrule),
                 // Created at mgPass, and abandoned: neither side keeps them.
                 "reserved_at_logto" => {
                     world.logto.users.borrow_mut().remove(&subject);
-                    let sql = format!("UPDATE users SET deleted_at = 1, email = NULL, phone = NULL WHERE id = '{subject}'");
-                    world.databases.execute(Store::Mgpass, &sql);
+                    oracle::say(world, &subject, Trigger::ConfirmedDeletion);
                 }
                 _ => {}
             }

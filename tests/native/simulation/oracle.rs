@@ -129,10 +129,10 @@ pub fn parked(world: &World) -> Vec<(String, String)> {
         .collect()
 }
 
-/// An operator's word: Logto's side is taken.
-pub fn overrule(world: &World, subject: &str) {
+/// An operator's word.
+pub fn say(world: &World, subject: &str, word: Trigger) {
     let user = UserId::parse(subject).unwrap();
-    let statements = Trigger::Overrule.each(&[user]);
+    let statements = word.each(&[user]);
     world.databases.batch(Store::Proxy, &statements).unwrap();
 }
 
