@@ -381,7 +381,8 @@ mod tests {
             ..sent
         };
         let mgpass = authority(Holder::Mgpass, Some(Stage::DualWrite));
-        let asked = |authority: &Authority, pending| due(authority, pending, Gates::NotAsked);
+        let asked =
+            |authority: &Authority, pending: &Pending| due(authority, pending, Gates::NotAsked);
         // Each write has its call for a moment.
         assert_eq!(asked(&mgpass, &sent), Due::Now(Move::GoBack));
         assert_eq!(asked(&mgpass, &unanswered), Due::Wait(Why::Unanswered));

@@ -391,15 +391,22 @@ fn debt_is_short(world: &World, history: &History) -> Option<String> {
     }
     let users = world.logto.users.borrow();
     let edits = history.edits.borrow();
-    let short = USERS.iter().find_map(|user| {
-        let newest = edits.iter().rfind(|edit| edit.user == *user)?;
-        let logto = users.get(*user)?.avatar.clone();
+    for user in USERS {
+        let (Some(newest), Some(logto)) = (
+            edits.iter().rfind(|edit| edit.user == user),
+            users.get(user),
+        ) else {
+            continue;
+        };
         // Undone since, where Logto had the say meanwhile.
         let is_there = world.user(user, "avatar") == newest.avatar.as_str();
-        (is_there && newest.at_ms < as_of_ms && logto.as_ref() != Some(&newest.avatar))
-            .then(|| format!("{user}: no debt as of {as_of_ms}, but {}", newest.avatar))
-    });
-    short
+        let is_carried = logto.avatar.as_ref() == Some(&newest.avatar);
+        if is_there && newest.at_ms < as_of_ms && !is_carried {
+            let Edit { avatar, .. } = newest;
+            return Some(format!("{user}: no debt as of {as_of_ms}, but {avatar}"));
+        }
+    }
+    None
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
