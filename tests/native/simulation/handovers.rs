@@ -222,7 +222,11 @@ fn begin(world: &Rc<World>, history: &Rc<History>, random: &Random) {
         let random = Random::new(random.next());
         world.executor.spawn(async move {
             for number in 0.. {
-                let pause_ms = [300, 4_000, 30_000, 90_000][random.below(4)];
+                let pauses_ms = match is_about_to_move(&nodes[0].world) {
+                    true => [20, 200, 1_000, 2_500],
+                    false => [300, 4_000, 30_000, 90_000],
+                };
+                let pause_ms = pauses_ms[random.below(4)];
                 nodes[0].world.executor.sleep(pause_ms).await;
                 if history.ends.get() {
                     return;
@@ -255,6 +259,14 @@ fn begin(world: &Rc<World>, history: &Rc<History>, random: &Random) {
             edit(&node.world, &history, &random, number);
         }
     });
+}
+
+/// Everybody writes then.
+fn is_about_to_move(world: &World) -> bool {
+    let (authority, _) = world.authority();
+    let is_near = |until_ms: i64| (-5_000..100_000).contains(&(until_ms - world.now_ms()));
+    let until_ms = authority.announced.map(|announced| announced.until_ms);
+    until_ms.is_some_and(is_near) || authority.deadline_ms.is_some_and(is_near)
 }
 
 async fn write(node: &Node, history: &History, random: &Random, name: &str) {
@@ -513,6 +525,9 @@ impl Operator<'_> {
         for (subject, reason) in oracle::parked(world) {
             match reason.as_str() {
                 "edited_at_mgpass" => oracle::say(world, &subject, Trigger::Overrule),
+                "deletion_unconfirmed" if !world.logto.users.borrow().contains_key(&subject) => {
+                    oracle::say(world, &subject, Trigger::ConfirmedDeletion);
+                }
                 // Created at mgPass, and abandoned: neither side keeps them.
                 "reserved_at_logto" => {
                     world.logto.users.borrow_mut().remove(&subject);
