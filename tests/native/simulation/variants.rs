@@ -42,12 +42,6 @@ pub enum Variant {
     OpenNotFenced,
     AuthorityNotAsked,
     HandOverWaitsForNothing,
-    ComeBackWaitsForNothing,
-    AbandonHoldsNobody,
-    LetGoHoldsNobody,
-    WalkBackIsIdle,
-    SettledUnasked,
-    TranslatedAnywhere,
 }
 
 pub const VARIANTS: &[Variant] = &[
@@ -81,12 +75,6 @@ pub const VARIANTS: &[Variant] = &[
     Variant::OpenNotFenced,
     Variant::AuthorityNotAsked,
     Variant::HandOverWaitsForNothing,
-    Variant::ComeBackWaitsForNothing,
-    Variant::AbandonHoldsNobody,
-    Variant::LetGoHoldsNobody,
-    Variant::WalkBackIsIdle,
-    Variant::SettledUnasked,
-    Variant::TranslatedAnywhere,
 ];
 
 /// Whether the intent was ever to be recorded before its write.
@@ -108,7 +96,6 @@ fn was_opened(statement: &Statement, is_open: bool) -> bool {
 /// How the guard of a batch ends.
 const EDITS: &str = ") = ?12";
 const ANY_EDITS: &str = ") >= 0 * ?12";
-const IN_GENERATION: &str = "(SELECT generation FROM logto_mirror_authority) = ?";
 const NOTHING: &str = "SELECT NULL AS subject";
 const FENCE: &str = "WHERE excluded.ticket > logto_mirror.ticket AND logto_mirror.ticket = ?8";
 const NO_FENCE: &str = "WHERE ?8 = ?8";
@@ -150,12 +137,6 @@ impl Variant {
             Self::OpenNotFenced => "recorded at Logto whoever has the say",
             Self::AuthorityNotAsked => "Logto taken for the authority, whatever is said",
             Self::HandOverWaitsForNothing => "handed over with writes pending",
-            Self::ComeBackWaitsForNothing => "back at Logto with writes pending",
-            Self::AbandonHoldsNobody => "nobody held behind an abandoned debt",
-            Self::LetGoHoldsNobody => "nobody held of whom a write hangs",
-            Self::WalkBackIsIdle => "walk of mgPass's time that leaves no intents",
-            Self::SettledUnasked => "translated write acknowledged unsettled",
-            Self::TranslatedAnywhere => "batch at mgPass of any generation",
         }
     }
 
@@ -165,15 +146,9 @@ impl Variant {
             Self::WalkIsIdle | Self::EditsNotAsked | Self::NoBase | Self::EditsNotGuarded => {
                 Setup::helped
             }
-            Self::OpenNotFenced
-            | Self::AuthorityNotAsked
-            | Self::HandOverWaitsForNothing
-            | Self::ComeBackWaitsForNothing
-            | Self::AbandonHoldsNobody
-            | Self::LetGoHoldsNobody
-            | Self::WalkBackIsIdle
-            | Self::SettledUnasked
-            | Self::TranslatedAnywhere => Setup::handing_over,
+            Self::OpenNotFenced | Self::AuthorityNotAsked | Self::HandOverWaitsForNothing => {
+                Setup::handing_over
+            }
             Self::FenceNotAsked | Self::EpochNotAsked | Self::BrakesFailOpen => Setup::reading,
             Self::MarkNeverTakenAway | Self::WokenByEachSettling | Self::NobodyNamed => Setup::calm,
             Self::IntentAfterAnswer
@@ -338,35 +313,6 @@ impl Variant {
                 "i.side = 'logto' AND (i.subject IS NULL OR NOT",
                 "1 = 0 AND (i.subject IS NULL OR NOT",
             ),
-            Self::ComeBackWaitsForNothing => self.replace(
-                statement,
-                "i.side = 'mgpass' AND (i.subject IS NULL OR NOT",
-                "1 = 0 AND (i.subject IS NULL OR NOT",
-            ),
-            Self::AbandonHoldsNobody
-                if sql.starts_with("INSERT INTO held_subjects") && sql.contains("group_concat") =>
-            {
-                Statement::new(NOTHING, vec![])
-            }
-            Self::LetGoHoldsNobody
-                if sql.starts_with("INSERT INTO held_subjects")
-                    && sql.contains("waived_intent") =>
-            {
-                Statement::new(NOTHING, vec![])
-            }
-            Self::WalkBackIsIdle
-                if statement.values.get(1) == Some(&Value::Text("walk".to_owned())) =>
-            {
-                Statement::new(NOTHING, vec![])
-            }
-            Self::TranslatedAnywhere => {
-                for number in ["?5", "?6", "?7", "?13"] {
-                    let asked = IN_GENERATION.replace("?", number).leak();
-                    let unasked = format!("{number} = {number}").leak();
-                    statement = self.replace(statement, asked, unasked);
-                }
-                statement
-            }
             Self::EffectsNotOwed if sql.starts_with("INSERT INTO logto_mirror_effects") => {
                 Statement::new("SELECT NULL AS n", vec![])
             }
@@ -387,14 +333,6 @@ impl Variant {
             let row = json!({ "operation": "users.delete", "status": 204, "settled": 1, "opened_at": 0, "expires_at": 0, "expiry_checks": 0 });
             results[3].push(row.as_object().unwrap().clone());
         }
-        if self == Self::SettledUnasked {
-            for (sql, rows) in sql.iter().zip(&mut results) {
-                if sql.starts_with("SELECT settled IS NOT NULL AS is_settled") {
-                    let row = json!({ "is_settled": 1, "subject": null });
-                    *rows = vec![row.as_object().unwrap().clone()];
-                }
-            }
-        }
         for row in results.iter_mut().flatten() {
             match self {
                 Self::AuthorityNotAsked
@@ -404,9 +342,6 @@ impl Variant {
                 }
                 Self::HandOverWaitsForNothing if row.contains_key("n_logto") => {
                     row.insert("n_logto".to_owned(), 0.into());
-                }
-                Self::ComeBackWaitsForNothing if row.contains_key("n_logto") => {
-                    row.insert("n_mgpass".to_owned(), 0.into());
                 }
                 Self::FenceNotAsked => {
                     row.entry("fenced").and_modify(|fenced| *fenced = 0.into());
