@@ -4,7 +4,7 @@
 //! session that allows replicas. Any answer of that database which a request gets anyway
 //! (the fence of reads, the record of a write) brings a [`View`] along.
 
-pub use crate::policy::authority::{Holder, Side, View};
+pub use crate::policy::authority::{Holder, Lease, Side, View};
 use crate::runtime::ports::{Row, Statement};
 use crate::runtime::sql::{holder, integer, now, text, view_columns};
 

@@ -8,16 +8,24 @@ use serde_json::json;
 
 use crate::inbound::request::{UserId, id_list};
 use crate::runtime::ports::{Row, Statement};
-use crate::runtime::sql::{integer, late_commit_ms, now, text};
+use crate::runtime::sql::{integer, is_still_leased_by, late_commit_ms, now, text};
 
 /// Every user whom Logto lacks something of, once for each reason.
 macro_rules! all_debt {
     () => {
-        "(SELECT coalesce(subject, id) AS subject, 'pending' AS class, operation AS code, opened_at AS since FROM intents \
-         WHERE side = 'mgpass' AND discharged_at IS NULL \
-         UNION ALL SELECT subject, 'held', reason, since FROM held_subjects \
-         UNION ALL SELECT coalesce(subject, 'stray.' || id), 'stray', coalesce(path, operation, ''), found_at FROM strays WHERE state = 'open' \
-         UNION ALL SELECT subject, class, code, since FROM debt)"
+        concat!(
+            "(SELECT coalesce(subject, id) AS subject, 'pending' AS class, operation AS code, opened_at AS since FROM intents ",
+            "WHERE side = 'mgpass' AND discharged_at IS NULL ",
+            "UNION ALL SELECT subject, 'held', reason, since FROM held_subjects ",
+            "UNION ALL SELECT coalesce(subject, 'stray.' || id), 'stray', coalesce(path, operation, ''), found_at FROM strays WHERE state = 'open' ",
+            "UNION ALL SELECT subject, class, code, since FROM debt ",
+            // Whoever sent it may have stopped there, and owes nothing by name.
+            "UNION ALL SELECT subject, 'unanswered', 'no_answer', sent_at FROM sent_back s WHERE sent_at > ",
+            now!(),
+            " - 2 * ",
+            late_commit_ms!(),
+            " AND NOT EXISTS (SELECT 1 FROM debt d WHERE d.subject = s.subject AND d.class = 'unanswered'))"
+        )
     };
 }
 
@@ -45,8 +53,11 @@ const OWE: &str = concat!(
     "ON CONFLICT (subject, class, code) DO NOTHING"
 );
 /// What a reconcile that has just looked did not meet any more.
-const PAY: &str = "DELETE FROM debt WHERE subject = ?1 AND class IN ('refused_by_logto', 'value_conflict') \
-     AND NOT EXISTS (SELECT 1 FROM json_each(?2) w WHERE json_extract(w.value, '$[0]') = class AND json_extract(w.value, '$[1]') = code)";
+const PAY: &str = concat!(
+    "DELETE FROM debt WHERE subject = ?1 AND class IN ('refused_by_logto', 'value_conflict') ",
+    "AND NOT EXISTS (SELECT 1 FROM json_each(?2) w WHERE json_extract(w.value, '$[0]') = class AND json_extract(w.value, '$[1]') = code) AND ",
+    is_still_leased_by!("?3")
+);
 /// Logto commits nothing so late any more, and the reconcile has looked since.
 const PAY_UNANSWERED: &str = concat!(
     "DELETE FROM debt WHERE subject = ?1 AND class = 'unanswered' AND since + ",
@@ -70,11 +81,20 @@ const OWE_FACTORS: &str = concat!(
 );
 /// An unanswered call that Logto may have carried out meanwhile, or not.
 const UNANSWERED_DUE: &str = concat!(
-    "SELECT DISTINCT subject FROM debt WHERE class = 'unanswered' AND since + ",
+    "SELECT DISTINCT subject FROM (SELECT subject FROM debt WHERE class = 'unanswered' AND since + ",
     late_commit_ms!(),
     " <= ",
     now!(),
-    " LIMIT 50"
+    // A minute beyond, for the last look: whoever sent these may have stopped there.
+    " UNION ALL SELECT subject FROM sent_back WHERE sent_at BETWEEN ",
+    now!(),
+    " - ",
+    late_commit_ms!(),
+    " - 120000 AND ",
+    now!(),
+    " - ",
+    late_commit_ms!(),
+    ") LIMIT 50"
 );
 /// Somebody else has given up a value, perhaps the one that these want.
 const CONFLICTS: &str =
@@ -132,8 +152,8 @@ pub struct Owed {
     pub code: String,
 }
 
-/// After a look at both sides: these, and no others that a look would find.
-pub fn settle(subject: &UserId, owed: &[Owed]) -> Vec<Statement> {
+/// After a look at both sides, under that lease: these, and no others that a look would find.
+pub fn settle(subject: &UserId, owed: &[Owed], lease: &str) -> Vec<Statement> {
     let list: Vec<_> = owed
         .iter()
         .map(|owed| json!([owed.class.name(), owed.code]))
@@ -141,7 +161,10 @@ pub fn settle(subject: &UserId, owed: &[Owed]) -> Vec<Statement> {
     let list = json!(list).to_string();
     let subject = subject.as_str();
     vec![
-        Statement::new(PAY, vec![subject.into(), list.as_str().into()]),
+        Statement::new(
+            PAY,
+            vec![subject.into(), list.as_str().into(), lease.into()],
+        ),
         Statement::new(PAY_UNANSWERED, vec![subject.into()]),
         Statement::new(OWE, vec![subject.into(), list.into()]),
     ]

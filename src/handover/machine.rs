@@ -38,6 +38,7 @@ pub enum Cause {
     NoLongerArmed,
     /// The deadline passed, and what stood in the way was ...
     Backlog,
+    UnansweredCalls,
     ExpiredIntents,
     UnnamedIntents,
     ParkedUsers,
@@ -49,6 +50,7 @@ impl Cause {
             Self::WishWithdrawn => "wish_withdrawn",
             Self::NoLongerArmed => "no_longer_armed",
             Self::Backlog => "deadline_backlog",
+            Self::UnansweredCalls => "deadline_unanswered_calls",
             Self::ExpiredIntents => "deadline_expired_intents",
             Self::UnnamedIntents => "deadline_unnamed_intents",
             Self::ParkedUsers => "deadline_parked_users",
@@ -114,6 +116,8 @@ pub enum Why {
     Pending,
     /// mgPass's database does not know the generation yet.
     RaiseOwed,
+    /// What was sent to Logto and not answered may still land there.
+    Unanswered,
 }
 
 impl Why {
@@ -124,6 +128,7 @@ impl Why {
             Self::Announced => "announced",
             Self::Pending => "pending",
             Self::RaiseOwed => "raise_owed",
+            Self::Unanswered => "unanswered_calls",
         }
     }
 }
@@ -139,11 +144,16 @@ pub fn due(authority: &Authority, pending: &Pending, gates: Gates) -> Due {
         },
         Holder::Mgpass if !authority.wishes(Stage::DualWrite) => Due::Wait(Why::NoWish),
         Holder::Mgpass if authority.is_raise_owed => Due::Wait(Why::RaiseOwed),
+        // The way back would only wait for it, with everybody's writes.
+        Holder::Mgpass if pending.n_unanswered > 0 => Due::Wait(Why::Unanswered),
         Holder::Mgpass => Due::Now(Move::GoBack),
         Holder::Returning => match () {
-            () if authority.is_past_deadline() => Due::Now(Move::Stay(Cause::Backlog)),
+            () if authority.is_past_deadline() => Due::Now(Move::Stay(match pending {
+                Pending { n_mgpass: 1.., .. } | Pending { n_sent: 0, .. } => Cause::Backlog,
+                Pending { .. } => Cause::UnansweredCalls,
+            })),
             () if !authority.wishes(Stage::DualWrite) => Due::Now(Move::Stay(Cause::WishWithdrawn)),
-            () if pending.n_mgpass > 0 => Due::Wait(Why::Pending),
+            () if pending.n_mgpass > 0 || pending.n_sent > 0 => Due::Wait(Why::Pending),
             () => Due::Now(Move::ComeBack),
         },
     }
@@ -219,6 +229,8 @@ mod tests {
         n_expired: 0,
         n_unnamed: 0,
         n_mgpass: 0,
+        n_sent: 0,
+        n_unanswered: 0,
         n_parked: 0,
     };
 
@@ -355,6 +367,35 @@ mod tests {
             &NOTHING,
             Due::Now(Move::Stay(Cause::WishWithdrawn)),
         );
+    }
+
+    /// It would land on what Logto's clients write then.
+    #[test]
+    fn nobody_comes_back_to_logto_while_a_call_of_ours_may_still_land_there() {
+        let sent = Pending {
+            n_sent: 1,
+            ..NOTHING
+        };
+        let unanswered = Pending {
+            n_unanswered: 1,
+            ..sent
+        };
+        let mgpass = authority(Holder::Mgpass, Some(Stage::DualWrite));
+        let asked =
+            |authority: &Authority, pending: &Pending| due(authority, pending, Gates::NotAsked);
+        // Each write has its call for a moment.
+        assert_eq!(asked(&mgpass, &sent), Due::Now(Move::GoBack));
+        assert_eq!(asked(&mgpass, &unanswered), Due::Wait(Why::Unanswered));
+        let returning = authority(Holder::Returning, Some(Stage::DualWrite));
+        let late = Authority {
+            deadline_ms: Some(NOW),
+            ..returning.clone()
+        };
+        for pending in [sent, unanswered] {
+            assert_eq!(asked(&returning, &pending), Due::Wait(Why::Pending));
+            let stay = Due::Now(Move::Stay(Cause::UnansweredCalls));
+            assert_eq!(asked(&late, &pending), stay);
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@
 
 use crate::handover::machine::Move;
 use crate::runtime::ports::{Row, Statement, Value};
-use crate::runtime::sql::now;
+use crate::runtime::sql::{late_commit_ms, lease_ms, may_still_land, now};
 
 macro_rules! may_announce {
     () => {
@@ -86,18 +86,30 @@ macro_rules! may_return {
 
 macro_rules! may_go_back {
     () => {
-        "generation = ?2 AND holder = 'mgpass' AND wish = 'dual_write' AND raise_owed = 0"
+        concat!(
+            "generation = ?2 AND holder = 'mgpass' AND wish = 'dual_write' AND raise_owed = 0 AND NOT EXISTS (SELECT 1 FROM ",
+            may_still_land!(),
+            " WHERE since <= ",
+            now!(),
+            " - ",
+            lease_ms!(),
+            ")"
+        )
     };
 }
 
-/// Everything that mgPass acknowledged is at Logto, but for who is held.
+/// Everything that mgPass acknowledged is at Logto, but for who is held; and no call of ours
+/// can land there any more, over what is written from now on.
 macro_rules! may_come_back {
     () => {
         concat!(
             "generation = ?2 AND holder = 'returning' AND wish = 'dual_write' AND deadline > ",
             now!(),
             " AND NOT EXISTS (SELECT 1 FROM intents i WHERE i.discharged_at IS NULL AND i.side = 'mgpass' ",
-            "AND (i.subject IS NULL OR NOT EXISTS (SELECT 1 FROM held_subjects g WHERE g.subject = i.subject)))"
+            "AND (i.subject IS NULL OR NOT EXISTS (SELECT 1 FROM held_subjects g WHERE g.subject = i.subject))) ",
+            "AND NOT EXISTS (SELECT 1 FROM ",
+            may_still_land!(),
+            ")"
         )
     };
 }
@@ -263,7 +275,10 @@ macro_rules! hold_debtors {
             now!(),
             ", group_concat(DISTINCT d.what) FROM (SELECT subject, class AS what FROM debt ",
             "UNION ALL SELECT subject, 'pending' FROM intents WHERE discharged_at IS NULL AND side = 'mgpass' AND subject IS NOT NULL ",
-            "UNION ALL SELECT subject, 'stray' FROM strays WHERE state = 'open' AND subject IS NOT NULL) d ",
+            "UNION ALL SELECT subject, 'stray' FROM strays WHERE state = 'open' AND subject IS NOT NULL ",
+            "UNION ALL SELECT subject, 'unanswered' FROM ",
+            may_still_land!(),
+            ") d ",
             "WHERE EXISTS (SELECT 1 FROM authority WHERE ",
             $condition,
             ") GROUP BY d.subject ON CONFLICT (subject) DO NOTHING"
@@ -281,11 +296,12 @@ macro_rules! forget_debt {
     };
 }
 
-/// Late answers of theirs find the row gone, and are not acknowledged.
+/// Late answers of theirs find the row gone, and are not acknowledged. A create that came to
+/// nothing is kept: the id that Logto gave for it is still to be deleted.
 macro_rules! forget_translated {
     ($condition:expr) => {
         concat!(
-            "DELETE FROM intents WHERE discharged_at IS NULL AND side = 'mgpass' AND EXISTS (SELECT 1 FROM authority WHERE ",
+            "DELETE FROM intents WHERE discharged_at IS NULL AND side = 'mgpass' AND (nonce IS NULL OR settled IS NOT NULL) AND EXISTS (SELECT 1 FROM authority WHERE ",
             $condition,
             ")"
         )

@@ -3,7 +3,7 @@
 use crate::handover::authority::Holder;
 use crate::policy::flags::Stage;
 use crate::runtime::ports::{Row, Statement};
-use crate::runtime::sql::{integer, now, text};
+use crate::runtime::sql::{integer, late_commit_ms, lease_ms, may_still_land, now, text};
 
 const ROW: &str = concat!(
     "SELECT holder, generation, term, since, deadline, raise_owed, announced_at, announced_until, ",
@@ -20,6 +20,15 @@ const PENDING: &str = concat!(
     "), 0) AS n_expired, ",
     "coalesce(sum(i.side = 'logto' AND i.settled IS NOT NULL AND i.subject IS NULL), 0) AS n_unnamed, ",
     "coalesce(sum(i.side = 'mgpass' AND h.subject IS NULL), 0) AS n_mgpass, ",
+    "(SELECT count(*) FROM ",
+    may_still_land!(),
+    ") AS n_sent, (SELECT count(*) FROM ",
+    may_still_land!(),
+    " WHERE since <= ",
+    now!(),
+    " - ",
+    lease_ms!(),
+    ") AS n_unanswered, ",
     "(SELECT count(*) FROM subjects p WHERE p.parked IS NOT NULL ",
     "AND NOT EXISTS (SELECT 1 FROM held_subjects g WHERE g.subject = p.subject) ",
     "AND NOT EXISTS (SELECT 1 FROM waivers v WHERE v.term = (SELECT term FROM authority) AND v.gate = 'parked' AND v.name = p.subject)) AS n_parked ",
@@ -110,6 +119,10 @@ pub struct Pending {
     pub n_unnamed: i64,
     /// Writes at mgPass that Logto does not have yet.
     pub n_mgpass: i64,
+    /// Calls to Logto that have no answer yet ...
+    pub n_sent: i64,
+    /// ... and those of them for which nobody waits any more.
+    pub n_unanswered: i64,
     /// Parked, and neither waived nor held.
     pub n_parked: i64,
 }
@@ -159,6 +172,8 @@ fn parse_pending(row: &Row) -> Option<Pending> {
         n_expired: integer(row, "n_expired")?,
         n_unnamed: integer(row, "n_unnamed")?,
         n_mgpass: integer(row, "n_mgpass")?,
+        n_sent: integer(row, "n_sent")?,
+        n_unanswered: integer(row, "n_unanswered")?,
         n_parked: integer(row, "n_parked")?,
     })
 }

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::inbound::request::UserId;
 use crate::runtime::ports::{Row, Statement};
-use crate::runtime::sql::{late_commit_ms, now};
+use crate::runtime::sql::{is_still_leased_by, late_commit_ms, now};
 
 macro_rules! late_record {
     () => {
@@ -40,20 +40,24 @@ const KEEP: &str = concat!(
     "INSERT INTO strays (subject, path, found_at, source) SELECT ?1, w.value, ",
     now!(),
     ", ?3 FROM json_each(?2) w WHERE NOT EXISTS (SELECT 1 FROM strays s WHERE s.state = 'open' ",
-    "AND s.subject = ?1 AND s.path = w.value) AND EXISTS (SELECT 1 FROM authority WHERE holder IN ('mgpass', 'returning'))"
+    "AND s.subject = ?1 AND s.path = w.value) AND EXISTS (SELECT 1 FROM authority WHERE holder IN ('mgpass', 'returning')) AND ",
+    is_still_leased_by!("?4")
 );
 /// Those that a look at both sides did not meet any more.
 const END: &str = concat!(
     "UPDATE strays SET state = 'resolved', resolution = 'gone', resolved_at = ",
     now!(),
-    " WHERE subject = ?1 AND state = 'open' AND path IS NOT NULL AND path NOT IN (SELECT value FROM json_each(?2))"
+    " WHERE subject = ?1 AND state = 'open' AND path IS NOT NULL AND path NOT IN (SELECT value FROM json_each(?2)) AND ",
+    is_still_leased_by!("?3")
 );
 /// Watched until Logto commits nothing so late any more, and both sides were equal then.
 const END_WATCH: &str = concat!(
     "UPDATE strays SET state = 'resolved', resolution = 'nothing_came', resolved_at = ",
     now!(),
     " WHERE subject = ?1 AND state = 'open' AND path IS NULL AND watch_until <= ",
-    now!()
+    now!(),
+    " AND ",
+    is_still_leased_by!("?2")
 );
 /// A minute beyond, for the last look.
 const WATCHED: &str = concat!(
@@ -110,19 +114,34 @@ impl Source {
     }
 }
 
-/// After a look at both sides: these fields of the user, and no others.
-pub fn settle(subject: &UserId, paths: &[String], source: Source) -> Vec<Statement> {
+/// After a look at both sides: these fields of the user, and no others. `lease`: under
+/// which it was; where somebody has taken it since, what was seen may be theirs.
+pub fn settle(
+    subject: &UserId,
+    paths: &[String],
+    source: Source,
+    lease: Option<&str>,
+) -> Vec<Statement> {
     let list = json!(paths).to_string();
     let subject = subject.as_str();
     let mut statements = vec![
-        Statement::new(END, vec![subject.into(), list.as_str().into()]),
+        Statement::new(
+            END,
+            vec![subject.into(), list.as_str().into(), lease.into()],
+        ),
         Statement::new(
             KEEP,
-            vec![subject.into(), list.into(), source.name().into()],
+            vec![
+                subject.into(),
+                list.into(),
+                source.name().into(),
+                lease.into(),
+            ],
         ),
     ];
     if paths.is_empty() {
-        statements.push(Statement::new(END_WATCH, vec![subject.into()]));
+        let values = vec![subject.into(), lease.into()];
+        statements.push(Statement::new(END_WATCH, values));
     }
     statements
 }

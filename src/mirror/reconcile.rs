@@ -168,8 +168,14 @@ fn decide_present(inputs: &Inputs<'_>, logto: &LogtoUser, json: &str) -> Decisio
     if logto.reservation().is_some() {
         return match &target.user {
             Some(user) if !user.is_deleted => Decision::Park(Park::ReservedAtLogto),
-            // Of whom nothing came.
-            Some(_) | None => decide_gone(inputs),
+            // Of whom nothing came: an id is no sign of a user.
+            Some(_) | None => decide_gone(&Inputs {
+                witnesses: Witnesses {
+                    presence: false,
+                    ..inputs.witnesses
+                },
+                ..*inputs
+            }),
         };
     }
     if target.user.as_ref().is_some_and(|user| user.is_deleted) || is_removed_there(inputs) {

@@ -64,7 +64,7 @@ impl Side {
 }
 
 /// The authority at the moment of one answer of the database.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct View {
     /// A deadline that has passed is counted as over.
     pub holder: Holder,
@@ -82,7 +82,7 @@ pub struct View {
 }
 
 /// What an isolate knows of the authority.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Lease {
     from_ms: i64,
     until_ms: i64,

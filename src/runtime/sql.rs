@@ -135,6 +135,37 @@ macro_rules! may_trigger {
     };
 }
 
+/// Nobody has taken the lease of subject ?1 since; NULL: whoever says it holds none.
+macro_rules! is_still_leased_by {
+    ($holder:literal) => {
+        concat!(
+            "(",
+            $holder,
+            " IS NULL OR EXISTS (SELECT 1 FROM subjects WHERE subject = ?1 AND lease_holder = ",
+            $holder,
+            "))"
+        )
+    };
+}
+
+/// What was sent to Logto and has no answer: it may still land there, over whatever was
+/// written since.
+macro_rules! may_still_land {
+    () => {
+        concat!(
+            "(SELECT subject, sent_at AS since FROM sent_back WHERE sent_at > ",
+            now!(),
+            " - ",
+            late_commit_ms!(),
+            " UNION ALL SELECT subject, since FROM debt WHERE class = 'unanswered' AND since + ",
+            late_commit_ms!(),
+            " > ",
+            now!(),
+            ")"
+        )
+    };
+}
+
 /// In mgPass's database: what the first statement of every batch that writes users asks
 /// for. A writer of an earlier generation of the authority changes nothing.
 macro_rules! in_generation {
@@ -149,8 +180,8 @@ macro_rules! in_generation {
 pub(crate) use is_held_by;
 pub(crate) use {
     clock_margin_ms, coverable, discharged_kept_ms, expiry_ms, holder, in_generation,
-    interaction_kept_ms, late_commit_ms, lease_ms, may_relay, may_trigger, now, relay_side,
-    sequence, view_columns,
+    interaction_kept_ms, is_still_leased_by, late_commit_ms, lease_ms, may_relay, may_still_land,
+    may_trigger, now, relay_side, sequence, view_columns,
 };
 
 pub fn text(row: &Row, column: &str) -> Option<String> {

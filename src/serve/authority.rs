@@ -5,14 +5,13 @@
 //! the database brings along anyway. With it, nothing about a user reaches Logto without
 //! proof that Logto is the authority. Assets, keys, discovery and `/oidc/token` never ask.
 
-use crate::handover::authority::{Holder, View};
+use crate::handover::authority::{Holder, Lease, View};
 use crate::handover::proof;
 use crate::inbound::Inbound;
 use crate::inbound::classify::{Kind, why_unrecorded};
 use crate::inbound::request::Method;
 use crate::runtime::context::Request;
 use crate::runtime::error::ProxyError;
-use crate::runtime::isolate::Isolate;
 use crate::runtime::observe::Event;
 use crate::runtime::ports::Platform;
 
@@ -107,8 +106,7 @@ fn shows_users(path: &str) -> bool {
 
 /// Whether the Queue may stand in as outbox: not from an announcement on, and only where
 /// a lease says that there is none. `needs_proof`: of this version.
-pub fn may_queue(needs_proof: NeedsProof, isolate: &Isolate, now_ms: i64) -> bool {
-    let lease = isolate.authority.get();
+pub fn may_queue(needs_proof: NeedsProof, lease: &Lease, now_ms: i64) -> bool {
     let is_announced = lease
         .view()
         .is_some_and(|view| view.announced_until_ms.is_some());
@@ -313,18 +311,18 @@ mod tests {
 
     #[test]
     fn the_queue_is_no_outbox_without_a_lease_nor_from_an_announcement_on() {
-        let isolate = Isolate::default();
-        assert!(may_queue(NeedsProof::No, &isolate, 0));
-        assert!(!may_queue(NeedsProof::Yes, &isolate, 0));
-        isolate.note_authority(view(Holder::Logto), 0, 1_000);
-        assert!(may_queue(NeedsProof::Yes, &isolate, 999));
-        assert!(!may_queue(NeedsProof::Yes, &isolate, 1_000));
+        let mut lease = Lease::default();
+        assert!(may_queue(NeedsProof::No, &lease, 0));
+        assert!(!may_queue(NeedsProof::Yes, &lease, 0));
+        lease.renew(view(Holder::Logto), 0, 1_000);
+        assert!(may_queue(NeedsProof::Yes, &lease, 999));
+        assert!(!may_queue(NeedsProof::Yes, &lease, 1_000));
         let announced = View {
             announced_until_ms: Some(10_000),
             ..view(Holder::Logto)
         };
-        isolate.note_authority(announced, 1_000, 1_000);
-        assert!(!may_queue(NeedsProof::Yes, &isolate, 1_001));
-        assert!(may_queue(NeedsProof::No, &isolate, 1_001));
+        lease.renew(announced, 1_000, 1_000);
+        assert!(!may_queue(NeedsProof::Yes, &lease, 1_001));
+        assert!(may_queue(NeedsProof::No, &lease, 1_001));
     }
 }

@@ -9,11 +9,15 @@
 //! sweep, and hardly a turn of the relay may have nothing to cover.
 //! In a third random series clients read as well: nothing older than what was
 //! acknowledged, and nothing from mgPass while a brake is pulled.
-//! Then broken variants of the mirror, each against the series that shows it: each must
+//! In a fourth an operator moves the authority to and fro, by the rules or without mgPass,
+//! while clients write and read: nothing older than what was acknowledged is ever shown, or
+//! is left in the end, on whichever side has the say.
+//! Then broken variants of mirror and hand-over, each against the series that shows it: each must
 //! be caught.
 //!
 //! `--runs N` random runs (and a quarter more with help, and with readers), `--seed S` one
-//! run alone with its events, `--helped`, `--reading` or `--calm` of that series only.
+//! run alone with its events, `--helped`, `--reading`, `--calm` or
+//! `--handovers` of that series only, `--variants` the broken ones (with `--handovers` its own).
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -33,7 +37,7 @@ use std::time::Instant;
 use simulation::actions::ROUTES;
 use simulation::chaos::{Chaos, FAULTS, GLITCHES};
 use simulation::oracle::Verdict;
-use simulation::variants::VARIANTS;
+use simulation::variants::{VARIANTS, Variant};
 use simulation::wakes::FATES;
 use simulation::{Course, Setup, run};
 
@@ -43,6 +47,7 @@ const MAX_POINTS: u64 = 70;
 const MAX_MESSAGES: u64 = 12;
 /// A broken variant that so many runs do not show is not caught.
 const VARIANT_RUNS: u64 = 2_000;
+const HANDOVER_VARIANT_RUNS: u64 = 200;
 const CALM_RUNS: u64 = 200;
 /// Turns with nothing to cover, of a hundred.
 const MAX_IDLE_PERCENT: u64 = 5;
@@ -70,6 +75,7 @@ struct Totals {
     n_from_mgpass: u64,
     n_stale: u64,
     n_unbraked: u64,
+    n_hand_overs: u64,
 }
 
 impl Totals {
@@ -95,6 +101,7 @@ impl Totals {
         self.n_from_mgpass += verdict.n_from_mgpass;
         self.n_stale += verdict.stale.len() as u64;
         self.n_unbraked += verdict.unbraked.len() as u64;
+        self.n_hand_overs += verdict.n_hand_overs;
     }
 
     fn print(&self, name: &str, seconds: f64) {
@@ -119,6 +126,9 @@ impl Totals {
             self.n_idle,
             self.idle_percent(),
         );
+        if self.n_hand_overs > 0 {
+            println!("  hand-overs {}", self.n_hand_overs);
+        }
         if self.n_reads > 0 {
             println!(
                 "  reads {}, from mgPass {}: stale {}, with a brake pulled {}",
@@ -140,6 +150,7 @@ fn main() {
     let mut only_variants = false;
     let mut seed = None;
     let (mut is_helped, mut is_reading, mut is_calm) = (false, false, false);
+    let mut is_handing_over = false;
     while let Some(argument) = arguments.next() {
         let number = |text: Option<String>| text.and_then(|text| text.parse::<u64>().ok());
         match argument.as_str() {
@@ -149,6 +160,7 @@ fn main() {
             "--helped" => is_helped = true,
             "--reading" => is_reading = true,
             "--calm" => is_calm = true,
+            "--handovers" => is_handing_over = true,
             "--variants" => only_variants = true,
             // Cargo's own.
             _ => {}
@@ -156,6 +168,7 @@ fn main() {
     }
     if let Some(seed) = seed {
         let series = match (is_helped, is_reading, is_calm) {
+            _ if is_handing_over => Setup::handing_over,
             (true, ..) => Setup::helped,
             (_, true, _) => Setup::reading,
             (.., true) => Setup::calm,
@@ -164,7 +177,7 @@ fn main() {
         return replay(series(seed));
     }
     let mut is_good = true;
-    let is_one_series = is_helped || is_reading || is_calm;
+    let is_one_series = is_helped || is_reading || is_calm || is_handing_over;
     let is_all = !only_variants && !is_one_series;
     let n_runs = n_runs.unwrap_or(if is_full { 100_000 } else { 200 });
     if is_full && is_all {
@@ -183,8 +196,14 @@ fn main() {
     if is_reading || is_all {
         is_good &= random("reading", n_more, Setup::reading);
     }
+    if is_handing_over && !only_variants || is_all {
+        // Each takes as long as dozens of the others.
+        let n_runs = if is_all { n_runs.div_ceil(50) } else { n_runs };
+        is_good &= random("handovers", n_runs, Setup::handing_over);
+    }
     if is_full && is_all || only_variants {
-        for variant in VARIANTS {
+        let is_asked = |variant: &&Variant| !is_handing_over || variant.series()(0).is_handing_over;
+        for variant in VARIANTS.iter().filter(is_asked) {
             let caught = catch(*variant);
             println!(
                 "  {:52} {}",
@@ -294,6 +313,7 @@ fn random(name: &str, n_runs: u64, setup: fn(u64) -> Setup) -> bool {
     println!("seeds 0 to {}", n_runs.saturating_sub(1));
     totals.print(name, began.elapsed().as_secs_f64());
     let series = match (setup(0).is_helped, setup(0).is_reading) {
+        _ if setup(0).is_handing_over => " --handovers",
         (true, _) => " --helped",
         (_, true) => " --reading",
         _ => "",
@@ -343,14 +363,18 @@ fn run_all(
 }
 
 /// Where a broken variant showed first.
-fn catch(variant: simulation::variants::Variant) -> Option<String> {
+fn catch(variant: Variant) -> Option<String> {
     let broken = |setup: Setup| Setup {
         variant: Some(variant),
         ..setup
     };
     let describe = |verdict: &Verdict| verdict.kinds();
     let series = variant.series();
-    let (totals, bad) = run_all(VARIANT_RUNS, |seed| broken(series(seed)), 1);
+    let n_runs = match series(0).is_handing_over {
+        true => HANDOVER_VARIANT_RUNS,
+        false => VARIANT_RUNS,
+    };
+    let (totals, bad) = run_all(n_runs, |seed| broken(series(seed)), 1);
     let idle_percent = totals.idle_percent();
     match bad.first() {
         Some((seed, verdict)) => Some(format!(

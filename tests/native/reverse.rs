@@ -3,9 +3,13 @@
 
 use std::rc::Rc;
 
+use dual_write_proxy::handover::strays::{self, Source};
+use dual_write_proxy::handover::{advance, debt};
 use dual_write_proxy::inbound::request::UserId;
 use dual_write_proxy::mirror::triggers::Trigger;
+use dual_write_proxy::policy::flags::Stage;
 use dual_write_proxy::runtime::ports::Store;
+use dual_write_proxy::serve::at_mgpass::standing;
 use serde_json::{Value, json};
 
 use super::support::World;
@@ -291,4 +295,88 @@ fn a_password_of_mgpasss_own_pages_ends_the_one_at_logto_and_its_sessions() {
     look(&world, Trigger::Walk, ALICE);
     assert_eq!(world.logto.passwords.borrow()[ALICE], kept);
     assert_eq!(world.logto.ended.borrow().len(), 1);
+}
+
+/// A call of one that stopped may still land; nobody waits for it but the record of it.
+fn sent_without_an_answer(world: &World, ago_ms: i64) {
+    let sql = format!(
+        "INSERT INTO sent_back (subject, ticket, sent_at, fields) VALUES ('{ALICE}', 1, {}, '{{\"name\":null}}')",
+        world.now_ms() - ago_ms
+    );
+    world.databases.execute(Store::Proxy, &sql);
+}
+
+#[test]
+fn a_sending_without_an_answer_is_debt_and_is_looked_at_when_it_can_come_no_more() {
+    let world = world();
+    sent_without_an_answer(&world, 1_000);
+    let summary = world
+        .databases
+        .batch(Store::Proxy, &debt::summary())
+        .unwrap();
+    let summary = debt::parse_summary(&summary).unwrap();
+    assert_eq!(summary.classes[0].class, "unanswered");
+    let standing = world
+        .databases
+        .batch(Store::Proxy, &[standing::read()])
+        .unwrap();
+    let (standing, _) = standing::parse(&standing).unwrap();
+    assert!(standing.is_in_debt, "Logto must not stand in");
+    world.advance(15 * 60_000);
+    world.tick();
+    let looks = "SELECT id FROM intents WHERE side = 'mgpass' AND subject = 'alice0000001'";
+    assert_eq!(world.proxy(looks).len(), 1);
+}
+
+#[test]
+fn nobody_comes_back_to_logto_while_a_call_of_ours_may_still_land_there() {
+    let world = world();
+    world.wish(Some(Stage::DualWrite));
+    sent_without_an_answer(&world, 60_000);
+    assert_eq!(world.nudge().waits, Some("unanswered_calls"));
+    // A relay is at work: its call is soon answered, or not.
+    world
+        .databases
+        .execute(Store::Proxy, "DELETE FROM sent_back");
+    sent_without_an_answer(&world, 1_000);
+    world.nudge();
+    assert_eq!(world.holder(), "returning");
+    world
+        .databases
+        .execute(Store::Proxy, "DELETE FROM sent_back");
+    world.nudge();
+    assert_eq!(world.holder(), "logto");
+}
+
+#[test]
+fn without_mgpass_whoever_a_call_is_under_way_for_is_held() {
+    let world = world();
+    sent_without_an_answer(&world, 1_000);
+    let node = world.node();
+    world.finish(async move {
+        advance::abandon(&node, &node.context().settings.handover)
+            .await
+            .unwrap();
+    });
+    let held = world.proxy("SELECT subject, detail FROM held_subjects");
+    assert_eq!((held.len(), &held[0]["detail"]), (1, &json!("unanswered")));
+}
+
+#[test]
+fn what_a_relay_finds_after_its_lease_was_taken_is_no_stray() {
+    let world = world();
+    let user = UserId::parse(ALICE).unwrap();
+    let sql = "INSERT INTO subjects (subject, lease_holder, lease_until) VALUES ('alice0000001', 'newer', 1) \
+               ON CONFLICT (subject) DO UPDATE SET lease_holder = 'newer'";
+    world.databases.execute(Store::Proxy, sql);
+    for (lease, expected) in [("older", 0), ("newer", 1)] {
+        let fields = ["name".to_owned()];
+        let found = strays::settle(&user, &fields, Source::Reverse, Some(lease));
+        world.databases.batch(Store::Proxy, &found).unwrap();
+        assert_eq!(open_strays(&world).len(), expected, "{lease}");
+    }
+    // Nor is one taken for gone.
+    let none = strays::settle(&user, &[], Source::Reverse, Some("older"));
+    world.databases.batch(Store::Proxy, &none).unwrap();
+    assert_eq!(open_strays(&world).len(), 1);
 }

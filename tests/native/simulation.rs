@@ -4,6 +4,7 @@
 pub mod actions;
 mod browsers;
 pub mod chaos;
+mod handovers;
 mod help;
 pub mod oracle;
 mod reads;
@@ -29,6 +30,7 @@ use super::support::Node;
 use super::support::World;
 use super::support::database::Databases;
 use super::support::executor::{Executor, Random, SharedTime};
+use super::support::logto::HANDOVER_SECRET;
 use super::support::webhooks::SECRET;
 use super::support::world::START_MS;
 
@@ -53,6 +55,8 @@ pub struct Setup {
     pub is_helped: bool,
     /// With readers, and the proxy's own database and Queue at work.
     pub is_reading: bool,
+    /// With an operator who moves the authority to and fro.
+    pub is_handing_over: bool,
     pub is_loud: bool,
 }
 
@@ -65,6 +69,7 @@ impl Setup {
             variant: None,
             is_helped: false,
             is_reading: false,
+            is_handing_over: false,
             is_loud: false,
         }
     }
@@ -94,6 +99,15 @@ impl Setup {
     pub fn reading(seed: u64) -> Self {
         Self {
             is_reading: true,
+            ..Self::random(seed)
+        }
+    }
+
+    pub fn handing_over(seed: u64) -> Self {
+        Self {
+            is_handing_over: true,
+            // The walk is what brings everybody up to date behind a move.
+            is_helped: true,
             ..Self::random(seed)
         }
     }
@@ -131,7 +145,10 @@ pub fn run(setup: &Setup) -> Verdict {
         DATABASES.with(|(time, databases)| (SharedTime::clone(time), Rc::clone(databases)));
     let executor = Executor::sharing(setup.seed, START_MS, time);
     databases.begin();
-    let settings = [("LOGTO_WEBHOOK_SECRET", SECRET), ("ADMIN_TOKEN", OPERATOR)];
+    let mut settings = vec![("LOGTO_WEBHOOK_SECRET", SECRET), ("ADMIN_TOKEN", OPERATOR)];
+    if setup.is_handing_over {
+        settings.push(("HANDOVER_SECRET", HANDOVER_SECRET));
+    }
     let world = World::over(
         setup.seed,
         &settings,
@@ -139,7 +156,13 @@ pub fn run(setup: &Setup) -> Verdict {
         Rc::clone(&databases),
     );
     world.keeps_events.set(setup.is_loud);
-    let verdict = live(&world, setup);
+    if setup.is_handing_over {
+        *world.logto.secrets.borrow_mut() = vec![HANDOVER_SECRET];
+    }
+    let verdict = match setup.is_handing_over {
+        true => handovers::live(&world, setup),
+        false => live(&world, setup),
+    };
     if setup.is_loud {
         for line in world.events.borrow().iter() {
             println!("{line}");

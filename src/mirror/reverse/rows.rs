@@ -36,13 +36,7 @@ const IS_LEFT: &str = "SELECT logto_ticket FROM logto_mirror WHERE user_id = ?1"
 #[cfg(not(target_arch = "wasm32"))]
 pub const MGPASS_SQL: &[&str] = &[LEFT_AT_LOGTO, LEAVE_LOGTO, LEAVE_MGPASS, IS_LEFT];
 
-/// Those that may still come; and once more as long, for whoever looks only then.
-const SENT: &str = concat!(
-    "SELECT fields FROM sent_back WHERE subject = ?1 AND sent_at + 2 * ",
-    late_commit_ms!(),
-    " > ",
-    now!()
-);
+const SENT: &str = "SELECT fields FROM sent_back WHERE subject = ?1";
 const N_DELETED: &str = concat!(
     "SELECT count(*) AS n, coalesce((SELECT max(at) FROM authority_log WHERE from_holder = 'draining' AND to_holder = 'mgpass'), 0) AS handed_over_at ",
     "FROM deleted_back WHERE subject <> ?1 AND at > ",
@@ -78,11 +72,13 @@ const BEGIN_DELETION: &str = concat!(
     now!(),
     " - 3600000) < ?3 ON CONFLICT (subject) DO UPDATE SET at = excluded.at RETURNING subject"
 );
+/// What can come no more, once it was looked at again: until then it is known for ours.
 const FORGET_SENT: &str = concat!(
     "DELETE FROM sent_back WHERE sent_at <= ",
     now!(),
     " - 2 * ",
-    late_commit_ms!()
+    late_commit_ms!(),
+    " AND NOT EXISTS (SELECT 1 FROM intents i WHERE i.subject = sent_back.subject AND i.side = 'mgpass' AND i.discharged_at IS NULL)"
 );
 const FORGET_DELETED: &str = concat!(
     "DELETE FROM deleted_back WHERE at <= ",

@@ -200,7 +200,7 @@ async fn compare<P: Platform>(
             // Made at Logto by somebody; nothing can be sent there, nor to mgPass.
             let user = [USER.to_owned()];
             step.statements
-                .extend(strays::settle(id, &user, Source::Walk));
+                .extend(strays::settle(id, &user, Source::Walk, None));
             continue;
         };
         let here = rows::as_logtos(id, &state.target, &context.settings.mapping);

@@ -26,6 +26,13 @@ pub enum Way {
 pub fn way(asked: Option<View>, last: View, rows: Option<i64>) -> Way {
     match (asked.map(|view| view.holder), rows) {
         (Some(Holder::Logto | Holder::Draining), _) => Way::Moved,
+        // Of the last way back, or of a hand-over since: the rows may have been read before
+        // Logto's last write was in them.
+        (Some(Holder::Mgpass | Holder::Returning), _)
+            if asked.is_some_and(|view| view.term != last.term) =>
+        {
+            Way::Moved
+        }
         // Nobody writes at Logto before a way back has ended.
         (Some(Holder::Mgpass | Holder::Returning), Some(_)) => Way::Rows,
         (Some(Holder::Mgpass | Holder::Returning), None) => Way::Fallback,
@@ -100,6 +107,24 @@ mod tests {
         ] {
             let way = way(asked.map(|holder| view(holder, 5)), view(last, 5), rows);
             assert_eq!(way, expected, "{asked:?} {last:?} {rows:?}");
+        }
+    }
+
+    #[test]
+    fn rows_of_another_term_than_was_known_are_asked_for_anew() {
+        let known = view(Holder::Mgpass, 5);
+        for holder in [Holder::Mgpass, Holder::Returning] {
+            let asked = View {
+                term: 3,
+                ..view(holder, 9)
+            };
+            for rows in [Some(9), None] {
+                assert_eq!(
+                    way(Some(asked), known, rows),
+                    Way::Moved,
+                    "{holder:?} {rows:?}"
+                );
+            }
         }
     }
 

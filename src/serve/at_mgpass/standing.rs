@@ -4,12 +4,18 @@
 use crate::handover::authority::{View, parse_view};
 use crate::policy::plan::at_mgpass::Standing;
 use crate::runtime::ports::{Row, Statement};
-use crate::runtime::sql::{holder, integer, now, view_columns};
+use crate::runtime::sql::{holder, integer, late_commit_ms, now, view_columns};
 
 const STANDING: &str = concat!(
     "SELECT (SELECT min(opened_at) FROM intents WHERE side = 'mgpass' AND discharged_at IS NULL) AS pending_since, ",
     "EXISTS (SELECT 1 FROM debt) OR EXISTS (SELECT 1 FROM held_subjects) ",
-    "OR EXISTS (SELECT 1 FROM strays WHERE state = 'open') AS owes, ",
+    "OR EXISTS (SELECT 1 FROM strays WHERE state = 'open') OR EXISTS (SELECT 1 FROM ",
+    // Looked at, and forgotten, within a quarter of an hour more.
+    "sent_back WHERE sent_at > ",
+    now!(),
+    " - 2 * ",
+    late_commit_ms!(),
+    ") AS owes, ",
     "(SELECT value FROM counters WHERE name = 'feed_at') AS fed_at, ",
     view_columns!(),
     " FROM authority"

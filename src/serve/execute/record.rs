@@ -43,7 +43,7 @@ pub(super) async fn open<P: Platform>(
 ) -> Opening {
     let now_ms = platform.now_ms();
     let isolate = context.isolate;
-    let may_queue = may_queue(needs_proof, isolate, now_ms);
+    let may_queue = may_queue(needs_proof, &isolate.authority.get(), now_ms);
     let code = if may_queue && now_ms < isolate.outbox_down_until_ms.get() {
         "outbox_down"
     } else {

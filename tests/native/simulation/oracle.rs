@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::rc::Rc;
 
+use dual_write_proxy::inbound::request::UserId;
+use dual_write_proxy::mirror::triggers::Trigger;
 use dual_write_proxy::runtime::digest::digest;
 use dual_write_proxy::runtime::ports::{Row, Store};
 use serde_json::{Value, json};
@@ -50,6 +52,7 @@ pub struct Verdict {
     pub n_behind: u64,
     /// Imports that went through.
     pub n_imports: u64,
+    pub n_hand_overs: u64,
 }
 
 impl Verdict {
@@ -124,6 +127,13 @@ pub fn parked(world: &World) -> Vec<(String, String)> {
             (text("subject"), text("parked"))
         })
         .collect()
+}
+
+/// An operator's word.
+pub fn say(world: &World, subject: &str, word: Trigger) {
+    let user = UserId::parse(subject).unwrap();
+    let statements = word.each(&[user]);
+    world.databases.batch(Store::Proxy, &statements).unwrap();
 }
 
 /// Deletions that a client was told of, before any operator acts.

@@ -39,6 +39,9 @@ pub enum Variant {
     EditsNotAsked,
     NoBase,
     EditsNotGuarded,
+    OpenNotFenced,
+    AuthorityNotAsked,
+    HandOverWaitsForNothing,
 }
 
 pub const VARIANTS: &[Variant] = &[
@@ -69,6 +72,9 @@ pub const VARIANTS: &[Variant] = &[
     Variant::EditsNotAsked,
     Variant::NoBase,
     Variant::EditsNotGuarded,
+    Variant::OpenNotFenced,
+    Variant::AuthorityNotAsked,
+    Variant::HandOverWaitsForNothing,
 ];
 
 /// Whether the intent was ever to be recorded before its write.
@@ -128,6 +134,9 @@ impl Variant {
             Self::EditsNotAsked => "audit log of mgPass not asked",
             Self::NoBase => "no base beside the rows",
             Self::EditsNotGuarded => "edits before the batch overwritten",
+            Self::OpenNotFenced => "recorded at Logto whoever has the say",
+            Self::AuthorityNotAsked => "Logto taken for the authority, whatever is said",
+            Self::HandOverWaitsForNothing => "handed over with writes pending",
         }
     }
 
@@ -136,6 +145,9 @@ impl Variant {
         match self {
             Self::WalkIsIdle | Self::EditsNotAsked | Self::NoBase | Self::EditsNotGuarded => {
                 Setup::helped
+            }
+            Self::OpenNotFenced | Self::AuthorityNotAsked | Self::HandOverWaitsForNothing => {
+                Setup::handing_over
             }
             Self::FenceNotAsked | Self::EpochNotAsked | Self::BrakesFailOpen => Setup::reading,
             Self::MarkNeverTakenAway | Self::WokenByEachSettling | Self::NobodyNamed => Setup::calm,
@@ -291,6 +303,16 @@ impl Variant {
             Self::NoBase => {
                 self.replace(statement, "INTEGER), ?10,", "INTEGER), nullif(?10, ?10),")
             }
+            Self::OpenNotFenced if is_open => self.replace(
+                statement,
+                "= 'logto' ON CONFLICT",
+                "IS NOT NULL ON CONFLICT",
+            ),
+            Self::HandOverWaitsForNothing => self.replace(
+                statement,
+                "i.side = 'logto' AND (i.subject IS NULL OR NOT",
+                "1 = 0 AND (i.subject IS NULL OR NOT",
+            ),
             Self::EffectsNotOwed if sql.starts_with("INSERT INTO logto_mirror_effects") => {
                 Statement::new("SELECT NULL AS n", vec![])
             }
@@ -313,6 +335,14 @@ impl Variant {
         }
         for row in results.iter_mut().flatten() {
             match self {
+                Self::AuthorityNotAsked
+                    if row.contains_key("announced_until") && !row.contains_key("wish") =>
+                {
+                    row.insert("holder".to_owned(), "logto".into());
+                }
+                Self::HandOverWaitsForNothing if row.contains_key("n_logto") => {
+                    row.insert("n_logto".to_owned(), 0.into());
+                }
                 Self::FenceNotAsked => {
                     row.entry("fenced").and_modify(|fenced| *fenced = 0.into());
                 }

@@ -3,6 +3,9 @@
 
 use std::rc::Rc;
 
+use dual_write_proxy::handover::advance;
+use dual_write_proxy::inbound::request::UserId;
+use dual_write_proxy::mirror::triggers::Trigger;
 use dual_write_proxy::runtime::ports::Store;
 use dual_write_proxy::serve::at_mgpass::orphans;
 use serde_json::Value;
@@ -142,4 +145,38 @@ fn the_forward_mirror_makes_nothing_of_an_id_alone() {
     assert_eq!(world.user(&created, "name"), "carol");
     assert_eq!(world.parked(&orphan), Value::Null);
     assert_eq!(world.user(&orphan, "id"), Value::Null);
+}
+
+/// The way back without mgPass forgets what was written there, but not what is left at Logto.
+#[test]
+fn an_id_without_a_user_is_deleted_after_a_way_back_without_mgpass_too() {
+    let world = world();
+    world
+        .faults
+        .once(Port::Logto, "POST /api/users", 0, Fault::HangAfterEffect);
+    world.write("POST", "/api/users", CREATE);
+    world.idle();
+    let node = world.node();
+    world.finish(async move {
+        let settings = &node.context().settings.handover;
+        advance::abandon(&node, settings).await.unwrap();
+    });
+    world.advance(900_000);
+    sweep(&world);
+    assert_eq!((n_reserved(&world), intents(&world).len()), (0, 0));
+}
+
+/// The mirror has seen the id at Logto: that is no sign of a user.
+#[test]
+fn an_id_without_a_user_is_nobody_to_the_mirror() {
+    let world = world();
+    hand_over(&world, "logto", 6);
+    world.put_user("reserved0001", |user| {
+        user.custom_data = r#"{"_dwp":"0123456789abcdef0123456789abcdef"}"#.to_owned();
+    });
+    world.wake("reserved0001");
+    let seen = Trigger::Walk.each(&[UserId::parse("reserved0001").unwrap()]);
+    world.databases.batch(Store::Proxy, &seen).unwrap();
+    world.deliver();
+    assert_eq!(world.parked("reserved0001"), Value::Null);
 }

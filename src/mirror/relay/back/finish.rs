@@ -37,8 +37,13 @@ pub(in crate::mirror::relay) async fn finish<P: Platform>(
     if ended.born {
         statements.push(debt::owe_births(std::slice::from_ref(subject)));
     } else {
-        statements.extend(debt::settle(subject, &ended.owed));
-        statements.extend(strays::settle(subject, &ended.strays, source(lease)));
+        statements.extend(debt::settle(subject, &ended.owed, &lease.holder));
+        statements.extend(strays::settle(
+            subject,
+            &ended.strays,
+            source(lease),
+            Some(&lease.holder),
+        ));
     }
     match is_cut_off_create(lease, ended) {
         true => statements.extend(lease.waiting(CREATE_WAITS_MS)),
