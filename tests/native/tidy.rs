@@ -255,7 +255,10 @@ fn every_name_of_an_event_is_area_and_what() {
         };
         assert!(is_plain(area) && is_plain(what), "{name}");
     }
-    let source = include_str!("../../src/runtime/observe.rs");
+    let source = concat!(
+        include_str!("../../src/runtime/observe.rs"),
+        include_str!("../../src/runtime/observe/describe.rs")
+    );
     for name in Event::NAMES {
         assert_eq!(
             source.matches(&format!("\"{name}\"")).count(),
