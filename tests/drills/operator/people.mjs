@@ -23,7 +23,12 @@ export const people = {
     read(await desk.dwp(['import', 'users'], 2), /the stage is off/);
     read(await desk.dwp(['flag', 'set', 'stage', 'shadow', '--reason', 'day one']), /stage: absent -> shadow, in force/);
 
-    read(await desk.dwp(['import', 'users', '--dry-run', '--watch']), /64 would be created/);
+    // The walk is at work since the stage began, so some may be there already.
+    const plan = await desk.dwp(['import', 'users', '--dry-run', '--watch']);
+    read(plan, /64 of 64 people seen, .*/);
+    const [, toCreate = 0] = /(\d+) would be created/.exec(plan.stdout) ?? [];
+    const [, alike = 0] = /(\d+) equal/.exec(plan.stdout) ?? [];
+    assert.equal(Number(toCreate) + Number(alike), 64, plan.stdout);
     read(await desk.dwp(['import', 'users', '--watch']), /64 of 64 people seen, 64 equal/);
     // Points that never went over are no unexplained difference.
     const first = await desk.dwp(['report', '--run'], 1);
