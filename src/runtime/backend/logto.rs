@@ -14,7 +14,7 @@ use futures_util::future::join;
 use serde_json::Value;
 
 pub use self::as_caller::read_as;
-pub use self::interaction::{Interaction, interaction};
+pub use self::interaction::interaction;
 pub use self::wire::{LogtoIdentity, LogtoState, LogtoUser, Seen, UnreadableUser};
 pub use self::writes::{delete, password_is_right, reserve, set_password};
 
