@@ -19,3 +19,4 @@ pub mod status;
 pub mod timeline;
 pub mod watch;
 pub mod webhook_test;
+pub mod why;

@@ -17,3 +17,14 @@ CREATE TABLE sign_in_ready (
   verdict   TEXT NOT NULL CHECK (verdict IN ('ready', 'no_road', 'second_factor', 'enterprise_sso')),
   judged_at INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
+
+-- Interactions of Logto's older API that began as a sign-in and nothing else while Logto
+-- was not the authority: nobody can ask that API how far one has come, so its end is let
+-- through by this row alone. In one generation of the authority; forgotten after two hours.
+CREATE TABLE sign_in_begun (
+  uid        TEXT PRIMARY KEY,
+  generation INTEGER NOT NULL,
+  begun_at   INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX sign_in_begun_by_age ON sign_in_begun (begun_at);

@@ -11,7 +11,7 @@ mod routes;
 
 use percent_encoding::percent_decode_str;
 
-pub use self::after_cutover::{AfterCutover, Refusal};
+pub use self::after_cutover::{AfterCutover, Refusal, Shown};
 pub use self::operation::{Concerns, Kind, OPERATIONS, Operation, SubjectSource};
 use self::routes::{ROUTES, Route, Tail};
 use crate::inbound::request::{Method, UserId};

@@ -18,7 +18,7 @@ use crate::inbound::request::{Method, UserId, bearer};
 use crate::mirror::mgpass_webhook;
 use crate::mirror::webhook::{self, Received};
 use crate::operate::status::status;
-use crate::operate::{dependencies, metrics, page, prometheus, sign_in, timeline};
+use crate::operate::{dependencies, metrics, page, prometheus, sign_in, timeline, why};
 use crate::runtime::answer::{Answer, OwnAnswer};
 use crate::runtime::context::Request;
 use crate::runtime::error::ProxyError;
@@ -106,6 +106,9 @@ async fn operator<P: Platform>(
                 .await
                 .map_err(|_| ProxyError::DatabaseUnavailable)?
         }
+        (Method::Get, "why", _) => why::view(platform, &request.flags, &user()?)
+            .await
+            .map_err(|_| ProxyError::DatabaseUnavailable)?,
         (Method::Get, "mirror", _) => mirror::view(platform).await,
         (Method::Get, "explain", Some(context)) => {
             mirror::explain(platform, context, request, &user()?).await

@@ -8,7 +8,7 @@
 use crate::handover::authority::{Holder, Lease, View};
 use crate::handover::proof;
 use crate::inbound::Inbound;
-use crate::inbound::classify::{Kind, why_unrecorded};
+use crate::inbound::classify::{AfterCutover, Kind, Refusal, after_cutover, why_unrecorded};
 use crate::inbound::request::Method;
 use crate::runtime::context::Request;
 use crate::runtime::error::ProxyError;
@@ -45,12 +45,21 @@ pub enum Decision {
     RecordFirst,
     /// Until one side may write.
     Hold,
-    /// mgPass is the authority.
+    /// mgPass is the authority; or what becomes of it then holds already.
     AtMgpass(View),
     Refuse(ProxyError),
 }
 
-pub fn decide(need: Need, known: Known) -> Decision {
+/// Whom a step belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flow {
+    /// An interaction at Logto: from draining on it may end in a sign-in, which is asked
+    /// for and does not wait.
+    Interaction,
+    Other,
+}
+
+pub fn decide(need: Need, flow: Flow, known: Known) -> Decision {
     let view = match (need, known) {
         (Need::Nothing, _) => return Decision::Forward,
         (_, Known::Nothing) => return Decision::Refuse(ProxyError::AuthorityUnknown),
@@ -61,6 +70,9 @@ pub fn decide(need: Need, known: Known) -> Decision {
             Decision::RecordFirst
         }
         (_, Holder::Logto) => Decision::Forward,
+        (Need::Step | Need::Write | Need::Unrecorded, _) if flow == Flow::Interaction => {
+            Decision::AtMgpass(view)
+        }
         // Nobody writes anywhere: what Logto shows is what was written.
         (Need::Nothing | Need::Read, Holder::Draining) => Decision::Forward,
         (Need::Nothing | Need::Read, Holder::Mgpass | Holder::Returning) => {
@@ -91,6 +103,18 @@ pub fn need(inbound: &Inbound) -> Need {
                 (false, _, _) => Need::Nothing,
             }
         }
+    }
+}
+
+fn flow(inbound: &Inbound) -> Flow {
+    match after_cutover(inbound.method, inbound.path()) {
+        AfterCutover::FinishSignIn(_) | AfterCutover::Refuse(Refusal::StartAgain) => {
+            Flow::Interaction
+        }
+        AfterCutover::Translate
+        | AfterCutover::Refuse(_)
+        | AfterCutover::Forward(_)
+        | AfterCutover::Own => Flow::Other,
     }
 }
 
@@ -133,7 +157,8 @@ pub enum Admitted {
 /// Why it may not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kept {
-    /// mgPass is the authority, as this was last heard.
+    /// mgPass is the authority, as this was last heard; of an interaction also that it is
+    /// about to be.
     AtMgpass(View),
     Refused(ProxyError),
 }
@@ -164,7 +189,8 @@ impl Request<'_> {
         need: Need,
         known: Known,
     ) -> Result<Admitted, Kept> {
-        match decide(need, known) {
+        let flow = flow(self.inbound);
+        match decide(need, flow, known) {
             Decision::Forward => Ok(Admitted::Freely),
             Decision::RecordFirst => Ok(Admitted::RecordedFirst),
             Decision::AtMgpass(view) => Err(Kept::AtMgpass(view)),
@@ -178,7 +204,7 @@ impl Request<'_> {
                     holder: came.map_or("none", |view| view.holder.name()),
                     duration_ms: platform.now_ms() - began_ms,
                 });
-                match came.map(|view| decide(need, Known::View(view))) {
+                match came.map(|view| decide(need, flow, Known::View(view))) {
                     Some(Decision::Forward) => Ok(Admitted::Freely),
                     Some(Decision::RecordFirst) => Ok(Admitted::RecordedFirst),
                     Some(Decision::AtMgpass(view)) => Err(Kept::AtMgpass(view)),
@@ -248,7 +274,21 @@ mod tests {
         ];
         for (known, expected) in rows {
             for (need, expected) in NEEDS.into_iter().zip(expected) {
-                assert_eq!(decide(need, known), expected, "{need:?} {known:?}");
+                let found = decide(need, Flow::Other, known);
+                assert_eq!(found, expected, "{need:?} {known:?}");
+            }
+        }
+        // Of an interaction nothing waits once Logto is not the authority.
+        for holder in [Holder::Draining, Holder::Mgpass, Holder::Returning] {
+            for owes in [false, true] {
+                let view = View {
+                    is_raise_owed: owes,
+                    ..view(holder)
+                };
+                for need in [Need::Step, Need::Write, Need::Unrecorded] {
+                    let found = decide(need, Flow::Interaction, Known::View(view));
+                    assert_eq!(found, AtMgpass(view), "{need:?} {holder:?}");
+                }
             }
         }
     }

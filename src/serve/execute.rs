@@ -7,12 +7,14 @@
 
 mod at_mgpass;
 mod conclude;
+pub mod interaction;
 mod name;
 pub mod pass_through;
 mod read_at_mgpass;
 mod record;
 mod rows;
 mod serve;
+mod start_again;
 mod tokens;
 mod write;
 

@@ -20,6 +20,7 @@ import { after, before, describe, test } from 'node:test';
 
 import * as oidc from 'openid-client';
 
+import { Browser } from '../harness/sandbox/browser.mjs';
 import { management, managementToken, pause, SPA, until } from '../harness/sandbox/client.mjs';
 import { controlOf, SECRETS, startSandbox } from '../harness/sandbox/sandbox.mjs';
 import { root, scratch } from './support.mjs';
@@ -33,54 +34,6 @@ const place = scratch();
 let sandbox;
 let app;
 let mgpass;
-
-// A browser: cookies by origin and path, redirects one by one.
-class Browser {
-  #cookies = [];
-  sent = [];
-  async ask(method, url, { body, headers = {} } = {}) {
-    const { origin, pathname } = new URL(url);
-    const isUnder = (path) => pathname === path || path === '/' || pathname.startsWith(`${path}/`);
-    const cookie = this.#cookies
-      .filter((held) => held.origin === origin && isUnder(held.path))
-      .map(({ name, value }) => `${name}=${value}`)
-      .join('; ');
-    this.sent.push({ url, cookie });
-    const response = await fetch(url, {
-      method,
-      redirect: 'manual',
-      headers: { 'sec-fetch-dest': 'document', ...(cookie && { cookie }), ...headers },
-      body,
-    });
-    for (const line of response.headers.getSetCookie()) {
-      const [pair, ...attributes] = line.split(';');
-      const at = pair.indexOf('=');
-      const [name, value] = [pair.slice(0, at), pair.slice(at + 1)];
-      const path = attributes.find((attribute) => /^ *path=/i.test(attribute))?.split('=')[1] ?? '/';
-      this.#cookies = this.#cookies.filter((held) => held.name !== name || held.origin !== origin);
-      const isOver = value === '' || /max-age=0(;|$)|expires=Thu, 01 Jan 1970/i.test(line);
-      if (!isOver) this.#cookies.push({ origin, name, value, path });
-    }
-    return response;
-  }
-  forget(part) {
-    this.#cookies = this.#cookies.filter(({ name }) => !name.startsWith(part));
-  }
-  has(name) {
-    return this.#cookies.some((held) => held.name === name);
-  }
-  // To the first answer that is no redirect, or leads to `stop`.
-  async follow(url, stop = () => false) {
-    for (let n = 0; n < 12; n += 1) {
-      if (stop(url)) return { url };
-      const response = await this.ask('GET', url);
-      const location = response.headers.get('location');
-      if (location === null) return { url, response };
-      url = new URL(location, url).href;
-    }
-    throw new Error(`too many redirects: ${url}`);
-  }
-}
 
 // The application: two configurations, a start address and a redirect URI for each.
 async function startApp(proxyUrl, mgpassUrl) {

@@ -12,7 +12,9 @@
 //! a draining two.
 
 use dual_write_proxy::policy::authority::{Holder, Lease, View};
-use dual_write_proxy::serve::authority::{Decision, Known, Need, NeedsProof, decide, may_queue};
+use dual_write_proxy::serve::authority::{
+    Decision, Flow, Known, Need, NeedsProof, decide, may_queue,
+};
 
 use crate::search::{Model, Next, assert_holds, assert_needed, is_deep};
 
@@ -265,7 +267,7 @@ impl Case {
                     Some(view) => Known::View(view),
                     None => Known::Nothing,
                 };
-                let is_free = match decide(Need::Unrecorded, known) {
+                let is_free = match decide(Need::Unrecorded, Flow::Other, known) {
                     Decision::Forward => true,
                     Decision::RecordFirst => !self.holds(Rule::RecordFirst),
                     Decision::Hold | Decision::AtMgpass(_) | Decision::Refuse(_) => false,

@@ -17,7 +17,7 @@
 
 use dual_write_proxy::policy::authority::{Holder, View};
 use dual_write_proxy::policy::plan::at_mgpass::{Standing, Way, way};
-use dual_write_proxy::serve::authority::{Decision, Known, Need, decide};
+use dual_write_proxy::serve::authority::{Decision, Flow, Known, Need, decide};
 
 use crate::search::{Model, Next, assert_holds, assert_needed, is_deep, search};
 
@@ -391,7 +391,7 @@ impl Case {
             (false, Some(last)) => last,
             (true, _) | (false, None) => state.row,
         };
-        let reading = match decide(Need::Read, Known::View(view(known))) {
+        let reading = match decide(Need::Read, Flow::Other, Known::View(view(known))) {
             Decision::Forward => Reading::ToLogto { must },
             Decision::AtMgpass(_) => Reading::AtMgpass {
                 must,

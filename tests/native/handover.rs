@@ -2,6 +2,7 @@
 
 mod fences;
 mod generations;
+mod interactions;
 mod moves;
 mod operator;
 mod requests;

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use dual_write_proxy::inbound::Inbound;
 use dual_write_proxy::inbound::classify::{
-    AfterCutover, Kind, Operation, Refusal, after_cutover, why_unrecorded,
+    AfterCutover, Kind, Operation, Refusal, Shown, after_cutover, why_unrecorded,
 };
 use dual_write_proxy::inbound::request::Method;
 use dual_write_proxy::serve::translate_write;
@@ -244,7 +244,7 @@ fn after_cutover_no_write_of_a_user_goes_to_logto() {
         match after_cutover(Method::parse(method), path) {
             AfterCutover::Translate | AfterCutover::Refuse(_) => {}
             // The end of a sign-in: its time of day is all that it writes.
-            AfterCutover::FinishSignIn => {
+            AfterCutover::FinishSignIn(_) => {
                 let family = name.split('.').next().unwrap();
                 let families = ["experience", "interaction", "consent"];
                 assert!(families.contains(&family), "{method} {path}");
@@ -299,18 +299,47 @@ fn after_cutover_every_route_has_its_reason() {
         (
             "POST",
             "/api/experience/profile/mfa/mfa-skipped",
-            AfterCutover::FinishSignIn,
+            AfterCutover::FinishSignIn(Shown::ByRoute),
         ),
         (
             "POST",
             "/api/experience/of-a-later-version",
             AfterCutover::Refuse(Refusal::StartAgain),
         ),
-        ("POST", "/api/experience/submit", AfterCutover::FinishSignIn),
+        (
+            "POST",
+            "/api/experience/submit",
+            AfterCutover::FinishSignIn(Shown::ByProgress),
+        ),
+        (
+            "PUT",
+            "/api/experience",
+            AfterCutover::FinishSignIn(Shown::ByEvent("interactionEvent")),
+        ),
+        (
+            "POST",
+            "/api/experience/verification/new-password-identity",
+            AfterCutover::Refuse(Refusal::StartAgain),
+        ),
+        (
+            "PUT",
+            "/api/interaction",
+            AfterCutover::FinishSignIn(Shown::ByBeginning),
+        ),
+        (
+            "DELETE",
+            "/api/interaction",
+            AfterCutover::FinishSignIn(Shown::ByRoute),
+        ),
+        (
+            "POST",
+            "/api/interaction/single-sign-on/:id/registration",
+            AfterCutover::Refuse(Refusal::StartAgain),
+        ),
         (
             "POST",
             "/api/interaction/submit",
-            AfterCutover::FinishSignIn,
+            AfterCutover::FinishSignIn(Shown::ByKept),
         ),
     ];
     for (method, route, after) in expected {

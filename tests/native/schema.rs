@@ -16,12 +16,13 @@ use dual_write_proxy::mirror::{
 use dual_write_proxy::operate::certificate;
 use dual_write_proxy::operate::checks;
 use dual_write_proxy::operate::{
-    dependencies, findings, guard, metrics, parked, ramp, sign_in, timeline, watch,
+    dependencies, findings, guard, metrics, parked, ramp, sign_in, timeline, watch, why,
 };
 use dual_write_proxy::population::jobs::{equality, store, view};
 use dual_write_proxy::population::{page, points, readiness};
 use dual_write_proxy::runtime::ports::Store;
 use dual_write_proxy::serve::at_mgpass::{batch, holders, orphans, tenant};
+use dual_write_proxy::serve::execute::interaction;
 use dual_write_proxy::serve::ready;
 
 use super::support::World;
@@ -92,6 +93,9 @@ fn every_statement_prepares_against_the_migrations() {
         (Store::Proxy, view::ALL_SQL),
         (Store::Proxy, equality::ALL_SQL),
         (Store::Proxy, ready::ALL_SQL),
+        (Store::Proxy, interaction::ALL_SQL),
+        (Store::Proxy, why::ALL_SQL),
+        (Store::Mgpass, why::MGPASS_SQL),
         (Store::Mgpass, ready::MGPASS_SQL),
         (Store::Proxy, dependencies::ALL_SQL),
         (Store::Proxy, sign_in::ALL_SQL),
@@ -247,6 +251,14 @@ fn the_lists_of_statements_are_complete() {
             &[sign_in::ALL_SQL, sign_in::MGPASS_SQL].concat(),
         ),
         (include_str!("../../src/mirror/owed.rs"), owed::ALL_SQL),
+        (
+            include_str!("../../src/serve/execute/interaction.rs"),
+            interaction::ALL_SQL,
+        ),
+        (
+            include_str!("../../src/operate/why.rs"),
+            &[why::ALL_SQL, why::MGPASS_SQL].concat(),
+        ),
         (
             include_str!("../../src/serve/ready.rs"),
             &[ready::ALL_SQL, ready::MGPASS_SQL].concat(),

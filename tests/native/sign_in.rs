@@ -6,6 +6,7 @@ mod ending;
 mod link;
 mod mark;
 mod watch;
+mod why;
 
 use std::rc::Rc;
 

@@ -83,6 +83,8 @@ pub enum Command {
     Replay(Replay),
     /// Everything about one user but their values: intents, differences, who changed what at mgPass, where reads go
     Explain { user: String },
+    /// Why this person was asked to sign in: what the help desk may tell them, newest reason first
+    Why { user: String },
     /// Whether both sides are equal; what differs and what to do
     Report(Report),
     /// The users who differ, field by field, as the last report found them

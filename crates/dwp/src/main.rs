@@ -152,6 +152,7 @@ fn run(cli: Cli, output: Output) -> Result {
             output.show(&api()?.get("explain", &[("user", known(&user)?)])?)?;
             Ok(Health::Clean)
         }
+        Command::Why { user } => people::why(&api()?, output, known(&user)?),
         Command::Report(asked) => report(&api()?, output, &asked),
         Command::Differences => people::differences(&api()?, output),
         Command::Readiness { csv } => people::readiness(&api()?, output, csv.as_deref()),

@@ -58,6 +58,26 @@ pub fn parked(api: &Api, output: Output, kind: Option<Kind>, reason: Option<&str
     })
 }
 
+/// A line for each reason; `--json` has what they rest on.
+pub fn why(api: &Api, output: Output, user: &str) -> Result {
+    let found = api.get("why", &[("user", user)])?;
+    let reasons = found.get("reasons").and_then(Value::as_array);
+    let reasons = reasons.ok_or(Failure::Unreadable("reasons"))?;
+    output.show_as(&found, || {
+        let line = |row: &Value| {
+            let since = row.get("since").and_then(Value::as_i64).map(instant);
+            let cells = [
+                (&*since.unwrap_or_default(), 23),
+                (&*text(row, "code"), 26),
+                (&*text(row, "meaning"), 0),
+            ];
+            format!("{}\n", columns(&cells))
+        };
+        reasons.iter().map(line).collect()
+    })?;
+    Ok(Health::Clean)
+}
+
 /// The mirror's view, findings by code and not one by one: `--json` has them all.
 pub fn mirror_text(view: &Value) -> String {
     let mut view = view.clone();

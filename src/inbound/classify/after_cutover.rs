@@ -10,13 +10,29 @@ pub enum AfterCutover {
     Translate,
     /// Answered with the refusal's code before Logto sees it.
     Refuse(Refusal),
-    /// A step of an interaction that Logto holds: it goes on as long as it ends in a sign-in. One
-    /// that registers, resets or writes a profile is told to start again.
-    FinishSignIn,
+    /// A step of an interaction that Logto holds: it goes on as long as it ends in a sign-in and in
+    /// nothing else, from draining on. One that registers, resets or writes a profile is told to
+    /// start again.
+    FinishSignIn(Shown),
     /// Goes to Logto as before, for this reason.
     Forward(&'static str),
     /// Answered by the proxy as before.
     Own,
+}
+
+/// What shows that a step ends in a sign-in and in nothing else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shown {
+    /// Its route: it writes nothing that a later step would not be asked about.
+    ByRoute,
+    /// The event that this member of its body names.
+    ByEvent(&'static str),
+    /// What Logto says of the interaction, and its own body.
+    ByProgress,
+    /// Of the older API: its body, which begins the interaction anew; so it is kept for the end.
+    ByBeginning,
+    /// Of the older API, whose progress nobody can ask for: what was kept of its beginning.
+    ByKept,
 }
 
 /// Why a write is refused: by its route, or by what it asks for. Nothing is changed by a refused one.

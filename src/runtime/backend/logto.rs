@@ -5,6 +5,7 @@
 //! forwarded requests carry: an origin that is closed to others is open to both.
 
 mod as_caller;
+mod interaction;
 pub mod probe;
 pub mod wire;
 pub mod writes;
@@ -13,6 +14,7 @@ use futures_util::future::join;
 use serde_json::Value;
 
 pub use self::as_caller::read_as;
+pub use self::interaction::interaction;
 pub use self::wire::{LogtoIdentity, LogtoState, LogtoUser, Seen, UnreadableUser};
 pub use self::writes::{delete, password_is_right, reserve, set_password};
 
@@ -45,14 +47,6 @@ impl Browser {
             self.query.as_deref(),
         )
     }
-}
-
-/// How far an interaction has come.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Interaction {
-    pub user: Option<UserId>,
-    /// Its identification makes a new user.
-    pub registers: bool,
 }
 
 /// # Errors
@@ -211,23 +205,6 @@ pub async fn read<P: Platform>(
     path: &str,
 ) -> Result<CallAnswer, BackendFailure> {
     with_credential(platform, context, path).await
-}
-
-/// The Experience API's interaction; `None`: Logto says that there is none.
-///
-/// # Errors
-/// When Logto gave no answer to that question.
-pub async fn interaction<P: Platform>(
-    platform: &P,
-    context: &Context<'_>,
-    browser: &Browser,
-) -> Result<Option<Interaction>, BackendFailure> {
-    let answer = get_as(platform, context, "/api/experience/interaction", browser).await?;
-    let told = told(&answer, &[400, 404], "session.")?;
-    Ok(told.map(|body| Interaction {
-        user: user_member(&body, "userId"),
-        registers: body.get("interactionEvent").and_then(Value::as_str) == Some("Register"),
-    }))
 }
 
 /// Whose session a consent is given in; `None`: Logto says that there is none.

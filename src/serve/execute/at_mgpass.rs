@@ -65,8 +65,14 @@ impl Request<'_> {
                     }
                 }
             }
+            AfterCutover::Refuse(Refusal::StartAgain) => {
+                self.start_again(platform, context, exchange).await
+            }
             AfterCutover::Refuse(refusal) => self.refused(platform, context, refusal).await,
-            AfterCutover::FinishSignIn => Ok(self.pass(exchange, Reason::SignIn).await),
+            AfterCutover::FinishSignIn(shown) => {
+                self.finish_sign_in(platform, context, exchange, shown, view)
+                    .await
+            }
             AfterCutover::Forward(_) | AfterCutover::Own => {
                 Ok(self.pass(exchange, Reason::Kept).await)
             }

@@ -111,7 +111,7 @@ impl Request<'_> {
     }
 
     /// `None`: no interaction, whatever Logto makes of the rest.
-    fn browser<E: Exchange>(&self, exchange: &E) -> Option<Browser> {
+    pub(super) fn browser<E: Exchange>(&self, exchange: &E) -> Option<Browser> {
         let cookie = exchange.header("cookie").unwrap_or_default();
         has_interaction(&cookie).then(|| Browser {
             cookie: Secret(cookie),

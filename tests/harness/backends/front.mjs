@@ -13,6 +13,8 @@
 //   GET    /faults            the rules in force, each with what is left of `times`
 //   PUT    /faults            JSON array of rules, replaces all
 //   DELETE /faults            removes all
+//   PUT    /keep              {path: "regular expression"}: from now on keeps what is presented on these paths
+//   GET    /kept              [{at, method, path, status, authorization?, cookie?, body}], oldest first
 //   POST   /off               stops listening and destroys all connections: the port refuses, as if the process were down
 //   POST   /on                listens again on the same port
 // Anything else goes to the backend's own control routes, if it has any.
@@ -145,6 +147,8 @@ export async function startFront({
   let ringAt = 0;
   let rules = [];
   let heard;
+  let keep;
+  const kept = [];
 
   function record(req, status, faulted) {
     const query = req.url.indexOf('?');
@@ -179,6 +183,16 @@ export async function startFront({
       return rule.source;
     }
     return undefined;
+  }
+
+  /** Its body is read first, so that it can be looked at; the handler gets the same request. */
+  async function keeping(req, res) {
+    const body = await readAll(req);
+    const { authorization, cookie } = req.headers;
+    const entry = { at: Date.now(), method: req.method, path: req.url, status: 0, authorization, cookie, body: body.toString() };
+    kept.push(entry);
+    res.once('close', () => { entry.status = res.writableFinished ? res.statusCode : 0; });
+    serve(replayRequest(req, body), res);
   }
 
   function serve(req, res) {
@@ -239,6 +253,10 @@ export async function startFront({
   }
 
   const server = http.createServer({ keepAlive: true }, (req, res) => {
+    if (keep?.test(req.url)) {
+      keeping(req, res).catch(() => req.socket.destroy());
+      return;
+    }
     if (rules.length === 0) {
       serve(req, res);
       return;
@@ -308,6 +326,8 @@ export async function startFront({
       case 'GET /faults': return answer(res, 200, faults.list());
       case 'PUT /faults': faults.set(await readBody() ?? []); return answer(res, 204);
       case 'DELETE /faults': faults.clear(); return answer(res, 204);
+      case 'PUT /keep': keep = new RegExp((await readBody()).path); return answer(res, 204);
+      case 'GET /kept': return answer(res, 200, kept);
       case 'POST /off': await off(); return answer(res, 204);
       case 'POST /on': await on(); return answer(res, 204);
       default:

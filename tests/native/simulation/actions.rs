@@ -159,6 +159,7 @@ fn older(world: &World, uid: &str, register: Option<&str>, user: &str) -> Vec<Re
         user: register.is_none().then(|| user.to_owned()),
         is_identified: true,
         is_older: true,
+        ..Interaction::default()
     };
     let interactions = &world.logto.interactions;
     interactions

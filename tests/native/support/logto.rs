@@ -101,6 +101,11 @@ pub struct Interaction {
     pub is_identified: bool,
     /// Of the older API: the newer one knows nothing of its progress.
     pub is_older: bool,
+    /// Staged for the submit, as the newer API shows it.
+    pub profile: BTreeMap<String, String>,
+    /// Types of the verification records, as the newer API shows them.
+    pub records: Vec<&'static str>,
+    pub resets: bool,
 }
 
 /// Each state of a user, and since when it holds; empty text: the user is gone.
@@ -284,9 +289,11 @@ impl Logto {
             (_, ["api", "users", ..]) => {
                 self.management(request, segments.get(2..).unwrap_or_default(), now_ms)
             }
-            (method, ["api", "experience", step]) => self.experience(request, method, step, now_ms),
-            (method, ["api", "interaction", step]) => {
-                self.interaction(request, method, step, now_ms)
+            (method, ["api", "experience", step @ ..]) => {
+                self.experience(request, method, &step.join("/"), now_ms)
+            }
+            (method, ["api", "interaction", step @ ..]) => {
+                self.interaction(request, method, &step.join("/"), now_ms)
             }
             (_, ["consent", ..]) => self.consent_page(request),
             _ => LogtoAnswer::text(404, "Not Found"),

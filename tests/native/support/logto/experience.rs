@@ -20,12 +20,22 @@ impl Logto {
             return LogtoAnswer::error(404, "session.interaction_not_found");
         }
         match (method, step) {
+            // Of both APIs: it is begun anew, with nothing staged.
+            ("PUT", "") => {
+                self.progress(&uid, |interaction| interaction.profile.clear());
+                LogtoAnswer::text(204, "")
+            }
+            ("POST", "profile" | "verification/password") => LogtoAnswer::text(204, ""),
             ("GET", "interaction") => {
-                let event = match interaction.register {
-                    Some(_) => "Register",
-                    None => "SignIn",
+                let event = match (&interaction.register, interaction.resets) {
+                    (Some(_), _) => "Register",
+                    (None, true) => "ForgotPassword",
+                    (None, false) => "SignIn",
                 };
-                let mut body = json!({ "interactionEvent": event });
+                let types = interaction.records.iter();
+                let records: Vec<_> = types.map(|kind| json!({ "type": kind })).collect();
+                let mut body = json!({ "interactionEvent": event, "profile": interaction.profile,
+                    "verificationRecords": records, "mfa": {} });
                 if let (Some(user), true) = (interaction.user, interaction.is_identified) {
                     body["userId"] = json!(user);
                 }
@@ -66,6 +76,10 @@ impl Logto {
         if !interaction.is_older {
             return LogtoAnswer::error(404, "session.interaction_not_found");
         }
+        if (method, step) == ("PUT", "") {
+            self.progress(&uid, |interaction| interaction.profile.clear());
+            return LogtoAnswer::text(204, "");
+        }
         if (method, step) != ("POST", "submit") {
             return LogtoAnswer::text(404, "Not Found");
         }
@@ -103,7 +117,13 @@ impl Logto {
         if !self.users.borrow().contains_key(id) {
             return LogtoAnswer::error(404, "user.user_not_exist");
         }
-        self.change(id, |user| user.last_sign_in_at = Some(now_ms));
+        let staged = self.interactions.borrow()[uid].profile.clone();
+        self.change(id, |user| {
+            user.last_sign_in_at = Some(now_ms);
+            if let Some(name) = staged.get("name") {
+                user.name = Some(name.clone());
+            }
+        });
         let event = if is_new { "PostRegister" } else { "PostSignIn" };
         self.tell_of_interaction(event, id, uid);
         let next = format!("{uid}-next");
