@@ -6,3 +6,4 @@ mod moves;
 mod operator;
 mod requests;
 mod returns;
+pub(crate) mod watched;
