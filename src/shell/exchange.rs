@@ -74,6 +74,12 @@ impl Exchange for WorkerExchange {
     }
 
     async fn hold_body(&mut self, max_bytes: usize) -> Result<(), BodyFailure> {
+        // A stream can be read once.
+        match &self.held {
+            Held::Whole(_) => return Ok(()),
+            Held::Rejoined(_) => return Err(BodyFailure::TooLarge),
+            Held::Nothing => {}
+        }
         // No request of these can be made of held bytes; the stream goes on as it came.
         if matches!(self.method.as_str(), "GET" | "HEAD") {
             return Ok(());
