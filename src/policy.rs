@@ -4,6 +4,7 @@ pub mod allowance;
 pub mod applications;
 pub mod authority;
 pub mod breaker;
+pub mod cutover;
 pub mod flags;
 pub mod guard;
 pub mod left_behind;

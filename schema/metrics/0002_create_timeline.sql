@@ -6,6 +6,7 @@
 -- stage, authority        the last in the slot
 -- logto, mgpass           reads by whose they were to serve: a JSON object of `reads`,
 --                         `failures` and `durations` (counts by bound of the histogram)
+-- writes                  user writes, whoever carried them out, in the same form
 -- n_open ... n_parked     the worst in the slot
 -- n_ready, n_mirrored     users equal in the current epoch, users mirrored; NULL: unknown
 CREATE TABLE timeline (
@@ -24,6 +25,7 @@ CREATE TABLE timeline (
   n_parked    INTEGER,
   n_ready     INTEGER,
   n_mirrored  INTEGER,
+  writes      TEXT NOT NULL CHECK (json_valid(writes)),
   PRIMARY KEY (width_ms, slot)
 ) STRICT, WITHOUT ROWID;
 

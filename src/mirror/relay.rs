@@ -19,7 +19,7 @@ mod sweep;
 
 use self::attempt::attempt;
 use self::reschedule::reschedule;
-pub use self::sweep::sweep;
+pub use self::sweep::{hurry, sweep};
 use crate::handover::advance;
 use crate::handover::authority::{self, Holder, Side};
 use crate::inbound::request::{InteractionUid, UserId};

@@ -10,7 +10,8 @@
 //! marker behind its own wake-ups; whoever was woken 20 s before a marker that has
 //! arrived, and has had no turn, is woken again. A Queue that is merely slow holds up
 //! its markers as well, and so nobody is woken twice by a long backlog. Whatever the
-//! markers say, a mark counts for ten minutes at most.
+//! markers say, a mark counts for ten minutes at most; and for ten seconds while the users
+//! change hands: everybody waits then, and a message too many ends after one query.
 //!
 //! Harmless twice: marking (who was marked already is not sent to), the marker (the
 //! newest counts), forgetting a mark (one message more, whose turn covers nothing and
@@ -27,7 +28,7 @@ macro_rules! unwoken {
         concat!(
             "<= max((SELECT value FROM counters WHERE name = 'marker') - 20000, ",
             now!(),
-            " - 600000)"
+            " - CASE WHEN EXISTS (SELECT 1 FROM authority WHERE holder IN ('draining', 'returning')) THEN 10000 ELSE 600000 END)"
         )
     };
 }

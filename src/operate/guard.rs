@@ -120,16 +120,19 @@ fn is_ramping(flags: &Flags) -> bool {
 pub(crate) fn parse_window<'a>(rows: impl IntoIterator<Item = &'a Row>) -> Window {
     let mut window = Window::default();
     for row in rows {
-        let Some((metric, label, count)) = (|| {
-            let is_read = Operation::from_name(&text(row, "operation")?)?.kind() == Kind::Read;
+        let Some((kind, metric, (label, count))) = (|| {
+            let kind = Operation::from_name(&text(row, "operation")?)?.kind();
             let metric = Metric::from_name(&text(row, "metric")?)?;
-            is_read.then_some((metric, text(row, "label")?, integer(row, "count")?))
+            let counted = (text(row, "label")?, integer(row, "count")?);
+            matches!(kind, Kind::Read | Kind::Write(_)).then_some((kind, metric, counted))
         })() else {
             continue;
         };
         let backend = text(row, "backend").unwrap_or_default();
-        let is_fallback = backend == Cohort::Fallback.name();
-        let side = if backend == Cohort::Logto.name() {
+        let is_fallback = backend == Cohort::Fallback.name() && kind == Kind::Read;
+        let side = if kind != Kind::Read {
+            Some(&mut window.writes)
+        } else if backend == Cohort::Logto.name() {
             Some(&mut window.logto)
         } else if is_fallback || backend == Cohort::Mgpass.name() {
             Some(&mut window.mgpass)
@@ -213,6 +216,9 @@ mod tests {
             ("requests", "users.get", "fallback", "2xx", 2),
             ("requests", "users.get", "mgpass_as_caller", "5xx", 9),
             ("requests", "users.patch", "logto", "5xx", 9),
+            ("requests", "users.create", "mgpass", "2xx", 4),
+            ("latency", "users.create", "mgpass", "50", 4),
+            ("requests", "pass_through", "logto", "2xx", 70),
             ("latency", "users.get", "fallback", "inf", 2),
             ("compared", "users.get", "", "match", 7),
             ("compared", "users.get", "", "mismatch", 1),
@@ -229,5 +235,7 @@ mod tests {
         assert_eq!((window.mgpass.reads, window.mgpass.failures), (8, 3));
         assert_eq!(window.mgpass.durations.last(), Some(&2));
         assert_eq!((window.compared, window.mismatched), (8, 1));
+        assert_eq!((window.writes.reads, window.writes.failures), (13, 9));
+        assert_eq!(window.writes.p95_ms(), Some(50));
     }
 }

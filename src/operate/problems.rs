@@ -3,6 +3,7 @@
 //! Pure: facts in, problems out, the worst first. Each has a stable code for scripts;
 //! the words are for whoever is on duty. No user's value, and no id, is in any.
 
+mod cutover;
 mod people;
 mod running;
 mod steering;
@@ -10,6 +11,8 @@ mod steering;
 mod tests;
 
 use serde::Serialize;
+
+use crate::operate::cutover::Recommended;
 
 /// How bad.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -119,11 +122,14 @@ pub struct Facts {
     /// Users changed in mgPass's rows by nobody that its log names, within a day.
     pub n_altered: i64,
     pub altered_at: Option<i64>,
+    /// While mgPass is the authority.
+    pub cutover: Option<Recommended>,
 }
 
 /// The worst first; those of one severity in the order in which they are worth doing.
 pub fn problems(facts: &Facts) -> Vec<Problem> {
     let mut all = Vec::new();
+    cutover::advice(facts, &mut all);
     running::platform(facts, &mut all);
     steering::flags(facts, &mut all);
     steering::brakes(facts, &mut all);

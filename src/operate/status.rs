@@ -16,6 +16,7 @@ use serde_json::{Map, Value as Json, json};
 use crate::handover::{log, row};
 use crate::mirror::{findings as mirror_findings, outbox, pass};
 use crate::operate::checks::kept;
+use crate::operate::cutover;
 use crate::operate::guard::{self, parse_window};
 use crate::operate::problems::problems;
 use crate::operate::timeline::{self, Users, allowed, realised_bps, side_shown};
@@ -91,6 +92,12 @@ pub async fn status<P: Platform>(platform: &P, request: &Request<'_>) -> Json {
         Some(context) => keys(platform, context).await,
         None => Json::Null,
     };
+    let authority = ours.authority(n_before);
+    let holder = authority.get("holder").and_then(Json::as_str);
+    let (cutover, recommended) = match &tuning {
+        Some(tuning) => cutover::view(platform, tuning, holder).await,
+        None => (Json::Null, None),
+    };
     let now_ms = platform.now_ms();
     let flags = flags_shown(request, seen.as_ref(), ours.rows(FLAGS));
     let facts = facts(&Sources {
@@ -102,11 +109,13 @@ pub async fn status<P: Platform>(platform: &P, request: &Request<'_>) -> Json {
         figures: &figures,
         plan: &plan,
         keys: &keys,
+        recommended: recommended.as_ref(),
         now_ms,
     });
     let mut shown = json!({
         "now": now_ms,
-        "authority": ours.authority(n_before),
+        "authority": authority,
+        "cutover": cutover,
         "evidence": kept::shown_evidence(ours.rows(n_before + 2)),
         "problems": problems(&facts),
         "reads": reads(request, &ours, &figures),

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value as Json, json};
 
 use self::point::{Point, coarser};
-pub use self::point::{allowed, realised_bps, side_shown};
+pub use self::point::{allowed, realised_bps, side_shown, writes_shown};
 use self::users::count_users;
 pub use self::users::{Users, parse_gauges};
 
@@ -30,15 +30,15 @@ const SELECT_POINTS: &str =
 const NEWEST_MINUTE: &str = "SELECT slot, stage, authority, asked_bps, allowed_bps, n_open, oldest_ms, n_parked, n_ready, n_mirrored FROM timeline \
      WHERE width_ms = 60000 ORDER BY slot DESC LIMIT 1";
 const PUT_POINTS: &str = "INSERT INTO timeline (width_ms, slot, stage, authority, asked_bps, allowed_bps, logto, mgpass, compared, mismatched, \
-     n_open, oldest_ms, n_parked, n_ready, n_mirrored) \
+     n_open, oldest_ms, n_parked, n_ready, n_mirrored, writes) \
      SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]'), json_extract(value, '$[2]'), json_extract(value, '$[3]'), \
      json_extract(value, '$[4]'), json_extract(value, '$[5]'), json_extract(value, '$[6]'), json_extract(value, '$[7]'), \
      json_extract(value, '$[8]'), json_extract(value, '$[9]'), json_extract(value, '$[10]'), json_extract(value, '$[11]'), \
-     json_extract(value, '$[12]'), json_extract(value, '$[13]'), json_extract(value, '$[14]') FROM json_each(?1) WHERE true \
+     json_extract(value, '$[12]'), json_extract(value, '$[13]'), json_extract(value, '$[14]'), json_extract(value, '$[15]') FROM json_each(?1) WHERE true \
      ON CONFLICT (width_ms, slot) DO UPDATE SET stage = excluded.stage, authority = excluded.authority, \
      asked_bps = excluded.asked_bps, allowed_bps = excluded.allowed_bps, logto = excluded.logto, mgpass = excluded.mgpass, \
      compared = excluded.compared, mismatched = excluded.mismatched, n_open = excluded.n_open, oldest_ms = excluded.oldest_ms, \
-     n_parked = excluded.n_parked, n_ready = excluded.n_ready, n_mirrored = excluded.n_mirrored";
+     n_parked = excluded.n_parked, n_ready = excluded.n_ready, n_mirrored = excluded.n_mirrored, writes = excluded.writes";
 const FORGET: &str = "DELETE FROM timeline WHERE width_ms = ?1 AND slot < ?2";
 const SELECT_GAUGES: &str = "SELECT name, value, at FROM gauges";
 const PUT_GAUGE: &str = "INSERT INTO gauges (name, value, at) VALUES (?1, ?2, ?3) \
@@ -184,6 +184,34 @@ async fn try_keep<P: Platform>(platform: &P, flags: &Flags) -> Result<(), Databa
         Statement::new(FORGET, vec![width_ms.into(), (now_ms - kept_ms).into()])
     }));
     platform.batch(Store::Metrics, batch).await.map(drop)
+}
+
+/// A slot as it is judged by.
+pub struct Slot {
+    pub at_ms: i64,
+    pub end_ms: i64,
+    authority: Option<String>,
+    pub window: Window,
+}
+
+impl Slot {
+    /// Whether this holder was the authority in the end of it.
+    pub fn is_of(&self, holder: &str) -> bool {
+        self.authority.as_deref() == Some(holder)
+    }
+}
+
+pub fn slots(rows: &[Row]) -> Vec<Slot> {
+    let slot = |row: &Row| {
+        let point = Point::parse(row)?;
+        Some(Slot {
+            at_ms: point.slot,
+            end_ms: point.slot + integer(row, "width_ms")?,
+            authority: point.authority,
+            window: point.window,
+        })
+    };
+    rows.iter().filter_map(slot).collect()
 }
 
 /// How wide the slots of a plot of so many hours are.

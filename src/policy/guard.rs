@@ -26,9 +26,9 @@ pub struct Tuning {
 }
 
 /// A single failure or difference is an accident.
-const MIN_EVENTS: i64 = 3;
+pub const MIN_EVENTS: i64 = 3;
 /// Within one step of the histogram nothing is slower than the other.
-const LATENCY_NOISE_MS: i64 = 200;
+pub const LATENCY_NOISE_MS: i64 = 200;
 /// Slots of a window.
 const SLOTS: i64 = 5;
 
@@ -77,7 +77,7 @@ pub const REASONS: [&str; 10] = [
     "stop_not_written",
 ];
 
-/// One side's reads within the window.
+/// One side's reads within the window, or the writes of both.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Side {
     pub reads: i64,
@@ -105,6 +105,15 @@ impl Side {
         None
     }
 
+    /// With those of another side or time.
+    pub fn add(&mut self, other: &Self) {
+        self.reads += other.reads;
+        self.failures += other.failures;
+        for (all, some) in self.durations.iter_mut().zip(other.durations) {
+            *all += some;
+        }
+    }
+
     pub fn failure_bps(&self) -> i64 {
         share_bps(self.failures, self.reads)
     }
@@ -118,6 +127,8 @@ pub fn share_bps(part: i64, whole: i64) -> i64 {
 pub struct Window {
     pub logto: Side,
     pub mgpass: Side,
+    /// User writes, whoever carried them out; not judged here.
+    pub writes: Side,
     pub compared: i64,
     pub mismatched: i64,
 }
@@ -202,7 +213,7 @@ mod tests {
             logto: side(1_000, 0, 40),
             mgpass: side(100, 0, 90),
             compared: 50,
-            mismatched: 0,
+            ..Window::default()
         }
     }
 

@@ -301,6 +301,11 @@ pub enum Event<'a> {
         source: &'static str,
         n_records: usize,
     },
+    /// What is recommended while mgPass is the authority; said when it changes.
+    CutoverJudged {
+        advice: &'static str,
+        reason: &'static str,
+    },
     /// A user write waited for a side that may write.
     AuthorityWaited {
         operation: &'static str,

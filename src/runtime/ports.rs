@@ -334,8 +334,8 @@ pub trait Exchange {
     fn header(&self, name: &str) -> Option<String>;
 
     /// Reads the request's body whole, so that a slow client cannot keep an intent open.
-    /// What is too large is passed on all the same, what was read of it included. Twice is
-    /// once.
+    /// What is too large is passed on all the same, what was read of it included. Asked
+    /// again, as when a write turns out to be mgPass's, it says the same once more.
     async fn hold_body(&mut self, max_bytes: usize) -> Result<(), BodyFailure>;
     /// The held body, if it is text.
     fn held_text(&self) -> Option<String>;

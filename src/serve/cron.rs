@@ -6,7 +6,9 @@
 use crate::handover::advance::{self, Operated};
 use crate::handover::authority::Holder;
 use crate::mirror::{relay, reverse, walk};
-use crate::operate::{checklist, findings, guard, metrics, ramp, sign_in, timeline, watch};
+use crate::operate::{
+    checklist, cutover, findings, guard, metrics, ramp, sign_in, timeline, watch,
+};
 use crate::policy::flags::{Flags, Stage};
 use crate::population::jobs;
 use crate::runtime::context::Context;
@@ -30,6 +32,7 @@ pub async fn tick<P: Platform>(platform: &P, context: &Context<'_>, flags: &Flag
     };
     let ran = advance::operate(platform, &context.settings.handover, operated).await;
     let holder = ran.authority.map_or(Holder::Logto, |row| row.holder);
+    cutover::watch(platform, &context.settings.guard, holder).await;
     match holder {
         Holder::Logto => walk::tick(platform, context, flags.stage).await,
         // Who waits for a name is looked for; nobody else.

@@ -74,12 +74,11 @@ impl Exchange for WorkerExchange {
     }
 
     async fn hold_body(&mut self, max_bytes: usize) -> Result<(), BodyFailure> {
-        // Its stream can be read once; a write that was held to be recorded may be asked for
-        // again where another side answers it.
+        // A stream can be read once.
         match &self.held {
-            Held::Nothing => {}
             Held::Whole(_) => return Ok(()),
             Held::Rejoined(_) => return Err(BodyFailure::TooLarge),
+            Held::Nothing => {}
         }
         // No request of these can be made of held bytes; the stream goes on as it came.
         if matches!(self.method.as_str(), "GET" | "HEAD") {

@@ -25,6 +25,7 @@ const DRILLS = [
   ['logto-keys', ['logto-keys'], () => (findPostgres() === undefined ? 'PostgreSQL is not installed' : undefined)],
   ['faults', ['faults']],
   ['crash', ['crash']],
+  ['crash-cutover', ['crash', '--', '--cutover']],
   ['import', ['import']],
   ['import-crash', ['import', '--', '--crash']],
   ['import-obstacles', ['import', '--', '--obstacles']],

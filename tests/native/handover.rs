@@ -7,3 +7,4 @@ mod moves;
 mod operator;
 mod requests;
 mod returns;
+pub(crate) mod watched;

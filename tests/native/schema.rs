@@ -16,7 +16,7 @@ use dual_write_proxy::mirror::{
 use dual_write_proxy::operate::certificate;
 use dual_write_proxy::operate::checks;
 use dual_write_proxy::operate::{
-    dependencies, findings, guard, metrics, parked, ramp, sign_in, timeline, watch, why,
+    cutover, dependencies, findings, guard, metrics, parked, ramp, sign_in, timeline, watch, why,
 };
 use dual_write_proxy::population::jobs::{equality, store, view};
 use dual_write_proxy::population::{page, points, readiness};
@@ -87,6 +87,9 @@ fn every_statement_prepares_against_the_migrations() {
         (Store::Proxy, ramp::ALL_SQL),
         (Store::Proxy, watch::ALL_SQL),
         (Store::Metrics, ramp::METRICS_SQL),
+        (Store::Proxy, cutover::ALL_SQL),
+        (Store::Metrics, cutover::METRICS_SQL),
+        (Store::Mgpass, cutover::MGPASS_SQL),
         (Store::Metrics, timeline::ALL_SQL),
         (Store::Mgpass, timeline::MGPASS_SQL),
         (Store::Proxy, store::ALL_SQL),
@@ -268,6 +271,14 @@ fn the_lists_of_statements_are_complete() {
         (
             include_str!("../../src/operate/ramp/book.rs"),
             &[ramp::ALL_SQL, ramp::METRICS_SQL].concat(),
+        ),
+        (
+            concat!(
+                include_str!("../../src/operate/cutover.rs"),
+                include_str!("../../src/operate/cutover/course.rs"),
+                include_str!("../../src/operate/cutover/points.rs")
+            ),
+            &[cutover::ALL_SQL, cutover::METRICS_SQL, cutover::MGPASS_SQL].concat(),
         ),
         (
             include_str!("../../src/operate/timeline.rs"),

@@ -8,7 +8,7 @@ use dual_write_proxy::population::jobs::commands::MAX_LANES;
 use super::debt;
 use super::evidence;
 use super::handover;
-use super::job::{Imported, Kind};
+use super::job::{Imported, Kind, Watched};
 use super::{app, flag, keys, ramp};
 
 #[derive(Debug, Parser)]
@@ -62,8 +62,13 @@ pub enum Command {
     },
     /// Ends a job; what it has done stays done
     Stop { kind: Kind },
-    /// Shows a job until it ends; survives a restarting proxy
-    Watch { kind: Kind },
+    /// Shows a job until it ends, or `cutover`: how it goes while mgPass is the authority, and what that speaks for; survives a restarting proxy
+    Watch {
+        what: Watched,
+        /// As it is now; exit status 1 when a person is needed
+        #[arg(long)]
+        once: bool,
+    },
     /// Who waits for a person, and why: parked by the mirror, or by the newest import of a kind
     Parked {
         /// Only users, or only points
@@ -244,6 +249,8 @@ mod tests {
             "resume equality --rate 100",
             "stop points",
             "watch users",
+            "watch cutover",
+            "watch cutover --once",
             "parked",
             "parked --kind points --reason earned_at_mgpass",
             "noted mfa_not_carried:Totp",

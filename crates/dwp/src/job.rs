@@ -32,6 +32,26 @@ impl Kind {
     }
 }
 
+/// A job, or the stage after the hand-over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Watched {
+    Users,
+    Points,
+    Equality,
+    Cutover,
+}
+
+impl Watched {
+    pub fn job(self) -> Option<Kind> {
+        match self {
+            Self::Users => Some(Kind::Users),
+            Self::Points => Some(Kind::Points),
+            Self::Equality => Some(Kind::Equality),
+            Self::Cutover => None,
+        }
+    }
+}
+
 impl From<Imported> for Kind {
     fn from(imported: Imported) -> Self {
         match imported {

@@ -13,6 +13,7 @@ mod api;
 mod app;
 mod cli;
 mod codes;
+mod cutover;
 mod debt;
 mod evidence;
 mod failure;
@@ -130,9 +131,13 @@ fn run(cli: Cli, output: Output) -> Result {
         Command::Pause { kind } => steer(&api()?, output, "pause", kind, None),
         Command::Resume { kind, rate } => steer(&api()?, output, "resume", kind, rate),
         Command::Stop { kind } => steer(&api()?, output, "stop", kind, None),
-        Command::Watch { kind } => {
+        Command::Watch { what, once } => {
             let api = api()?;
-            ended(output, &watch::watch(&api, kind, None)?)
+            match (what.job(), once) {
+                (None, _) => cutover::watch(&api, output, once),
+                (Some(kind), true) => ended(output, &watch::view(&api, kind)?),
+                (Some(kind), false) => ended(output, &watch::watch(&api, kind, None)?),
+            }
         }
         Command::Parked { kind, reason } => {
             people::parked(&api()?, output, kind.map(Kind::from), reason.as_deref())

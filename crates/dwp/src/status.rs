@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::api::Api;
 use super::job::{Health, Job, Kind};
 use super::words::{ago, duration, duration_ms, instant, number, percent, plural, printable};
-use super::{Output, Result, ramp};
+use super::{Output, Result, cutover, ramp};
 
 /// A person is needed where something does not work, or somebody has to look.
 pub fn run(api: &Api, output: Output) -> Result {
@@ -61,6 +61,9 @@ fn screen(status: &Value) -> String {
     let mut screen = format!("{}\n\n", heading(status));
     screen.push_str(&problems_text(status));
     let now_ms = integer(status, "/now").unwrap_or_default();
+    if let Some(line) = cutover::line(status) {
+        screen.push_str(&format!("{:<9} {line}\n", "cutover"));
+    }
     for (name, line) in [
         ("reads", reads(status)),
         ("logto", side(status, "logto")),

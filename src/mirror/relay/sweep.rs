@@ -53,6 +53,12 @@ pub async fn sweep<P: Platform>(
     });
 }
 
+/// While the users change hands: whoever is still waited for is woken, and again when
+/// their message was lost. Cron need not run for it.
+pub async fn hurry<P: Platform>(platform: &P, context: &Context<'_>) {
+    wake_due(platform, context, platform.now_ms()).await;
+}
+
 /// Round by round, while there are more and the Queue takes them.
 async fn wake_due<P: Platform>(platform: &P, context: &Context<'_>, began_ms: i64) -> usize {
     let mut n_woken = 0;

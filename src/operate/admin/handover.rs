@@ -12,6 +12,7 @@ use crate::handover::wish::{self, Asked, Ignored};
 use crate::handover::{arm, gates, log};
 use crate::inbound::form::Form;
 use crate::inbound::request::Method;
+use crate::mirror::relay;
 use crate::policy::flags::Stage;
 use crate::runtime::context::Request;
 use crate::runtime::error::ProxyError;
@@ -193,13 +194,17 @@ async fn abandon<P: Platform>(
     view(platform, request).await
 }
 
-/// Carries out what is due, as cron does.
+/// Carries out what is due, as cron does, and wakes whom it waits for.
 async fn advanced<P: Platform>(platform: &P, request: &Request<'_>) -> Answered {
     let settings = &request.settings.handover;
     let ran = advance::operate(platform, settings, operated(request)).await;
     let Some(authority) = ran.authority.clone() else {
         return Err(ProxyError::DatabaseUnavailable);
     };
+    let is_between = matches!(authority.holder, Holder::Draining | Holder::Returning);
+    if let Some(context) = request.context.as_ref().filter(|_| is_between) {
+        relay::hurry(platform, context).await;
+    }
     shown(&authority, &ran)
 }
 

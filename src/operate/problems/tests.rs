@@ -42,6 +42,51 @@ fn of(change: impl FnOnce(&mut Facts)) -> Vec<Problem> {
     problems(&facts)
 }
 
+#[test]
+fn each_advice_says_what_it_means_and_the_way_back_goes_by_whether_mgpass_is_there() {
+    use crate::operate::cutover::Recommended;
+    use crate::policy::cutover::{Advice, REASONS};
+    let advise = |advice, reason, is_mgpass_gone| {
+        move |facts: &mut Facts| {
+            facts.cutover = Some(Recommended {
+                advice,
+                reason,
+                since_ms: Some(NOW_MS),
+                is_mgpass_gone,
+            });
+        }
+    };
+    assert_eq!(of(advise(Advice::Stay, "as_good_as_before", false)), []);
+    let there = check(
+        "going_back_recommended",
+        Critical,
+        advise(Advice::GoBack, "write_errors", false),
+    );
+    assert!(there.remedy.contains("dual_write --wait"));
+    let gone = check(
+        "going_back_recommended",
+        Critical,
+        advise(Advice::GoBack, "mgpass_gone", true),
+    );
+    assert!(gone.remedy.contains("--abandon-debt"));
+    let mut said = std::collections::BTreeSet::new();
+    for reason in REASONS {
+        let found = check(
+            "cutover_to_be_looked_at",
+            Warning,
+            advise(Advice::Look, reason, false),
+        );
+        said.insert(found.what);
+    }
+    // Too few requests, all well and not judged yet are one.
+    assert_eq!(said.len(), REASONS.len() - 2, "{said:?}");
+    check(
+        "cutover_not_judged",
+        Notice,
+        advise(Advice::Unknown, "too_few_requests", false),
+    );
+}
+
 /// One problem, of this code; its words.
 #[track_caller]
 fn check(code: &str, severity: Severity, change: impl FnOnce(&mut Facts)) -> Problem {

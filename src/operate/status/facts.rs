@@ -7,6 +7,7 @@ use serde_json::Value as Json;
 use super::{
     BACKLOG, BEAT, DAY_MS, FINDINGS, FLAGS, FOUND, Figures, JobRead, PARKED, Read, WALK, cut,
 };
+use crate::operate::cutover::Recommended;
 use crate::operate::problems::{BacklogFact, Facts, FlagFact, JobFact, ParkedFact, RampFact};
 use crate::operate::watch::{self, Seen};
 use crate::policy::flags::form::refusal;
@@ -25,6 +26,7 @@ pub(super) struct Sources<'a> {
     pub(super) figures: &'a Figures,
     pub(super) plan: &'a Json,
     pub(super) keys: &'a Json,
+    pub(super) recommended: Option<&'a Recommended>,
     pub(super) now_ms: i64,
 }
 
@@ -96,6 +98,7 @@ pub(super) fn facts(from: &Sources<'_>) -> Facts {
             .and_then(|row| integer(row, "n"))
             .unwrap_or_default(),
         altered_at: altered.and_then(|row| integer(row, "found_at")),
+        cutover: from.recommended.cloned(),
     }
 }
 

@@ -49,6 +49,7 @@ impl Point {
             window: Window {
                 logto: side("logto")?,
                 mgpass: side("mgpass")?,
+                writes: side("writes")?,
                 compared: integer(row, "compared")?,
                 mismatched: integer(row, "mismatched")?,
             },
@@ -81,6 +82,7 @@ impl Point {
             self.n_parked,
             self.n_ready,
             self.n_mirrored,
+            side(&self.window.writes),
         ])
     }
 
@@ -94,6 +96,7 @@ impl Point {
             "realised_bps": realised_bps(&self.window),
             "logto": side_shown(&self.window.logto),
             "mgpass": side_shown(&self.window.mgpass),
+            "writes": writes_shown(&self.window.writes),
             "compared": self.window.compared,
             "mismatched": self.window.mismatched,
             "n_open": self.n_open,
@@ -123,6 +126,17 @@ pub fn side_shown(side: &Side) -> Json {
     })
 }
 
+/// The same of user writes.
+pub fn writes_shown(side: &Side) -> Json {
+    let mut shown = side_shown(side);
+    if let Some(members) = shown.as_object_mut()
+        && let Some(n) = members.remove("reads")
+    {
+        members.insert("writes".to_owned(), n);
+    }
+    shown
+}
+
 /// What brakes and stage leave of the share asked for.
 pub fn allowed(flags: &Flags, logto_is_authority: bool) -> Share {
     if flags.stage != Stage::DualWrite || flags.kill_switch || !logto_is_authority {
@@ -146,12 +160,9 @@ fn merge(slot: i64, points: &[&Point]) -> Option<Point> {
         for (sum, side) in [
             (&mut merged.window.logto, &of.logto),
             (&mut merged.window.mgpass, &of.mgpass),
+            (&mut merged.window.writes, &of.writes),
         ] {
-            sum.reads += side.reads;
-            sum.failures += side.failures;
-            for (all, some) in sum.durations.iter_mut().zip(side.durations) {
-                *all += some;
-            }
+            sum.add(side);
         }
         merged.window.compared += of.compared;
         merged.window.mismatched += of.mismatched;
@@ -247,6 +258,7 @@ mod tests {
             "n_parked",
             "n_ready",
             "n_mirrored",
+            "writes",
         ];
         let json = point.to_json(MINUTE_MS);
         let row: Row = names

@@ -52,6 +52,7 @@ impl Event<'_> {
         "authority.delayed",
         "authority.wished",
         "authority.stray",
+        "cutover.judged",
         "authority.waited",
         "translated.unacknowledged",
         "translated.delayed",
@@ -117,6 +118,14 @@ impl Event<'_> {
             Self::AuthorityDelayed { .. } => ("authority.delayed", Level::Warn),
             Self::AuthorityWished { .. } => ("authority.wished", Level::Info),
             Self::AuthorityStray { .. } => ("authority.stray", Level::Error),
+            Self::CutoverJudged { advice, .. } => {
+                let level = match *advice {
+                    "stay" => Level::Info,
+                    "go_back" => Level::Error,
+                    _ => Level::Warn,
+                };
+                ("cutover.judged", level)
+            }
             Self::AuthorityWaited { .. } => ("authority.waited", Level::Info),
             Self::TranslatedUnacknowledged { .. } => ("translated.unacknowledged", Level::Error),
             Self::TranslatedDelayed { .. } => ("translated.delayed", Level::Warn),

@@ -15,8 +15,8 @@ import { LEAVE_INTENTS, until } from '../../harness/sandbox/client.mjs';
 import { startPlatform } from './platform.mjs';
 import { readBuild, readConfig, startWorkerd } from './workerd.mjs';
 
-/** `log` hears the proxy's lines, in chunks; else nobody reads them. */
-export async function startDeployment({ root, build, scratch, name, vars = {}, log }) {
+/** `log` hears the proxy's lines, in chunks; else nobody reads them. `logto`: options of its stand-in. */
+export async function startDeployment({ root, build, scratch, name, vars = {}, log, logto: logtoOptions = {} }) {
   const running = [];
   const keep = (started) => {
     running.unshift(started);
@@ -52,7 +52,7 @@ export async function startDeployment({ root, build, scratch, name, vars = {}, l
     const mgpass = keep(await startMgpassFront({
       workerUrl: standin.url, workerControlUrl: standin.entrypoints.Control, port: mgpassPort,
     }));
-    const logto = keep(await startLogto({ endpoint: url(proxyPort) }));
+    const logto = keep(await startLogto({ endpoint: url(proxyPort), ...logtoOptions }));
     const proxy = keep(await startWorkerd({
       name: `${name}-proxy`,
       scratch,

@@ -6,7 +6,7 @@ use dual_write_proxy::runtime::ports::Store;
 use serde_json::json;
 
 use crate::support::handover::{DEADLINE_MS, world};
-use crate::support::{Fault, Port};
+use crate::support::{Fault, Port, Request};
 
 #[test]
 fn the_way_back_waits_for_what_is_pending_and_holds_the_rest() {
@@ -183,4 +183,41 @@ fn there_and_back_and_there_again() {
     world.guard_passes();
     world.operate();
     assert_eq!((world.holder(), world.authority().0.term), ("mgpass", 4));
+}
+
+/// An isolate died between a settling and its message, or with a message in hand.
+#[test]
+fn a_lost_wake_up_keeps_nobody_between_two_sides_although_cron_has_stopped() {
+    let world = world();
+    world.mirrored("alice0000001", |user| user.name = Some("Alice".into()));
+    world.announced();
+    let write = |name: &str| {
+        let request = Request::new("PATCH", "/api/users/alice0000001")
+            .token(&world.admin_token())
+            .json(&format!(r#"{{"name":"{name}"}}"#));
+        let answer = world.ask(request);
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        world.idle();
+        assert_eq!(world.n_queued(), 1);
+        world.drop_queue();
+    };
+    let advanced = || {
+        let request = Request::new("POST", "/_proxy/handover/advance").token("admin");
+        assert_eq!(world.ask(request).status, 200);
+        world.deliver_for(1_000);
+    };
+    // `dwp stage --wait` comes by every second.
+    let until = |side: &str| {
+        let began_ms = world.now_ms();
+        while world.holder() != side {
+            advanced();
+            let took_ms = world.now_ms() - began_ms;
+            assert!(took_ms < 20_000, "{side}: {:?}", world.moves());
+        }
+    };
+    write("at Logto");
+    until("mgpass");
+    write("at mgPass");
+    world.wish(Some(Stage::DualWrite));
+    until("logto");
 }

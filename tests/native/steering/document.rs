@@ -7,7 +7,18 @@ use super::super::support::{Fault, Port};
 use super::*;
 
 /// Members whose own members are described elsewhere, or are names of ours.
-const WHOLE: &[&str] = &["jobs[]", "totals[]", "keys", "verdicts[].figures"];
+const WHOLE: &[&str] = &[
+    "jobs[]",
+    "totals[]",
+    "keys",
+    "verdicts[].figures",
+    "cutover.requests.reads.before",
+    "cutover.requests.reads.since",
+    "cutover.requests.reads.lately",
+    "cutover.requests.writes.before",
+    "cutover.requests.writes.since",
+    "cutover.requests.writes.lately",
+];
 
 /// Every member's path: `a.b`, `list[].c`.
 fn paths(value: &Value, at: &str, found: &mut BTreeSet<String>) {
@@ -109,6 +120,10 @@ fn the_document_is_as_described() {
     let world = rich();
     let mut found = BTreeSet::new();
     paths(&get(&world, "/_proxy/status"), "", &mut found);
+    let handed_over = crate::handover::watched::rich();
+    let request = Request::new("GET", "/_proxy/status").token("admin");
+    let status: Value = serde_json::from_str(&handed_over.ask(request).body).unwrap();
+    paths(&status["cutover"], "cutover", &mut found);
     // Settings with faults leave no context for the rest.
     let faulty = World::with(1, &[("ADMIN_TOKEN", ADMIN), ("MGPASS_ISSUER", "")]);
     let status = get(&faulty, "/_proxy/status");
@@ -121,7 +136,7 @@ fn the_document_is_as_described() {
     let of_plot: BTreeSet<String> = plot
         .into_iter()
         .map(|path| match path.split('.').collect::<Vec<_>>()[..] {
-            ["points[]", side @ ("logto" | "mgpass"), _] => format!("points[].{side}"),
+            ["points[]", side @ ("logto" | "mgpass" | "writes"), _] => format!("points[].{side}"),
             ["changes[]", _] => "changes[]".to_owned(),
             _ => path,
         })
@@ -154,7 +169,13 @@ fn every_code_of_a_problem_is_listed() {
         std::fs::read_to_string(std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(path))
             .unwrap()
     });
-    let mut emitted = BTreeSet::from(["mirror_paused", "backlog_old"]);
+    let mut emitted = BTreeSet::from([
+        "mirror_paused",
+        "backlog_old",
+        "going_back_recommended",
+        "cutover_to_be_looked_at",
+        "cutover_not_judged",
+    ]);
     for source in &sources {
         for (_, rest) in source
             .match_indices("code: \"")
