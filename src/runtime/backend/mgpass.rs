@@ -309,10 +309,8 @@ pub async fn answers<P: Platform>(platform: &P, context: &Context<'_>) -> bool {
         .call(call)
         .await
         .is_ok_and(|answer| answer.is_success());
-    context
-        .isolate
-        .mgpass_trials
-        .done(answers, platform.now_ms());
+    let trials = &context.isolate.mgpass_trials;
+    trials.done(answers, platform.now_ms());
     answers
 }
 
