@@ -17,3 +17,4 @@ pub mod ports;
 pub mod settings;
 pub mod snapshot;
 pub mod sql;
+pub mod trial;

@@ -18,6 +18,7 @@ use crate::policy::token::{
 use crate::runtime::dependencies::Dependencies;
 use crate::runtime::metrics::Metrics;
 use crate::runtime::ports::Entropy;
+use crate::runtime::trial::Trials;
 
 /// Flags are read again after so long.
 pub const FLAGS_FRESH_MS: i64 = 5_000;
@@ -31,8 +32,6 @@ const CATCHES_UP_WITHIN_MS: i64 = 45_000;
 const IMPORTED_FRESH_S: i64 = 60;
 const VOLATILE_FRESH_MS: i64 = 60_000;
 const TENANT_FRESH_MS: i64 = 60_000;
-/// A browser is sent to mgPass's pages only while it answers.
-const MGPASS_TRIED_EVERY_MS: i64 = 10_000;
 const ADVANCED_EVERY_MS: i64 = 1_000;
 /// Longer than a reconcile takes with every backend at its deadline.
 const HEAVY_LEASE_MS: i64 = 60_000;
@@ -53,8 +52,7 @@ pub struct Isolate {
     volatile: RefCell<Option<(i64, Vec<Volatile>)>>,
     last_comparison_ms: Cell<i64>,
     tenant: RefCell<Option<(i64, Arc<Tenant>)>>,
-    /// Whether mgPass answered when it was last tried, and when that was.
-    mgpass_tried: Cell<Option<(i64, bool)>>,
+    pub mgpass_trials: Trials,
     /// Drawn at the first request.
     id: Cell<u64>,
     n_requests: Cell<u32>,
@@ -349,18 +347,6 @@ impl Isolate {
     /// They did not answer as expected: discovery is asked again next time.
     pub fn forget_mgpass_endpoints(&self) {
         *self.mgpass_endpoints.borrow_mut() = None;
-    }
-
-    /// `None`: to be tried (again).
-    pub fn mgpass_answers(&self, now_ms: i64) -> Option<bool> {
-        let (tried_at_ms, answers) = self.mgpass_tried.get()?;
-        (0..MGPASS_TRIED_EVERY_MS)
-            .contains(&(now_ms - tried_at_ms))
-            .then_some(answers)
-    }
-
-    pub fn mgpass_was_tried(&self, answers: bool, now_ms: i64) {
-        self.mgpass_tried.set(Some((now_ms, answers)));
     }
 
     pub fn keys(&self, issuer: Issuer, now: UnixSeconds) -> Use {

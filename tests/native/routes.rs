@@ -299,7 +299,7 @@ fn after_cutover_every_route_has_its_reason() {
         (
             "POST",
             "/api/experience/profile/mfa/mfa-skipped",
-            AfterCutover::FinishSignIn(Shown::ByRoute),
+            AfterCutover::FinishSignIn(Shown::Always),
         ),
         (
             "POST",
@@ -309,12 +309,12 @@ fn after_cutover_every_route_has_its_reason() {
         (
             "POST",
             "/api/experience/submit",
-            AfterCutover::FinishSignIn(Shown::ByProgress),
+            AfterCutover::FinishSignIn(Shown::Progress),
         ),
         (
             "PUT",
             "/api/experience",
-            AfterCutover::FinishSignIn(Shown::ByEvent("interactionEvent")),
+            AfterCutover::FinishSignIn(Shown::Event("interactionEvent")),
         ),
         (
             "POST",
@@ -324,12 +324,12 @@ fn after_cutover_every_route_has_its_reason() {
         (
             "PUT",
             "/api/interaction",
-            AfterCutover::FinishSignIn(Shown::ByBeginning),
+            AfterCutover::FinishSignIn(Shown::Beginning),
         ),
         (
             "DELETE",
             "/api/interaction",
-            AfterCutover::FinishSignIn(Shown::ByRoute),
+            AfterCutover::FinishSignIn(Shown::Always),
         ),
         (
             "POST",
@@ -339,7 +339,7 @@ fn after_cutover_every_route_has_its_reason() {
         (
             "POST",
             "/api/interaction/submit",
-            AfterCutover::FinishSignIn(Shown::ByKept),
+            AfterCutover::FinishSignIn(Shown::Kept),
         ),
     ];
     for (method, route, after) in expected {

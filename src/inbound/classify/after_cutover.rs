@@ -24,15 +24,15 @@ pub enum AfterCutover {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shown {
     /// Its route: it writes nothing that a later step would not be asked about.
-    ByRoute,
+    Always,
     /// The event that this member of its body names.
-    ByEvent(&'static str),
+    Event(&'static str),
     /// What Logto says of the interaction, and its own body.
-    ByProgress,
+    Progress,
     /// Of the older API: its body, which begins the interaction anew; so it is kept for the end.
-    ByBeginning,
+    Beginning,
     /// Of the older API, whose progress nobody can ask for: what was kept of its beginning.
-    ByKept,
+    Kept,
 }
 
 /// Why a write is refused: by its route, or by what it asks for. Nothing is changed by a refused one.

@@ -103,7 +103,7 @@ pub struct OperationRow {
 
 use super::after_cutover::AfterCutover::{self, FinishSignIn, Forward, Own, Refuse, Translate};
 use super::after_cutover::Refusal::{NotTranslatable, StartAgain};
-use super::after_cutover::Shown::{ByKept, ByProgress, ByRoute};
+use super::after_cutover::Shown::{Always, Kept, Progress};
 use SubjectSource::{AccessToken, Answer, Identified, Identifying, Path, Session, Untold};
 
 const PASS_THROUGH: OperationRow = row(
@@ -130,14 +130,14 @@ pub const OPERATIONS: &[OperationRow] = &[
     row(Operation::UsersDelete, "users.delete", Kind::Write(Path), Translate),
     row(Operation::UsersIdentities, "users.identities", Kind::Write(Path), Translate),
     row(Operation::UsersOther, "users.other", Kind::Write(Path), Refuse(NotTranslatable)),
-    row(Operation::ExperienceIdentification, "experience.identification", Kind::Write(Identifying), FinishSignIn(ByProgress)),
-    row(Operation::ExperienceSubmit, "experience.submit", Kind::Write(Identified), FinishSignIn(ByProgress)),
+    row(Operation::ExperienceIdentification, "experience.identification", Kind::Write(Identifying), FinishSignIn(Progress)),
+    row(Operation::ExperienceSubmit, "experience.submit", Kind::Write(Identified), FinishSignIn(Progress)),
     row(Operation::ExperienceOther, "experience.other", Kind::Write(Identified), Refuse(StartAgain)),
-    row(Operation::InteractionSubmit, "interaction.submit", Kind::Write(Untold), FinishSignIn(ByKept)),
+    row(Operation::InteractionSubmit, "interaction.submit", Kind::Write(Untold), FinishSignIn(Kept)),
     row(Operation::InteractionOther, "interaction.other", Kind::Write(Untold), Refuse(StartAgain)),
     // Both write `applicationId` on a user's first consent, no debt after cutover; the page by redirecting onwards.
-    row(Operation::Consent, "consent", Kind::Write(Session), FinishSignIn(ByRoute)),
-    row(Operation::ConsentPage, "consent.page", Kind::Write(Session), FinishSignIn(ByRoute)),
+    row(Operation::Consent, "consent", Kind::Write(Session), FinishSignIn(Always)),
+    row(Operation::ConsentPage, "consent.page", Kind::Write(Session), FinishSignIn(Always)),
     row(Operation::AccountWrite, "account.write", Kind::Write(AccessToken), Translate),
     row(Operation::OidcJwks, "oidc.jwks", Kind::Token, Forward("Logto signs until cleanup")),
     row(Operation::OidcIntrospection, "oidc.introspection", Kind::Token, Own),

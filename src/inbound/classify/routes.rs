@@ -10,7 +10,7 @@ use crate::inbound::request::Method;
 
 use super::after_cutover::AfterCutover::{self, FinishSignIn, Forward, Refuse, Translate};
 use super::after_cutover::Refusal::{NotTranslatable, PasswordCheck, StartAgain};
-use super::after_cutover::Shown::{ByBeginning, ByEvent, ByRoute};
+use super::after_cutover::Shown::{Always, Beginning, Event};
 use super::operation::Operation;
 
 /// How a row treats the path after its pattern.
@@ -133,40 +133,40 @@ pub(super) const ROUTES: &[Route] = &[
 
     exact(&[Method::Post], "/api", &["experience", "identification"], Operation::ExperienceIdentification),
     exact(&[Method::Post], "/api", &["experience", "submit"], Operation::ExperienceSubmit),
-    unrecorded(&["experience"], Tail::End, STAGED, FinishSignIn(ByEvent("interactionEvent"))),
-    unrecorded(&["experience", "interaction-event"], Tail::End, STAGED, FinishSignIn(ByEvent("interactionEvent"))),
+    unrecorded(&["experience"], Tail::End, STAGED, FinishSignIn(Event("interactionEvent"))),
+    unrecorded(&["experience", "interaction-event"], Tail::End, STAGED, FinishSignIn(Event("interactionEvent"))),
     // Who is asked to set up a second factor must be able to pass on, or could not sign in.
-    unrecorded(&["experience", "profile", "mfa", "mfa-skipped"], Tail::End, STAGED, FinishSignIn(ByRoute)),
-    unrecorded(&["experience", "profile", "mfa", "mfa-suggestion-skipped"], Tail::End, STAGED, FinishSignIn(ByRoute)),
-    unrecorded(&["experience", "profile", "mfa", "passkey-skipped"], Tail::End, STAGED, FinishSignIn(ByRoute)),
+    unrecorded(&["experience", "profile", "mfa", "mfa-skipped"], Tail::End, STAGED, FinishSignIn(Always)),
+    unrecorded(&["experience", "profile", "mfa", "mfa-suggestion-skipped"], Tail::End, STAGED, FinishSignIn(Always)),
+    unrecorded(&["experience", "profile", "mfa", "passkey-skipped"], Tail::End, STAGED, FinishSignIn(Always)),
     unrecorded(&["experience", "profile"], Tail::Anything, STAGED, Refuse(StartAgain)),
     // Steps of a registration, or of taking a factor.
     unrecorded(&["experience", "verification", "new-password-identity"], Tail::Anything, STAGED, Refuse(StartAgain)),
     unrecorded(&["experience", "verification", "totp", "secret"], Tail::Anything, STAGED, Refuse(StartAgain)),
     unrecorded(&["experience", "verification", "web-authn", "registration"], Tail::Anything, STAGED, Refuse(StartAgain)),
     unrecorded(&["experience", "verification", "backup-code", "generate"], Tail::Anything, STAGED, Refuse(StartAgain)),
-    unrecorded(&["experience", "verification", "verification-code"], Tail::End, STAGED, FinishSignIn(ByEvent("interactionEvent"))),
+    unrecorded(&["experience", "verification", "verification-code"], Tail::End, STAGED, FinishSignIn(Event("interactionEvent"))),
     // A password's hash and a used backup code are written here; no mapped field shows either.
-    unrecorded(&["experience", "verification"], Tail::Anything, STAGED, FinishSignIn(ByRoute)),
-    unrecorded(&["experience", "preflight"], Tail::Anything, STAGED, FinishSignIn(ByRoute)),
+    unrecorded(&["experience", "verification"], Tail::Anything, STAGED, FinishSignIn(Always)),
+    unrecorded(&["experience", "preflight"], Tail::Anything, STAGED, FinishSignIn(Always)),
     unrecorded(&["experience", "user-assets"], Tail::Anything, "stores a file; its address becomes an avatar by `profile`", Refuse(StartAgain)),
     below(MUTATING, "/api", &["experience"], Operation::ExperienceOther),
 
     exact(&[Method::Post], "/api", &["interaction", "submit"], Operation::InteractionSubmit),
     exact(&[Method::Post], "/api", &["interaction", "consent"], Operation::Consent),
-    Route { methods: &[Method::Delete], ..unrecorded(&["interaction"], Tail::End, "ends the interaction", FinishSignIn(ByRoute)) },
-    unrecorded(&["interaction"], Tail::End, STAGED, FinishSignIn(ByBeginning)),
-    unrecorded(&["interaction", "event"], Tail::End, STAGED, FinishSignIn(ByEvent("event"))),
-    unrecorded(&["interaction", "identifiers"], Tail::End, STAGED, FinishSignIn(ByRoute)),
+    Route { methods: &[Method::Delete], ..unrecorded(&["interaction"], Tail::End, "ends the interaction", FinishSignIn(Always)) },
+    unrecorded(&["interaction"], Tail::End, STAGED, FinishSignIn(Beginning)),
+    unrecorded(&["interaction", "event"], Tail::End, STAGED, FinishSignIn(Event("event"))),
+    unrecorded(&["interaction", "identifiers"], Tail::End, STAGED, FinishSignIn(Always)),
     unrecorded(&["interaction", "profile"], Tail::End, STAGED, Refuse(StartAgain)),
-    unrecorded(&["interaction", "verification"], Tail::Anything, STAGED, FinishSignIn(ByRoute)),
+    unrecorded(&["interaction", "verification"], Tail::Anything, STAGED, FinishSignIn(Always)),
     unrecorded(&["interaction", "bind-mfa"], Tail::End, STAGED, Refuse(StartAgain)),
-    unrecorded(&["interaction", "mfa"], Tail::End, STAGED, FinishSignIn(ByRoute)),
-    unrecorded(&["interaction", "mfa-skipped"], Tail::End, STAGED, FinishSignIn(ByRoute)),
-    unrecorded(&["interaction", "single-sign-on", ":item", "authorization-url"], Tail::End, STAGED, FinishSignIn(ByRoute)),
+    unrecorded(&["interaction", "mfa"], Tail::End, STAGED, FinishSignIn(Always)),
+    unrecorded(&["interaction", "mfa-skipped"], Tail::End, STAGED, FinishSignIn(Always)),
+    unrecorded(&["interaction", "single-sign-on", ":item", "authorization-url"], Tail::End, STAGED, FinishSignIn(Always)),
     // `single-sign-on` signs in or registers in its other calls, before any submit.
     exact(&[Method::Post], "/api", &["interaction", "single-sign-on", ":item", "authentication"], Operation::InteractionOther)
-        .after_cutover(FinishSignIn(ByRoute)),
+        .after_cutover(FinishSignIn(Always)),
     below(MUTATING, "/api", &["interaction"], Operation::InteractionOther),
 
     exact(&[Method::Patch], "/api", &["my-account"], Operation::AccountWrite),

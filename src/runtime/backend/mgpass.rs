@@ -19,12 +19,15 @@ use crate::runtime::isolate::{MgpassEndpoints, OwnClient};
 use crate::runtime::limits::MAX_ANSWER_BYTES;
 use crate::runtime::ports::{Backend, Call, CallAnswer, Platform};
 use crate::runtime::settings::{Client, MgpassCredential, Probe};
+use crate::runtime::trial::Trial;
 
 const DEADLINE_MS: u32 = 8_000;
 /// Discovery and keys: a request may be waiting for them.
 const PUBLIC_DEADLINE_MS: u32 = 3_000;
 /// A browser is waiting to be sent somewhere.
 const TRIAL_DEADLINE_MS: u32 = 1_000;
+/// How often one looks whether another has found out.
+const TRIAL_LOOK_MS: u32 = 50;
 const BACKEND: Backend = Backend::Mgpass;
 
 /// Whose authority a read uses.
@@ -282,10 +285,21 @@ async fn post_introspection<P: Platform>(
     super::post_form(platform, BACKEND, url, headers, body, DEADLINE_MS).await
 }
 
-/// Whether mgPass answers now: its discovery, within a second.
+/// Whether mgPass answers now: its discovery, within a second, asked by one of all.
 pub async fn answers<P: Platform>(platform: &P, context: &Context<'_>) -> bool {
-    if let Some(answers) = context.isolate.mgpass_answers(platform.now_ms()) {
-        return answers;
+    let until_ms = platform.now_ms() + i64::from(TRIAL_DEADLINE_MS);
+    loop {
+        let now_ms = platform.now_ms();
+        match context
+            .isolate
+            .mgpass_trials
+            .turn(now_ms, TRIAL_DEADLINE_MS)
+        {
+            Trial::Known(answers) => return answers,
+            Trial::UnderWay if now_ms >= until_ms => return false,
+            Trial::UnderWay => platform.sleep(TRIAL_LOOK_MS).await,
+            Trial::Yours => break,
+        }
     }
     let call = Call {
         deadline_ms: TRIAL_DEADLINE_MS,
@@ -295,7 +309,8 @@ pub async fn answers<P: Platform>(platform: &P, context: &Context<'_>) -> bool {
         .call(call)
         .await
         .is_ok_and(|answer| answer.is_success());
-    context.isolate.mgpass_was_tried(answers, platform.now_ms());
+    let trials = &context.isolate.mgpass_trials;
+    trials.done(answers, platform.now_ms());
     answers
 }
 

@@ -71,7 +71,7 @@ impl Request<'_> {
             Err(error) => return Ok(self.failed(error)),
         }
         let executed = self.pass(exchange, Reason::SignIn).await;
-        if shown == Shown::ByBeginning
+        if shown == Shown::Beginning
             && executed.status == 204
             && let Some(uid) = self.interaction_uid(exchange)
         {
@@ -122,10 +122,10 @@ impl Request<'_> {
         view: View,
     ) -> Result<bool, ProxyError> {
         match shown {
-            Shown::ByRoute => Ok(true),
-            Shown::ByEvent(member) => Ok(names_sign_in(&body(exchange).await?, member)),
-            Shown::ByBeginning => Ok(begins_sign_in(&body(exchange).await?)),
-            Shown::ByProgress => {
+            Shown::Always => Ok(true),
+            Shown::Event(member) => Ok(names_sign_in(&body(exchange).await?, member)),
+            Shown::Beginning => Ok(begins_sign_in(&body(exchange).await?)),
+            Shown::Progress => {
                 if links(&body(exchange).await?) {
                     return Ok(false);
                 }
@@ -140,7 +140,7 @@ impl Request<'_> {
                     Err(_) => Err(ProxyError::LogtoUnreachable),
                 }
             }
-            Shown::ByKept => {
+            Shown::Kept => {
                 let Some(uid) = self.interaction_uid(exchange) else {
                     return Ok(true);
                 };

@@ -218,6 +218,27 @@ fn while_mgpass_does_not_answer_nobody_is_sent_there() {
 }
 
 #[test]
+fn a_crowd_asks_mgpass_once_whether_it_answers() {
+    let world = world();
+    let node = world.node();
+    let crowd = || {
+        let asked: Vec<_> = (0..50)
+            .map(|_| world.start_at(&node.next_invocation(), link(LINK, &ready(&world))))
+            .collect();
+        world
+            .executor
+            .run(i64::MAX, || asked.iter().all(|one| one.is_done()));
+        let mut answers = asked.into_iter().map(|one| one.take().unwrap());
+        assert!(answers.all(|answer| answer.header("location") == Some(MGPASS_START)));
+    };
+    for rounds in 1..=3 {
+        crowd();
+        assert_eq!(world.mgpass.served.borrow().len(), rounds, "of an isolate");
+        world.advance(11_000);
+    }
+}
+
+#[test]
 fn with_the_database_down_the_declaration_counts_alone() {
     let world = world();
     world
