@@ -24,11 +24,15 @@ export const ramp = {
 };
 
 const plan = async (desk) => (await status(desk)).ramp;
-const at = (desk, bps) => desk.until(`${bps / 100} % in force`, async () => {
-  const { state, why, in_force_bps: inForce } = await plan(desk);
-  assert.ok(state === 'running' || inForce === bps, `the plan is ${state}: ${why}`);
-  return inForce === bps;
-}, 120_000);
+async function at(desk, bps) {
+  let last;
+  await desk.until(() => `${bps / 100} % in force: ${JSON.stringify(last)}`, async () => {
+    const { ramp: now, reads } = await status(desk);
+    last = { waits_for: now.waits_for, reads: now.reads, window: reads };
+    assert.ok(now.state === 'running' || now.in_force_bps === bps, `the plan is ${now.state}: ${now.why}`);
+    return now.in_force_bps === bps;
+  }, 120_000);
+}
 const becomes = (desk, state, why) => desk.until(`the plan is ${state}`, async () => {
   const now = await plan(desk);
   return now.state === state && now.why === why;
