@@ -36,7 +36,7 @@ export async function openDesk({ main }) {
     tickMs: 1_000,
     // What is slow here is this machine, not mgPass.
     vars: {
-      GUARD_WINDOW_S: '10', GUARD_MIN_READS: '10', GUARD_MIN_COMPARED: '10', GUARD_MAX_P95_MS: '30000', GUARD_MAX_P95_PERCENT: '10000',
+      GUARD_WINDOW_S: '10', GUARD_MIN_READS: '5', GUARD_MIN_COMPARED: '5', GUARD_MAX_P95_MS: '30000', GUARD_MAX_P95_PERCENT: '10000',
       METRICS_FLUSH_MS: '300', MGPASS_DEADLINE_MS: '4000', COMPARISONS_PER_SECOND: '1000',
       ELIGIBILITY_DEADLINE_MS: '5000',
       // Some people of the sandbox have a username alone.
