@@ -38,7 +38,6 @@ const MOMENTS = [['announced', 3_500], ['draining', 400], ['handed over', 250], 
 const JUST_MS = 1_200;
 const STUCK_MS = 150_000;
 const LATE = `UPDATE intents SET opened_at = opened_at - 900000, expires_at = expires_at - 900000 WHERE discharged_at IS NULL AND settled IS NULL;
-  UPDATE sent_back SET sent_at = sent_at - 1800000;
   UPDATE debt SET since = since - 900000 WHERE class = 'unanswered';
   UPDATE strays SET watch_until = watch_until - 900000 WHERE state = 'open'`;
 
@@ -78,9 +77,10 @@ async function open(main, log) {
   };
   /** Killed, and started again; who writes waits until then. Which moment it was. */
   scene.kill = async () => {
+    // At once, so that nobody begins to judge; whoever does first is not disturbed.
+    scene.isUp = false;
     // As it stood then; a move that was under way may still have been carried out.
     const before = await scene.authority().catch(() => undefined);
-    scene.isUp = false;
     for (const pid of workerdPids()) process.kill(pid, 'SIGKILL');
     await scene.sandbox.close().catch(() => {});
     await pause(200);
