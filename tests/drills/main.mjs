@@ -33,6 +33,7 @@ const DRILLS = [
   ['ramp', ['ramp']],
   ['operator', ['operator']],
   ['cutover', ['cutover', '--', '--users', '10000']],
+  ['sign-in', ['sign-in']],
   ['page', ['page'], () => (findChromium() === undefined ? 'Chromium is not installed' : undefined)],
   ['bench', ['bench']],
 ];
