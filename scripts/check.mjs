@@ -19,8 +19,8 @@ const steps = [
   ['clippy, wasm', ['cargo', 'clippy', '--quiet', '--lib', '--target', 'wasm32-unknown-unknown', '--', '-D', 'warnings']],
   ['clippy, tool', ['cargo', 'clippy', '--quiet', '--locked', '--target-dir', 'target/tools', ...TOOL, '--', '-D', 'warnings']],
   ['layout and map', ['cargo', 'test', '--quiet', '--test', 'native', 'tidy', '--', '--nocapture'], 'layout: '],
-  ['release wasm', [process.execPath, 'scripts/build.mjs', '--release']],
-  // What a deployment would upload and bind, without an account and without the network.
+  // The release Worker, built and bundled as a deployment would: what it would upload and
+  // bind, without an account and without the network.
   ['dry deployment', [process.execPath, 'node_modules/wrangler/bin/wrangler.js', 'deploy', '--dry-run', '--outdir', 'target/dry']],
 ];
 
