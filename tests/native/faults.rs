@@ -71,6 +71,7 @@ struct Totals {
     n_behind: u64,
     n_imports: u64,
     n_needless: u64,
+    n_too_large: u64,
     n_reads: u64,
     n_from_mgpass: u64,
     n_stale: u64,
@@ -97,6 +98,7 @@ impl Totals {
         self.n_behind += verdict.n_behind;
         self.n_imports += verdict.n_imports;
         self.n_needless += verdict.needless.len() as u64;
+        self.n_too_large += verdict.n_too_large;
         self.n_reads += verdict.n_reads;
         self.n_from_mgpass += verdict.n_from_mgpass;
         self.n_stale += verdict.stale.len() as u64;
@@ -106,7 +108,7 @@ impl Totals {
 
     fn print(&self, name: &str, seconds: f64) {
         println!(
-            "{name}: {} runs, {} writes acknowledged, {seconds:.0} s\n  lost {}  doubled {}  missing effects {}  wrongly deleted or resurrected {}  edits vanished {}  stuck {}  late {}  wasted {}  needless gaps {}\n  parked with a reason {}  registrations waiting for the catch-up {}  users behind a gap {}  imports {}  turns {}, with nothing to cover {} ({} %)",
+            "{name}: {} runs, {} writes acknowledged, {seconds:.0} s\n  lost {}  doubled {}  missing effects {}  wrongly deleted or resurrected {}  edits vanished {}  stuck {}  late {}  wasted {}  needless gaps {}\n  parked with a reason {}, as too large for good {}  registrations waiting for the catch-up {}  users behind a gap {}  imports {}  turns {}, with nothing to cover {} ({} %)",
             self.n_runs,
             self.n_acknowledged,
             self.n_lost,
@@ -119,6 +121,7 @@ impl Totals {
             self.n_wasted,
             self.n_needless,
             self.n_parked,
+            self.n_too_large,
             self.n_waiting,
             self.n_behind,
             self.n_imports,

@@ -282,8 +282,11 @@ async fn act(node: &Node, journal: &Journal, random: &Random, writer: usize, ste
     } else {
         users[random.below(users.len())].clone()
     };
-    if random.below(60) == 0 {
-        return send(node, journal, values::request(&user, random)).await;
+    if random.below(200) == 0 {
+        for request in values::requests(&user, random) {
+            send(node, journal, request).await;
+        }
+        return;
     }
     if random.below(24) == 0 {
         let uids = [0, 1].map(|number| format!("uid{writer}{step}{number}"));

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use super::Setup;
 use super::actions::Journal;
 use super::chaos::SimulationTamper;
+use super::values::MAY_BE_TOO_LARGE_BYTES;
 use crate::support::World;
 use crate::support::logto::User;
 
@@ -50,6 +51,8 @@ pub struct Verdict {
     pub n_waiting: u64,
     /// Users whose reads a gap keeps at Logto, and whom only the walk brings up to date.
     pub n_behind: u64,
+    /// Users parked as too large for the platform.
+    pub n_too_large: u64,
     /// Imports that went through.
     pub n_imports: u64,
     pub n_hand_overs: u64,
@@ -173,6 +176,18 @@ pub fn judge(
             .map(|(_, reason)| reason.as_str())
     };
     let users = world.logto.users.borrow();
+    // Nobody can help them but who makes them smaller; nor whoever has taken a value over
+    // from them. An operator sees both.
+    let is_too_large = |id: &str| {
+        let json = users.get(id).map(User::json);
+        parked_as(id) == Some("too_large")
+            && json.is_some_and(|json| json.len() > MAY_BE_TOO_LARGE_BYTES)
+    };
+    let too_large: Vec<_> = users.keys().filter(|id| is_too_large(id)).collect();
+    verdict.n_too_large = too_large.len() as u64;
+    let is_excused = |id: &str| {
+        is_too_large(id) || !too_large.is_empty() && parked_as(id) == Some("value_taken_in_logto")
+    };
     let mut n_unresolved = number(world, Store::Proxy, UNRESOLVED);
     // Each says that one user may lag behind; with help, nobody does any more.
     let mut n_gaps = match setup.is_helped {
@@ -190,6 +205,9 @@ pub fn judge(
         n_unresolved = 0;
     }
     for user in users.values() {
+        if is_excused(&user.id) {
+            continue;
+        }
         match rows.iter().find(|row| row["id"] == user.id.as_str()) {
             None if n_unresolved > 0 => n_unresolved -= 1,
             None => verdict.lost.push(format!("{} is not at mgPass", user.id)),
@@ -227,7 +245,7 @@ pub fn judge(
             parked_as(id)
         ));
     }
-    for (subject, reason) in &parked {
+    for (subject, reason) in parked.iter().filter(|(id, _)| !is_excused(id)) {
         verdict.stuck.push(format!("{subject} is parked: {reason}"));
     }
     for (sql, store, what) in [
@@ -247,13 +265,13 @@ pub fn judge(
     if n_for_nothing > 0 {
         verdict.wasted.push(format!("{n_for_nothing} turns"));
     }
-    verdict.vanished = vanished(world, journal);
-    judge_effects(world, journal, tamper, &rows, &mut verdict);
+    verdict.vanished = vanished(world, journal, &is_excused);
+    judge_effects(world, journal, tamper, &rows, &is_excused, &mut verdict);
     verdict
 }
 
 /// Found by the relay, or told by mgPass's audit log, which keeps it for ever.
-fn vanished(world: &World, journal: &Journal) -> Vec<String> {
+fn vanished(world: &World, journal: &Journal, is_excused: &dyn Fn(&str) -> bool) -> Vec<String> {
     let edits = journal.edits.borrow();
     let untold = edits.iter().filter(|(user, field)| {
         let found = format!(
@@ -263,7 +281,9 @@ fn vanished(world: &World, journal: &Journal) -> Vec<String> {
             "SELECT count(*) FROM audit_logs WHERE target_id = '{user}' AND actor_id = 'logto_mirror' \
              AND EXISTS (SELECT 1 FROM json_each(metadata, '$.overruled') f WHERE f.value = '{field}')"
         );
-        number(world, Store::Proxy, &found) == 0 && number(world, Store::Mgpass, &told) == 0
+        !is_excused(user)
+            && number(world, Store::Proxy, &found) == 0
+            && number(world, Store::Mgpass, &told) == 0
     });
     untold
         .map(|(user, field)| format!("{user}: {field} was edited at mgPass, and nothing tells"))
@@ -320,6 +340,7 @@ fn judge_effects(
     journal: &Journal,
     tamper: &SimulationTamper,
     rows: &[Row],
+    is_excused: &dyn Fn(&str) -> bool,
     verdict: &mut Verdict,
 ) {
     let ended = world.logto.ended.borrow();
@@ -347,7 +368,7 @@ fn judge_effects(
              ORDER BY rowid DESC"
         );
         let was_suspended = world.value(Store::Mgpass, &sql) == "user.suspended";
-        if had_no_session || was_suspended {
+        if had_no_session || was_suspended || is_excused(id) {
             continue;
         }
         if !revoked

@@ -18,7 +18,7 @@ use crate::support::client::Answered;
 use crate::support::executor::Random;
 use crate::support::{Node, Request, World};
 
-const N_READERS: usize = 3;
+const N_READERS: usize = 2;
 /// A snapshot of the flags is used so long; the request after that still uses it, and has
 /// it refreshed behind itself.
 const SNAPSHOT_MS: i64 = 6_000;
@@ -97,7 +97,7 @@ pub fn start(world: &Rc<World>, nodes: &[Node], journal: &Rc<Journal>, random: &
         let random = Random::new(random.next() ^ reader as u64);
         world.executor.spawn(async move {
             loop {
-                let pause_ms = [30, 300, 2_500, 12_000][random.below(4)];
+                let pause_ms = [30, 700, 5_000, 20_000][random.below(4)];
                 nodes[0].world.executor.sleep(pause_ms).await;
                 let node = &nodes[random.below(nodes.len())];
                 let user = USERS[random.below(USERS.len())];
