@@ -51,7 +51,7 @@ function people() {
   for (let n = 0; n < 120; n += 1) add(`dense${String(n).padStart(7, '0')}`, { customData: customData(18_000) });
   for (let n = 0; n < 40; n += 1) add(`heavy${String(n).padStart(7, '0')}`, { customData: customData(80_000) });
   add('megabyte0001', { customData: customData(1_000_000) });
-  add('atrowlimit01', { customData: customData(1_997_000) });
+  add('atrowlimit01', { customData: customData(1_994_000) });
   const details = { rawData: '"'.repeat(400_000) };
   add('socialheavy1', { identities: { google: { userId: 'g-heavy', details }, facebook: { userId: 'f-heavy', details: {} } } });
   add('aboverow0001', { customData: customData(MAX_ROW + 4_000) });
