@@ -7,6 +7,7 @@ use crate::inbound::request::{UserId, id_list};
 use crate::mirror::base::Base;
 use crate::mirror::edits::edits_since;
 use crate::mirror::mapping::{MgpassIdentity, MgpassUser};
+use crate::mirror::residue::Residue;
 use crate::mirror::rows::{TargetIdentity, TargetUser, parse_identity, parse_user};
 use crate::runtime::ports::{Row, Statement, Value};
 use crate::runtime::sql::{integer, text};
@@ -139,6 +140,13 @@ pub struct MirrorRow {
     pub residue: Option<String>,
 }
 
+impl MirrorRow {
+    /// What Logto knows of the user besides.
+    pub fn residue(&self) -> Option<Residue> {
+        Residue::parse(self.residue.as_deref()?)
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Holder {
     pub user: UserId,
@@ -175,28 +183,27 @@ pub fn read(user: &UserId, wanted: Option<&MgpassUser>) -> Vec<Statement> {
     ]
 }
 
+/// The first row, if there is one. `None`: it was not as the schema says.
+pub fn first<T>(rows: &[Row], parse: impl Fn(&Row) -> Option<T>) -> Option<Option<T>> {
+    match rows.first() {
+        None => Some(None),
+        Some(row) => parse(row).map(Some),
+    }
+}
+
 /// `None`: a row was not as the schema says.
 pub fn parse_read(results: &[Vec<Row>]) -> Option<TargetState> {
     let [users, identities, mirror, left, owed, holders, deletions] = results else {
         return None;
     };
     Some(TargetState {
-        user: match users.first() {
-            None => None,
-            Some(row) => Some(parse_user(row)?),
-        },
+        user: first(users, parse_user)?,
         identities: identities
             .iter()
             .map(parse_identity)
             .collect::<Option<_>>()?,
-        mirror: match mirror.first() {
-            None => None,
-            Some(row) => Some(parse_mirror(row)?),
-        },
-        left: match left.first() {
-            None => None,
-            Some(row) => Some(parse_left(row)?),
-        },
+        mirror: first(mirror, parse_mirror)?,
+        left: first(left, parse_left)?,
         owed: owed
             .iter()
             .map(|row| {

@@ -134,6 +134,11 @@ pub struct Raise {
     pub generation: i64,
 }
 
+/// The user's ticket in force, and the authority's generation.
+pub fn in_force(user: &UserId) -> Statement {
+    Statement::new(IN_FORCE, vec![user.as_str().into()])
+}
+
 impl<'a> Writer<'a> {
     pub fn new(user: &'a UserId, ticket: i64) -> Self {
         Self { user, ticket }
@@ -237,7 +242,7 @@ impl<'a> Writer<'a> {
 
     /// Asked last: whether this ticket is the one in force.
     pub fn ticket_in_force(&self) -> Statement {
-        Statement::new(IN_FORCE, vec![self.user.as_str().into()])
+        in_force(self.user)
     }
 
     fn statement(&self, sql: &'static str, more: Vec<Value>) -> Statement {

@@ -9,7 +9,6 @@ use futures_util::future::{Either, join, select};
 
 use crate::inbound::classify::Operation;
 use crate::inbound::request::UserId;
-use crate::mirror::residue::Residue;
 use crate::mirror::target::MirrorRow;
 use crate::runtime::backend::BackendFailure;
 use crate::runtime::backend::mgpass::{self, ApiIdentity, ApiUser, Caller, Found};
@@ -88,9 +87,7 @@ pub async fn shown<P: Platform>(
             return Err(Unserved::Backend(failure));
         }
     };
-    let residue = mirror
-        .and_then(|mirror| mirror.residue.as_deref())
-        .and_then(Residue::parse);
+    let residue = mirror.and_then(MirrorRow::residue);
     let view = View {
         user: &user,
         identities: &identities,

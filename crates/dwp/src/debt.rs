@@ -6,15 +6,18 @@ use std::io::{BufWriter, Write};
 use std::path::Path;
 
 use clap::{Subcommand, ValueEnum};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::api::Api;
 use super::failure::Failure;
 use super::files;
 use super::job::Health;
-use super::people::write_row;
+use super::people::{listed, text, write_row};
 use super::words::{plural, printable};
 use super::{Output, Result};
+
+/// Nothing is owed, nothing is stray: said as the lists say it of any number.
+const NONE: &str = "0 lines";
 
 #[derive(Debug, Subcommand)]
 pub enum Stray {
@@ -60,7 +63,7 @@ pub fn debt(
         eprintln!("{lines} written to {}", path.display());
     }
     if list || (class.is_some() && csv.is_none()) {
-        return rows(api, output, "debt", "debt", &filter, |row| {
+        return listed(api, output, "debt", "debt", &filter, NONE, |row| {
             format!(
                 "{:<24}{:<24}{}",
                 text(row, "subject"),
@@ -85,7 +88,7 @@ pub fn stray(api: &Api, output: Output, command: Stray) -> Result {
             if let Some(user) = &user {
                 query.push(("user", user.as_str()));
             }
-            rows(api, output, "strays", "strays", &query, |row| {
+            listed(api, output, "strays", "strays", &query, NONE, |row| {
                 let what = ["path", "operation"].map(|name| row.get(name).and_then(Value::as_str));
                 let what = what.into_iter().flatten().next().unwrap_or("-");
                 let id = row.get("id").and_then(Value::as_i64).unwrap_or(0);
@@ -117,42 +120,6 @@ pub fn stray(api: &Api, output: Output, command: Stray) -> Result {
             Ok(Health::Clean)
         }
     }
-}
-
-fn text(row: &Value, name: &str) -> String {
-    row.get(name)
-        .and_then(Value::as_str)
-        .map_or_else(|| "-".to_owned(), printable)
-}
-
-/// One line each as the pages come, or one document at the end.
-fn rows(
-    api: &Api,
-    output: Output,
-    route: &str,
-    name: &'static str,
-    query: &[(&str, &str)],
-    line: impl Fn(&Value) -> String,
-) -> Result {
-    let mut kept = Vec::new();
-    let mut n_rows = 0;
-    api.each_page(route, name, query, |rows| {
-        n_rows += rows.len() as u64;
-        match output {
-            Output::Json => kept.extend(rows),
-            Output::Text => {
-                for row in &rows {
-                    output.line(&line(row))?;
-                }
-            }
-        }
-        Ok(())
-    })?;
-    match output {
-        Output::Json => output.document(&json!({ name: kept }))?,
-        Output::Text => eprintln!("{}", plural(n_rows, "line", "lines")),
-    }
-    Ok(Health::clean_if(n_rows == 0))
 }
 
 fn summary(sum: &Value) -> String {
@@ -226,6 +193,8 @@ fn write_rows(
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]

@@ -125,7 +125,7 @@ pub fn differences(api: &Api, output: Output) -> Result {
     )
 }
 
-/// One line each as the pages come, or one document at the end.
+/// One line each, led by whom it is about.
 fn gather(
     api: &Api,
     output: Output,
@@ -134,32 +134,44 @@ fn gather(
     query: &[(&str, &str)],
     line: impl Fn(&Value) -> String,
 ) -> Result {
+    let led = |row: &Value| columns(&[(&text(row, "id"), 14), (&line(row), 0)]);
+    listed(api, output, route, name, query, "nobody", led)
+}
+
+/// One line each as the pages come, or one document at the end. `none`: what is said when
+/// there was none.
+pub fn listed(
+    api: &Api,
+    output: Output,
+    route: &str,
+    name: &'static str,
+    query: &[(&str, &str)],
+    none: &str,
+    line: impl Fn(&Value) -> String,
+) -> Result {
     let mut kept = Vec::new();
-    let mut n_people = 0;
+    let mut n_rows = 0;
     api.each_page(route, name, query, |rows| {
-        n_people += rows.len() as u64;
+        n_rows += rows.len() as u64;
         match output {
             Output::Json => kept.extend(rows),
             Output::Text => {
                 for row in &rows {
-                    output.line(&columns(&[(&text(row, "id"), 14), (&line(row), 0)]))?;
+                    output.line(&line(row))?;
                 }
             }
         }
         Ok(())
     })?;
-    if let Output::Json = output {
-        output.document(&json!({ name: kept }))?;
-    } else {
-        match n_people {
-            0 => eprintln!("nobody"),
-            n => eprintln!("{}", plural(n, "line", "lines")),
-        }
+    match (output, n_rows) {
+        (Output::Json, _) => output.document(&json!({ name: kept }))?,
+        (Output::Text, 0) => eprintln!("{none}"),
+        (Output::Text, n) => eprintln!("{}", plural(n, "line", "lines")),
     }
-    Ok(Health::clean_if(n_people == 0))
+    Ok(Health::clean_if(n_rows == 0))
 }
 
-fn text(row: &Value, name: &str) -> String {
+pub fn text(row: &Value, name: &str) -> String {
     row.get(name)
         .and_then(Value::as_str)
         .map_or_else(|| "-".to_owned(), printable)

@@ -9,9 +9,8 @@ use serde_json::json;
 
 use crate::inbound::request::UserId;
 use crate::mirror::base::Base;
-use crate::mirror::residue::Residue;
 use crate::mirror::reverse::decide::Sent;
-use crate::mirror::target::{self, TargetState};
+use crate::mirror::target::{self, MirrorRow, TargetState};
 use crate::mirror::view::{View, shown_rows};
 use crate::runtime::backend::logto::LogtoUser;
 use crate::runtime::ports::{Row, Statement, Value};
@@ -137,11 +136,7 @@ pub fn in_logtos_form(
     settings: &MappingSettings,
 ) -> Option<String> {
     let (user, identities) = shown_rows(id, target.user.as_ref(), &target.identities)?;
-    let residue = target
-        .mirror
-        .as_ref()
-        .and_then(|mirror| mirror.residue.as_deref())
-        .and_then(Residue::parse);
+    let residue = target.mirror.as_ref().and_then(MirrorRow::residue);
     let view = View {
         user: &user,
         identities: &identities,

@@ -22,7 +22,7 @@ use crate::mirror::mapping::{MgpassIdentity, MgpassUser, map};
 use crate::mirror::reconcile::obstacle_codes;
 use crate::mirror::residue::Residue;
 use crate::mirror::target::Effect;
-use crate::mirror::writer::Writer;
+use crate::mirror::writer::{Writer, in_force};
 use crate::runtime::backend::logto::{LogtoUser, UnreadableUser};
 use crate::runtime::ports::{Row, Statement, Value};
 use crate::runtime::settings::MappingSettings;
@@ -94,8 +94,6 @@ const DROP_ACCOUNT: &str = "DELETE FROM social_identities WHERE user_id = ?1 AND
      AND EXISTS (SELECT 1 FROM logto_mirror WHERE user_id = ?1 AND ticket = ?2)";
 /// Of a user of mgPass's own.
 const FORGET_TICKET: &str = "DELETE FROM logto_mirror WHERE user_id = ?1 AND ticket = ?2";
-const IN_FORCE: &str = "SELECT (SELECT ticket FROM logto_mirror WHERE user_id = ?1) AS ticket, \
-     (SELECT generation FROM logto_mirror_authority) AS generation";
 
 /// Every string above, for the test that prepares each one against the schema.
 #[cfg(not(target_arch = "wasm32"))]
@@ -112,7 +110,6 @@ pub const ALL_SQL: &[&str] = &[
     SET_LAST_SIGN_IN_AT,
     DROP_ACCOUNT,
     FORGET_TICKET,
-    IN_FORCE,
 ];
 
 /// What a write is carried out with.
@@ -150,11 +147,7 @@ impl Batch {
     }
 }
 
-/// Whether the ticket is in force; asked when a batch gave no answer.
-pub fn in_force(user: &UserId) -> Statement {
-    Statement::new(IN_FORCE, vec![user.as_str().into()])
-}
-
+/// By the answer to [`in_force`].
 pub fn outcome(row: &Row, ticket: i64, generation: i64) -> Option<Outcome> {
     Some(
         match (integer(row, "ticket"), integer(row, "generation")?) {

@@ -9,7 +9,7 @@ use crate::inbound::request::UserId;
 use crate::mirror::residue::Residue;
 use crate::mirror::rows::{TargetIdentity, TargetUser, parse_identity, parse_user};
 use crate::mirror::target::{
-    MirrorRow, SELECT_IDENTITIES, SELECT_MIRROR, SELECT_USER, parse_mirror,
+    MirrorRow, SELECT_IDENTITIES, SELECT_MIRROR, SELECT_USER, first, parse_mirror,
 };
 use crate::runtime::backend::mgpass::{ApiIdentity, ApiUser};
 use crate::runtime::ports::{Row, Statement};
@@ -56,18 +56,12 @@ impl Person {
             return None;
         };
         Some(Self {
-            user: match users.first() {
-                None => None,
-                Some(row) => Some(parse_user(row)?),
-            },
+            user: first(users, parse_user)?,
             identities: identities
                 .iter()
                 .map(parse_identity)
                 .collect::<Option<_>>()?,
-            mirror: match mirror.first() {
-                None => None,
-                Some(row) => Some(parse_mirror(row)?),
-            },
+            mirror: first(mirror, parse_mirror)?,
             generation: handover::target::parse_generation(results)?,
         })
     }
@@ -89,8 +83,7 @@ impl Person {
             .mirror
             .as_ref()
             .filter(|mirror| !mirror.is_tombstone)
-            .and_then(|mirror| mirror.residue.as_deref())
-            .and_then(Residue::parse);
+            .and_then(MirrorRow::residue);
         Some((api, identities, residue))
     }
 

@@ -4,6 +4,7 @@ use futures_util::future::join;
 
 use super::{Fate, Outcome, Run, Way};
 use crate::inbound::request::UserId;
+use crate::mirror::writer::in_force;
 use crate::runtime::error::ProxyError;
 use crate::runtime::ports::{DatabaseFailure, Platform, Store};
 use crate::serve::at_mgpass::batch::{self, Change};
@@ -99,7 +100,7 @@ impl<P: Platform> Run<'_, P> {
         ticket: i64,
         generation: i64,
     ) -> Way<batch::Outcome> {
-        let results = self.ask(Store::Mgpass, vec![batch::in_force(user)]).await;
+        let results = self.ask(Store::Mgpass, vec![in_force(user)]).await;
         let outcome = results.ok().and_then(|results| {
             let row = results.first()?.first()?;
             batch::outcome(row, ticket, generation)
