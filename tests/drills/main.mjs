@@ -1,5 +1,5 @@
 // `npm run drills`: everything that takes long, one after the other, and one table of
-// what came of it. About an hour on two cores. `-- demo crash` runs those alone.
+// what came of it. Some hours on two cores. `-- demo crash` runs those alone.
 //
 // Each is the npm script of that name; what it prints goes to .sandbox/drills/NAME.log,
 // and the end of it here as well when it fails. A drill whose needs are not met is
