@@ -1,7 +1,9 @@
 //! Which move of the authority is due: one pure function of the row, of what is pending
 //! and of the gates.
 //!
-//!     logto -> draining -> mgpass -> returning -> logto
+//! ```text
+//! logto -> draining -> mgpass -> returning -> logto
+//! ```
 //!
 //! Each move but an operator's own is tried by whoever comes: cron, a relay, a user write
 //! that waits, `dwp`. So a stopped cron leaves nobody between two sides. The statements
