@@ -104,15 +104,18 @@ CREATE TABLE debt (
 
 CREATE INDEX debt_by_class ON debt (class, subject);
 
--- What the reverse mirror has sent to Logto and does not know the end of: there before
--- the first call leaves, gone once each was answered and the base says so, or when Logto
--- commits nothing so late any more. `fields`: digest of each value that was carried, a JSON
--- object; null: taken away. What Logto then shows of these is nobody else's doing.
+-- What the reverse mirror has sent to Logto, until the base says so: there before the
+-- first call leaves, gone once each was answered and the base was left, or when Logto
+-- commits nothing so late any more. `answered_at`: each call was, so that nothing of it can
+-- land any more; only the base was not left, since the lease or the authority had moved.
+-- `fields`: digest of each value that was carried, a JSON object; null: taken away. What
+-- Logto then shows of these is nobody else's doing.
 CREATE TABLE sent_back (
-  subject TEXT NOT NULL,
-  ticket  INTEGER NOT NULL,
-  sent_at INTEGER NOT NULL,
-  fields  TEXT NOT NULL CHECK (json_valid(fields)),
+  subject     TEXT NOT NULL,
+  ticket      INTEGER NOT NULL,
+  sent_at     INTEGER NOT NULL,
+  answered_at INTEGER,
+  fields      TEXT NOT NULL CHECK (json_valid(fields)),
   PRIMARY KEY (subject, ticket)
 ) STRICT, WITHOUT ROWID;
 

@@ -20,7 +20,7 @@ macro_rules! all_debt {
             "UNION ALL SELECT coalesce(subject, 'stray.' || id), 'stray', coalesce(path, operation, ''), found_at FROM strays WHERE state = 'open' ",
             "UNION ALL SELECT subject, class, code, since FROM debt ",
             // Whoever sent it may have stopped there, and owes nothing by name.
-            "UNION ALL SELECT subject, 'unanswered', 'no_answer', sent_at FROM sent_back s WHERE sent_at > ",
+            "UNION ALL SELECT subject, 'unanswered', 'no_answer', sent_at FROM sent_back s WHERE answered_at IS NULL AND sent_at > ",
             now!(),
             " - 2 * ",
             late_commit_ms!(),
@@ -86,7 +86,7 @@ const UNANSWERED_DUE: &str = concat!(
     " <= ",
     now!(),
     // A minute beyond, for the last look: whoever sent these may have stopped there.
-    " UNION ALL SELECT subject FROM sent_back WHERE sent_at BETWEEN ",
+    " UNION ALL SELECT subject FROM sent_back WHERE answered_at IS NULL AND sent_at BETWEEN ",
     now!(),
     " - ",
     late_commit_ms!(),

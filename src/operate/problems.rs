@@ -96,6 +96,8 @@ pub struct Facts {
     pub stage: String,
     /// Name and code of each.
     pub setting_faults: Vec<(String, String)>,
+    /// Waits of the hand-over that are set shorter than is safe.
+    pub hasty_handover: Vec<&'static str>,
     /// The code why the proxy's database could not be read.
     pub database_failure: Option<String>,
     pub backlog: BacklogFact,

@@ -153,7 +153,7 @@ macro_rules! is_still_leased_by {
 macro_rules! may_still_land {
     () => {
         concat!(
-            "(SELECT subject, sent_at AS since FROM sent_back WHERE sent_at > ",
+            "(SELECT subject, sent_at AS since FROM sent_back WHERE answered_at IS NULL AND sent_at > ",
             now!(),
             " - ",
             late_commit_ms!(),

@@ -3,7 +3,7 @@
 //!
 //! Logto takes no condition with a write. So what is sent is on record before the first
 //! call leaves, only in the generation of the lease, and stays there until every call was
-//! answered: two relays at once, or a call that lands late, may leave an older value there,
+//! answered and the base says so: two relays at once, or a call that lands late, may leave an older value there,
 //! and the next look knows it for ours and sends the newer one again.
 
 mod finish;
@@ -229,20 +229,18 @@ impl<P: Platform> Run<'_, P> {
         let is_whole = strays.is_empty() && owed.is_empty() && stopped.is_none();
         let noted = password.mark().filter(|_| stopped.is_none()).cloned();
         let left = self.leave_rows(Some(base), noted, false, is_whole).await;
+        if has_sent && !matches!(stopped, Some(Unsure::Unknown(_))) {
+            let is_left = stopped.is_none() && matches!(left, Ok(true));
+            let answered = rows::answered(&self.lease.subject, self.lease.ticket, is_left);
+            // Not forgotten, it is forgotten by age.
+            let _ = at_proxy(self.platform, vec![answered]).await;
+        }
         if let Some(unsure) = stopped {
             return Err(self.unanswered(unsure).await);
         }
         if !left? {
             // A newer one was here: what this one sent is looked at once more.
             return Err(Stopped::Superseded(self.lease.ticket));
-        }
-        if has_sent {
-            // Not forgotten, it is forgotten by age.
-            let _ = at_proxy(
-                self.platform,
-                vec![rows::answered(&self.lease.subject, self.lease.ticket)],
-            )
-            .await;
         }
         let mut owed = owed;
         if ends_password {

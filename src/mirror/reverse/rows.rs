@@ -60,7 +60,15 @@ const SEND: &str = concat!(
     may_send!("?4"),
     " RETURNING ticket"
 );
-const ANSWERED: &str = "DELETE FROM sent_back WHERE subject = ?1 AND ticket = ?2";
+/// The base says so; of earlier ones, too, that had landed before this one was sent.
+const LEFT: &str = "DELETE FROM sent_back WHERE subject = ?1 AND (ticket = ?2 OR \
+     answered_at < (SELECT sent_at FROM sent_back WHERE subject = ?1 AND ticket = ?2))";
+/// The base does not say so: what was sent is still known for ours, and nothing of it can land.
+const ANSWERED: &str = concat!(
+    "UPDATE sent_back SET answered_at = ",
+    now!(),
+    " WHERE subject = ?1 AND ticket = ?2"
+);
 /// The brake: of deletions decided at the same moment, no more begin than it lets.
 const BEGIN_DELETION: &str = concat!(
     "INSERT INTO deleted_back (subject, at) SELECT ?1, ",
@@ -90,6 +98,7 @@ pub const PROXY_SQL: &[&str] = &[
     SENT,
     N_DELETED,
     SEND,
+    LEFT,
     ANSWERED,
     BEGIN_DELETION,
     FORGET_SENT,
@@ -197,8 +206,10 @@ pub fn send(user: &UserId, ticket: i64, sent: &Sent, generation: i64) -> Stateme
     Statement::new(SEND, values)
 }
 
-pub fn answered(user: &UserId, ticket: i64) -> Statement {
-    Statement::new(ANSWERED, vec![user.as_str().into(), ticket.into()])
+/// Each call was answered, and whether the base was left.
+pub fn answered(user: &UserId, ticket: i64, is_left: bool) -> Statement {
+    let sql = if is_left { LEFT } else { ANSWERED };
+    Statement::new(sql, vec![user.as_str().into(), ticket.into()])
 }
 
 /// Before the call. No row: the brake, or the authority has moved.

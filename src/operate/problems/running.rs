@@ -27,6 +27,18 @@ pub(super) fn platform(facts: &Facts, all: &mut Vec<Problem>) {
             remedy: "Mend them in wrangler.toml, or by `wrangler secret put NAME`, and deploy.".to_owned(),
         });
     }
+    if !facts.hasty_handover.is_empty() {
+        all.push(Problem {
+            code: "handover_hasty",
+            severity: Warning,
+            since: None,
+            what: format!(
+                "{} is set shorter than is safe: a write that Logto commits late, or that an older isolate forwards, may come after the users have changed hands, and is a stray then.",
+                facts.hasty_handover.join(", ")
+            ),
+            remedy: "Leave them out of wrangler.toml but for a drill, and deploy, before a hand-over is announced.".to_owned(),
+        });
+    }
     if let Some(code) = &facts.database_failure {
         all.push(Problem {
             code: "database_unavailable",

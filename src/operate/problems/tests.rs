@@ -123,6 +123,9 @@ fn each_part_of_the_platform_that_fails_is_named() {
     check("settings_refused", Critical, |facts| {
         facts.setting_faults = vec![("LOGTO_ORIGIN".to_owned(), "missing".to_owned())];
     });
+    check("handover_hasty", Warning, |facts| {
+        facts.hasty_handover = vec!["HANDOVER_LATE_S"];
+    });
     check("database_unavailable", Critical, |facts| {
         facts.database_failure = Some("database_unavailable".to_owned());
     });

@@ -51,6 +51,7 @@ pub(super) fn facts(from: &Sources<'_>) -> Facts {
             .iter()
             .map(|fault| (fault.name.to_owned(), fault.code.to_owned()))
             .collect(),
+        hasty_handover: from.request.settings.handover.hasty(),
         database_failure: from.failure.map(str::to_owned),
         backlog: BacklogFact {
             n_open: of("n_open").unwrap_or_default(),

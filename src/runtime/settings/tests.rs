@@ -65,12 +65,17 @@ fn an_announcement_outlasts_what_began_before_it() {
     let handover = &settings.handover;
     assert_eq!(handover.announcement_ms, 60_000 + 125_000 + 900_000);
     assert!(!handover.needs_proof());
+    assert!(handover.hasty().is_empty());
     let drill = read(&[
         ("HANDOVER_LEASE_S", "2"),
         ("HANDOVER_LATE_S", "3"),
         ("LOGTO_DEADLINE_MS", "1000"),
     ]);
     assert_eq!(drill.handover.announcement_ms, 2_000 + 1_000 + 3_000);
+    assert_eq!(
+        drill.handover.hasty(),
+        ["HANDOVER_LEASE_S", "HANDOVER_LATE_S"]
+    );
 }
 
 #[test]

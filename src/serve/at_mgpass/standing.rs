@@ -11,7 +11,7 @@ const STANDING: &str = concat!(
     "EXISTS (SELECT 1 FROM debt) OR EXISTS (SELECT 1 FROM held_subjects) ",
     "OR EXISTS (SELECT 1 FROM strays WHERE state = 'open') OR EXISTS (SELECT 1 FROM ",
     // Looked at, and forgotten, within a quarter of an hour more.
-    "sent_back WHERE sent_at > ",
+    "sent_back WHERE answered_at IS NULL AND sent_at > ",
     now!(),
     " - 2 * ",
     late_commit_ms!(),

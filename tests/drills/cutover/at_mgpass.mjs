@@ -146,12 +146,18 @@ export async function databaseFails(scene, traffic) {
   Object.assign(traffic, { creates: false });
   traffic.resume();
   await pause(2_000);
+  const from = Date.now();
   const seen = await withoutDatabase(scene, traffic, { name: 'after it', forMs: 6_000, after: 500 });
   const reads = seen.reads.filter(good).length;
   const acknowledged = seen.writes.filter(good).length;
   scene.expect('DB down after it: reads answered from rows', `${reads} of ${seen.reads.length}`, 'all', reads === seen.reads.length && reads > 0);
   scene.expect('DB down after it: writes acknowledged', `${acknowledged} of ${seen.writes.length}`, '0', acknowledged === 0 && seen.writes.length > 0);
   await traffic.quiet();
+  // A step of an interaction needs to know who is the authority: told so by a 503, and not judged as a sign-in.
+  scene.unknowable = { from, to: Date.now() };
+  const steps = [...traffic.registrations, ...traffic.signIns].filter(({ began, status }) => began >= from && status !== 200);
+  const isTold = steps.every(({ status, code }) => status === 503 || code === 'proxy.start_again');
+  scene.expect('DB down after it: sign-ins and registrations', tally(steps.map(({ status, code }) => ({ status, code: /proxy\.[a-z_]+/.exec(code ?? '')?.[0] }))), 'none fails but by a 503 of ours', isTold);
   Object.assign(traffic, { creates: true });
   await settled(scene, { withinMs: 120_000 });
   traffic.resume();
@@ -186,16 +192,20 @@ export async function strays(scene, traffic, { n = 12 } = {}) {
 
   // A person decides: one half each way.
   for (const [index, id] of people.entries()) await scene.dwp(`stray resolve ${id} --towards ${index < n / 2 ? 'mgpass' : 'logto'}`);
-  const isDone = async () => {
+  const undecided = async () => {
+    const left = [];
     for (const [index, [id, field]] of injected.entries()) {
       const row = await scene.mgpassRow('SELECT name, avatar FROM users WHERE id = ?1', id);
       const user = scene.users.find(id);
-      const isStray = field === 'avatar' ? user.avatar.includes('stray') : user.name?.startsWith('Stray ');
-      if (row[field] !== user[field] || isStray !== (index >= n / 2)) return false;
+      // As it is shown: mgPass's name stands for the username where there is none.
+      const there = field === 'name' ? user.name || user.username : user.avatar;
+      const isStray = field === 'avatar' ? (user.avatar ?? '').includes('stray') : (user.name ?? '').startsWith('Stray ');
+      if (row[field] !== there || isStray !== (index >= n / 2)) left.push(`${id} ${field} ${index < n / 2 ? 'towards mgpass' : 'towards logto'}: ${there} at Logto, ${row[field]} at mgPass`);
     }
-    return true;
+    return left;
   };
-  const { tookMs } = await until('strays resolved', isDone, { withinMs: 60_000, everyMs: 500 }).catch(() => ({ tookMs: Infinity }));
+  const { tookMs } = await until('strays resolved', async () => (await undecided()).length === 0, { withinMs: 60_000, everyMs: 500 }).catch(() => ({ tookMs: Infinity }));
+  for (const line of tookMs === Infinity ? await undecided() : []) say(`not resolved: ${line}`);
   scene.expect('strays resolved, half towards each side', `both sides so after ${inMs(tookMs)}`, 'yes', Number.isFinite(tookMs));
   await settled(scene).catch((error) => say(error.message));
   traffic.resume();

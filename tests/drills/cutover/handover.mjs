@@ -24,7 +24,7 @@ function judgeHeld(scene, traffic, { label, from, to, isDisturbed }) {
   const odd = entries.filter((entry) => !GOOD(entry) && entry.status !== 503);
   if (odd.length > 0) say(`neither done nor 503: ${tally(odd)}`);
   scene.expect(`${label}: writes that fell into it`, `${entries.length} in ${((to - from) / 1_000).toFixed(1)} s, p50 ${inMs(p50)}, p99 ${inMs(p99)}, ${entries.filter(({ status }) => status === 503).length} x 503`,
-    isDisturbed ? 'done or 503' : 'p50 and p99 finite', entries.length > 0 && odd.length === 0 && (isDisturbed || Number.isFinite(p99)));
+    isDisturbed ? 'done or 503' : 'p50 and p99 finite', (entries.length > 0 || to - from < 1_000) && odd.length === 0 && (isDisturbed || p99 !== Infinity));
 }
 
 function judgeReads(scene, traffic, { label, from }) {
@@ -34,6 +34,16 @@ function judgeReads(scene, traffic, { label, from }) {
   scene.expect(`${label}: reader errors, stale`, `${bad.length}, ${traffic.stale} of ${entries.length}`, '0, 0', bad.length === 0 && traffic.stale === 0 && entries.length > 0);
 }
 
+/** The guard judges every second under this load, and one verdict shuts the gate `reads` for three: then again. */
+async function insist(scene) {
+  for (let turn = 1; ; turn += 1) {
+    const result = await scene.startDwp('stage cutover --wait', { onLine: (line) => say(`  dwp: ${line}`) }).done;
+    const isReads = result.status === 1 && result.stdout.includes('waits for: gates (reads)');
+    if (!isReads || turn === 10) return result;
+    await pause(2_000);
+  }
+}
+
 /** Logto to mgPass. `begin` gives the wish, `during` is called once it drains. */
 export async function handOver(scene, traffic, { label, begin, during, isDisturbed = false }) {
   scene.heading(label);
@@ -41,7 +51,7 @@ export async function handOver(scene, traffic, { label, begin, during, isDisturb
   traffic.resume();
   await pause(2_000);
   const from = Date.now();
-  const command = begin === undefined ? scene.startDwp('stage cutover --wait', { onLine: (line) => say(`  dwp: ${line}`) }) : undefined;
+  const command = begin === undefined ? insist(scene) : undefined;
   await begin?.();
   // Not before: the mirror must keep up until then, or the guard would hold.
   await until('the announcement is nearly over', async () => {
@@ -52,7 +62,7 @@ export async function handOver(scene, traffic, { label, begin, during, isDisturb
   await until('draining', async () => ['draining', 'mgpass'].includes((await scene.authority()).holder), { withinMs: 90_000, everyMs: 20 });
   await during?.();
   await until('mgPass is the authority', isAt(scene, 'mgpass'), { withinMs: 120_000, everyMs: 50 });
-  const result = await command?.done;
+  const result = await command;
   if (result) say(result.stdout.trim());
   const [drained, moved] = [await movedAt(scene, 'draining'), await movedAt(scene, 'mgpass')];
   traffic.writeEveryMs = CALM_MS;
@@ -70,10 +80,11 @@ export async function judgeCutover(scene, traffic, label, until_ = Date.now()) {
   if (through.length > 0) console.error(through.slice(0, 5));
   const n = traffic.within(traffic.writes, scene.movedAt, until_).filter(GOOD).length;
   scene.expect(`${label}: clients' user writes that reached Logto`, `${through.length}, of ${n} done meanwhile`, '0', through.length === 0 && n > 0);
-  const registrations = traffic.within(traffic.registrations, scene.movedAt + 3_000, until_);
+  const isKnowable = ({ began, ended }) => !(scene.unknowable && ended >= scene.unknowable.from && began <= scene.unknowable.to);
+  const registrations = traffic.within(traffic.registrations, scene.movedAt + 3_000, until_).filter(isKnowable);
   const told = registrations.filter(({ status, code }) => status >= 400 && code === 'proxy.start_again');
   scene.expect(`${label}: registrations at Logto`, `${registrations.length - told.length} of ${registrations.length} went on`, '0, each told to start again', told.length === registrations.length);
-  const signIns = traffic.within(traffic.signIns, scene.movedAt, until_);
+  const signIns = traffic.within(traffic.signIns, scene.movedAt, until_).filter(isKnowable);
   const bad = signIns.filter(({ status }) => status !== 200);
   if (bad.length > 0) say(`sign-ins: ${tally(bad)}`);
   scene.expect(`${label}: sign-ins at Logto of people from before`, `${signIns.length - bad.length} of ${signIns.length}`, 'all', bad.length === 0);
@@ -84,12 +95,26 @@ export async function judgeBook(scene, traffic, label, side, aside) {
   scene.expect(`${label}: acknowledged, and not at ${side === 'logto' ? 'Logto' : 'mgPass'}`, `${gone.length} of ${traffic.acknowledged.size + traffic.created.size + traffic.registered.size} ${gone.slice(0, 3).join('; ')}`, '0', gone.length === 0);
 }
 
+/** A call back to Logto without an answer is waited for, 15 minutes in production: the rows' times are moved here. */
+async function unansweredEnded(scene) {
+  const open = () => scene.proxyRow(`SELECT count(*) AS n FROM (SELECT subject FROM debt WHERE class = 'unanswered' UNION SELECT subject FROM sent_back WHERE answered_at IS NULL)`);
+  const { n } = await open();
+  const { stdout } = await scene.dwp('debt --json', { allowed: [0, 1] });
+  if (n === 0) return;
+  const listed = JSON.parse(stdout).users;
+  await scene.proxyRows(`UPDATE debt SET since = since - 900000 WHERE class = 'unanswered'`);
+  await scene.proxyRows('UPDATE sent_back SET sent_at = sent_at - 900000');
+  const { tookMs } = await until('looked at once more', async () => (await scene.proxyRow(`SELECT count(*) AS n FROM debt WHERE class = 'unanswered'`)).n === 0, { withinMs: 60_000, everyMs: 500 }).catch(() => ({ tookMs: Infinity }));
+  scene.expect('calls back that nobody answered, 15 minutes later', `${n} users, ${listed} in debt before; looked at after ${inMs(tookMs)}`, 'looked at', listed >= n && Number.isFinite(tookMs));
+}
+
 /** mgPass to Logto, with everything carried over first. */
 export async function wayBack(scene, traffic, { label }) {
   scene.heading(label);
   // As an operator would: not while Logto lacks hundreds of writes.
   await traffic.quiet();
   await settled(scene, { withinMs: 300_000 });
+  await unansweredEnded(scene);
   traffic.resume();
   await pause(2_000);
   const from = Date.now();

@@ -148,6 +148,37 @@ fn nothing_is_sent_once_the_authority_has_moved() {
 }
 
 #[test]
+fn a_call_that_was_answered_in_an_older_generation_does_not_hold_up_the_way_back() {
+    let world = world();
+    edit(&world, ALICE, "name = 'Ours'");
+    let statements = Trigger::Walk.each(&[UserId::parse(ALICE).unwrap()]);
+    world.databases.batch(Store::Proxy, &statements).unwrap();
+    world.send_wake(ALICE);
+    world
+        .faults
+        .once(Port::Logto, "PATCH", 0, Fault::SlowAnswer(2_000));
+    let node = world.node();
+    let handle = world.executor.spawn(async move {
+        let user = UserId::parse(ALICE).unwrap();
+        dual_write_proxy::mirror::relay::reconcile(&node, &node.context(), &user).await
+    });
+    world.advance(1_000);
+    world.wish(Some(Stage::DualWrite));
+    world.nudge();
+    assert_eq!(world.holder(), "returning");
+    // Answered now; its base is of another generation, and is not left.
+    world.idle();
+    drop(handle);
+    assert_eq!(at_logto(&world, ALICE)["name"], "Ours");
+    world.advance(30_000);
+    world.send_wake(ALICE);
+    world.deliver();
+    world.nudge();
+    assert_eq!(world.holder(), "logto");
+    assert_eq!((debts(&world), open_strays(&world)), (vec![], vec![]));
+}
+
+#[test]
 fn what_logto_refuses_is_owed_by_field_and_the_rest_is_carried() {
     let world = world();
     // Somebody at Logto, whom the mirror does not know, holds the address.

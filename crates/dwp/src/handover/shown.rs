@@ -73,6 +73,12 @@ pub fn summary(view: &Value) -> String {
     if !wish.is_empty() {
         lines.push(format!("wished: {wish}"));
         lines.push(progress(view));
+        if text(view, "/waits") == "gates" {
+            lines.push(format!(
+                "the wish stands: it goes ahead by itself once they are open; `dwp stage {}` takes it back",
+                text(view, "/authority/stage")
+            ));
+        }
     }
     if at(view, "/authority/raise_owed") == &Value::Bool(true) {
         lines.push(
