@@ -160,7 +160,7 @@ enum Sending {
         ticket: u8,
         value: u8,
     },
-    /// A quarter of an hour ago: it has landed, or never will.
+    /// Answered, or sent a quarter of an hour ago: it has landed, or never will.
     Old {
         ticket: u8,
         value: u8,
@@ -184,7 +184,7 @@ struct State {
     newest: u8,
     relays: [Relay; RELAYS],
     calls: [Call; CALLS],
-    /// Of `sent_back`: what was sent and not answered.
+    /// Of `sent_back`: what was sent and left no base.
     sent: [Sending; CALLS],
     is_stray: bool,
     is_held: bool,
@@ -290,6 +290,19 @@ impl State {
             Sending::MayLand { value, .. } | Sending::Old { value, .. } => 1 << value,
         };
         self.sent.iter().map(bit).fold(0, |all, bit: u8| all | bit)
+    }
+
+    /// Each call was answered, and no base was left.
+    fn answer(&mut self, ticket: u8) {
+        for sent in &mut self.sent {
+            match *sent {
+                Sending::MayLand { ticket: of, value } if of == ticket => {
+                    *sent = Sending::Old { ticket, value };
+                }
+                _ => {}
+            }
+        }
+        self.sent.sort_unstable();
     }
 
     fn forget(&mut self, ticket: u8) {
@@ -578,6 +591,7 @@ impl Case {
             } => push("it leaves the base", &|state| {
                 let is_newest = state.mgpass.ticket < ticket || !self.holds(Rule::TicketAtTheBase);
                 if !is_newest || state.mgpass.generation != generation {
+                    state.answer(ticket);
                     return Relay::Idle;
                 }
                 (state.mgpass.base, state.mgpass.ticket) = (value, ticket);
