@@ -1,6 +1,6 @@
 // The way back that does not wait: writes that hang across it, and mgPass dead.
 
-import { held } from './judge.mjs';
+import { held, settled } from './judge.mjs';
 import { inMs, pause, say, until } from './scene.mjs';
 import { mgpassOff, mgpassOn } from './at_mgpass.mjs';
 
@@ -19,6 +19,8 @@ async function abandon(scene) {
 export async function hangingWrites(scene, traffic) {
   scene.heading('Writes that hang across --abandon-debt');
   await traffic.quiet();
+  // Whoever is owed something is held by name, and read at Logto as they are there: the last act has them.
+  await settled(scene);
   const [atSettle, atGuard] = [scene.spare.splice(0, 5), scene.spare.splice(0, 5)];
   const before = new Map((await scene.mgpassRows('SELECT id, name FROM users WHERE id IN (SELECT value FROM json_each(?1))', JSON.stringify(atGuard))).map(({ id, name }) => [id, name]));
   const hang = async (people, rule) => {
@@ -52,6 +54,7 @@ export async function mgpassDead(scene, traffic) {
   traffic.resume();
   await pause(2_000);
   await traffic.quiet();
+  await settled(scene);
   // Something that Logto lacks: the reverse mirror cannot reach it, then mgPass dies.
   await scene.logto.faults([{ match: { method: 'PATCH', path: '^/api/users/' }, status: 503, body: 'down' }]);
   const owed = scene.spare.splice(0, 8);

@@ -104,11 +104,12 @@ export async function mgpassFails(scene, traffic) {
   await traffic.quiet();
   await settled(scene);
   // The feed says up to when Logto has everything.
-  await until('no debt, log read to its end', async () => {
-    const sum = await sumOfDebt(scene);
-    return sum.users === 0 && sum.log_read_seconds_ago !== null && sum.log_read_seconds_ago < 10;
-  }, { withinMs: 60_000, everyMs: 1_000 });
   const lastWrite = Math.max(...traffic.writes.filter(good).map(({ ended }) => ended));
+  await until('no debt, log read to its end since the last write', async () => {
+    const sum = await sumOfDebt(scene);
+    const ago = sum.log_read_seconds_ago;
+    return sum.users === 0 && ago !== null && ago < 10 && Date.now() - (ago + 1) * 1_000 > lastWrite;
+  }, { withinMs: 60_000, everyMs: 1_000 });
   await mgpassOff(scene);
   const ids = [...traffic.written.slice(0, 40), ...traffic.read.slice(0, 40)];
   const answers = [];
