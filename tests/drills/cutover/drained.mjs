@@ -18,7 +18,8 @@ export async function effectsOwed(scene, traffic) {
 /** Logto commits it and never answers; its client is gone. Begun just before draining does. */
 export async function killedWriter(scene, traffic) {
   const id = scene.spare.shift();
-  await until('announced', async () => (await scene.proxyRow('SELECT announced_until AS until FROM authority')).until !== null, { withinMs: 60_000, everyMs: 50 });
+  // A value of KV that was another two minutes ago is heard only after them.
+  await until('announced', async () => (await scene.proxyRow('SELECT announced_until AS until FROM authority')).until !== null, { withinMs: 240_000, everyMs: 50 });
   const { until: until_ } = await scene.proxyRow('SELECT announced_until AS until FROM authority');
   await pause(Math.max(0, until_ - Date.now() - 2_000));
   await scene.logto.faults([{ match: { method: 'PATCH', path: `^/api/users/${id}$` }, commit_then: 'hang', times: 1 }]);
