@@ -9,6 +9,7 @@ use dual_write_proxy::runtime::ports::{Call, Row, Statement, Store};
 use super::Setup;
 use super::variants::Variant;
 use super::wakes::{self, Fate, Turns};
+use super::witness::Witness;
 use crate::support::executor::Random;
 use crate::support::faults::Glitch;
 use crate::support::world::Tamper;
@@ -65,6 +66,7 @@ pub struct SimulationTamper {
     /// One of so many messages has a fate of its own.
     messages_one_in: usize,
     pub turns: Turns,
+    pub witness: Witness,
     /// Faults that may repeat an effect: its call, or the note that it was made.
     pub n_effect_faults: Rc<Cell<u64>>,
 }
@@ -81,6 +83,7 @@ impl SimulationTamper {
             n_sent: Cell::new(0),
             messages_one_in: wakes::moods(&random),
             turns: Turns::default(),
+            witness: Witness::default(),
             random,
             n_effect_faults: Rc::default(),
         }
@@ -114,6 +117,13 @@ impl SimulationTamper {
             }
             Some(fault)
         }));
+    }
+
+    /// What an operator's tool would send.
+    pub fn broken(&self, world: &World, statement: Statement) -> Statement {
+        let statements = vec![statement.clone()];
+        let mut broken = self.statements(world, Store::Proxy, statements);
+        broken.pop().unwrap_or(statement)
     }
 
     pub fn end(&self, world: &World) {
@@ -156,14 +166,22 @@ impl Tamper for SimulationTamper {
         store: Store,
         statements: Vec<Statement>,
     ) -> Vec<Statement> {
+        self.witness.observe_statements(store, &statements);
         match self.variant {
             Some(variant) => variant.statements(world, store, statements),
             None => statements,
         }
     }
 
-    fn results(&self, store: Store, sql: &[&'static str], results: Vec<Vec<Row>>) -> Vec<Vec<Row>> {
+    fn results(
+        &self,
+        world: &World,
+        store: Store,
+        sql: &[&'static str],
+        results: Vec<Vec<Row>>,
+    ) -> Vec<Vec<Row>> {
         self.turns.observe(store, sql, &results);
+        self.witness.observe_results(sql, &results, world.now_ms());
         match self.variant {
             Some(variant) => variant.results(store, sql, results),
             None => results,
