@@ -77,6 +77,7 @@ struct Totals {
     n_stale: u64,
     n_unbraked: u64,
     n_hand_overs: u64,
+    n_disproved: u64,
 }
 
 impl Totals {
@@ -104,6 +105,7 @@ impl Totals {
         self.n_stale += verdict.stale.len() as u64;
         self.n_unbraked += verdict.unbraked.len() as u64;
         self.n_hand_overs += verdict.n_hand_overs;
+        self.n_disproved += verdict.disproved.len() as u64;
     }
 
     fn print(&self, name: &str, seconds: f64) {
@@ -130,7 +132,10 @@ impl Totals {
             self.idle_percent(),
         );
         if self.n_hand_overs > 0 {
-            println!("  hand-overs {}", self.n_hand_overs);
+            println!(
+                "  hand-overs {}: claims disproved {}",
+                self.n_hand_overs, self.n_disproved
+            );
         }
         if self.n_reads > 0 {
             println!(
@@ -373,7 +378,6 @@ fn catch(variant: Variant) -> Option<String> {
         variant: Some(variant),
         ..setup
     };
-    let describe = |verdict: &Verdict| verdict.kinds();
     let series = variant.series();
     let n_runs = match series(0).is_handing_over {
         true => HANDOVER_VARIANT_RUNS,
@@ -383,9 +387,10 @@ fn catch(variant: Variant) -> Option<String> {
     let idle_percent = totals.idle_percent();
     match bad.first() {
         Some((seed, verdict)) => Some(format!(
-            "caught ({} at seed {seed}, {} runs)",
-            describe(verdict),
-            totals.n_runs
+            "caught ({} at seed {seed}, {} runs): {:.100}",
+            verdict.kinds(),
+            totals.n_runs,
+            verdict.first().unwrap_or_default(),
         )),
         None if matches!(series(0).chaos, Chaos::None) && idle_percent >= MAX_IDLE_PERCENT => Some(
             format!("caught ({idle_percent} % of the turns had nothing to cover)"),

@@ -44,6 +44,13 @@ pub const FAULTS: &[Fault] = &[
     Fault::SlowAnswer(45_000),
 ];
 
+const SLOWLY: &[Fault] = &[
+    Fault::SlowAnswer(600),
+    Fault::SlowAnswer(2_000),
+    Fault::Late(400),
+    Fault::Late(2_000),
+];
+
 /// 401 and 403 also stand for a gateway that keeps somebody out.
 pub const GLITCHES: &[Glitch] = &[
     Glitch::Refuse(401),
@@ -67,6 +74,8 @@ pub struct SimulationTamper {
     messages_one_in: usize,
     pub turns: Turns,
     pub witness: Witness,
+    /// mgPass's database is slow.
+    pub is_slow: Rc<Cell<bool>>,
     /// Faults that may repeat an effect: its call, or the note that it was made.
     pub n_effect_faults: Rc<Cell<u64>>,
 }
@@ -84,6 +93,7 @@ impl SimulationTamper {
             messages_one_in: wakes::moods(&random),
             turns: Turns::default(),
             witness: Witness::default(),
+            is_slow: Rc::default(),
             random,
             n_effect_faults: Rc::default(),
         }
@@ -96,10 +106,14 @@ impl SimulationTamper {
         // Some runs are calm, some are stormy.
         let one_in = [15, 40, 120][random.below(3)];
         let n_effect_faults = Rc::clone(&self.n_effect_faults);
+        let is_slow = Rc::clone(&self.is_slow);
         *world.faults.script.borrow_mut() = Some(Box::new(move |port, what, number| {
             let fault = match chaos {
                 Chaos::None | Chaos::Glitch(..) | Chaos::Message(..) => None,
                 Chaos::At(point, fault) => (number == first_call + point).then_some(fault),
+                Chaos::Random if is_slow.get() && port == Port::MgpassDatabase => {
+                    (random.below(6) == 0).then(|| SLOWLY[random.below(SLOWLY.len())])
+                }
                 Chaos::Random => {
                     (random.below(one_in) == 0).then(|| FAULTS[random.below(FAULTS.len())])
                 }

@@ -6,8 +6,11 @@
 //! Each write of a name is the only one of that value, so that a name tells which write it
 //! was. The claims: in the end, and at any read, nothing older than what was acknowledged
 //! before; nothing of a client's reaches Logto that mgPass has the say over; both sides equal
-//! in the end, and nothing stuck; and where the sum of debt is nil, Logto has all that was
-//! there as of when the sum says.
+//! in the end, and nothing stuck; who is not listed as debt lacks nothing at Logto as of when
+//! the list says; nobody who could be waited for is left to a person, and everybody else is;
+//! what somebody set at Logto stays until a person decides; a translated write is settled when
+//! it is acknowledged; no batch comes into force in another generation, and no move behind its
+//! deadline.
 
 mod clients;
 mod history;
@@ -139,7 +142,7 @@ fn judge(
     let mut verdict = oracle::judge(world, setup, &journal, tamper);
     history.look(world);
     history.look_back(world, BETWEEN_MS);
-    verdict.wrong.extend(history.wrong.take());
+    verdict.disproved.extend(history.wrong.take());
     verdict.stale = history.stale.take();
     verdict.n_reads = history.n_reads.get();
     verdict.n_from_mgpass = history.n_at_mgpass.get();

@@ -37,7 +37,7 @@ pub(super) struct History {
     /// The newest phone number of each that somebody set at Logto, around the proxy.
     pub bypasses: RefCell<BTreeMap<&'static str, String>>,
     pub stale: RefCell<Vec<String>>,
-    /// What must not be, each said once.
+    /// Claims that did not hold, each said once.
     pub wrong: RefCell<BTreeSet<String>>,
     pub n_acknowledged: Cell<u64>,
     pub n_reads: Cell<u64>,

@@ -1,6 +1,7 @@
 //! The operator, who looks once a minute: hands over, goes back by the rules or without
 //! mgPass, lets go of what hangs, and decides about whoever is held.
 
+use std::cell::Cell;
 use std::rc::Rc;
 
 use dual_write_proxy::handover::{advance, hung};
@@ -37,6 +38,9 @@ pub(super) struct Operator<'a> {
 
 impl Operator<'_> {
     pub fn act(&mut self) {
+        // Whoever made them so may have crashed.
+        self.world.queue_delay_ms.set(0);
+        self.history.tamper.is_slow.set(false);
         if self.dwells > 0 {
             self.dwells -= 1;
             return;
@@ -86,23 +90,24 @@ impl Operator<'_> {
         self.world.executor.spawn(operate(node));
     }
 
-    /// While everybody writes.
+    /// While everybody writes, and mgPass's database is slow.
     fn go_back(&mut self) {
-        self.rush(10_000);
+        let is_slow = self.rush(10_000);
         let (node, pause_ms) = (self.world.node(), self.pause_ms());
         self.world.executor.spawn(async move {
+            node.world.executor.sleep(pause_ms).await;
             let world = &node.world;
-            world.executor.sleep(pause_ms).await;
             if world.holder() == "mgpass" && world.authority().0.wish.is_none() {
                 world.wish(Some(Stage::DualWrite));
                 operate(node).await;
             }
+            is_slow.set(false);
         });
     }
 
     /// While everybody writes, and perhaps while wake-ups come late.
     fn abandon(&mut self) {
-        self.rush(10_000);
+        let is_slow = self.rush(10_000);
         if self.random.below(2) == 0 {
             self.world.queue_delay_ms.set(30_000);
         }
@@ -113,13 +118,17 @@ impl Operator<'_> {
             // Not answered, they try again.
             let _ = advance::abandon(&node, &settings).await;
             node.world.queue_delay_ms.set(0);
+            is_slow.set(false);
         });
     }
 
-    fn rush(&self, duration_ms: i64) {
+    /// Answers what makes mgPass's database fast again.
+    fn rush(&self, duration_ms: i64) -> Rc<Cell<bool>> {
         let until_ms = self.world.now_ms() + duration_ms;
         self.history.rush_until_ms.set(until_ms);
         self.history.quiet_until_ms.set(0);
+        self.history.tamper.is_slow.set(true);
+        Rc::clone(&self.history.tamper.is_slow)
     }
 
     fn pause_ms(&self) -> i64 {
