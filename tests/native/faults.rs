@@ -188,6 +188,7 @@ fn main() {
     let mut is_good = true;
     let is_one_series = is_helped || is_reading || is_calm || is_handing_over;
     let is_all = !only_variants && !is_one_series;
+    let is_given = n_runs.is_some();
     let n_runs = n_runs.unwrap_or(if is_full { 100_000 } else { 200 });
     if is_full && is_all {
         is_good &= exhaustive();
@@ -207,7 +208,10 @@ fn main() {
     }
     if is_handing_over && !only_variants || is_all {
         // Each takes as long as dozens of the others.
-        let n_runs = if is_all { n_runs.div_ceil(50) } else { n_runs };
+        let n_runs = match is_given && !is_all {
+            true => n_runs,
+            false => n_runs.div_ceil(50),
+        };
         is_good &= random("handovers", first, n_runs, Setup::handing_over);
     }
     if is_full && is_all || only_variants {
