@@ -112,12 +112,6 @@ impl TranslatedIntent {
         ]
     }
 
-    /// Logto has given the new user an id.
-    pub fn learn(&self, subject: &UserId) -> Vec<Statement> {
-        let values = vec![self.id.as_str().into(), subject.as_str().into()];
-        vec![Statement::new(LEARN, values)]
-    }
-
     /// The batch at mgPass was applied. Acknowledged only if [`parse_settled`] says so.
     pub fn settle(&self, status: u16, generation: i64) -> Vec<Statement> {
         let values = vec![
@@ -137,6 +131,11 @@ impl TranslatedIntent {
     pub fn withdraw(&self) -> Vec<Statement> {
         vec![Statement::new(WITHDRAW, vec![self.id.as_str().into()])]
     }
+}
+
+/// Logto has given the new user of that intent an id.
+pub fn learn(intent: &str, subject: &UserId) -> Statement {
+    Statement::new(LEARN, vec![intent.into(), subject.as_str().into()])
 }
 
 /// The answer of [`TranslatedIntent::open`]. `None`: a row was not as the schema says.

@@ -35,6 +35,8 @@ pub struct Odd {
     /// Counted from 1, over the whole listing.
     pub place: i64,
     pub reason: Oddity,
+    /// The mark of the create that reserved it.
+    pub nonce: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,6 +95,7 @@ pub async fn piece<P: Platform>(
         user: first,
         place: from + 1,
         reason: Oddity::TooLarge,
+        nonce: None,
     };
     Ok(Piece {
         odd: vec![odd],
@@ -120,16 +123,20 @@ fn parse(rows: Vec<String>, total: Option<i64>, from: i64, size: i64) -> Piece {
     };
     for (json, place) in rows.into_iter().zip(from + 1..) {
         match LogtoUser::parse(&json) {
-            Ok(user) if user.reservation().is_some() => piece.odd.push(Odd {
-                user: Some(user.id),
-                place,
-                reason: Oddity::Reserved,
-            }),
-            Ok(user) => piece.users.push(Listed { user, json, place }),
+            Ok(user) => match user.reservation() {
+                None => piece.users.push(Listed { user, json, place }),
+                nonce => piece.odd.push(Odd {
+                    user: Some(user.id),
+                    place,
+                    reason: Oddity::Reserved,
+                    nonce,
+                }),
+            },
             Err(_) => piece.odd.push(Odd {
                 user: id_in(&json),
                 place,
                 reason: Oddity::Unreadable,
+                nonce: None,
             }),
         }
     }

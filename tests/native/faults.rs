@@ -15,8 +15,8 @@
 //! Then broken variants of mirror and hand-over, each against the series that shows it: each must
 //! be caught.
 //!
-//! `--runs N` random runs (and a quarter more with help, and with readers), `--seed S` one
-//! run alone with its events, `--helped`, `--reading`, `--calm` or
+//! `--runs N` random runs (and a quarter more with help, and with readers) from seed 0 on, or
+//! `--from S`, `--seed S` one run alone with its events, `--helped`, `--reading`, `--calm` or
 //! `--handovers` of that series only, `--variants` the broken ones (with `--handovers` its own).
 #![allow(
     clippy::unwrap_used,
@@ -77,6 +77,7 @@ struct Totals {
     n_stale: u64,
     n_unbraked: u64,
     n_hand_overs: u64,
+    n_disproved: u64,
 }
 
 impl Totals {
@@ -104,6 +105,7 @@ impl Totals {
         self.n_stale += verdict.stale.len() as u64;
         self.n_unbraked += verdict.unbraked.len() as u64;
         self.n_hand_overs += verdict.n_hand_overs;
+        self.n_disproved += verdict.disproved.len() as u64;
     }
 
     fn print(&self, name: &str, seconds: f64) {
@@ -130,7 +132,10 @@ impl Totals {
             self.idle_percent(),
         );
         if self.n_hand_overs > 0 {
-            println!("  hand-overs {}", self.n_hand_overs);
+            println!(
+                "  hand-overs {}: claims disproved {}",
+                self.n_hand_overs, self.n_disproved
+            );
         }
         if self.n_reads > 0 {
             println!(
@@ -151,7 +156,7 @@ fn main() {
     let mut n_runs = None;
     let mut arguments = std::env::args().skip(1);
     let mut only_variants = false;
-    let mut seed = None;
+    let (mut seed, mut first) = (None, 0);
     let (mut is_helped, mut is_reading, mut is_calm) = (false, false, false);
     let mut is_handing_over = false;
     while let Some(argument) = arguments.next() {
@@ -160,6 +165,7 @@ fn main() {
             "--full" => is_full = true,
             "--runs" => n_runs = Some(number(arguments.next()).expect("--runs takes a number")),
             "--seed" => seed = Some(number(arguments.next()).expect("--seed takes a number")),
+            "--from" => first = number(arguments.next()).expect("--from takes a number"),
             "--helped" => is_helped = true,
             "--reading" => is_reading = true,
             "--calm" => is_calm = true,
@@ -182,6 +188,7 @@ fn main() {
     let mut is_good = true;
     let is_one_series = is_helped || is_reading || is_calm || is_handing_over;
     let is_all = !only_variants && !is_one_series;
+    let is_given = n_runs.is_some();
     let n_runs = n_runs.unwrap_or(if is_full { 100_000 } else { 200 });
     if is_full && is_all {
         is_good &= exhaustive();
@@ -190,19 +197,22 @@ fn main() {
         is_good &= calm();
     }
     if is_all {
-        is_good &= random("random", n_runs, Setup::random);
+        is_good &= random("random", first, n_runs, Setup::random);
     }
     let n_more = if is_all { n_runs.div_ceil(4) } else { n_runs };
     if is_helped || is_all {
-        is_good &= random("helped", n_more, Setup::helped);
+        is_good &= random("helped", first, n_more, Setup::helped);
     }
     if is_reading || is_all {
-        is_good &= random("reading", n_more, Setup::reading);
+        is_good &= random("reading", first, n_more, Setup::reading);
     }
     if is_handing_over && !only_variants || is_all {
         // Each takes as long as dozens of the others.
-        let n_runs = if is_all { n_runs.div_ceil(50) } else { n_runs };
-        is_good &= random("handovers", n_runs, Setup::handing_over);
+        let n_runs = match is_given && !is_all {
+            true => n_runs,
+            false => n_runs.div_ceil(50),
+        };
+        is_good &= random("handovers", first, n_runs, Setup::handing_over);
     }
     if is_full && is_all || only_variants {
         let is_asked = |variant: &&Variant| !is_handing_over || variant.series()(0).is_handing_over;
@@ -310,10 +320,10 @@ fn calm() -> bool {
     bad.is_empty() && totals.idle_percent() < MAX_IDLE_PERCENT
 }
 
-fn random(name: &str, n_runs: u64, setup: fn(u64) -> Setup) -> bool {
+fn random(name: &str, first: u64, n_runs: u64, setup: fn(u64) -> Setup) -> bool {
     let began = Instant::now();
-    let (totals, bad) = run_all(n_runs, setup, 5);
-    println!("seeds 0 to {}", n_runs.saturating_sub(1));
+    let (totals, bad) = run_all(n_runs, |index| setup(first + index), 5);
+    println!("seeds {first} to {}", (first + n_runs).saturating_sub(1));
     totals.print(name, began.elapsed().as_secs_f64());
     let series = match (setup(0).is_helped, setup(0).is_reading) {
         _ if setup(0).is_handing_over => " --handovers",
@@ -321,7 +331,8 @@ fn random(name: &str, n_runs: u64, setup: fn(u64) -> Setup) -> bool {
         (_, true) => " --reading",
         _ => "",
     };
-    for (seed, verdict) in &bad {
+    for (index, verdict) in &bad {
+        let seed = first + index;
         println!(
             "  seed {seed} failed (replay: npm run faults -- --seed {seed}{series}): {verdict:#?}"
         );
@@ -371,7 +382,6 @@ fn catch(variant: Variant) -> Option<String> {
         variant: Some(variant),
         ..setup
     };
-    let describe = |verdict: &Verdict| verdict.kinds();
     let series = variant.series();
     let n_runs = match series(0).is_handing_over {
         true => HANDOVER_VARIANT_RUNS,
@@ -381,9 +391,10 @@ fn catch(variant: Variant) -> Option<String> {
     let idle_percent = totals.idle_percent();
     match bad.first() {
         Some((seed, verdict)) => Some(format!(
-            "caught ({} at seed {seed}, {} runs)",
-            describe(verdict),
-            totals.n_runs
+            "caught ({} at seed {seed}, {} runs): {:.100}",
+            verdict.kinds(),
+            totals.n_runs,
+            verdict.first().unwrap_or_default(),
         )),
         None if matches!(series(0).chaos, Chaos::None) && idle_percent >= MAX_IDLE_PERCENT => Some(
             format!("caught ({idle_percent} % of the turns had nothing to cover)"),

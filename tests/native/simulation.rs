@@ -11,6 +11,7 @@ mod reads;
 mod values;
 pub mod variants;
 pub mod wakes;
+pub mod witness;
 
 use std::rc::Rc;
 

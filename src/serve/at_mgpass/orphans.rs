@@ -1,17 +1,23 @@
 //! Creates of which nothing came: Logto gave an id, and no user followed.
 //!
 //! Each is known by its intent, which holds the nonce that Logto's user carries. It is
-//! looked at when nothing of it can come any more, and not deleted while mgPass has the
-//! user. What is deleted is what the proxy made: a user with that nonce and nothing else.
+//! looked at when nothing of it can come any more. What is deleted is what the proxy made: a
+//! user with that nonce and nothing else. Whoever is at mgPass is no orphan: theirs is the
+//! reconcile, from the side that has the say.
+//!
+//! The intent is all that tells of an orphan, so it ends only on two witnesses: a read of
+//! the one user, and a listing that does not show the nonce.
 
+use crate::handover::translated;
 use crate::inbound::request::UserId;
-use crate::mirror::listing::{self, Oddity, PAGE_SIZE};
+use crate::mirror::listing::{self, PAGE_SIZE};
+use crate::mirror::triggers::Trigger;
 use crate::runtime::backend::BackendFailure;
 use crate::runtime::backend::logto::{self, LogtoState};
 use crate::runtime::context::Context;
 use crate::runtime::observe::Event;
 use crate::runtime::ports::{Platform, Row, Statement, Store};
-use crate::runtime::sql::{integer, late_commit_ms, now, text};
+use crate::runtime::sql::{integer, late_commit_ms, may_trigger, now, text};
 
 /// A run of cron looks at so many; creates that fail are rare.
 const MAX_AT_ONCE: i64 = 10;
@@ -30,12 +36,17 @@ const OPEN_CREATES: &str = concat!(
     " ORDER BY opened_at LIMIT ?1"
 );
 const CLOSE: &str = "DELETE FROM intents WHERE id = ?1 AND settled IS NULL AND nonce IS NOT NULL";
+/// No relay covers what is mgPass's then.
+const CLOSE_AT_LOGTO: &str = concat!(
+    "DELETE FROM intents WHERE id = ?1 AND settled IS NULL AND nonce IS NOT NULL AND ",
+    may_trigger!()
+);
 const IS_LIVE: &str =
     "SELECT EXISTS (SELECT 1 FROM users WHERE id = ?1 AND deleted_at IS NULL) AS live";
 
 /// Every string above, for the test that prepares each one against the schema.
 #[cfg(not(target_arch = "wasm32"))]
-pub const PROXY_SQL: &[&str] = &[OPEN_CREATES, CLOSE];
+pub const PROXY_SQL: &[&str] = &[OPEN_CREATES, CLOSE, CLOSE_AT_LOGTO];
 #[cfg(not(target_arch = "wasm32"))]
 pub const MGPASS_SQL: &[&str] = &[IS_LIVE];
 
@@ -55,8 +66,8 @@ pub async fn sweep<P: Platform>(platform: &P, context: &Context<'_>) {
     let rows = results.first().map(Vec::as_slice).unwrap_or_default();
     for create in rows.iter().filter_map(parse) {
         let outcome = match look(platform, context, &create).await {
-            Ok(Ending::Closed) => close(platform, &create).await,
-            Ok(Ending::Kept) => Ok(()),
+            Ok(Ending::Closed) => record(platform, vec![create.statement(CLOSE)]).await,
+            Ok(Ending::Kept(user)) => record(platform, create.hand_on(&user)).await,
             Err(code) => Err(code),
         };
         if let Err(code) = outcome {
@@ -69,8 +80,23 @@ pub async fn sweep<P: Platform>(platform: &P, context: &Context<'_>) {
 enum Ending {
     /// Logto has nobody of it (any more).
     Closed,
-    /// mgPass has the user: theirs is the reconcile.
-    Kept,
+    /// mgPass has the user.
+    Kept(UserId),
+}
+
+impl OpenCreate {
+    fn statement(&self, sql: &'static str) -> Statement {
+        Statement::new(sql, vec![self.id.as_str().into()])
+    }
+
+    /// Under mgPass's authority the relay covers the intent, by its name; under Logto's one
+    /// of Logto's takes its place, in the same transaction.
+    fn hand_on(&self, user: &UserId) -> Vec<Statement> {
+        let mut statements = vec![translated::learn(&self.id, user)];
+        statements.extend(Trigger::CatchUp.each(std::slice::from_ref(user)));
+        statements.push(self.statement(CLOSE_AT_LOGTO));
+        statements
+    }
 }
 
 async fn look<P: Platform>(
@@ -86,7 +112,7 @@ async fn look<P: Platform>(
         return Ok(Ending::Closed);
     };
     if is_live(platform, &user).await? {
-        return Ok(Ending::Kept);
+        return Ok(Ending::Kept(user));
     }
     match logto::user(platform, context, &user).await {
         Ok(LogtoState::Present { user: logto, .. })
@@ -95,8 +121,13 @@ async fn look<P: Platform>(
             let deleted = logto::delete(platform, context, &user).await;
             deleted.map_err(|unsure| unsure.failure().code())?;
         }
-        // Somebody made a user of it, or took it away.
-        Ok(LogtoState::Present { .. } | LogtoState::Gone) => {}
+        // Somebody made a user of it.
+        Ok(LogtoState::Present { .. }) => {}
+        Ok(LogtoState::Gone) => {
+            if find(platform, context, create).await?.is_some() {
+                return Err("contradiction");
+            }
+        }
         Err(failure) => return Err(failure.code()),
     }
     Ok(Ending::Closed)
@@ -114,16 +145,9 @@ async fn find<P: Platform>(
         let piece = listing::piece(platform, context, listed, PAGE_SIZE)
             .await
             .map_err(BackendFailure::code)?;
-        for odd in &piece.odd {
-            let Some(user) = odd.user.as_ref().filter(|_| odd.reason == Oddity::Reserved) else {
-                continue;
-            };
-            if let Ok(LogtoState::Present { user: logto, .. }) =
-                logto::user(platform, context, user).await
-                && logto.reservation().as_deref() == Some(&create.nonce)
-            {
-                return Ok(Some(user.clone()));
-            }
+        let mut odd = piece.odd.into_iter();
+        if let Some(odd) = odd.find(|odd| odd.nonce.as_deref() == Some(&create.nonce)) {
+            return Ok(odd.user);
         }
         let is_past = piece
             .users
@@ -148,10 +172,9 @@ async fn is_live<P: Platform>(platform: &P, user: &UserId) -> Result<bool, &'sta
     live.map(|live| live == 1).ok_or("statement_refused")
 }
 
-async fn close<P: Platform>(platform: &P, create: &OpenCreate) -> Result<(), &'static str> {
-    let statement = Statement::new(CLOSE, vec![create.id.as_str().into()]);
-    let closed = platform.batch(Store::Proxy, vec![statement]).await;
-    closed.map(|_| ()).map_err(|failure| failure.code())
+async fn record<P: Platform>(platform: &P, statements: Vec<Statement>) -> Result<(), &'static str> {
+    let recorded = platform.batch(Store::Proxy, statements).await;
+    recorded.map(|_| ()).map_err(|failure| failure.code())
 }
 
 fn parse(row: &Row) -> Option<OpenCreate> {

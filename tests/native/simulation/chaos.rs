@@ -9,6 +9,7 @@ use dual_write_proxy::runtime::ports::{Call, Row, Statement, Store};
 use super::Setup;
 use super::variants::Variant;
 use super::wakes::{self, Fate, Turns};
+use super::witness::Witness;
 use crate::support::executor::Random;
 use crate::support::faults::Glitch;
 use crate::support::world::Tamper;
@@ -43,6 +44,13 @@ pub const FAULTS: &[Fault] = &[
     Fault::SlowAnswer(45_000),
 ];
 
+const SLOWLY: &[Fault] = &[
+    Fault::SlowAnswer(600),
+    Fault::SlowAnswer(2_000),
+    Fault::Late(400),
+    Fault::Late(2_000),
+];
+
 /// 401 and 403 also stand for a gateway that keeps somebody out.
 pub const GLITCHES: &[Glitch] = &[
     Glitch::Refuse(401),
@@ -65,6 +73,9 @@ pub struct SimulationTamper {
     /// One of so many messages has a fate of its own.
     messages_one_in: usize,
     pub turns: Turns,
+    pub witness: Witness,
+    /// mgPass's database is slow.
+    pub is_slow: Rc<Cell<bool>>,
     /// Faults that may repeat an effect: its call, or the note that it was made.
     pub n_effect_faults: Rc<Cell<u64>>,
 }
@@ -81,6 +92,8 @@ impl SimulationTamper {
             n_sent: Cell::new(0),
             messages_one_in: wakes::moods(&random),
             turns: Turns::default(),
+            witness: Witness::default(),
+            is_slow: Rc::default(),
             random,
             n_effect_faults: Rc::default(),
         }
@@ -93,10 +106,14 @@ impl SimulationTamper {
         // Some runs are calm, some are stormy.
         let one_in = [15, 40, 120][random.below(3)];
         let n_effect_faults = Rc::clone(&self.n_effect_faults);
+        let is_slow = Rc::clone(&self.is_slow);
         *world.faults.script.borrow_mut() = Some(Box::new(move |port, what, number| {
             let fault = match chaos {
                 Chaos::None | Chaos::Glitch(..) | Chaos::Message(..) => None,
                 Chaos::At(point, fault) => (number == first_call + point).then_some(fault),
+                Chaos::Random if is_slow.get() && port == Port::MgpassDatabase => {
+                    (random.below(6) == 0).then(|| SLOWLY[random.below(SLOWLY.len())])
+                }
                 Chaos::Random => {
                     (random.below(one_in) == 0).then(|| FAULTS[random.below(FAULTS.len())])
                 }
@@ -114,6 +131,13 @@ impl SimulationTamper {
             }
             Some(fault)
         }));
+    }
+
+    /// What an operator's tool would send.
+    pub fn broken(&self, world: &World, statement: Statement) -> Statement {
+        let statements = vec![statement.clone()];
+        let mut broken = self.statements(world, Store::Proxy, statements);
+        broken.pop().unwrap_or(statement)
     }
 
     pub fn end(&self, world: &World) {
@@ -156,14 +180,22 @@ impl Tamper for SimulationTamper {
         store: Store,
         statements: Vec<Statement>,
     ) -> Vec<Statement> {
+        self.witness.observe_statements(store, &statements);
         match self.variant {
             Some(variant) => variant.statements(world, store, statements),
             None => statements,
         }
     }
 
-    fn results(&self, store: Store, sql: &[&'static str], results: Vec<Vec<Row>>) -> Vec<Vec<Row>> {
+    fn results(
+        &self,
+        world: &World,
+        store: Store,
+        sql: &[&'static str],
+        results: Vec<Vec<Row>>,
+    ) -> Vec<Vec<Row>> {
         self.turns.observe(store, sql, &results);
+        self.witness.observe_results(sql, &results, world.now_ms());
         match self.variant {
             Some(variant) => variant.results(store, sql, results),
             None => results,

@@ -36,6 +36,8 @@ pub struct Verdict {
     pub wasted: Vec<String>,
     /// Gaps of writes that somebody could name, without a fault.
     pub needless: Vec<String>,
+    /// What is claimed of a hand-over, and was not so.
+    pub disproved: Vec<String>,
     /// Read from mgPass: less than was acknowledged, and with a brake pulled.
     pub stale: Vec<String>,
     pub unbraked: Vec<String>,
@@ -64,6 +66,17 @@ impl Verdict {
     }
 
     pub fn kinds(&self) -> String {
+        let names: Vec<_> = self.found().map(|(name, _)| name).collect();
+        names.join(", ")
+    }
+
+    /// One of what was found.
+    pub fn first(&self) -> Option<&str> {
+        let (_, list) = self.found().last()?;
+        list.first().map(String::as_str)
+    }
+
+    fn found(&self) -> impl Iterator<Item = (&'static str, &Vec<String>)> {
         let kinds = [
             ("lost", &self.lost),
             ("doubled", &self.doubled),
@@ -76,13 +89,9 @@ impl Verdict {
             ("needless gap", &self.needless),
             ("stale read", &self.stale),
             ("unbraked read", &self.unbraked),
+            ("disproved", &self.disproved),
         ];
-        let found: Vec<_> = kinds
-            .iter()
-            .filter(|(_, list)| !list.is_empty())
-            .map(|(name, _)| *name)
-            .collect();
-        found.join(", ")
+        kinds.into_iter().filter(|(_, list)| !list.is_empty())
     }
 }
 

@@ -42,6 +42,14 @@ pub enum Variant {
     OpenNotFenced,
     AuthorityNotAsked,
     HandOverWaitsForNothing,
+    ComeBackWaitsForNothing,
+    AbandonHoldsNobody,
+    LetGoHoldsNobody,
+    WalkBackIsIdle,
+    SettledUnasked,
+    TranslatedAnywhere,
+    DeadlineOfOneSide,
+    NotThreeWay,
 }
 
 pub const VARIANTS: &[Variant] = &[
@@ -75,6 +83,14 @@ pub const VARIANTS: &[Variant] = &[
     Variant::OpenNotFenced,
     Variant::AuthorityNotAsked,
     Variant::HandOverWaitsForNothing,
+    Variant::ComeBackWaitsForNothing,
+    Variant::AbandonHoldsNobody,
+    Variant::LetGoHoldsNobody,
+    Variant::WalkBackIsIdle,
+    Variant::SettledUnasked,
+    Variant::TranslatedAnywhere,
+    Variant::DeadlineOfOneSide,
+    Variant::NotThreeWay,
 ];
 
 /// Whether the intent was ever to be recorded before its write.
@@ -96,6 +112,8 @@ fn was_opened(statement: &Statement, is_open: bool) -> bool {
 /// How the guard of a batch ends.
 const EDITS: &str = ") = ?12";
 const ANY_EDITS: &str = ") >= 0 * ?12";
+const IN_GENERATION: &str = "(SELECT generation FROM logto_mirror_authority) = ?";
+const IN_TIME: &str = "deadline > CAST(unixepoch('subsec') * 1000 AS INTEGER) AND NOT EXISTS";
 const NOTHING: &str = "SELECT NULL AS subject";
 const FENCE: &str = "WHERE excluded.ticket > logto_mirror.ticket AND logto_mirror.ticket = ?8";
 const NO_FENCE: &str = "WHERE ?8 = ?8";
@@ -137,6 +155,14 @@ impl Variant {
             Self::OpenNotFenced => "recorded at Logto whoever has the say",
             Self::AuthorityNotAsked => "Logto taken for the authority, whatever is said",
             Self::HandOverWaitsForNothing => "handed over with writes pending",
+            Self::ComeBackWaitsForNothing => "back at Logto with writes pending",
+            Self::AbandonHoldsNobody => "nobody held behind an abandoned debt",
+            Self::LetGoHoldsNobody => "nobody held of whom a write hangs",
+            Self::WalkBackIsIdle => "walk of mgPass's time that leaves no intents",
+            Self::SettledUnasked => "translated write acknowledged unsettled",
+            Self::TranslatedAnywhere => "batch at mgPass of any generation",
+            Self::DeadlineOfOneSide => "deadline judged by writers, and not by moves",
+            Self::NotThreeWay => "sent back over what somebody set at Logto",
         }
     }
 
@@ -146,9 +172,17 @@ impl Variant {
             Self::WalkIsIdle | Self::EditsNotAsked | Self::NoBase | Self::EditsNotGuarded => {
                 Setup::helped
             }
-            Self::OpenNotFenced | Self::AuthorityNotAsked | Self::HandOverWaitsForNothing => {
-                Setup::handing_over
-            }
+            Self::OpenNotFenced
+            | Self::AuthorityNotAsked
+            | Self::HandOverWaitsForNothing
+            | Self::ComeBackWaitsForNothing
+            | Self::AbandonHoldsNobody
+            | Self::LetGoHoldsNobody
+            | Self::WalkBackIsIdle
+            | Self::SettledUnasked
+            | Self::TranslatedAnywhere
+            | Self::DeadlineOfOneSide
+            | Self::NotThreeWay => Setup::handing_over,
             Self::FenceNotAsked | Self::EpochNotAsked | Self::BrakesFailOpen => Setup::reading,
             Self::MarkNeverTakenAway | Self::WokenByEachSettling | Self::NobodyNamed => Setup::calm,
             Self::IntentAfterAnswer
@@ -313,6 +347,36 @@ impl Variant {
                 "i.side = 'logto' AND (i.subject IS NULL OR NOT",
                 "1 = 0 AND (i.subject IS NULL OR NOT",
             ),
+            Self::ComeBackWaitsForNothing => self.replace(
+                statement,
+                "i.side = 'mgpass' AND (i.subject IS NULL OR NOT",
+                "1 = 0 AND (i.subject IS NULL OR NOT",
+            ),
+            Self::AbandonHoldsNobody
+                if sql.starts_with("INSERT INTO held_subjects") && sql.contains("group_concat") =>
+            {
+                Statement::new(NOTHING, vec![])
+            }
+            Self::LetGoHoldsNobody
+                if sql.starts_with("INSERT INTO held_subjects")
+                    && sql.contains("waived_intent") =>
+            {
+                Statement::new(NOTHING, vec![])
+            }
+            Self::WalkBackIsIdle
+                if statement.values.get(1) == Some(&Value::Text("walk".to_owned())) =>
+            {
+                Statement::new(NOTHING, vec![])
+            }
+            Self::TranslatedAnywhere => {
+                for number in ["?5", "?6", "?7", "?13"] {
+                    let asked = IN_GENERATION.replace("?", number).leak();
+                    let unasked = format!("{number} = {number}").leak();
+                    statement = self.replace(statement, asked, unasked);
+                }
+                statement
+            }
+            Self::DeadlineOfOneSide => self.replace(statement, IN_TIME, "NOT EXISTS"),
             Self::EffectsNotOwed if sql.starts_with("INSERT INTO logto_mirror_effects") => {
                 Statement::new("SELECT NULL AS n", vec![])
             }
@@ -329,9 +393,23 @@ impl Variant {
         let is_lease = sql.len() >= 4
             && results.len() == sql.len()
             && sql[3].starts_with("SELECT operation, status, settled");
-        if self == Self::DeletionOnOneWitness && is_lease {
-            let row = json!({ "operation": "users.delete", "status": 204, "settled": 1, "opened_at": 0, "expires_at": 0, "expiry_checks": 0 });
+        let covered = match self {
+            Self::DeletionOnOneWitness => Some(("users.delete", 204)),
+            // A person's word that nobody gave.
+            Self::NotThreeWay => Some(("stray.towards_mgpass", 200)),
+            _ => None,
+        };
+        if let Some((operation, status)) = covered.filter(|_| is_lease) {
+            let row = json!({ "operation": operation, "status": status, "settled": 1, "opened_at": 0, "expires_at": 0, "expiry_checks": 0 });
             results[3].push(row.as_object().unwrap().clone());
+        }
+        if self == Self::SettledUnasked {
+            for (sql, rows) in sql.iter().zip(&mut results) {
+                if sql.starts_with("SELECT settled IS NOT NULL AS is_settled") {
+                    let row = json!({ "is_settled": 1, "subject": null });
+                    *rows = vec![row.as_object().unwrap().clone()];
+                }
+            }
         }
         for row in results.iter_mut().flatten() {
             match self {
@@ -342,6 +420,12 @@ impl Variant {
                 }
                 Self::HandOverWaitsForNothing if row.contains_key("n_logto") => {
                     row.insert("n_logto".to_owned(), 0.into());
+                }
+                Self::ComeBackWaitsForNothing if row.contains_key("n_logto") => {
+                    row.insert("n_mgpass".to_owned(), 0.into());
+                }
+                Self::DeadlineOfOneSide if row.contains_key("wish") => {
+                    row.insert("deadline".to_owned(), json!(null));
                 }
                 Self::FenceNotAsked => {
                     row.entry("fenced").and_modify(|fenced| *fenced = 0.into());

@@ -233,7 +233,7 @@ impl Database for Node {
             )
             .await?;
         Ok(match &tamper {
-            Some(tamper) => tamper.results(store, &sql, results),
+            Some(tamper) => tamper.results(&self.world, store, &sql, results),
             None => results,
         })
     }

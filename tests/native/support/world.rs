@@ -89,7 +89,13 @@ pub trait Tamper {
     fn statements(&self, _: &World, _: Store, statements: Vec<Statement>) -> Vec<Statement> {
         statements
     }
-    fn results(&self, _: Store, _: &[&'static str], results: Vec<Vec<Row>>) -> Vec<Vec<Row>> {
+    fn results(
+        &self,
+        _: &World,
+        _: Store,
+        _: &[&'static str],
+        results: Vec<Vec<Row>>,
+    ) -> Vec<Vec<Row>> {
         results
     }
     fn glitch(&self, _: Port, _what: &str) -> Option<Glitch> {

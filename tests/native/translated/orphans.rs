@@ -10,6 +10,8 @@ use dual_write_proxy::runtime::ports::Store;
 use dual_write_proxy::serve::at_mgpass::orphans;
 use serde_json::Value;
 
+use super::super::support::faults::Glitch;
+use super::super::support::world::Tamper;
 use super::super::support::{Fault, Port, Request, World};
 use super::{body, hand_over, intents, world};
 
@@ -18,6 +20,14 @@ const CREATE: &str = r#"{"username":"carol"}"#;
 fn sweep(world: &Rc<World>) {
     let node = world.node();
     world.finish(async move { orphans::sweep(&node, &node.context()).await });
+}
+
+fn abandon(world: &Rc<World>) {
+    let node = world.node();
+    world.finish(async move {
+        let settings = &node.context().settings.handover;
+        advance::abandon(&node, settings).await.unwrap();
+    });
 }
 
 fn n_reserved(world: &World) -> usize {
@@ -72,9 +82,8 @@ fn a_create_cut_off_before_its_batch_leaves_nobody() {
     assert_eq!((n_reserved(&world), intents(&world).len()), (0, 0));
 }
 
-#[test]
-fn a_user_whom_mgpass_has_is_kept() {
-    let world = world();
+/// At mgPass, and cut off before anybody was told.
+fn create_unsettled(world: &Rc<World>) {
     world
         .faults
         .once(Port::ProxyDatabase, "SET settled", 0, Fault::CrashBefore);
@@ -86,9 +95,100 @@ fn a_user_whom_mgpass_has_is_kept() {
     );
     world.idle();
     assert!(handle.take().is_none());
+}
+
+#[test]
+fn a_user_whom_mgpass_has_is_kept() {
+    let world = world();
+    create_unsettled(&world);
     world.advance(900_000);
     sweep(&world);
     assert_eq!((n_reserved(&world), intents(&world).len()), (1, 1));
+}
+
+/// Without a name the relay would never cover it, and the way back would wait for ever.
+#[test]
+fn a_user_whom_mgpass_has_gets_a_name() {
+    let world = world();
+    create_unsettled(&world);
+    let unnamed = "UPDATE intents SET subject = NULL";
+    world.databases.execute(Store::Proxy, unnamed);
+    world.advance(900_000);
+    sweep(&world);
+    let [intent] = intents(&world).try_into().unwrap();
+    assert_eq!(intent["subject"], "created00001");
+}
+
+/// No relay covers an intent of mgPass's then: the user is looked at from Logto's side.
+#[test]
+fn a_user_whom_mgpass_has_is_reconciled_from_logto_after_a_way_back_without_mgpass() {
+    let world = world();
+    create_unsettled(&world);
+    abandon(&world);
+    world
+        .databases
+        .execute(Store::Proxy, "DELETE FROM held_subjects");
+    world.advance(900_000);
+    sweep(&world);
+    let [intent] = intents(&world).try_into().unwrap();
+    assert_eq!(intent["subject"], "created00001");
+    assert_eq!(intent["side"], "logto");
+    assert_eq!(intent["operation"], "catch_up");
+    world.wake("created00001");
+    world.deliver();
+    assert_eq!(world.parked("created00001"), "reserved_at_logto");
+}
+
+/// Logto without an answer, or without its data for a moment, to reads of one user.
+struct Forgetful(Glitch);
+
+impl Tamper for Forgetful {
+    fn glitch(&self, port: Port, what: &str) -> Option<Glitch> {
+        let is_of_one = port == Port::Logto && what.starts_with("GET /api/users/");
+        is_of_one.then_some(self.0)
+    }
+}
+
+#[test]
+fn an_id_is_not_forgotten_because_logto_did_not_show_it_once() {
+    for is_named in [true, false] {
+        for glitch in [Glitch::NotFound, Glitch::Refuse(503)] {
+            let world = world();
+            world
+                .faults
+                .once(Port::Logto, "POST /api/users", 0, Fault::HangAfterEffect);
+            world.write("POST", "/api/users", CREATE);
+            world.idle();
+            if is_named {
+                let named = "UPDATE intents SET subject = 'created00001'";
+                world.databases.execute(Store::Proxy, named);
+            }
+            world.advance(900_000);
+            *world.tamper.borrow_mut() = Some(Rc::new(Forgetful(glitch)));
+            sweep(&world);
+            let left = (n_reserved(&world), intents(&world).len());
+            assert_eq!(left, (1, 1), "{is_named} {glitch:?}");
+            *world.tamper.borrow_mut() = None;
+            sweep(&world);
+            assert_eq!((n_reserved(&world), intents(&world).len()), (0, 0));
+        }
+    }
+}
+
+#[test]
+fn an_id_that_somebody_else_has_deleted_is_done_with() {
+    let world = world();
+    world
+        .faults
+        .once(Port::Logto, "POST /api/users", 0, Fault::HangAfterEffect);
+    world.write("POST", "/api/users", CREATE);
+    world.idle();
+    let named = "UPDATE intents SET subject = 'created00001'";
+    world.databases.execute(Store::Proxy, named);
+    world.logto.users.borrow_mut().remove("created00001");
+    world.advance(900_000);
+    sweep(&world);
+    assert_eq!(intents(&world).len(), 0);
 }
 
 #[test]
@@ -156,11 +256,7 @@ fn an_id_without_a_user_is_deleted_after_a_way_back_without_mgpass_too() {
         .once(Port::Logto, "POST /api/users", 0, Fault::HangAfterEffect);
     world.write("POST", "/api/users", CREATE);
     world.idle();
-    let node = world.node();
-    world.finish(async move {
-        let settings = &node.context().settings.handover;
-        advance::abandon(&node, settings).await.unwrap();
-    });
+    abandon(&world);
     world.advance(900_000);
     sweep(&world);
     assert_eq!((n_reserved(&world), intents(&world).len()), (0, 0));

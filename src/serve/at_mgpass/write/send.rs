@@ -3,6 +3,7 @@
 use futures_util::future::join;
 
 use super::{Fate, Outcome, Run, Way};
+use crate::handover::translated;
 use crate::inbound::request::UserId;
 use crate::mirror::writer::in_force;
 use crate::runtime::error::ProxyError;
@@ -28,7 +29,8 @@ impl<P: Platform> Run<'_, P> {
             let told = async {
                 // For whoever finds the intent before it is settled.
                 if is_new {
-                    let _ = self.ask(Store::Proxy, intent.learn(&id)).await;
+                    let learned = vec![translated::learn(&intent.id, &id)];
+                    let _ = self.ask(Store::Proxy, learned).await;
                 }
             };
             join(sent, told).await.0
