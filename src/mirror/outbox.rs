@@ -16,7 +16,7 @@ pub use crate::mirror::intent::{Intent, learn, parse_subject, raise_epoch};
 use crate::handover::authority::{Holder, Side};
 use crate::inbound::request::UserId;
 use crate::mirror::intent::NEXT;
-use crate::mirror::wake;
+use crate::mirror::{passwords, wake};
 use crate::runtime::ports::{Row, Statement, Value};
 use crate::runtime::sql::{
     coverable, integer, late_commit_ms, lease_ms, may_relay, now, relay_side, sequence, text,
@@ -70,6 +70,7 @@ const LEASE_STATE: &str = concat!(
     " AND ",
     coverable!(),
     ") AS coverable, ",
+    "(SELECT json_object('state', state, 'ticket', ticket, 'epoch', epoch, 'not_before', not_before) FROM passwords WHERE subject = ?1) AS password, ",
     "coalesce((SELECT failures FROM subjects WHERE subject = ?1), 0) AS failures, ",
     "coalesce((SELECT last_outcome = 'not_visible' FROM subjects WHERE subject = ?1), 0) AS unseen"
 );
@@ -188,6 +189,8 @@ pub struct Lease {
     pub is_unseen: bool,
     /// Looked at, and written by neither direction.
     pub is_held_back: bool,
+    /// What is known of the user's password at mgPass.
+    pub password: Option<passwords::row::Row>,
     pub covered: Vec<Covered>,
 }
 
@@ -199,6 +202,8 @@ pub struct Covered {
     /// Not settled in time, and looked at for the first time: what it may have done is
     /// owed once. The second look is for what a late commit left behind.
     pub is_suspect: bool,
+    /// Not settled in time, however often it was looked at.
+    pub is_expired: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -289,18 +294,19 @@ pub fn parse_lease(
         failures: integer(row, "failures")?,
         is_unseen: integer(row, "unseen")? != 0,
         is_held_back,
+        password: passwords::row::Row::parse(row),
         covered: covered
             .iter()
             .map(|row| {
                 let settled = integer(row, "settled");
                 let is_first_look = integer(row, "expiry_checks")? == 0;
+                let is_expired = settled.is_none() && integer(row, "expires_at")? <= now_ms;
                 Some(Covered {
                     operation: text(row, "operation")?,
                     status: integer(row, "status"),
                     settled,
-                    is_suspect: settled.is_none()
-                        && integer(row, "expires_at")? <= now_ms
-                        && is_first_look,
+                    is_suspect: is_expired && is_first_look,
+                    is_expired,
                 })
             })
             .collect::<Option<_>>()?,

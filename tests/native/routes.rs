@@ -98,7 +98,7 @@ const REFERENCE: &[(&str, &str, Care)] = &[
     // Account API.
     ("PATCH", "/api/my-account", Recorded("account.write")),
     ("PATCH", "/api/my-account/profile", Recorded("account.write")),
-    ("POST", "/api/my-account/password", Recorded("account.write")),
+    ("POST", "/api/my-account/password", Recorded("account.password")),
     ("POST", "/api/my-account/primary-email", Recorded("account.write")),
     ("DELETE", "/api/my-account/primary-email", Recorded("account.write")),
     ("POST", "/api/my-account/primary-phone", Recorded("account.write")),

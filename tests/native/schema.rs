@@ -8,6 +8,7 @@ use dual_write_proxy::handover::{
     translated, wish,
 };
 use dual_write_proxy::mirror::{
+    passwords::{decision, place, row as password_row, sweep as password_sweep},
     backlog, edits, fence, findings as mirror_findings, intent, mgpass_webhook, outbox, owed, pass,
     preflight, receipts,
     reverse::{feed, rows as back_rows, walk as back_walk},
@@ -41,6 +42,10 @@ fn every_statement_prepares_against_the_migrations() {
     for (store, all) in [
         (Store::Proxy, authority::ALL_SQL),
         (Store::Proxy, row::ALL_SQL),
+        (Store::Proxy, password_row::ALL_SQL),
+        (Store::Proxy, password_sweep::ALL_SQL),
+        (Store::Proxy, decision::ALL_SQL),
+        (Store::Mgpass, place::ALL_SQL),
         (Store::Proxy, moves::ALL_SQL),
         (Store::Proxy, hung::ALL_SQL),
         (Store::Proxy, log::ALL_SQL),

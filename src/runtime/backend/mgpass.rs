@@ -178,6 +178,8 @@ pub enum PasswordAnswer {
     Set,
     /// It does not take this one.
     Refused,
+    /// It has nobody of that id.
+    NoUser,
 }
 
 /// ASSUMPTION (docs/assumptions.md): `password` alone may be sent, and what mgPass does not
@@ -209,6 +211,7 @@ pub async fn set_password<P: Platform>(
     match answer.status {
         200..=299 => Ok(PasswordAnswer::Set),
         400 | 422 => Ok(PasswordAnswer::Refused),
+        404 => Ok(PasswordAnswer::NoUser),
         _ => Err(Unsure::of_status(BACKEND, &answer)),
     }
 }

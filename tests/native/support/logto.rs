@@ -143,6 +143,8 @@ pub struct Logto {
     pub told: RefCell<Option<Vec<Value>>>,
     /// As last set through the Management API.
     pub passwords: RefCell<BTreeMap<String, String>>,
+    /// As from 1.38 on, for whoever asks for it.
+    pub shows_digests: Cell<bool>,
     /// Each read of a user shows another time of the last sign-in.
     pub is_restless: Cell<bool>,
     /// Writes of the client of the way back.
@@ -170,6 +172,7 @@ impl Logto {
             odd: RefCell::default(),
             told: RefCell::default(),
             passwords: RefCell::default(),
+            shows_digests: Cell::new(true),
             is_restless: Cell::new(false),
             n_reverse_writes: Cell::new(0),
             counter: Cell::new(0),
@@ -286,6 +289,7 @@ impl Logto {
             (method, ["api", "my-account", rest @ ..]) => {
                 self.account(request, method, rest, now_ms)
             }
+            ("POST", ["api", "verifications", "password"]) => self.prove(request),
             (_, ["api", "users", ..]) => {
                 self.management(request, segments.get(2..).unwrap_or_default(), now_ms)
             }
@@ -338,7 +342,7 @@ impl Logto {
         }
         match (request.method.as_str(), rest) {
             ("GET", _) if self.odd.borrow().contains(&id) => LogtoAnswer::json(200, "odd"),
-            ("GET", []) if request.path.ends_with("?includeSsoIdentities=true") => {
+            ("GET", []) if request.path.contains("?includeSsoIdentities=true") => {
                 let mut user: Value = serde_json::from_str(&self.json_of(&id)).unwrap();
                 let sso = self.users.borrow()[&id].sso.clone();
                 let sso: Vec<_> = sso
@@ -346,6 +350,10 @@ impl Logto {
                     .map(|id| json!({ "ssoConnectorId": id }))
                     .collect();
                 user["ssoIdentities"] = sso.into();
+                if self.shows_digests.get() && request.path.contains("includePasswordHash=true") {
+                    let password = self.passwords.borrow().get(&id).cloned();
+                    user["passwordDigest"] = json!(password.map(|text| format!("$argon2i${text}")));
+                }
                 LogtoAnswer::json(200, user.to_string())
             }
             ("GET", ["mfa-verifications"]) => {
@@ -452,7 +460,20 @@ impl Logto {
         };
         let (page, size) = (number("page", 1), number("page_size", 20));
         let users = self.users.borrow();
-        let mut users: Vec<_> = users.values().collect();
+        let query = request.path.split('?').nth(1).unwrap_or_default();
+        let pairs: Vec<_> = form_urlencoded::parse(query.as_bytes()).collect();
+        let is_found = |user: &&User| {
+            pairs.iter().all(|(name, value)| {
+                let held = match name.as_ref() {
+                    "search.primaryEmail" => &user.email,
+                    "search.primaryPhone" => &user.phone,
+                    "search.username" => &user.username,
+                    _ => return true,
+                };
+                held.as_deref() == Some(value.as_ref())
+            })
+        };
+        let mut users: Vec<_> = users.values().filter(is_found).collect();
         users.sort_by_key(|user| std::cmp::Reverse(user.created_at));
         let listed: Vec<_> = users
             .iter()
@@ -472,6 +493,11 @@ impl Logto {
         assign(&mut user, &members(request));
         if self.is_taken(&user) {
             return LogtoAnswer::error(422, "user.identity_already_in_use");
+        }
+        if let Some(password) = members(request)["password"].as_str() {
+            user.has_password = true;
+            let mut passwords = self.passwords.borrow_mut();
+            passwords.insert(user.id.clone(), password.to_owned());
         }
         let body = user.json();
         self.tell("User.Created", &user.id, &body);

@@ -36,6 +36,7 @@ pub struct Mgpass {
     pub broken: RefCell<Vec<String>>,
     /// As set through the API. Shorter ones than eight characters are refused.
     pub passwords: RefCell<BTreeMap<String, String>>,
+    n_set: Cell<u32>,
     pub key_set: RefCell<String>,
     pub issuer: RefCell<String>,
     /// The code that the hosted page gave last, whose, and for which application.
@@ -63,6 +64,7 @@ impl Mgpass {
             answers: RefCell::default(),
             broken: RefCell::default(),
             passwords: RefCell::default(),
+            n_set: Cell::new(0),
             key_set: RefCell::new(tokens::key_set(&[&tokens::MGPASS_KEY])),
             issuer: RefCell::new(tokens::MGPASS_ISSUER.to_owned()),
             code: RefCell::default(),
@@ -239,6 +241,15 @@ impl Mgpass {
         if shown.status == 200 {
             let mut passwords = self.passwords.borrow_mut();
             passwords.insert(id.to_owned(), password.to_owned());
+            let n = self.n_set.get() + 1;
+            self.n_set.set(n);
+            let hash = super::hosted::kept(password).replace('\'', "''");
+            let entered = format!(
+                "UPDATE users SET password_hash = '{hash}' WHERE id = '{id}'; \
+                 INSERT INTO audit_logs (id, event_type, actor_type, actor_id, target_type, target_id, created_at) \
+                 VALUES ('aud_set_{n}', 'user.updated', 'application', 'app_proxy', 'user', '{id}', unixepoch())"
+            );
+            databases.execute(Store::Mgpass, &entered);
         }
         shown
     }

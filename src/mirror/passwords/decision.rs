@@ -1,0 +1,72 @@
+//! Whether passwords may be carried: a person's decision, and a check that passed.
+
+use serde_json::{Value as Json, json};
+
+use crate::runtime::ports::{Row, Statement};
+use crate::runtime::sql::{integer, now, text};
+
+const READ: &str = "SELECT decided_at, decided_by, reason, checked_at, facts, passed_at, passed_by FROM password_carry";
+const DECIDE: &str = concat!(
+    "UPDATE password_carry SET decided_at = ",
+    now!(),
+    ", decided_by = ?1, reason = ?2"
+);
+const WITHDRAW: &str =
+    "UPDATE password_carry SET decided_at = NULL, decided_by = NULL, reason = NULL";
+/// A failed check takes an earlier one's word back.
+const CHECKED: &str = concat!(
+    "UPDATE password_carry SET checked_at = ",
+    now!(),
+    ", facts = ?1, passed_at = CASE WHEN ?2 = 1 THEN ",
+    now!(),
+    " END, passed_by = CASE WHEN ?2 = 1 THEN ?3 END"
+);
+const STATES: &str = "SELECT state, count(*) AS n FROM passwords GROUP BY state";
+const REASONS: &str = "SELECT reason, count(*) AS n FROM passwords WHERE state = 'none' AND reason IS NOT NULL GROUP BY reason";
+
+/// Every string above, for the test that prepares each one against the schema.
+#[cfg(not(target_arch = "wasm32"))]
+pub const ALL_SQL: &[&str] = &[READ, DECIDE, WITHDRAW, CHECKED, STATES, REASONS];
+
+pub fn read() -> Vec<Statement> {
+    [READ, STATES, REASONS]
+        .map(|sql| Statement::new(sql, vec![]))
+        .into()
+}
+
+/// `None`: a row was not as the schema says.
+pub fn shown(results: &[Vec<Row>]) -> Option<Json> {
+    let [carry, states, reasons] = results else {
+        return None;
+    };
+    let row = carry.first()?;
+    let is = |name| integer(row, name).is_some();
+    let facts = text(row, "facts").and_then(|text| serde_json::from_str::<Json>(&text).ok());
+    let of = |state| super::row::n_of(states, state);
+    let by_reason: serde_json::Map<_, _> = reasons
+        .iter()
+        .filter_map(|row| Some((text(row, "reason")?, json!(integer(row, "n")?))))
+        .collect();
+    Some(json!({
+        "decision": is("decided_at").then(|| json!({ "at": row["decided_at"], "by": row["decided_by"], "reason": row["reason"] })),
+        "check": is("checked_at").then(|| json!({ "at": row["checked_at"], "facts": facts, "passed": is("passed_at"), "by": row["passed_by"] })),
+        "may_carry": is("decided_at") && is("passed_at"),
+        "carried": of("carried"),
+        "under_way": of("carrying"),
+        "void_owed": of("void_owed"),
+        "not_carried": by_reason,
+    }))
+}
+
+pub fn decide(by: &str, reason: &str) -> Statement {
+    Statement::new(DECIDE, vec![by.into(), reason.into()])
+}
+
+pub fn withdraw() -> Statement {
+    Statement::new(WITHDRAW, vec![])
+}
+
+pub fn checked(facts: &Json, has_passed: bool, by: &str) -> Statement {
+    let values = vec![facts.to_string().into(), has_passed.into(), by.into()];
+    Statement::new(CHECKED, values)
+}
