@@ -62,9 +62,8 @@ fn sight(operation: Operation, status: u16) -> Option<Sight> {
         (Operation::ExperiencePasswordCheck, 200)
         | (Operation::AccountPasswordCheck, 201)
         | (Operation::UsersPasswordCheck, 204) => Some(Sight::Check),
-        (Operation::AccountPassword, 204) | (Operation::UsersPassword | Operation::UsersCreate, 200) => {
-            Some(Sight::Change)
-        }
+        (Operation::AccountPassword, 204)
+        | (Operation::UsersPassword | Operation::UsersCreate, 200) => Some(Sight::Change),
         (_, _) => None,
     }
 }
@@ -190,6 +189,9 @@ mod tests {
             road: "experience.password_check",
         };
         let printed = format!("{shown:?}");
-        assert!(!printed.contains("canary") && !printed.contains("kofi"), "{printed}");
+        assert!(
+            !printed.contains("canary") && !printed.contains("kofi"),
+            "{printed}"
+        );
     }
 }

@@ -30,8 +30,8 @@ use crate::runtime::metrics::{Fallback, Observation};
 use crate::runtime::observe::Event;
 use crate::runtime::ports::{Backend, BodyFailure, CallFailure, Exchange, Forward, Platform};
 use crate::runtime::settings::Settings;
-use crate::serve::carry;
 use crate::serve::authority::{Admitted, Kept, Need, NeedsProof, need};
+use crate::serve::carry;
 use crate::serve::follow_up::FollowUp;
 
 /// Once, and once more when the authority moved meanwhile.

@@ -35,7 +35,8 @@ const KEEP: &str = "INSERT INTO sign_in_ready (user_id, verdict, judged_at) \
      DO UPDATE SET verdict = excluded.verdict, judged_at = excluded.judged_at";
 const SOCIAL: &str = "SELECT 1 AS has_social FROM social_identities s JOIN users u ON u.id = s.user_id \
      WHERE s.user_id = ?1 AND u.deleted_at IS NULL AND u.is_suspended = 0 LIMIT 1";
-const CARRIED: &str = "SELECT 1 AS is_carried FROM passwords WHERE subject = ?1 AND state = 'carried'";
+const CARRIED: &str =
+    "SELECT 1 AS is_carried FROM passwords WHERE subject = ?1 AND state = 'carried'";
 
 /// Every string above, for the test that prepares each one against the schema.
 #[cfg(not(target_arch = "wasm32"))]

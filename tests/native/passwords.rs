@@ -1,7 +1,8 @@
 //! Passwords that are carried to mgPass, and voided before they are old.
 
-mod carry;
 mod canary;
+mod carry;
+mod operate;
 mod void;
 
 use std::rc::Rc;
@@ -11,6 +12,8 @@ use serde_json::{Value, json};
 
 use crate::support::{Request, World};
 
+/// One application that can sign in at both.
+const APPLICATIONS: &str = r#"[{"name":"shop","group":"main","owner":"team","ready":["sign_in"],"logto":{"client_id":"logto-shop","start":"https://shop.example.test/logto"},"mgpass":{"client_id":"app_shop","start":"https://shop.example.test/mgpass"}}]"#;
 const ALICE: &str = "alice0000001";
 const MAIL: &str = "alice@example.test";
 /// Long enough for mgPass.
@@ -23,8 +26,8 @@ fn world() -> Rc<World> {
 }
 
 fn world_with(more: &[(&str, &str)]) -> Rc<World> {
-    let mut settings = vec![("PASSWORD_CARRY", "on"), ("ADMIN_TOKEN", "admin-token")];
-    settings.extend(more);
+    let mut settings = more.to_vec();
+    settings.extend([("PASSWORD_CARRY", "on"), ("ADMIN_TOKEN", "admin-token")]);
     let world = World::with(1, &settings);
     allow(&world);
     world.mirrored(ALICE, |user| {
@@ -61,9 +64,10 @@ fn check(identifier: (&str, &str), password: &str) -> Request {
 /// A browser's sign-in has begun.
 fn begun(world: &World) {
     let interactions = &world.logto.interactions;
-    interactions
-        .borrow_mut()
-        .insert("uid1".to_owned(), crate::support::logto::Interaction::default());
+    interactions.borrow_mut().insert(
+        "uid1".to_owned(),
+        crate::support::logto::Interaction::default(),
+    );
 }
 
 /// ... and its password was right.
@@ -87,7 +91,9 @@ fn state(world: &World) -> Value {
 
 fn outcomes(world: &World) -> Vec<String> {
     let events = world.events("password.carried");
-    let outcomes = events.iter().map(|event| event["outcome"].as_str().unwrap().to_owned());
+    let outcomes = events
+        .iter()
+        .map(|event| event["outcome"].as_str().unwrap().to_owned());
     outcomes.collect()
 }
 

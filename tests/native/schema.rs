@@ -8,8 +8,8 @@ use dual_write_proxy::handover::{
     translated, wish,
 };
 use dual_write_proxy::mirror::{
-    passwords::{decision, place, row as password_row, sweep as password_sweep},
     backlog, edits, fence, findings as mirror_findings, intent, mgpass_webhook, outbox, owed, pass,
+    passwords::{decision, place, row as password_row, sweep as password_sweep},
     preflight, receipts,
     reverse::{feed, rows as back_rows, walk as back_walk},
     states, target, telling, triggers, wake, writer,
@@ -17,7 +17,8 @@ use dual_write_proxy::mirror::{
 use dual_write_proxy::operate::certificate;
 use dual_write_proxy::operate::checks;
 use dual_write_proxy::operate::{
-    cutover, dependencies, findings, guard, metrics, parked, ramp, sign_in, timeline, watch, why,
+    carry_check, cutover, dependencies, findings, guard, metrics, parked, ramp, sign_in, timeline,
+    watch, why,
 };
 use dual_write_proxy::population::jobs::{equality, store, view};
 use dual_write_proxy::population::{page, points, readiness};
@@ -117,6 +118,8 @@ fn every_statement_prepares_against_the_migrations() {
         (Store::Mgpass, states::ALL_SQL),
         (Store::Mgpass, page::ALL_SQL),
         (Store::Mgpass, readiness::ALL_SQL),
+        (Store::Proxy, readiness::PROXY_SQL),
+        (Store::Mgpass, carry_check::MGPASS_SQL),
         (Store::Metrics, metrics::ALL_SQL),
         (Store::Metrics, guard::ALL_SQL),
         (Store::Rewards, points::source::ALL_SQL),

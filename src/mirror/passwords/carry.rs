@@ -153,7 +153,10 @@ async fn under_lease<P: Platform>(
     if !is_done(&ask(platform, Store::Proxy, begun).await?) {
         return Err(BUDGET_IS_SPENT);
     }
-    let had_one = lease.password.as_ref().is_some_and(|row| row.state.is_there());
+    let had_one = lease
+        .password
+        .as_ref()
+        .is_some_and(|row| row.state.is_there());
     match mgpass::set_password(platform, context, seen.user, seen.password).await {
         Ok(PasswordAnswer::Set) => {}
         Ok(PasswordAnswer::Refused) => {

@@ -13,20 +13,26 @@ const DECIDE: &str = concat!(
 );
 const WITHDRAW: &str =
     "UPDATE password_carry SET decided_at = NULL, decided_by = NULL, reason = NULL";
-/// A failed check takes an earlier one's word back.
+/// A newer check takes an earlier one's word back.
 const CHECKED: &str = concat!(
     "UPDATE password_carry SET checked_at = ",
     now!(),
-    ", facts = ?1, passed_at = CASE WHEN ?2 = 1 THEN ",
+    ", facts = ?1, passed_at = NULL, passed_by = NULL"
+);
+/// A person has looked into the mailbox, within an hour of a check that was good.
+const CONFIRM: &str = concat!(
+    "UPDATE password_carry SET passed_at = ",
     now!(),
-    " END, passed_by = CASE WHEN ?2 = 1 THEN ?3 END"
+    ", passed_by = ?1 WHERE json_extract(facts, '$.is_good') = 1 AND checked_at > ",
+    now!(),
+    " - 3600000 RETURNING passed_at"
 );
 const STATES: &str = "SELECT state, count(*) AS n FROM passwords GROUP BY state";
 const REASONS: &str = "SELECT reason, count(*) AS n FROM passwords WHERE state = 'none' AND reason IS NOT NULL GROUP BY reason";
 
 /// Every string above, for the test that prepares each one against the schema.
 #[cfg(not(target_arch = "wasm32"))]
-pub const ALL_SQL: &[&str] = &[READ, DECIDE, WITHDRAW, CHECKED, STATES, REASONS];
+pub const ALL_SQL: &[&str] = &[READ, DECIDE, WITHDRAW, CHECKED, CONFIRM, STATES, REASONS];
 
 pub fn read() -> Vec<Statement> {
     [READ, STATES, REASONS]
@@ -66,7 +72,11 @@ pub fn withdraw() -> Statement {
     Statement::new(WITHDRAW, vec![])
 }
 
-pub fn checked(facts: &Json, has_passed: bool, by: &str) -> Statement {
-    let values = vec![facts.to_string().into(), has_passed.into(), by.into()];
-    Statement::new(CHECKED, values)
+pub fn checked(facts: &Json) -> Statement {
+    Statement::new(CHECKED, vec![facts.to_string().into()])
+}
+
+/// Answers a row when there was a good check to confirm.
+pub fn confirm(by: &str) -> Statement {
+    Statement::new(CONFIRM, vec![by.into()])
 }

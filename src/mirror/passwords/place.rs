@@ -22,6 +22,9 @@ const ANNOUNCE: &str = concat!(
     in_generation!("?2"),
     " RETURNING user_id"
 );
+/// Of the account of the check, which no lease is needed for.
+const ANNOUNCE_CHECK: &str = "UPDATE logto_mirror SET own_set_from = CASE WHEN own_set_until > unixepoch() - 900 THEN own_set_from ELSE unixepoch() END, \
+     own_set_until = unixepoch() + 60 WHERE user_id = ?1";
 const HASH: &str = "SELECT password_hash AS hash FROM users WHERE id = ?1";
 const NOTE: &str = "UPDATE logto_mirror SET own_set_until = unixepoch() + 5, password_mark = ?2, password_carried = ?3, \
      void_hash = CASE WHEN ?3 = 0 THEN (SELECT password_hash FROM users WHERE id = ?1) END WHERE user_id = ?1";
@@ -29,7 +32,8 @@ const END_SESSIONS: &str = "INSERT INTO logto_mirror_effects (user_id, effect, t
      VALUES (?1, 'revoke_all', ?2, CAST(unixepoch('subsec') * 1000 AS INTEGER)) \
      ON CONFLICT (user_id, effect) DO UPDATE SET ticket = max(ticket, excluded.ticket)";
 const BY_EMAIL: &str = "SELECT id FROM users WHERE email = ?1 AND deleted_at IS NULL LIMIT 2";
-const BY_PHONE: &str = "SELECT id FROM users WHERE phone = '+' || ?1 AND deleted_at IS NULL LIMIT 2";
+const BY_PHONE: &str =
+    "SELECT id FROM users WHERE phone = '+' || ?1 AND deleted_at IS NULL LIMIT 2";
 const BY_USERNAME: &str =
     "SELECT user_id AS id FROM logto_mirror_unique WHERE kind = 'username' AND value = ?1 LIMIT 2";
 
@@ -38,6 +42,7 @@ const BY_USERNAME: &str =
 pub const ALL_SQL: &[&str] = &[
     STANDING,
     ANNOUNCE,
+    ANNOUNCE_CHECK,
     HASH,
     NOTE,
     END_SESSIONS,
@@ -124,6 +129,10 @@ pub fn announce(lease: &Lease) -> Statement {
     Statement::new(ANNOUNCE, values)
 }
 
+pub fn announce_check(user: &UserId) -> Statement {
+    Statement::new(ANNOUNCE_CHECK, vec![user.as_str().into()])
+}
+
 pub fn hash(user: &UserId) -> Statement {
     Statement::new(HASH, vec![user.as_str().into()])
 }
@@ -142,10 +151,7 @@ pub fn carried(user: &UserId, mark: Option<String>) -> Statement {
 pub fn voided(lease: &Lease, mark: Option<String>) -> Vec<Statement> {
     let user = &lease.subject;
     let owed = vec![user.as_str().into(), lease.ticket.into()];
-    vec![
-        note(user, mark, false),
-        Statement::new(END_SESSIONS, owed),
-    ]
+    vec![note(user, mark, false), Statement::new(END_SESSIONS, owed)]
 }
 
 fn note(user: &UserId, mark: Option<String>, is_carried: bool) -> Statement {

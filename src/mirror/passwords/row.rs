@@ -71,9 +71,9 @@ impl Touch {
                 | Operation::InteractionSubmit
                 | Operation::InteractionOther,
             ) => Self::Password,
-            Some(
-                Operation::UsersOther | Operation::AccountWrite | Operation::ExperienceOther,
-            ) => Self::Factor,
+            Some(Operation::UsersOther | Operation::AccountWrite | Operation::ExperienceOther) => {
+                Self::Factor
+            }
             Some(_) | None => Self::Nothing,
         }
     }
@@ -150,13 +150,20 @@ fn is_refused(intent: &Covered) -> bool {
         Operation::from_name(&intent.operation),
         Some(Operation::UsersPassword | Operation::AccountPassword)
     );
-    is_plain && intent.status.is_some_and(|status| (400..500).contains(&status))
+    is_plain
+        && intent
+            .status
+            .is_some_and(|status| (400..500).contains(&status))
 }
 
 /// A lease covers a password operation, so that a carry may be tried again.
 pub fn frees(lease: &Lease) -> bool {
     let covers = |intent: &Covered| Touch::of(&intent.operation) == Touch::Password;
-    lease.password.as_ref().is_some_and(|row| row.not_before > 0) && lease.covered.iter().any(covers)
+    lease
+        .password
+        .as_ref()
+        .is_some_and(|row| row.not_before > 0)
+        && lease.covered.iter().any(covers)
 }
 
 /// What showed the password.
@@ -173,7 +180,9 @@ pub fn may_try(row: Option<&Row>, sight: Sight, now_ms: i64) -> bool {
     match (row.map(|row| row.state), sight) {
         (None, _) | (Some(State::None | State::Carried), Sight::Change) => true,
         (Some(State::None), Sight::Check) => row.is_some_and(|row| row.not_before <= now_ms),
-        (Some(State::Carried), Sight::Check) | (Some(State::Carrying | State::VoidOwed), _) => false,
+        (Some(State::Carried), Sight::Check) | (Some(State::Carrying | State::VoidOwed), _) => {
+            false
+        }
     }
 }
 
@@ -278,14 +287,26 @@ const VOID_UNSURE: &str = concat!(
     late_commit_ms!(),
     " WHERE subject = ?1 AND ticket = ?2 AND state = 'void_owed'"
 );
-const FREE: &str = "UPDATE passwords SET not_before = 0, reason = NULL WHERE subject = ?1 AND state = 'none'";
+const FREE: &str =
+    "UPDATE passwords SET not_before = 0, reason = NULL WHERE subject = ?1 AND state = 'none'";
 /// Found at the next sign-in: not known to be ready.
 const UNREADY: &str = "DELETE FROM sign_in_ready WHERE user_id = ?1";
 
 /// Every string above, for the test that prepares each one against the schema.
 #[cfg(not(target_arch = "wasm32"))]
 pub const ALL_SQL: &[&str] = &[
-    FIND, TRY, BEGIN, CARRIED, TAKEN_BACK, NOT_TRIED, OWE, VOID, VOIDED, VOID_UNSURE, FREE, UNREADY,
+    FIND,
+    TRY,
+    BEGIN,
+    CARRIED,
+    TAKEN_BACK,
+    NOT_TRIED,
+    OWE,
+    VOID,
+    VOIDED,
+    VOID_UNSURE,
+    FREE,
+    UNREADY,
 ];
 
 /// What a turn says of a user's password, all under its lease.
@@ -340,7 +361,10 @@ impl Writer<'_> {
     /// `had_one`: another one was carried before, and is at mgPass.
     pub fn taken_back(&self, reason: &'static str, is_final: bool, had_one: bool) -> Statement {
         let rest_ms = if is_final { FOR_GOOD_MS } else { 0 };
-        self.of_ticket(TAKEN_BACK, vec![reason.into(), rest_ms.into(), had_one.into()])
+        self.of_ticket(
+            TAKEN_BACK,
+            vec![reason.into(), rest_ms.into(), had_one.into()],
+        )
     }
 
     pub fn not_ready(&self, reason: &'static str) -> Statement {
@@ -357,7 +381,10 @@ impl Writer<'_> {
     }
 
     pub fn voided(&self) -> Vec<Statement> {
-        vec![self.of_ticket(VOIDED, vec![]), self.statement(UNREADY, vec![])]
+        vec![
+            self.of_ticket(VOIDED, vec![]),
+            self.statement(UNREADY, vec![]),
+        ]
     }
 
     pub fn void_unsure(&self) -> Statement {
@@ -380,7 +407,9 @@ pub fn is_done(results: &[Vec<DatabaseRow>]) -> bool {
 
 /// How many users have which state, as [`crate::operate`] shows it.
 pub fn n_of(rows: &[DatabaseRow], state: &str) -> i64 {
-    let found = rows.iter().find(|row| text(row, "state").as_deref() == Some(state));
+    let found = rows
+        .iter()
+        .find(|row| text(row, "state").as_deref() == Some(state));
     found.and_then(|row| integer(row, "n")).unwrap_or(0)
 }
 

@@ -1,7 +1,7 @@
 //! No old password stays alive at mgPass: it gets a random one, and the sessions end.
 
-use super::row::{Due, Why, Writer, due, frees, is_done};
 use super::place;
+use super::row::{Due, Why, Writer, due, frees, is_done};
 use crate::inbound::request::Secret;
 use crate::mirror::outbox::Lease;
 use crate::runtime::backend::mgpass::{self, PasswordAnswer};
@@ -90,7 +90,13 @@ async fn end<P: Platform>(
     }
     let random = || format!("{:016x}", platform.random_u64());
     // Of every kind of character that a rule may ask for; 256 bits of it nobody guesses.
-    let password = Secret(format!("Aa1-{}{}{}{}", random(), random(), random(), random()));
+    let password = Secret(format!(
+        "Aa1-{}{}{}{}",
+        random(),
+        random(),
+        random(),
+        random()
+    ));
     match mgpass::set_password(platform, context, &lease.subject, &password).await {
         Ok(PasswordAnswer::Set | PasswordAnswer::NoUser) => {}
         // A rule that takes no random password: a person must look.

@@ -12,7 +12,7 @@ use crate::runtime::sql::{integer, text};
 
 /// By the first way in that somebody has. Suspended users are kept out on purpose and do
 /// not count.
-const ROADS: &str = "SELECT CASE WHEN u.password_hash IS NOT NULL THEN 'password' \
+const ROADS: &str = "SELECT CASE WHEN u.password_hash IS NOT NULL AND u.password_hash IS NOT m.void_hash THEN 'password' \
      WHEN EXISTS (SELECT 1 FROM social_identities s WHERE s.user_id = u.id) THEN 'social' \
      WHEN u.email IS NOT NULL AND u.email_verified = 1 THEN 'email_reset' ELSE 'none' END AS road, count(*) AS n \
      FROM logto_mirror m JOIN users u ON u.id = m.user_id WHERE u.deleted_at IS NULL AND u.is_suspended = 0 GROUP BY 1";

@@ -169,9 +169,7 @@ pub async fn find_user<P: Platform>(
     value: &Secret<String>,
 ) -> Result<Option<UserId>, BackendFailure> {
     let value = super::encode(&value.0);
-    let path = format!(
-        "/api/users?search.{member}={value}&mode.{member}=exact&page=1&page_size=2"
-    );
+    let path = format!("/api/users?search.{member}={value}&mode.{member}=exact&page=1&page_size=2");
     let answer = with_credential(platform, context, &path).await?;
     if answer.status != 200 {
         return Err(BackendFailure::of_status(BACKEND, &answer));

@@ -106,7 +106,9 @@ impl Request<'_> {
         if let Some(question) = question {
             let told = question.ask(platform, context).await;
             named.expectation = expect(source, &told);
-            let staged = told.as_ref().map(|told| told.as_ref().map(|told| told.stages_credential));
+            let staged = told
+                .as_ref()
+                .map(|told| told.as_ref().map(|told| told.stages_credential));
             named.stages_nothing = matches!(staged, Ok(Some(false)));
             named.subject = told.ok().flatten().and_then(|told| told.user);
             named.question = Some(question);

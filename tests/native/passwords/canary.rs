@@ -10,7 +10,10 @@ fn is_clean(world: &World, what: &str) {
         assert!(!line.contains("canary"), "{what}, event: {line}");
     }
     for message in world.take_due() {
-        assert!(!format!("{:?}", message.message).contains("canary"), "{what}, queue");
+        assert!(
+            !format!("{:?}", message.message).contains("canary"),
+            "{what}, queue"
+        );
     }
     for (key, value) in world.flags.borrow().iter() {
         assert!(!value.contains("canary"), "{what}, flag {key}");
@@ -19,7 +22,10 @@ fn is_clean(world: &World, what: &str) {
     for store in [Store::Proxy, Store::Mgpass] {
         for table in world.databases.rows(store, tables) {
             let name = table["name"].as_str().unwrap().to_owned();
-            for mut row in world.databases.rows(store, &format!("SELECT * FROM {name}")) {
+            for mut row in world
+                .databases
+                .rows(store, &format!("SELECT * FROM {name}"))
+            {
                 if name == "users" {
                     // The stand-in's own way of keeping it.
                     row.remove("password_hash");
@@ -43,7 +49,11 @@ fn the_plaintext_is_in_no_log_message_value_row_or_error() {
         Some((Port::Mgpass, "PATCH", Fault::Hang)),
         Some((Port::Logto, "password/verify", Fault::BeforeEffect)),
         Some((Port::ProxyDatabase, "UPDATE passwords", Fault::BeforeEffect)),
-        Some((Port::MgpassDatabase, "UPDATE logto_mirror", Fault::BeforeEffect)),
+        Some((
+            Port::MgpassDatabase,
+            "UPDATE logto_mirror",
+            Fault::BeforeEffect,
+        )),
         Some((Port::ProxyDatabase, "INSERT INTO intents", Fault::Hang)),
         Some((Port::Queue, "", Fault::BeforeEffect)),
     ];
@@ -62,11 +72,19 @@ fn the_plaintext_is_in_no_log_message_value_row_or_error() {
         world.deliver();
         cron(&world);
         let token = "admin-token";
-        for path in ["/_proxy/status", "/_proxy/carry", "/_proxy/explain?user=alice0000001"] {
+        for path in [
+            "/_proxy/status",
+            "/_proxy/carry",
+            "/_proxy/explain?user=alice0000001",
+        ] {
             answers.push(world.ask(Request::new("GET", path).token(token)));
         }
         for answer in answers {
-            assert!(!answer.body.contains("canary"), "{fault:?}: {}", answer.body);
+            assert!(
+                !answer.body.contains("canary"),
+                "{fault:?}: {}",
+                answer.body
+            );
         }
         is_clean(&world, &format!("{fault:?}"));
     }

@@ -5,19 +5,33 @@ use crate::support::{Fault, Port};
 
 #[test]
 fn a_password_that_logto_found_right_is_mgpass_s_behind_the_answer() {
-    for identifier in [("email", MAIL), ("username", "alice"), ("phone", "14155550001")] {
-        let world = world();
-        begun(&world);
-        let began_ms = world.now_ms();
-        let answer = world.ask(check(identifier, OLD));
-        assert_eq!((answer.status, answer.at_ms), (200, began_ms), "{identifier:?}");
-        assert_eq!(at_mgpass(&world), None, "the client waits for nothing");
+    for identifier in [
+        ("email", MAIL),
+        ("username", "alice"),
+        ("phone", "14155550001"),
+    ] {
+        let took = |setting| {
+            let world = world_with(&[("PASSWORD_CARRY", setting)]);
+            begun(&world);
+            let began_ms = world.now_ms();
+            let answer = world.ask(check(identifier, OLD));
+            assert_eq!(answer.status, 200, "{identifier:?}");
+            (answer.at_ms - began_ms, world)
+        };
+        let (with, world) = took("on");
+        assert_eq!(with, took("off").0, "the client waits for nothing");
+        assert_eq!(at_mgpass(&world), None);
         world.idle();
         assert_eq!(at_mgpass(&world).as_deref(), Some(OLD), "{identifier:?}");
         assert_eq!(state(&world), "carried");
         assert_eq!(outcomes(&world), ["carried"]);
         // Asked before and after.
-        assert_eq!(world.logto.n_served("POST /api/users/alice0000001/password/verify"), 2);
+        assert_eq!(
+            world
+                .logto
+                .n_served("POST /api/users/alice0000001/password/verify"),
+            2
+        );
     }
 }
 
@@ -64,10 +78,19 @@ fn a_new_user_is_brought_over_first() {
     assert_eq!(passwords.values().collect::<Vec<_>>(), [NEW]);
     // A user whom only Logto has is found by what they signed in by.
     let world = super::world();
-    world.put_user("new000000001", |user| user.email = Some("n@example.test".to_owned()));
-    world.logto.passwords.borrow_mut().insert("new000000001".to_owned(), NEW.to_owned());
+    world.put_user("new000000001", |user| {
+        user.email = Some("n@example.test".to_owned())
+    });
+    world
+        .logto
+        .passwords
+        .borrow_mut()
+        .insert("new000000001".to_owned(), NEW.to_owned());
     begun(&world);
-    assert_eq!(world.ask(check(("email", "n@example.test"), NEW)).status, 200);
+    assert_eq!(
+        world.ask(check(("email", "n@example.test"), NEW)).status,
+        200
+    );
     world.idle();
     assert_eq!(world.mgpass.passwords.borrow()["new000000001"], NEW);
 }
@@ -82,10 +105,18 @@ fn a_wrong_password_and_an_unknown_user_cost_the_same_and_ask_nothing() {
         world.idle();
         assert_eq!(at_mgpass(&world), None);
         let n_calls = world.faults.n_decided() - n_calls;
-        (answer.status, answer.body, n_calls, world.logto.n_served("") - n_served)
+        (
+            answer.status,
+            answer.body,
+            n_calls,
+            world.logto.n_served("") - n_served,
+        )
     };
     let wrong = asked(("email", MAIL), "wrong-password");
-    assert_eq!(wrong, asked(("email", "nobody@example.test"), "wrong-password"));
+    assert_eq!(
+        wrong,
+        asked(("email", "nobody@example.test"), "wrong-password")
+    );
     assert_eq!((wrong.0, wrong.3), (422, 1));
 }
 
@@ -138,7 +169,11 @@ fn who_needs_more_than_a_password_is_never_carried() {
         let body = json!({ "password": OLD }).to_string();
         assert_eq!(world.write("POST", &path, &body).status, 204);
         world.idle();
-        assert_eq!((at_mgpass(&world), outcomes(&world)), (None, vec!["not_ready".to_owned()]), "{index}");
+        assert_eq!(
+            (at_mgpass(&world), outcomes(&world)),
+            (None, vec!["not_ready".to_owned()]),
+            "{index}"
+        );
         // Not asked again by each sign-in.
         world.write("POST", &path, &body);
         world.idle();
@@ -146,7 +181,9 @@ fn who_needs_more_than_a_password_is_never_carried() {
     }
     // Unknown counts as not ready.
     let world = world();
-    world.faults.once(Port::Logto, "mfa-verifications", 0, Fault::BeforeEffect);
+    world
+        .faults
+        .once(Port::Logto, "mfa-verifications", 0, Fault::BeforeEffect);
     signs_in(&world, OLD);
     assert_eq!(at_mgpass(&world), None);
     signs_in(&world, OLD);
@@ -168,7 +205,10 @@ fn after_a_sign_in_or_a_password_at_mgpass_nothing_is_carried() {
         let world = world();
         world.databases.execute(Store::Mgpass, sql);
         signs_in(&world, OLD);
-        assert_eq!((at_mgpass(&world), outcomes(&world)), (None, vec![reason.to_owned()]));
+        assert_eq!(
+            (at_mgpass(&world), outcomes(&world)),
+            (None, vec![reason.to_owned()])
+        );
     }
 }
 
@@ -176,8 +216,14 @@ fn after_a_sign_in_or_a_password_at_mgpass_nothing_is_carried() {
 fn the_budget_is_kept() {
     let world = world_with(&[("PASSWORD_CARRY_PER_MINUTE", "1")]);
     signs_in(&world, OLD);
-    world.put_user("other0000001", |user| user.email = Some("o@example.test".to_owned()));
-    world.logto.passwords.borrow_mut().insert("other0000001".to_owned(), NEW.to_owned());
+    world.put_user("other0000001", |user| {
+        user.email = Some("o@example.test".to_owned())
+    });
+    world
+        .logto
+        .passwords
+        .borrow_mut()
+        .insert("other0000001".to_owned(), NEW.to_owned());
     let other = || check(("email", "o@example.test"), NEW);
     world.ask(other());
     world.idle();
@@ -204,12 +250,22 @@ fn what_mgpass_finds_weak_is_not_tried_again_before_a_change() {
         resets: true,
         ..Default::default()
     };
-    world.logto.interactions.borrow_mut().insert("uid1".to_owned(), interaction);
+    world
+        .logto
+        .interactions
+        .borrow_mut()
+        .insert("uid1".to_owned(), interaction);
     let step = |method, path: &str| {
-        Request::new(method, &format!("/api/experience/{path}")).header("cookie", "_interaction=uid1")
+        Request::new(method, &format!("/api/experience/{path}"))
+            .header("cookie", "_interaction=uid1")
     };
     let body = json!({ "password": NEW }).to_string();
-    assert_eq!(world.ask(step("PUT", "profile/password").json(&body)).status, 204);
+    assert_eq!(
+        world
+            .ask(step("PUT", "profile/password").json(&body))
+            .status,
+        204
+    );
     assert_eq!(world.ask(step("POST", "submit")).status, 204);
     world.deliver();
     signs_in(&world, NEW);

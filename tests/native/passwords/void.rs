@@ -16,9 +16,14 @@ fn resets(world: &Rc<World>, password: &str) {
         resets: true,
         ..Default::default()
     };
-    world.logto.interactions.borrow_mut().insert("uid2".to_owned(), interaction);
+    world
+        .logto
+        .interactions
+        .borrow_mut()
+        .insert("uid2".to_owned(), interaction);
     let step = |method, path: &str| {
-        Request::new(method, &format!("/api/experience/{path}")).header("cookie", "_interaction=uid2")
+        Request::new(method, &format!("/api/experience/{path}"))
+            .header("cookie", "_interaction=uid2")
     };
     let body = json!({ "password": password }).to_string();
     world.ask(step("PUT", "profile/password").json(&body));
@@ -28,7 +33,10 @@ fn resets(world: &Rc<World>, password: &str) {
 /// Neither the old one nor any other that somebody knows.
 fn assert_void(world: &World, what: &str) {
     let there = at_mgpass(world).unwrap();
-    assert!(there.starts_with("Aa1-") && there.len() == 68, "{what}: {there}");
+    assert!(
+        there.starts_with("Aa1-") && there.len() == 68,
+        "{what}: {there}"
+    );
 }
 
 #[test]
@@ -58,7 +66,13 @@ fn a_change_that_shows_the_new_password_needs_no_void() {
 fn with_mgpass_down_nothing_is_discharged_and_the_void_comes_later() {
     let world = world();
     signs_in(&world, OLD);
-    let down = || world.mgpass.answers.borrow_mut().insert(format!("users/{ALICE}"), 503);
+    let down = || {
+        world
+            .mgpass
+            .answers
+            .borrow_mut()
+            .insert(format!("users/{ALICE}"), 503)
+    };
     down();
     resets(&world, NEW);
     world.deliver();
@@ -79,11 +93,15 @@ fn with_mgpass_down_nothing_is_discharged_and_the_void_comes_later() {
 fn a_write_that_logto_commits_late_is_voided_when_it_can_come_no_later() {
     let world = world();
     signs_in(&world, OLD);
-    world.faults.once(Port::Forward, "PATCH", 0, Fault::Late(200_000));
+    world
+        .faults
+        .once(Port::Forward, "PATCH", 0, Fault::Late(200_000));
     let path = format!("/api/users/{ALICE}/password");
     let handle = world.start({
         let token = world.admin_token();
-        Request::new("PATCH", &path).token(&token).json(&json!({ "password": NEW }).to_string())
+        Request::new("PATCH", &path)
+            .token(&token)
+            .json(&json!({ "password": NEW }).to_string())
     });
     for _ in 0..20 {
         world.advance(60_000);
@@ -99,7 +117,9 @@ fn a_write_that_logto_commits_late_is_voided_when_it_can_come_no_later() {
 #[test]
 fn a_carry_without_an_answer_is_voided_at_once_and_again_when_it_can_land_no_more() {
     let world = world();
-    world.faults.once(Port::Mgpass, "PATCH", 0, Fault::Late(200_000));
+    world
+        .faults
+        .once(Port::Mgpass, "PATCH", 0, Fault::Late(200_000));
     begun(&world);
     world.ask(check(("email", MAIL), OLD));
     world.advance(20_000);
@@ -107,7 +127,11 @@ fn a_carry_without_an_answer_is_voided_at_once_and_again_when_it_can_land_no_mor
     cron(&world);
     assert_void(&world, "at once");
     world.advance(300_000);
-    assert_eq!(at_mgpass(&world).as_deref(), Some(OLD), "it has landed late");
+    assert_eq!(
+        at_mgpass(&world).as_deref(),
+        Some(OLD),
+        "it has landed late"
+    );
     cron(&world);
     assert_eq!(state(&world), "void_owed");
     world.advance(900_000);
@@ -119,7 +143,9 @@ fn a_carry_without_an_answer_is_voided_at_once_and_again_when_it_can_land_no_mor
 #[test]
 fn a_password_that_changes_under_the_carry_is_voided() {
     let world = world();
-    world.faults.once(Port::Mgpass, "PATCH", 0, Fault::SlowAnswer(3_000));
+    world
+        .faults
+        .once(Port::Mgpass, "PATCH", 0, Fault::SlowAnswer(3_000));
     begun(&world);
     world.ask(check(("email", MAIL), OLD));
     world.advance(1_000);
@@ -133,11 +159,16 @@ fn a_password_that_changes_under_the_carry_is_voided() {
 #[test]
 fn a_crash_under_the_carry_leaves_something_to_void() {
     let world = world();
-    world.faults.once(Port::Mgpass, "PATCH", 0, Fault::CrashAfter);
+    world
+        .faults
+        .once(Port::Mgpass, "PATCH", 0, Fault::CrashAfter);
     begun(&world);
     world.ask(check(("email", MAIL), OLD));
     world.advance(61_000);
-    assert_eq!((state(&world), at_mgpass(&world).as_deref()), (json!("carrying"), Some(OLD)));
+    assert_eq!(
+        (state(&world), at_mgpass(&world).as_deref()),
+        (json!("carrying"), Some(OLD))
+    );
     cron(&world);
     assert_void(&world, "crash");
 }
@@ -146,7 +177,10 @@ fn a_crash_under_the_carry_leaves_something_to_void() {
 fn a_gap_owes_every_carried_password_a_void() {
     let world = world();
     signs_in(&world, OLD);
-    world.databases.execute(Store::Proxy, "UPDATE counters SET value = value + 1 WHERE name = 'epoch'");
+    world.databases.execute(
+        Store::Proxy,
+        "UPDATE counters SET value = value + 1 WHERE name = 'epoch'",
+    );
     cron(&world);
     assert_void(&world, "gap");
 }
@@ -155,14 +189,19 @@ fn a_gap_owes_every_carried_password_a_void() {
 fn a_second_factor_owes_a_void_through_the_proxy_and_around_it() {
     let world = world();
     signs_in(&world, OLD);
-    world.logto.change(ALICE, |user| user.factors = vec!["Totp"]);
-    world.write("POST", &format!("/api/users/{ALICE}/mfa-verifications"), "{}");
+    world.write(
+        "POST",
+        &format!("/api/users/{ALICE}/mfa-verifications"),
+        "{}",
+    );
     world.deliver();
     assert_void(&world, "through");
 
     let world = super::world();
     signs_in(&world, OLD);
-    world.logto.change(ALICE, |user| user.factors = vec!["Totp"]);
+    world
+        .logto
+        .change(ALICE, |user| user.factors = vec!["Totp"]);
     world.advance(601_000);
     cron(&world);
     cron(&world);

@@ -356,6 +356,10 @@ impl Logto {
                 }
                 LogtoAnswer::json(200, user.to_string())
             }
+            ("POST", ["mfa-verifications"]) => {
+                self.change(&id, |user| user.factors.push("Totp"));
+                LogtoAnswer::json(200, r#"{"type":"Totp"}"#)
+            }
             ("GET", ["mfa-verifications"]) => {
                 let factors = self.users.borrow()[&id].factors.clone();
                 let factors: Vec<_> = factors.iter().map(|kind| json!({ "type": kind })).collect();

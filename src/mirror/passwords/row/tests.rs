@@ -41,27 +41,64 @@ fn lease(password: Option<Row>, covered: Vec<Covered>) -> Lease {
 fn what_came_after_a_carry_is_voided_and_what_it_covers_is_not() {
     let operation = Due::Void(Why::PasswordOperation);
     for (covered, expected) in [
-        (intent("users.password", Some(11), Some(200), false), operation),
-        (intent("account.password", Some(11), Some(204), false), operation),
-        (intent("experience.staged", Some(11), Some(204), false), operation),
-        (intent("interaction.submit", Some(11), Some(200), false), operation),
+        (
+            intent("users.password", Some(11), Some(200), false),
+            operation,
+        ),
+        (
+            intent("account.password", Some(11), Some(204), false),
+            operation,
+        ),
+        (
+            intent("experience.staged", Some(11), Some(204), false),
+            operation,
+        ),
+        (
+            intent("interaction.submit", Some(11), Some(200), false),
+            operation,
+        ),
         // Logto was asked behind it.
-        (intent("users.password", Some(10), Some(200), false), Due::Nothing),
+        (
+            intent("users.password", Some(10), Some(200), false),
+            Due::Nothing,
+        ),
         // Some of an interaction's writes are committed before a later step fails.
-        (intent("experience.staged", Some(11), Some(422), false), operation),
-        (intent("account.password", Some(11), Some(422), false), Due::Nothing),
-        (intent("account.password", Some(11), Some(500), false), operation),
+        (
+            intent("experience.staged", Some(11), Some(422), false),
+            operation,
+        ),
+        (
+            intent("account.password", Some(11), Some(422), false),
+            Due::Nothing,
+        ),
+        (
+            intent("account.password", Some(11), Some(500), false),
+            operation,
+        ),
         // Under way, and not answered in time.
         (intent("users.password", None, None, false), Due::Nothing),
         (intent("users.password", None, None, true), operation),
-        (intent("users.patch", Some(11), Some(200), false), Due::Nothing),
-        (intent("experience.submit", Some(11), Some(200), false), Due::Nothing),
+        (
+            intent("users.patch", Some(11), Some(200), false),
+            Due::Nothing,
+        ),
+        (
+            intent("experience.submit", Some(11), Some(200), false),
+            Due::Nothing,
+        ),
         (intent("users.other", Some(11), Some(200), false), Due::Look),
-        (intent("account.write", Some(11), Some(200), false), Due::Look),
+        (
+            intent("account.write", Some(11), Some(200), false),
+            Due::Look,
+        ),
         (intent("walk", Some(11), Some(200), false), Due::Nothing),
     ] {
         let name = format!("{covered:?}");
-        assert_eq!(due(&lease(row(State::Carried), vec![covered])), expected, "{name}");
+        assert_eq!(
+            due(&lease(row(State::Carried), vec![covered])),
+            expected,
+            "{name}"
+        );
     }
 }
 
@@ -83,7 +120,10 @@ fn a_call_without_an_end_and_a_gap_owe_a_void_whatever_is_covered() {
 
 #[test]
 fn a_password_is_carried_once() {
-    let rests = row(State::None).map(|row| Row { not_before: 6, ..row });
+    let rests = row(State::None).map(|row| Row {
+        not_before: 6,
+        ..row
+    });
     for (known, sight, expected) in [
         (None, Sight::Check, true),
         (None, Sight::Change, true),
@@ -96,6 +136,10 @@ fn a_password_is_carried_once() {
         (row(State::VoidOwed), Sight::Check, false),
         (row(State::VoidOwed), Sight::Change, false),
     ] {
-        assert_eq!(may_try(known.as_ref(), sight, 5), expected, "{known:?} {sight:?}");
+        assert_eq!(
+            may_try(known.as_ref(), sight, 5),
+            expected,
+            "{known:?} {sight:?}"
+        );
     }
 }

@@ -48,7 +48,9 @@ fn stages_credential(body: &Value) -> bool {
     let mut factors = members("mfa").into_iter().flatten();
     let event = body.get("interactionEvent").and_then(Value::as_str);
     !matches!(event, Some("SignIn" | "Register"))
-        || profile.keys().any(|name| name.to_ascii_lowercase().contains("password"))
+        || profile
+            .keys()
+            .any(|name| name.to_ascii_lowercase().contains("password"))
         || factors.any(|(name, value)| !(name.ends_with("Skipped") && value.is_boolean()))
 }
 
