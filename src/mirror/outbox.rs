@@ -16,7 +16,8 @@ pub use crate::mirror::intent::{Intent, learn, parse_subject, raise_epoch};
 use crate::handover::authority::{Holder, Side};
 use crate::inbound::request::UserId;
 use crate::mirror::intent::NEXT;
-use crate::mirror::{passwords, wake};
+use crate::mirror::passwords::state;
+use crate::mirror::wake;
 use crate::runtime::ports::{Row, Statement, Value};
 use crate::runtime::sql::{
     coverable, integer, late_commit_ms, lease_ms, may_relay, now, relay_side, sequence, text,
@@ -190,7 +191,7 @@ pub struct Lease {
     /// Looked at, and written by neither direction.
     pub is_held_back: bool,
     /// What is known of the user's password at mgPass.
-    pub password: Option<passwords::row::Row>,
+    pub password: Option<state::Row>,
     pub covered: Vec<Covered>,
 }
 
@@ -294,7 +295,7 @@ pub fn parse_lease(
         failures: integer(row, "failures")?,
         is_unseen: integer(row, "unseen")? != 0,
         is_held_back,
-        password: passwords::row::Row::parse(row),
+        password: state::Row::parse(row),
         covered: covered
             .iter()
             .map(|row| {

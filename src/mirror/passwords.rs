@@ -18,6 +18,7 @@ pub mod carry;
 pub mod decision;
 pub mod place;
 pub mod row;
+pub mod state;
 pub mod sweep;
 mod void;
 

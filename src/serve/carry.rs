@@ -12,7 +12,7 @@ use crate::inbound::classify::Operation;
 use crate::inbound::request::{Secret, UserId};
 use crate::mirror::passwords::carry::{self, Seen};
 use crate::mirror::passwords::place::{self, Identifier};
-use crate::mirror::passwords::row::Sight;
+use crate::mirror::passwords::state::Sight;
 use crate::runtime::backend::logto;
 use crate::runtime::context::{Context, Request};
 use crate::runtime::ports::{Exchange, Platform, Store};

@@ -230,7 +230,27 @@ fn the_lists_of_statements_are_complete() {
         (include_str!("../../src/population/page.rs"), page::ALL_SQL),
         (
             include_str!("../../src/population/readiness.rs"),
-            readiness::ALL_SQL,
+            &[readiness::ALL_SQL, readiness::PROXY_SQL].concat(),
+        ),
+        (
+            include_str!("../../src/mirror/passwords/row.rs"),
+            password_row::ALL_SQL,
+        ),
+        (
+            include_str!("../../src/mirror/passwords/place.rs"),
+            place::ALL_SQL,
+        ),
+        (
+            include_str!("../../src/mirror/passwords/sweep.rs"),
+            password_sweep::ALL_SQL,
+        ),
+        (
+            include_str!("../../src/mirror/passwords/decision.rs"),
+            decision::ALL_SQL,
+        ),
+        (
+            include_str!("../../src/operate/carry_check.rs"),
+            carry_check::MGPASS_SQL,
         ),
         (
             include_str!("../../src/population/jobs/store.rs"),

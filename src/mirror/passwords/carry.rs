@@ -5,7 +5,8 @@
 //! between is owed a void.
 
 use super::place::{self, Standing};
-use super::row::{Row, Sight, Why, Writer, find, is_done, may_try};
+use super::row::{Why, Writer, find, is_done};
+use super::state::{Row, Sight, may_try};
 use super::{is_carrying, void};
 use crate::inbound::request::{Secret, UserId};
 use crate::mirror::outbox::{Lease, LeaseAnswer, Purpose};

@@ -1,10 +1,9 @@
 //! What the proxy knows of a user's password at mgPass: one row, and what is due of it.
 
-use serde::Deserialize;
-
 use crate::inbound::classify::Operation;
 use crate::inbound::request::UserId;
 use crate::mirror::outbox::{Covered, Lease};
+use crate::mirror::passwords::state::State;
 use crate::runtime::ports::{Row as DatabaseRow, Statement, Value};
 use crate::runtime::sql::{
     holder, integer, late_commit_ms, may_trigger, now, password_operations, text,
@@ -16,41 +15,6 @@ const NOT_READY_REST_MS: i64 = 86_400_000;
 const FOR_GOOD_MS: i64 = 1_000_000_000_000;
 /// A void that was begun and not ended is tried again so long after.
 const VOID_AGAIN_MS: i64 = 60_000;
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum State {
-    None,
-    Carrying,
-    Carried,
-    VoidOwed,
-}
-
-impl State {
-    /// mgPass may have a password by which somebody signs in.
-    pub fn is_there(self) -> bool {
-        match self {
-            Self::Carrying | Self::Carried | Self::VoidOwed => true,
-            Self::None => false,
-        }
-    }
-}
-
-/// As a lease brings it along.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-pub struct Row {
-    pub state: State,
-    pub ticket: i64,
-    pub epoch: i64,
-    pub not_before: i64,
-}
-
-impl Row {
-    /// `None`: there is no row.
-    pub fn parse(row: &DatabaseRow) -> Option<Self> {
-        serde_json::from_str(&text(row, "password")?).ok()
-    }
-}
 
 /// What an operation may have changed of how a user signs in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -164,26 +128,6 @@ pub fn frees(lease: &Lease) -> bool {
         .as_ref()
         .is_some_and(|row| row.not_before > 0)
         && lease.covered.iter().any(covers)
-}
-
-/// What showed the password.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sight {
-    /// Logto found it right: the password may have been carried before.
-    Check,
-    /// Logto has it from now on.
-    Change,
-}
-
-/// Whether a carry may be begun, as far as the row says.
-pub fn may_try(row: Option<&Row>, sight: Sight, now_ms: i64) -> bool {
-    match (row.map(|row| row.state), sight) {
-        (None, _) | (Some(State::None | State::Carried), Sight::Change) => true,
-        (Some(State::None), Sight::Check) => row.is_some_and(|row| row.not_before <= now_ms),
-        (Some(State::Carried), Sight::Check) | (Some(State::Carrying | State::VoidOwed), _) => {
-            false
-        }
-    }
 }
 
 /// While Logto is the authority and no hand-over is near; the turn's lease (?2) lasts as

@@ -2,6 +2,7 @@
 //! a code; and what mgPass writes into its audit log of that.
 
 use dual_write_proxy::inbound::request::Secret;
+use dual_write_proxy::runtime::digest::digest;
 use dual_write_proxy::runtime::ports::{Call, Store, Visited};
 use form_urlencoded::parse;
 
@@ -10,7 +11,7 @@ use super::mgpass::Mgpass;
 
 /// What a user's password is kept as here.
 pub fn kept(password: &str) -> String {
-    format!("plain:{password}")
+    format!("digest:{}", digest(password))
 }
 
 const FORM: &str = r#"<!doctype html><title>Sign in</title><form method="post">

@@ -252,7 +252,7 @@ impl Mgpass {
             }
             let n = self.n_set.get() + 1;
             self.n_set.set(n);
-            let hash = super::hosted::kept(password).replace('\'', "''");
+            let hash = super::hosted::kept(password);
             let entered = format!(
                 "UPDATE users SET password_hash = '{hash}' WHERE id = '{id}'; \
                  INSERT INTO audit_logs (id, event_type, actor_type, actor_id, target_type, target_id, created_at) \

@@ -1,5 +1,8 @@
+//! When a void is due, and when a carry may be tried.
+
 use super::*;
 use crate::handover::authority::Holder;
+use crate::mirror::passwords::state::{Row, Sight, may_try};
 
 fn row(state: State) -> Option<Row> {
     Some(Row {
