@@ -2,6 +2,7 @@
 
 mod canary;
 mod carry;
+mod corpus;
 mod operate;
 mod void;
 

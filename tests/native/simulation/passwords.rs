@@ -6,7 +6,11 @@ use std::cell::{Cell, RefCell};
 use std::pin::pin;
 use std::rc::{Rc, Weak};
 
+use dual_write_proxy::mirror::passwords::sweep;
+use dual_write_proxy::mirror::relay;
+use dual_write_proxy::operate::findings;
 use dual_write_proxy::runtime::ports::{Backend, Call, Row, Statement, Store};
+use dual_write_proxy::runtime::snapshot;
 use futures_util::future::select;
 use serde_json::{Value, json};
 
@@ -203,8 +207,13 @@ fn live(world: &Rc<World>, setup: &Setup) -> Verdict {
 }
 
 fn cron(world: &Rc<World>, node: &Node) {
+    // Of cron's steps those that this is about.
     let node = node.next_invocation();
-    world.executor.spawn(async move { node.cron().await });
+    world.executor.spawn(async move {
+        let flags = snapshot::read(&node, &node.deployment.isolate).await;
+        sweep::tick(&node, &node.context()).await;
+        relay::sweep(&node, &node.context(), flags.stage, findings::purge()).await;
+    });
 }
 
 fn storm(world: &Rc<World>, setup: &Setup, first_call: u64) {

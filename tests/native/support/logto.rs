@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Value, json};
 
 mod experience;
+pub mod hashes;
 
 use super::tokens;
 pub use super::user::User;
@@ -143,6 +144,8 @@ pub struct Logto {
     pub told: RefCell<Option<Vec<Value>>>,
     /// As last set through the Management API.
     pub passwords: RefCell<BTreeMap<String, String>>,
+    /// Of users whose password was imported as a hash, until it is set.
+    pub hashes: RefCell<BTreeMap<String, hashes::Stored>>,
     /// As from 1.38 on, for whoever asks for it.
     pub shows_digests: Cell<bool>,
     /// Each read of a user shows another time of the last sign-in.
@@ -172,6 +175,7 @@ impl Logto {
             odd: RefCell::default(),
             told: RefCell::default(),
             passwords: RefCell::default(),
+            hashes: RefCell::default(),
             shows_digests: Cell::new(true),
             is_restless: Cell::new(false),
             n_reverse_writes: Cell::new(0),
@@ -405,7 +409,7 @@ impl Logto {
             }
             ("POST", ["password", "verify"]) => {
                 let given = members(request)["password"].as_str().map(str::to_owned);
-                match given.as_ref() == self.passwords.borrow().get(&id) {
+                match given.is_some_and(|given| self.password_is(&id, &given)) {
                     true => LogtoAnswer::text(204, ""),
                     false => LogtoAnswer::error(422, "session.invalid_credentials"),
                 }
@@ -450,6 +454,20 @@ impl Logto {
                 LogtoAnswer::text(204, "")
             }
             _ => LogtoAnswer::text(404, "Not Found"),
+        }
+    }
+
+    /// By whatever it is kept as. What is not Argon2i is hashed anew by the password that was
+    /// found right (contract 8).
+    pub fn password_is(&self, id: &str, given: &str) -> bool {
+        let mut stored = self.hashes.borrow_mut();
+        match stored.get_mut(id) {
+            Some(stored) => stored.check(given),
+            None => self
+                .passwords
+                .borrow()
+                .get(id)
+                .is_some_and(|held| held == given),
         }
     }
 
