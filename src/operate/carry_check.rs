@@ -48,8 +48,8 @@ impl Facts {
     }
 
     pub fn is_good(&self) -> bool {
-        let is_ok = |question: &&str| self.0.contains(&(*question, "ok"));
-        QUESTIONS.iter().all(|question| is_ok(&question))
+        let is_ok = |question: &&'static str| self.0.contains(&(*question, "ok"));
+        QUESTIONS.iter().all(|question| is_ok(question))
     }
 
     pub fn shown(&self) -> Json {
