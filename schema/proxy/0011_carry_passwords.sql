@@ -37,7 +37,9 @@ CREATE TABLE passwords (
 ) STRICT, WITHOUT ROWID;
 
 CREATE INDEX passwords_due ON passwords (due_at) WHERE state = 'void_owed';
-CREATE INDEX passwords_there ON passwords (looked_at) WHERE state IN ('carrying', 'carried');
+CREATE INDEX passwords_under_way ON passwords (since) WHERE state = 'carrying';
+CREATE INDEX passwords_there ON passwords (looked_at) WHERE state = 'carried';
+CREATE INDEX passwords_by_epoch ON passwords (epoch) WHERE state = 'carried';
 CREATE INDEX passwords_tried ON passwords (tried_at);
 
 -- Whether passwords may be carried at all: who decided that, and a passed check. One row.

@@ -45,7 +45,8 @@ const LIST: &str = concat!(
     ") ORDER BY m.user_id LIMIT ?2"
 );
 /// What keeps people at Logto: found behind their sign-ins.
-const NOT_MOVED: &str = "SELECT verdict, count(*) AS n FROM sign_in_ready WHERE verdict IN ('second_factor', 'enterprise_sso') GROUP BY verdict";
+const NOT_MOVED: &str = "SELECT verdict, count(*) AS n FROM sign_in_ready WHERE verdict IN ('second_factor', 'enterprise_sso') GROUP BY verdict \
+     UNION ALL SELECT 'waived', count(*) FROM waivers WHERE term = (SELECT term FROM authority) AND gate = 'factors' HAVING count(*) > 0";
 
 /// By the application through which Logto first met them. `live`: signed in within the
 /// 14 days that a session and a refresh token of Logto's last.

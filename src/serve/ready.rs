@@ -35,8 +35,9 @@ const KEEP: &str = "INSERT INTO sign_in_ready (user_id, verdict, judged_at) \
      DO UPDATE SET verdict = excluded.verdict, judged_at = excluded.judged_at";
 const SOCIAL: &str = "SELECT 1 AS has_social FROM social_identities s JOIN users u ON u.id = s.user_id \
      WHERE s.user_id = ?1 AND u.deleted_at IS NULL AND u.is_suspended = 0 LIMIT 1";
-const CARRIED: &str =
-    "SELECT 1 AS is_carried FROM passwords WHERE subject = ?1 AND state = 'carried'";
+/// And whether a person lets the user go by name, whatever is left behind at Logto.
+const CARRIED: &str = "SELECT EXISTS (SELECT 1 FROM passwords WHERE subject = ?1 AND state = 'carried') AS is_carried, \
+     EXISTS (SELECT 1 FROM waivers WHERE term = (SELECT term FROM authority) AND gate = 'factors' AND name = ?1) AS is_waived";
 
 /// Every string above, for the test that prepares each one against the schema.
 #[cfg(not(target_arch = "wasm32"))]
@@ -144,8 +145,13 @@ async fn keep<P: Platform>(
     let carried = Statement::new(CARRIED, vec![user.as_str().into()]);
     let results = platform.batch(Store::Proxy, vec![carried]).await;
     let results = results.map_err(|failure| ("password", failure.code()))?;
-    let is_carried = results.first().is_some_and(|rows| !rows.is_empty());
-    let verdict = Verdict::of(&left_behind, has_social || is_carried);
+    let row = results.first().and_then(|rows| rows.first());
+    let is = |name: &str| row.is_some_and(|row| integer(row, name) == Some(1));
+    let left_behind = match is("is_waived") {
+        true => LeftBehind::default(),
+        false => left_behind,
+    };
+    let verdict = Verdict::of(&left_behind, has_social || is("is_carried"));
     let keep = Statement::new(KEEP, vec![user.as_str().into(), verdict.code().into()]);
     let kept = platform.batch(Store::Proxy, vec![keep]).await;
     kept.map_err(|failure| ("verdict", failure.code()))?;

@@ -28,11 +28,22 @@ const CONFIRM: &str = concat!(
     " - 3600000 RETURNING passed_at"
 );
 const STATES: &str = "SELECT state, count(*) AS n FROM passwords GROUP BY state";
+const SUMMARY: &str = concat!(
+    "SELECT (SELECT decided_at IS NOT NULL AND passed_at IS NOT NULL FROM password_carry) AS may_carry, ",
+    "(SELECT count(*) FROM passwords INDEXED BY passwords_there WHERE state = 'carried' AND looked_at >= 0) AS carried, ",
+    "(SELECT count(*) FROM passwords INDEXED BY passwords_under_way WHERE state = 'carrying' AND since > 0) AS under_way, ",
+    "(SELECT count(*) FROM passwords INDEXED BY passwords_due WHERE state = 'void_owed' AND due_at > 0) AS void_owed, ",
+    "(SELECT min(due_at) FROM passwords INDEXED BY passwords_due WHERE state = 'void_owed' AND due_at > 0 AND due_at <= ",
+    now!(),
+    ") AS owed_since"
+);
 const REASONS: &str = "SELECT reason, count(*) AS n FROM passwords WHERE state = 'none' AND reason IS NOT NULL GROUP BY reason";
 
 /// Every string above, for the test that prepares each one against the schema.
 #[cfg(not(target_arch = "wasm32"))]
-pub const ALL_SQL: &[&str] = &[READ, DECIDE, WITHDRAW, CHECKED, CONFIRM, STATES, REASONS];
+pub const ALL_SQL: &[&str] = &[
+    READ, DECIDE, WITHDRAW, CHECKED, CONFIRM, STATES, SUMMARY, REASONS,
+];
 
 pub fn read() -> Vec<Statement> {
     [READ, STATES, REASONS]
@@ -79,4 +90,20 @@ pub fn checked(facts: &Json) -> Statement {
 /// Answers a row when there was a good check to confirm.
 pub fn confirm(by: &str) -> Statement {
     Statement::new(CONFIRM, vec![by.into()])
+}
+
+/// For the status: one row of counts.
+pub fn summary() -> Statement {
+    Statement::new(SUMMARY, vec![])
+}
+
+pub fn shown_summary(row: &Row) -> Json {
+    let of = |name: &str| integer(row, name);
+    json!({
+        "may_carry": of("may_carry") == Some(1),
+        "carried": of("carried"),
+        "under_way": of("under_way"),
+        "void_owed": of("void_owed"),
+        "owed_since": of("owed_since"),
+    })
 }

@@ -26,7 +26,8 @@ const OLD: &str = concat!(
 const OWED_BY_GAPS: &str = concat!(
     "UPDATE passwords SET state = 'void_owed', due_at = ",
     now!(),
-    ", reason = 'gap' WHERE state = 'carried' AND epoch < (SELECT value FROM counters WHERE name = 'epoch') AND ",
+    ", reason = 'gap' WHERE subject IN (SELECT p.subject FROM passwords p INDEXED BY passwords_by_epoch WHERE p.state = 'carried' ",
+    "AND p.epoch < (SELECT value FROM counters WHERE name = 'epoch') LIMIT 500) AND state = 'carried' AND ",
     may_trigger!()
 );
 /// Their turns may be parked, or refused for long.
@@ -35,12 +36,12 @@ const OWED_BY_OPERATIONS: &str = concat!(
     now!(),
     ", reason = 'password_operation' WHERE state = 'carried' AND ",
     may_trigger!(),
-    " AND EXISTS (SELECT 1 FROM intents i WHERE i.subject = passwords.subject AND i.side = 'logto' ",
-    "AND i.discharged_at IS NULL AND i.opened_at <= ",
+    " AND subject IN (SELECT q.subject FROM intents i INDEXED BY intents_undischarged JOIN passwords q ON q.subject = i.subject ",
+    "WHERE q.state = 'carried' AND i.side = 'logto' AND i.discharged_at IS NULL AND i.opened_at <= ",
     now!(),
     " - 30000 AND i.operation IN ",
     password_operations!(),
-    " AND (i.settled > passwords.ticket OR (i.settled IS NULL AND i.expires_at <= ",
+    " AND (i.settled > q.ticket OR (i.settled IS NULL AND i.expires_at <= ",
     now!(),
     ")))"
 );

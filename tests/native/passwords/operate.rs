@@ -171,3 +171,51 @@ fn a_carried_password_is_a_road_and_its_void_takes_the_mark_away() {
     cron(&world);
     assert_eq!(ready(), Value::Null);
 }
+
+#[test]
+fn who_has_a_factor_moves_only_when_named_and_is_not_carried_even_then() {
+    let world = world();
+    world.logto.change(ALICE, |user| {
+        user.factors = vec!["Totp"];
+        user.identities = vec![("google".to_owned(), "g-1".to_owned(), None)];
+    });
+    world.wake(ALICE);
+    world.deliver();
+    let user = || dual_write_proxy::inbound::request::UserId::parse(ALICE).unwrap();
+    let judged = || {
+        let (node, user) = (world.node(), user());
+        world.finish(async move {
+            dual_write_proxy::serve::ready::judge(&node, &node.context(), &user).await;
+        });
+        world.value(Store::Proxy, "SELECT verdict FROM sign_in_ready")
+    };
+    assert_eq!(judged(), "second_factor");
+    let waiver = format!("handover/waive?gate=factors&name={ALICE}&reason=asked&actor=anna");
+    let (status, _) = operator(&world, "POST", &waiver);
+    assert_eq!(status, 200);
+    assert_eq!(judged(), "ready");
+    signs_in(&world, OLD);
+    assert_eq!(at_mgpass(&world), None);
+    let (_, view) = operator(&world, "GET", "import/readiness?count=true");
+    assert_eq!(view["not_moved"], json!({ "waived": 1 }));
+}
+
+#[test]
+fn a_void_that_is_owed_shuts_the_gate() {
+    let world = world();
+    signs_in(&world, OLD);
+    let gate = || {
+        let (_, view) = operator(&world, "GET", "authority");
+        let gates = view["gates"].as_array().cloned().unwrap_or_default();
+        gates
+            .into_iter()
+            .find(|gate| gate["name"] == "passwords")
+            .unwrap_or_default()
+    };
+    assert_eq!(gate()["state"], "open", "carried is no obstacle");
+    world.databases.execute(
+        Store::Proxy,
+        "UPDATE passwords SET state = 'void_owed', due_at = 9000000000000",
+    );
+    assert_eq!(gate()["state"], "shut");
+}
