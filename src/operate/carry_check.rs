@@ -49,7 +49,7 @@ impl Facts {
 
     pub fn is_good(&self) -> bool {
         let is_ok = |question: &&'static str| self.0.contains(&(*question, "ok"));
-        QUESTIONS.iter().all(|question| is_ok(question))
+        QUESTIONS.iter().all(is_ok)
     }
 
     pub fn shown(&self) -> Json {
@@ -189,14 +189,14 @@ mod tests {
     fn one_bad_or_missing_answer_is_not_good() {
         let all = || Facts(QUESTIONS.iter().map(|name| (*name, "ok")).collect());
         assert!(all().is_good());
-        for index in 0..QUESTIONS.len() {
+        for (index, question) in QUESTIONS.iter().enumerate() {
             let mut bad = all();
             bad.0[index].1 = "refused";
             assert!(!bad.is_good());
             let mut missing = all();
             missing.0.remove(index);
             assert!(!missing.is_good());
-            assert_eq!(missing.shown()[QUESTIONS[index]], "not_reached");
+            assert_eq!(missing.shown()[question], "not_reached");
         }
         assert_eq!(Facts::default().shown()["is_good"], false);
     }

@@ -74,7 +74,7 @@ impl Request<'_> {
     }
 
     /// The password that a request has shown, once Logto has answered it.
-    pub fn shown_password<E: Exchange>(&self, exchange: &E, status: u16) -> Option<Shown> {
+    pub fn shown_password<E: Exchange>(&self, exchange: &E, status: u16) -> Option<Box<Shown>> {
         if !self.carries_passwords() {
             return None;
         }
@@ -93,12 +93,12 @@ impl Request<'_> {
             Operation::UsersPasswordCheck => Whose::Known(self.inbound.user.clone()?),
             _ => Whose::Writes,
         };
-        Some(Shown {
+        Some(Box::new(Shown {
             whose,
             password: Secret(body.password?),
             sight,
             road: operation.name(),
-        })
+        }))
     }
 }
 

@@ -31,10 +31,10 @@ pub enum FollowUp<C> {
         /// Nothing tells of the write yet: the epoch rises first.
         gap: Option<Gap>,
         /// Carried before the relay is woken, which would else void what was carried before.
-        shown: Option<Shown>,
+        shown: Option<Box<Shown>>,
     },
     /// Logto has found a password right.
-    Carry(Shown),
+    Carry(Box<Shown>),
     /// Nobody was changed: the intent is taken back.
     Withdraw {
         intent: Intent,
@@ -83,7 +83,7 @@ pub async fn carry_out<P: Platform, C: AnswerCopy>(
             settle(platform, context, intent, status, copy, ask, shown).await;
         }
         (FollowUp::Carry(shown), Some(context)) => {
-            carry::carry_out(platform, context, shown, None).await;
+            carry::carry_out(platform, context, *shown, None).await;
         }
         (FollowUp::Withdraw { intent }, Some(_)) => {
             delayed(platform, "withdraw", intent.withdraw()).await;
@@ -121,7 +121,7 @@ async fn settle<P: Platform, C: AnswerCopy>(
     status: u16,
     copy: Option<C>,
     ask: Option<Question>,
-    shown: Option<Shown>,
+    shown: Option<Box<Shown>>,
 ) {
     let was_unknown = intent.subject.is_none();
     if let Some(copy) = copy {
@@ -174,7 +174,7 @@ async fn settle<P: Platform, C: AnswerCopy>(
         }
     }
     if let Some(shown) = shown {
-        carry::carry_out(platform, context, shown, intent.subject.as_ref()).await;
+        carry::carry_out(platform, context, *shown, intent.subject.as_ref()).await;
     }
     relay::send_wakes(platform, &woken).await;
 }

@@ -15,9 +15,7 @@ use serde_json::Value;
 
 pub use self::as_caller::read_as;
 pub use self::interaction::interaction;
-pub use self::ways::{
-    LeftBehind, SignInWays, find_user, left_behind, n_sso_identities, sign_in_ways,
-};
+pub use self::ways::{LeftBehind, find_user, left_behind, n_sso_identities, sign_in_ways};
 pub use self::wire::{LogtoIdentity, LogtoState, LogtoUser, Seen, UnreadableUser};
 pub use self::writes::{delete, password_is_right, reserve, set_password};
 

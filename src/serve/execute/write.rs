@@ -339,7 +339,7 @@ struct Write {
     question: Option<Question>,
     recording: Recording,
     /// The password that Logto has from now on.
-    shown: Option<Shown>,
+    shown: Option<Box<Shown>>,
 }
 
 /// Behind the answer: the intent is settled (again, where it was told late) and the relay
