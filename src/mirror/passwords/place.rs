@@ -123,6 +123,15 @@ pub fn parse_standing(results: &[Vec<Row>], key: Option<&Secret<String>>) -> Sta
     }
 }
 
+/// A password that nobody but the proxy has set.
+pub fn is_ours(results: &[Vec<Row>], key: Option<&Secret<String>>) -> bool {
+    let Some(row) = results.first().and_then(|rows| rows.first()) else {
+        return false;
+    };
+    let (hash, mark) = (text(row, "hash"), text(row, "mark"));
+    hash.is_some() && password::mark(hash.as_deref(), key) == mark
+}
+
 /// Before a call. Answers a row unless the authority has moved.
 pub fn announce(lease: &Lease) -> Statement {
     let values = vec![lease.subject.as_str().into(), lease.generation.into()];

@@ -5,9 +5,7 @@ use crate::inbound::request::UserId;
 use crate::mirror::outbox::{Covered, Lease};
 use crate::mirror::passwords::state::State;
 use crate::runtime::ports::{Row as DatabaseRow, Statement, Value};
-use crate::runtime::sql::{
-    holder, integer, late_commit_ms, may_trigger, now, password_operations, text,
-};
+use crate::runtime::sql::{holder, integer, late_commit_ms, now, password_operations, text};
 
 /// A user who cannot be carried is not looked at again by each of their sign-ins.
 const NOT_READY_REST_MS: i64 = 86_400_000;
@@ -210,9 +208,7 @@ const VOID: &str = concat!(
     now!(),
     ", due_at = ",
     now!(),
-    " + ?4 WHERE subject = ?1 AND state IN ('carrying', 'carried', 'void_owed') AND ",
-    may_trigger!(),
-    " RETURNING late_until"
+    " + ?4 WHERE subject = ?1 AND state IN ('carrying', 'carried', 'void_owed') RETURNING late_until"
 );
 /// mgPass has a random one. While an earlier call may still land, once more when it cannot.
 const VOIDED: &str = concat!(

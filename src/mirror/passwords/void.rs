@@ -2,6 +2,7 @@
 
 use super::place;
 use super::row::{Due, Why, Writer, due, frees, is_done};
+use crate::handover::authority::Side;
 use crate::inbound::request::Secret;
 use crate::mirror::outbox::Lease;
 use crate::runtime::backend::mgpass::{self, PasswordAnswer};
@@ -82,6 +83,12 @@ async fn end<P: Platform>(
         // Somebody else's turn has ended it.
         return Ok(Voided::Nothing);
     }
+    // Once mgPass is the authority its users may have set another one by themselves.
+    if lease.source() == Side::Mgpass && !is_ours(platform, context, lease).await? {
+        let ended = platform.batch(Store::Proxy, row.voided()).await;
+        ended.map_err(DatabaseFailure::code)?;
+        return Ok(Voided::Nothing);
+    }
     let announced = platform
         .batch(Store::Mgpass, vec![place::announce(lease)])
         .await;
@@ -119,4 +126,16 @@ async fn end<P: Platform>(
     let ended = platform.batch(Store::Proxy, row.voided()).await;
     ended.map_err(DatabaseFailure::code)?;
     Ok(Voided::Password)
+}
+
+/// mgPass has the password still that the proxy left there last.
+async fn is_ours<P: Platform>(
+    platform: &P,
+    context: &Context<'_>,
+    lease: &Lease,
+) -> Result<bool, &'static str> {
+    let asked = vec![place::standing(&lease.subject)];
+    let results = platform.batch(Store::Mgpass, asked).await;
+    let results = results.map_err(DatabaseFailure::code)?;
+    Ok(place::is_ours(&results, context.subject_key))
 }

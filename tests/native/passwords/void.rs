@@ -231,3 +231,28 @@ fn a_voided_password_leaves_nothing_for_the_way_back_to_end() {
     let mark = "SELECT password_mark IS NOT NULL AND void_hash = (SELECT password_hash FROM users u WHERE u.id = user_id) FROM logto_mirror";
     assert_eq!(world.value(Store::Mgpass, mark), 1);
 }
+
+#[test]
+fn after_a_hand_over_a_void_takes_away_what_was_carried_and_nothing_that_is_the_users_own() {
+    for is_own in [false, true] {
+        let world = world();
+        signs_in(&world, OLD);
+        world.databases.execute(
+            Store::Proxy,
+            "UPDATE passwords SET state = 'void_owed', due_at = 0; UPDATE authority SET holder = 'mgpass'",
+        );
+        if is_own {
+            let own = "UPDATE users SET password_hash = 'set-at-mgpass'";
+            world.databases.execute(Store::Mgpass, own);
+        }
+        let node = world.node();
+        world.finish(async move {
+            dual_write_proxy::mirror::passwords::sweep::tick(&node, &node.context()).await;
+        });
+        assert_eq!(state(&world), "none");
+        match is_own {
+            true => assert_eq!(world.user(ALICE, "password_hash"), "set-at-mgpass"),
+            false => assert_void(&world, "owed since before"),
+        }
+    }
+}
