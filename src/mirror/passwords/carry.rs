@@ -24,8 +24,10 @@ const QUERIES: usize = 80;
 /// A relay may be at work on the same user.
 const LEASE_TRIES: usize = 12;
 const LEASE_WAIT_MS: u32 = 500;
-/// Behind an answer the platform gives half a minute.
-const BUDGET_IS_SPENT: &str = "not_now";
+/// The budget is spent, or a decision, the check or the authority says no.
+const NOT_NOW: &str = "not_now";
+/// So long an isolate does not ask again.
+const REST_MS: i64 = 3_000;
 
 /// A password that Logto has just found right, or has just been given.
 pub struct Seen<'a> {
@@ -38,7 +40,8 @@ pub struct Seen<'a> {
 
 /// Never an error of anybody's; what it came to is an event.
 pub async fn attempt<P: Platform>(platform: &P, context: &Context<'_>, seen: &Seen<'_>) {
-    if !is_carrying(context) || !platform.usage().has_room_for(QUERIES) {
+    let rests = platform.now_ms() < context.isolate.carries_rest_until_ms.get();
+    if !is_carrying(context) || rests || !platform.usage().has_room_for(QUERIES) {
         return;
     }
     let outcome = match run(platform, context, seen).await {
@@ -128,7 +131,9 @@ async fn under_lease<P: Platform>(
     let per_minute = context.settings.passwords.carries_per_minute;
     let tried = vec![row.begin_try(seen.road, per_minute)];
     if !is_done(&ask(platform, Store::Proxy, tried).await?) {
-        return Err(BUDGET_IS_SPENT);
+        let until_ms = platform.now_ms() + REST_MS;
+        context.isolate.carries_rest_until_ms.set(until_ms);
+        return Err(NOT_NOW);
     }
     if let Standing::Never(reason) = standing(platform, context, seen.user).await? {
         ask(platform, Store::Proxy, vec![row.not_ready(reason)]).await?;
@@ -152,7 +157,7 @@ async fn under_lease<P: Platform>(
     let digest = digest.and_then(|digest| keyed_hash(&digest.0, context.subject_key));
     let begun = vec![row.begin(seen.road, digest.as_deref())];
     if !is_done(&ask(platform, Store::Proxy, begun).await?) {
-        return Err(BUDGET_IS_SPENT);
+        return Err(NOT_NOW);
     }
     let had_one = lease
         .password

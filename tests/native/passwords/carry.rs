@@ -303,3 +303,26 @@ fn a_hand_over_that_is_near_ends_carrying() {
         assert_eq!(at_mgpass(&world), None, "{sql}");
     }
 }
+
+#[test]
+fn an_isolate_that_was_told_no_rests_for_some_seconds() {
+    let world = world();
+    let sql = "UPDATE password_carry SET passed_at = NULL";
+    world.databases.execute(Store::Proxy, sql);
+    let node = world.node();
+    let sign_in = || {
+        begun(&world);
+        world.ask_at(&node, check(("email", MAIL), OLD));
+        world.advance(1_000);
+    };
+    sign_in();
+    allow(&world);
+    sign_in();
+    assert_eq!(
+        (outcomes(&world), at_mgpass(&world)),
+        (vec!["not_now".to_owned()], None)
+    );
+    world.advance(3_000);
+    sign_in();
+    assert_eq!(at_mgpass(&world).as_deref(), Some(OLD));
+}
