@@ -25,17 +25,18 @@ use crate::runtime::sql::{
 
 /// Not while the relay is paused, nor where it may not write, nor, for a turn of the
 /// subject's own, with nothing to cover. Who is held for a person is not reconciled from
-/// Logto; towards Logto they are looked at, and not written either.
+/// Logto; towards Logto they are looked at, and not written either. ?4: to end a password at
+/// mgPass, which waits for neither.
 const LEASE: &str = concat!(
     "INSERT INTO subjects (subject, lease_holder, lease_until) SELECT ?1, ?2, ",
     now!(),
     " + ",
     lease_ms!(),
-    " WHERE (SELECT value FROM counters WHERE name = 'paused_until') <= ",
+    " WHERE (?4 = 1 OR (SELECT value FROM counters WHERE name = 'paused_until') <= ",
     now!(),
-    " AND ",
+    ") AND ",
     may_relay!(),
-    " AND (",
+    " AND (?4 = 1 OR ",
     relay_side!(),
     " = 'mgpass' OR NOT EXISTS (SELECT 1 FROM held_subjects WHERE subject = ?1)) ",
     "AND (?3 = 1 OR EXISTS (SELECT 1 FROM intents i WHERE i.subject = ?1 AND i.side = ",
@@ -232,12 +233,15 @@ pub enum Purpose {
     Own,
     /// It holds what another subject needs; it does not wait for its turn.
     AsHolder,
+    /// An old password of theirs must not stay alive at mgPass, whoever waits for what.
+    ToVoid,
 }
 
 pub fn lease(subject: &UserId, holder: &str, purpose: Purpose) -> Vec<Statement> {
     let values = || vec![Value::from(subject.as_str()), Value::from(holder)];
     let mut taking = values();
-    taking.push((purpose == Purpose::AsHolder).into());
+    taking.push((purpose != Purpose::Own).into());
+    taking.push((purpose == Purpose::ToVoid).into());
     let mut statements = vec![
         Statement::new(NEXT, vec![]),
         Statement::new(LEASE, taking),
@@ -246,7 +250,7 @@ pub fn lease(subject: &UserId, holder: &str, purpose: Purpose) -> Vec<Statement>
     ];
     match purpose {
         Purpose::Own => statements.push(wake::heard(subject, holder)),
-        Purpose::AsHolder => {}
+        Purpose::AsHolder | Purpose::ToVoid => {}
     }
     statements
 }
@@ -266,7 +270,8 @@ pub fn parse_lease(
         return Some(LeaseAnswer::RaiseOwed);
     }
     let is_held_back = integer(row, "is_held_back")? != 0;
-    if is_held_back && authority.source() == Side::Logto {
+    let waits = purpose != Purpose::ToVoid;
+    if is_held_back && authority.source() == Side::Logto && waits {
         return Some(LeaseAnswer::HeldBack);
     }
     let is_held = integer(row, "held")? != 0;
@@ -278,7 +283,7 @@ pub fn parse_lease(
     if !is_held {
         until_ms = until_ms.max(integer(row, "retry_at")?);
     }
-    if until_ms > now_ms {
+    if until_ms > now_ms && waits {
         return Some(LeaseAnswer::Paused { until_ms, now_ms });
     }
     if !is_held {

@@ -127,7 +127,7 @@ fn subject(row: &Row) -> Option<UserId> {
 }
 
 async fn lease<P: Platform>(platform: &P, user: &UserId) -> Result<Option<Lease>, Stuck> {
-    match relay::take_lease(platform, user, Purpose::AsHolder).await {
+    match relay::take_lease(platform, user, Purpose::ToVoid).await {
         Ok(LeaseAnswer::Held(lease)) => Ok(Some(lease)),
         Ok(_) => Ok(None),
         Err(failure) => Err(("lease", failure.code())),

@@ -256,3 +256,19 @@ fn after_a_hand_over_a_void_takes_away_what_was_carried_and_nothing_that_is_the_
         }
     }
 }
+
+#[test]
+fn neither_a_hold_nor_a_pause_keeps_an_old_password_alive() {
+    for sql in [
+        "INSERT INTO held_subjects (subject, reason, since) VALUES ('alice0000001', 'debt', 1)",
+        "UPDATE counters SET value = 9000000000000 WHERE name = 'paused_until'",
+    ] {
+        let world = world();
+        signs_in(&world, OLD);
+        world.databases.execute(Store::Proxy, sql);
+        resets(&world, NEW);
+        world.advance(31_000);
+        cron(&world);
+        assert_void(&world, sql);
+    }
+}
