@@ -20,6 +20,7 @@ pub mod mgpass_webhook;
 pub mod outbox;
 pub mod owed;
 pub mod pass;
+pub mod passwords;
 pub mod preflight;
 pub mod receipts;
 pub mod reconcile;

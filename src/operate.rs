@@ -1,6 +1,7 @@
 //! What operators see and do: routes, figures, findings, and the guard that stops a ramp.
 
 pub mod admin;
+pub mod carry_check;
 pub mod certificate;
 pub mod checklist;
 pub mod checks;

@@ -2,6 +2,7 @@
 
 pub mod at_mgpass;
 pub mod authority;
+pub mod carry;
 pub mod compare;
 pub mod cron;
 pub mod deliver;

@@ -24,6 +24,13 @@
 --   password_mark
 --               keyed hash of mgPass's hash of the user's password, and which key that
 --               was; NULL: there was none
+--   password_carried
+--               1: mgPass's password is the one that the proxy carried over
+--   void_hash   mgPass's hash of a random password that nobody knows; while it is the
+--               user's, they have none to sign in with
+--   own_set_from, own_set_until
+--               epoch seconds: when the proxy set a password by mgPass's API. An entry
+--               `user.updated` of the user in mgPass's audit log is the proxy's own then
 --   seen_at     epoch seconds: when mgPass's rows were read for it. Entries of other
 --               actors in mgPass's audit log count from then on
 --   walked      the walk's last pass that met the user in Logto's listing
@@ -47,6 +54,10 @@ CREATE TABLE logto_mirror (
   logto_base TEXT CHECK (logto_base IS NULL OR json_valid(logto_base)),
   logto_ticket INTEGER NOT NULL DEFAULT 0,
   password_mark TEXT,
+  password_carried INTEGER NOT NULL DEFAULT 0 CHECK (password_carried IN (0, 1)),
+  void_hash  TEXT,
+  own_set_from INTEGER NOT NULL DEFAULT 0,
+  own_set_until INTEGER NOT NULL DEFAULT 0,
   seen_at    INTEGER NOT NULL DEFAULT 0,
   walked     INTEGER NOT NULL DEFAULT 0,
   obstacles  TEXT NOT NULL DEFAULT '[]' CHECK (json_valid(obstacles)),

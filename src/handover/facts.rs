@@ -61,7 +61,9 @@ const N_APPLICATIONS: &str = concat!(
     unwaived_applications!(),
     ") AS n"
 );
-const EPOCH: &str = "SELECT value AS epoch FROM counters WHERE name = 'epoch'";
+const EPOCH: &str = "SELECT value AS epoch, (SELECT count(*) FROM passwords INDEXED BY passwords_due WHERE state = 'void_owed' AND due_at > 0) \
+     + (SELECT count(*) FROM passwords INDEXED BY passwords_under_way WHERE state = 'carrying' AND since > 0) AS n_voids \
+     FROM counters WHERE name = 'epoch'";
 /// Of these users whoever is neither parked nor held: those gates are about them.
 const WAITED_FOR: &str = "SELECT value AS name FROM json_each(?1) WHERE value NOT IN (SELECT p.subject FROM subjects p INDEXED BY subjects_parked WHERE p.parked IS NOT NULL UNION SELECT h.subject FROM held_subjects h) ORDER BY value";
 const WAIVERS: &str = "SELECT gate, name, reason, actor FROM waivers WHERE term = (SELECT term FROM authority) ORDER BY gate, name";
@@ -209,6 +211,7 @@ pub fn parse(results: &[Vec<Row>]) -> Option<Facts> {
         },
         n_applications: of(n_applications, "n_all")?,
         epoch: of(epoch, "epoch")?,
+        n_voids: of(epoch, "n_voids")?,
         waivers: waivers.collect::<Option<_>>()?,
         ..Facts::default()
     })

@@ -21,23 +21,26 @@ pub const N_VERDICTS: usize = 3;
 pub const N_NAMES: i64 = 20;
 
 /// In the order in which they are shown.
-pub const NAMES: [&str; 10] = [
+pub const NAMES: [&str; 11] = [
     "armed",
     "checklist",
     "certificate",
     "equality",
     "parked",
     "intents",
+    "passwords",
     "epoch",
     "reads",
     "unique",
     "applications",
 ];
 
-/// No reason makes it safe to go on without three of these; and who is parked is let go by
+/// No reason makes it safe to go on without four of these; and who is parked is let go by
 /// name, since draining waits for everybody else.
-const NEVER_WAIVED_WHOLE: [&str; 4] = ["armed", "parked", "intents", "epoch"];
-const WAIVED_BY_NAME: [&str; 3] = ["checklist", "parked", "applications"];
+const NEVER_WAIVED_WHOLE: [&str; 5] = ["armed", "parked", "intents", "passwords", "epoch"];
+/// `factors` is no gate of a hand-over: whoever has a second factor or a company sign-in goes
+/// on signing in at Logto, but for those whom a person lets go by name.
+const WAIVED_BY_NAME: [&str; 4] = ["checklist", "parked", "applications", "factors"];
 
 pub fn may_be_waived_whole(gate: &str) -> bool {
     NAMES.contains(&gate) && !NEVER_WAIVED_WHOLE.contains(&gate)
@@ -133,6 +136,8 @@ pub struct Waiver {
 pub struct Facts {
     pub n_unnamed: i64,
     pub n_expired: i64,
+    /// Carried passwords that may be old ones, or whose call has no end yet.
+    pub n_voids: i64,
     pub evidence: Vec<Evidence>,
     pub equality: Option<Equality>,
     /// Parked or held, and not waived by name.
@@ -190,6 +195,7 @@ fn judge_one(name: &'static str, authority: &Authority, facts: &Facts) -> Gate {
             "Mend and replay them (`dwp replay`), or waive each by name: neither direction writes those.",
         ),
         "intents" => intents(facts),
+        "passwords" => passwords(facts),
         "epoch" => epoch(facts),
         "reads" => reads(authority, facts),
         "unique" => unique(facts),
@@ -317,6 +323,17 @@ fn intents(facts: &Facts) -> Result<String, Shut> {
                 "{n_expired} writes have had no answer of Logto's for a minute, {n_unnamed} were answered and nobody knows whose they are."
             ),
             "Wait: they are looked at within 15 minutes of their beginning (`dwp mirror`).",
+        ),
+    }
+}
+
+/// From the hand-over on users may set others at mgPass, which a void would take away.
+fn passwords(facts: &Facts) -> Result<String, Shut> {
+    match facts.n_voids {
+        0 => Ok("No carried password is to be voided.".to_owned()),
+        n => shut(
+            format!("{n} carried passwords are to be voided at mgPass, or are under way."),
+            "Wait: cron voids them, some once more after 15 minutes (`dwp carry status`).",
         ),
     }
 }

@@ -16,6 +16,7 @@ pub use crate::mirror::intent::{Intent, learn, parse_subject, raise_epoch};
 use crate::handover::authority::{Holder, Side};
 use crate::inbound::request::UserId;
 use crate::mirror::intent::NEXT;
+use crate::mirror::passwords::state;
 use crate::mirror::wake;
 use crate::runtime::ports::{Row, Statement, Value};
 use crate::runtime::sql::{
@@ -24,17 +25,18 @@ use crate::runtime::sql::{
 
 /// Not while the relay is paused, nor where it may not write, nor, for a turn of the
 /// subject's own, with nothing to cover. Who is held for a person is not reconciled from
-/// Logto; towards Logto they are looked at, and not written either.
+/// Logto; towards Logto they are looked at, and not written either. ?4: to end a password at
+/// mgPass, which waits for neither.
 const LEASE: &str = concat!(
     "INSERT INTO subjects (subject, lease_holder, lease_until) SELECT ?1, ?2, ",
     now!(),
     " + ",
     lease_ms!(),
-    " WHERE (SELECT value FROM counters WHERE name = 'paused_until') <= ",
+    " WHERE (?4 = 1 OR (SELECT value FROM counters WHERE name = 'paused_until') <= ",
     now!(),
-    " AND ",
+    ") AND ",
     may_relay!(),
-    " AND (",
+    " AND (?4 = 1 OR ",
     relay_side!(),
     " = 'mgpass' OR NOT EXISTS (SELECT 1 FROM held_subjects WHERE subject = ?1)) ",
     "AND (?3 = 1 OR EXISTS (SELECT 1 FROM intents i WHERE i.subject = ?1 AND i.side = ",
@@ -70,6 +72,7 @@ const LEASE_STATE: &str = concat!(
     " AND ",
     coverable!(),
     ") AS coverable, ",
+    "(SELECT json_object('state', state, 'ticket', ticket, 'epoch', epoch, 'not_before', not_before) FROM passwords WHERE subject = ?1) AS password, ",
     "coalesce((SELECT failures FROM subjects WHERE subject = ?1), 0) AS failures, ",
     "coalesce((SELECT last_outcome = 'not_visible' FROM subjects WHERE subject = ?1), 0) AS unseen"
 );
@@ -188,6 +191,8 @@ pub struct Lease {
     pub is_unseen: bool,
     /// Looked at, and written by neither direction.
     pub is_held_back: bool,
+    /// What is known of the user's password at mgPass.
+    pub password: Option<state::Row>,
     pub covered: Vec<Covered>,
 }
 
@@ -199,6 +204,8 @@ pub struct Covered {
     /// Not settled in time, and looked at for the first time: what it may have done is
     /// owed once. The second look is for what a late commit left behind.
     pub is_suspect: bool,
+    /// Not settled in time, however often it was looked at.
+    pub is_expired: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -226,12 +233,15 @@ pub enum Purpose {
     Own,
     /// It holds what another subject needs; it does not wait for its turn.
     AsHolder,
+    /// An old password of theirs must not stay alive at mgPass, whoever waits for what.
+    ToVoid,
 }
 
 pub fn lease(subject: &UserId, holder: &str, purpose: Purpose) -> Vec<Statement> {
     let values = || vec![Value::from(subject.as_str()), Value::from(holder)];
     let mut taking = values();
-    taking.push((purpose == Purpose::AsHolder).into());
+    taking.push((purpose != Purpose::Own).into());
+    taking.push((purpose == Purpose::ToVoid).into());
     let mut statements = vec![
         Statement::new(NEXT, vec![]),
         Statement::new(LEASE, taking),
@@ -240,7 +250,7 @@ pub fn lease(subject: &UserId, holder: &str, purpose: Purpose) -> Vec<Statement>
     ];
     match purpose {
         Purpose::Own => statements.push(wake::heard(subject, holder)),
-        Purpose::AsHolder => {}
+        Purpose::AsHolder | Purpose::ToVoid => {}
     }
     statements
 }
@@ -260,7 +270,8 @@ pub fn parse_lease(
         return Some(LeaseAnswer::RaiseOwed);
     }
     let is_held_back = integer(row, "is_held_back")? != 0;
-    if is_held_back && authority.source() == Side::Logto {
+    let waits = purpose != Purpose::ToVoid;
+    if is_held_back && authority.source() == Side::Logto && waits {
         return Some(LeaseAnswer::HeldBack);
     }
     let is_held = integer(row, "held")? != 0;
@@ -272,7 +283,7 @@ pub fn parse_lease(
     if !is_held {
         until_ms = until_ms.max(integer(row, "retry_at")?);
     }
-    if until_ms > now_ms {
+    if until_ms > now_ms && waits {
         return Some(LeaseAnswer::Paused { until_ms, now_ms });
     }
     if !is_held {
@@ -289,18 +300,19 @@ pub fn parse_lease(
         failures: integer(row, "failures")?,
         is_unseen: integer(row, "unseen")? != 0,
         is_held_back,
+        password: state::Row::parse(row),
         covered: covered
             .iter()
             .map(|row| {
                 let settled = integer(row, "settled");
                 let is_first_look = integer(row, "expiry_checks")? == 0;
+                let is_expired = settled.is_none() && integer(row, "expires_at")? <= now_ms;
                 Some(Covered {
                     operation: text(row, "operation")?,
                     status: integer(row, "status"),
                     settled,
-                    is_suspect: settled.is_none()
-                        && integer(row, "expires_at")? <= now_ms
-                        && is_first_look,
+                    is_suspect: is_expired && is_first_look,
+                    is_expired,
                 })
             })
             .collect::<Option<_>>()?,

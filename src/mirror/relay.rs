@@ -25,6 +25,7 @@ use crate::handover::authority::{self, Holder, Side};
 use crate::inbound::request::{InteractionUid, UserId};
 use crate::mirror::findings::Finding;
 use crate::mirror::outbox::{self, Intent, Lease, LeaseAnswer, Purpose};
+use crate::mirror::passwords::{self, Voided};
 use crate::mirror::reconcile::{Change, Park};
 use crate::mirror::target::{self, Effect};
 use crate::mirror::triggers::Trigger;
@@ -75,6 +76,9 @@ const MOVE_QUERIES: usize = 50;
 
 /// The call and its note take no more than the rest of the lease.
 const EFFECT_UNTIL_MS: i64 = lease_ms!() - 12_000;
+
+/// A void takes a call and some notes; it ends before the lease does.
+const VOID_UNTIL_MS: i64 = lease_ms!() - 15_000;
 
 /// What becomes of the message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -214,13 +218,13 @@ pub async fn reconcile<P: Platform>(
 }
 
 /// Queries of a reconcile of one subject, from the lease to its end: preflight 9, lease
-/// 5, read 7, batch 8, effect 1, end 4; and two for each social account, dropped and
+/// 5, read 7, batch 8, void 7, effect 1, end 4; and two for each social account, dropped and
 /// made anew.
 fn queries_of_one(context: &Context<'_>) -> usize {
-    34 + 2 * context.settings.mapping.providers.len()
+    34 + passwords::VOID_QUERIES + 2 * context.settings.mapping.providers.len()
 }
 
-async fn take_lease<P: Platform>(
+pub(in crate::mirror) async fn take_lease<P: Platform>(
     platform: &P,
     subject: &UserId,
     purpose: Purpose,
@@ -241,7 +245,18 @@ async fn finish<P: Platform>(
 ) -> Disposition {
     let mut disposition = Disposition::Ack;
     for (lease, change) in group.iter().zip(changes) {
-        if change.owes_effect() && platform.now_ms() - began_ms < EFFECT_UNTIL_MS {
+        let voided = match platform.now_ms() - began_ms < VOID_UNTIL_MS {
+            true => passwords::before_discharge(platform, context, lease).await,
+            false => Err("no_time"),
+        };
+        let Ok(voided) = voided else {
+            // mgPass may have an old password: nothing is discharged, and cron knows of it.
+            disposition = Disposition::Retry { delay_s: 30 };
+            let _ = platform.batch(Store::Proxy, lease.untried()).await;
+            continue;
+        };
+        let owes_effect = change.owes_effect() || voided == Voided::Password;
+        if owes_effect && platform.now_ms() - began_ms < EFFECT_UNTIL_MS {
             // Under the lease, while it surely holds: the next reconcile, or the sweep,
             // finds what is still owed and makes the call, and two would make it twice.
             pay_effect(

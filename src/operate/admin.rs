@@ -8,6 +8,7 @@ mod exceptions;
 mod handover;
 mod jobs;
 mod mirror;
+mod passwords;
 mod reply;
 mod steer;
 
@@ -81,6 +82,10 @@ async fn operator<P: Platform>(
         return Ok(answered(status, JSON, body.to_string()));
     }
     if let Some(answer) = steer::route(platform, context, method, route, &query).await {
+        let (status, body) = answer?;
+        return Ok(answered(status, JSON, body.to_string()));
+    }
+    if let Some(answer) = passwords::route(platform, context, method, route, &query).await {
         let (status, body) = answer?;
         return Ok(answered(status, JSON, body.to_string()));
     }

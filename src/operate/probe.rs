@@ -48,23 +48,57 @@ pub async fn sign_in<P: Platform>(platform: &P, context: &Context<'_>) -> Probed
         ProbeSettings::Absent => Probed::Absent,
         ProbeSettings::Lacks(name) => Probed::Lacks((*name).to_owned()),
         ProbeSettings::There(probe) => match enter(platform, context, probe).await {
-            Ok(()) => Probed::SignedIn,
+            Ok(_) => Probed::SignedIn,
             Err(code) => Probed::KeptOut(code.to_owned()),
         },
     }
 }
 
-async fn enter<P: Platform>(
+/// A browser that has signed in.
+pub struct Session(Cookies);
+
+/// With the probe account's password.
+///
+/// # Errors
+/// A code, when it does not get in.
+pub async fn enter<P: Platform>(
     platform: &P,
     context: &Context<'_>,
     probe: &Probe,
-) -> Result<(), &'static str> {
+) -> Result<Session, &'static str> {
+    let fresh = Session(Cookies::default());
+    come(platform, context, probe, fresh, Progress::default()).await
+}
+
+/// By the session alone: a page that asks for a password ends it.
+///
+/// # Errors
+/// A code, when it does not get in.
+pub async fn come_back<P: Platform>(
+    platform: &P,
+    context: &Context<'_>,
+    probe: &Probe,
+    session: Session,
+) -> Result<Session, &'static str> {
+    let progress = Progress {
+        has_sent_password: true,
+    };
+    come(platform, context, probe, session, progress).await
+}
+
+async fn come<P: Platform>(
+    platform: &P,
+    context: &Context<'_>,
+    probe: &Probe,
+    mut session: Session,
+    progress: Progress,
+) -> Result<Session, &'static str> {
     let endpoint = mgpass::authorization_endpoint(platform, context).await;
     let endpoint = endpoint.map_err(BackendFailure::code)?;
     let endpoint = endpoint.ok_or("no_authorization_endpoint")?;
     let (state, verifier) = (secret(platform), secret(platform));
     let url = authorization(&endpoint, probe, &state, &verifier);
-    let code = browse(platform, probe, url, &state).await?;
+    let code = browse(platform, probe, url, &state, &mut session.0, progress).await?;
     let token = mgpass::exchange_code(platform, context, probe, &code, &verifier).await;
     let token = token.map_err(|failure| match failure {
         BackendFailure::Unauthorized(_) => "code_refused",
@@ -77,7 +111,7 @@ async fn enter<P: Platform>(
     let principal = authenticate(platform, context, &attributed, &policy).await;
     let principal = principal.map_err(Unauthenticated::code)?;
     match principal.issuer == Issuer::Mgpass && principal.subject.as_str() == probe.user.as_str() {
-        true => Ok(()),
+        true => Ok(session),
         false => Err("other_user"),
     }
 }
@@ -122,16 +156,16 @@ async fn browse<P: Platform>(
     probe: &Probe,
     url: String,
     state: &str,
+    cookies: &mut Cookies,
+    mut progress: Progress,
 ) -> Result<String, &'static str> {
     let home = origin(&url).ok_or("no_authorization_endpoint")?.to_owned();
-    let mut cookies = Cookies::default();
-    let mut progress = Progress::default();
     let mut step = Step { url, form: None };
     for _ in 0..MAX_STEPS {
         if origin(&step.url) != Some(home.as_str()) {
             return Err("other_origin");
         }
-        let visited = visit(platform, &step, &cookies).await?;
+        let visited = visit(platform, &step, cookies).await?;
         for line in &visited.cookies {
             cookies.take(line);
         }

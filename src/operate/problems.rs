@@ -126,6 +126,8 @@ pub struct Facts {
     pub altered_at: Option<i64>,
     /// While mgPass is the authority.
     pub cutover: Option<Recommended>,
+    /// Since when the oldest void of a carried password has been due.
+    pub void_owed_since: Option<i64>,
 }
 
 /// The worst first; those of one severity in the order in which they are worth doing.

@@ -5,7 +5,8 @@
 //! somebody else's in mgPass's audit log stops the share: two writers have begun.
 //!
 //! ASSUMPTION (docs/assumptions.md): the entry is there as soon as the change is, and
-//! rows of the log are only ever added.
+//! rows of the log are only ever added. What the proxy enters itself by setting a password
+//! through mgPass's API is told by the times at which it did (`mirror::passwords::place`).
 
 use serde_json::{Value, json};
 
@@ -21,9 +22,10 @@ use crate::runtime::sql::{integer, text};
 const CURSOR: &str = "SELECT audit FROM sign_in_watch WHERE id = 1";
 const MOVE: &str = "INSERT INTO sign_in_watch (id, audit) VALUES (1, ?1) \
      ON CONFLICT (id) DO UPDATE SET audit = excluded.audit WHERE audit <> excluded.audit";
-const FOREIGN: &str = "SELECT coalesce(max(rowid), 0) AS newest, (SELECT event_type FROM audit_logs \
+const FOREIGN: &str = "SELECT coalesce(max(rowid), 0) AS newest, (SELECT event_type FROM audit_logs a \
      WHERE rowid > ?1 AND event_type IN ('user.created', 'user.register', 'user.updated') \
-     AND actor_id IS NOT 'logto_mirror' ORDER BY rowid LIMIT 1) AS event FROM audit_logs";
+     AND actor_id IS NOT 'logto_mirror' AND NOT (event_type = 'user.updated' AND EXISTS (SELECT 1 FROM logto_mirror m \
+     WHERE m.user_id = a.target_id AND a.created_at BETWEEN m.own_set_from - 5 AND m.own_set_until)) ORDER BY rowid LIMIT 1) AS event FROM audit_logs";
 
 /// Every string above, for the test that prepares each one against the schema.
 #[cfg(not(target_arch = "wasm32"))]

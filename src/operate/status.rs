@@ -14,6 +14,7 @@ use self::keys::keys;
 use serde_json::{Map, Value as Json, json};
 
 use crate::handover::{log, row};
+use crate::mirror::passwords::decision;
 use crate::mirror::{findings as mirror_findings, outbox, pass};
 use crate::operate::checks::kept;
 use crate::operate::cutover;
@@ -79,6 +80,7 @@ pub async fn status<P: Platform>(platform: &P, request: &Request<'_>) -> Json {
     let n_before = asked.len();
     asked.extend(row::read());
     asked.push(kept::evidence());
+    asked.push(decision::summary());
     let (ours, failure) = match platform.batch(Store::Proxy, asked).await {
         Ok(results) => (Read(results), None),
         Err(failure) => (Read(Vec::new()), Some(failure.code())),
@@ -110,6 +112,7 @@ pub async fn status<P: Platform>(platform: &P, request: &Request<'_>) -> Json {
         plan: &plan,
         keys: &keys,
         recommended: recommended.as_ref(),
+        passwords: ours.first(n_before + 3),
         now_ms,
     });
     let mut shown = json!({
@@ -132,6 +135,7 @@ pub async fn status<P: Platform>(platform: &P, request: &Request<'_>) -> Json {
             None => json!(ours.rows(FINDINGS)),
         },
         "walk": ours.first(WALK),
+        "passwords": ours.first(n_before + 3).map(decision::shown_summary),
         "cron_at": ours.first(BEAT).and_then(|row| integer(row, "at")),
         "report": report(&jobs, now_ms),
         "jobs": jobs.iter().map(|job| job.shown.clone()).collect::<Vec<_>>(),

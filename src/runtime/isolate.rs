@@ -73,6 +73,8 @@ pub struct Isolate {
     pub rewards_preflight_passed: Cell<bool>,
     /// After so long without an answer from the outbox, ask the Queue first.
     pub outbox_down_until_ms: Cell<i64>,
+    /// Nobody's password is tried before: the last try was not let begin.
+    pub carries_rest_until_ms: Cell<i64>,
     doubt: Cell<Doubt>,
     /// Since when mgPass's rows could not be read, if so.
     pub mgpass_failing_since_ms: Cell<Option<i64>>,

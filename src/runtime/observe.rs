@@ -348,6 +348,25 @@ pub enum Event<'a> {
         step: &'static str,
         code: &'static str,
     },
+    /// A password that a request showed was carried to mgPass, or why not.
+    PasswordCarried {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        subject: Option<&'a str>,
+        road: &'static str,
+        outcome: &'static str,
+    },
+    /// mgPass was given a random password in place of a carried one, or not yet.
+    PasswordVoided {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        subject: Option<&'a str>,
+        reason: &'static str,
+        outcome: &'static str,
+    },
+    /// What is owed of carried passwords could not be looked at now.
+    PasswordDelayed {
+        step: &'static str,
+        code: &'static str,
+    },
     /// `both`: mgPass's session ends first, then Logto's. mgPass did not answer: `owed`,
     /// its sessions of that user end once it does; `not_owed`, nobody knows whose; or
     /// `not_recorded`, its database did not answer either.

@@ -118,6 +118,15 @@ pub struct Migration {
     pub metrics_flush_ms: u32,
     pub guard: Tuning,
     pub checks: CheckSettings,
+    pub passwords: PasswordSettings,
+}
+
+/// Whether passwords that Logto has just found right are carried to mgPass.
+#[derive(Clone, Copy, Debug)]
+pub struct PasswordSettings {
+    /// `DB` must have a decision and a passed check besides.
+    pub is_carrying: bool,
+    pub carries_per_minute: i64,
 }
 
 #[derive(Clone, Debug)]
@@ -168,6 +177,12 @@ pub struct SettingFault {
 }
 
 impl Settings {
+    /// Without a key for hashes nobody could tell later whose password is at mgPass.
+    pub fn carries_passwords(&self) -> bool {
+        let is_on = |settings: &Migration| settings.passwords.is_carrying;
+        self.migration.as_ref().is_some_and(is_on) && self.subject_key.is_some()
+    }
+
     pub fn read(lookup: impl Fn(&str) -> Option<String>) -> Self {
         let mut reader = Reader {
             lookup,
@@ -284,6 +299,10 @@ impl<F: Fn(&str) -> Option<String>> Reader<F> {
                 max_p95_percent: i64::from(self.number("GUARD_MAX_P95_PERCENT", 300)),
             },
             checks: self.checks(),
+            passwords: PasswordSettings {
+                is_carrying: self.switch("PASSWORD_CARRY", false),
+                carries_per_minute: i64::from(self.number("PASSWORD_CARRY_PER_MINUTE", 20)),
+            },
         }
     }
 

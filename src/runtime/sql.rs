@@ -76,6 +76,13 @@ macro_rules! coverable {
     };
 }
 
+/// Operations after which Logto may have another password of the user.
+macro_rules! password_operations {
+    () => {
+        "('users.password', 'account.password', 'experience.staged', 'interaction.submit', 'interaction.other')"
+    };
+}
+
 /// Who is the authority now, of the row `authority`. Past its deadline a hand-over has
 /// failed, whoever is to write that down: the side it began at goes on.
 macro_rules! holder {
@@ -181,7 +188,7 @@ pub(crate) use is_held_by;
 pub(crate) use {
     clock_margin_ms, coverable, discharged_kept_ms, expiry_ms, holder, in_generation,
     interaction_kept_ms, is_still_leased_by, late_commit_ms, lease_ms, may_relay, may_still_land,
-    may_trigger, now, relay_side, sequence, view_columns,
+    may_trigger, now, password_operations, relay_side, sequence, view_columns,
 };
 
 pub fn text(row: &Row, column: &str) -> Option<String> {

@@ -5,7 +5,7 @@
 
 use crate::handover::advance::{self, Operated};
 use crate::handover::authority::Holder;
-use crate::mirror::{relay, reverse, walk};
+use crate::mirror::{passwords, relay, reverse, walk};
 use crate::operate::{
     checklist, cutover, findings, guard, metrics, ramp, sign_in, timeline, watch,
 };
@@ -40,6 +40,7 @@ pub async fn tick<P: Platform>(platform: &P, context: &Context<'_>, flags: &Flag
         Holder::Mgpass | Holder::Returning => reverse::walk::tick(platform, context).await,
     }
     sign_in::watch(platform, flags, holder).await;
+    passwords::sweep::tick(platform, context).await;
     relay::sweep(
         platform,
         context,

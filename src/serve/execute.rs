@@ -28,9 +28,10 @@ use crate::runtime::context::Request;
 use crate::runtime::error::ProxyError;
 use crate::runtime::metrics::{Fallback, Observation};
 use crate::runtime::observe::Event;
-use crate::runtime::ports::{Backend, CallFailure, Exchange, Forward, Platform};
+use crate::runtime::ports::{Backend, BodyFailure, CallFailure, Exchange, Forward, Platform};
 use crate::runtime::settings::Settings;
 use crate::serve::authority::{Admitted, Kept, Need, NeedsProof, need};
+use crate::serve::carry;
 use crate::serve::follow_up::FollowUp;
 
 /// Once, and once more when the authority moved meanwhile.
@@ -172,8 +173,8 @@ pub async fn execute<P: Platform, E: Exchange>(
 }
 
 pub fn to_logto<'a>(settings: &'a Settings, inbound: &'a Inbound) -> Forward<'a> {
-    let is_claimed =
-        inbound.operation != Operation::PassThrough && !inbound.operation.is_of_a_client();
+    let operation = inbound.operation;
+    let is_claimed = operation.kind() != Kind::PassThrough && !operation.is_of_a_client();
     Forward {
         backend: Backend::Logto,
         url: format!("{}{}", settings.logto_origin, inbound.path_and_query()),
@@ -217,6 +218,11 @@ impl Request<'_> {
             (NeedsProof::Yes, needed) => self.unproven(platform, needed).await?,
         }
         Ok(match (self.inbound.operation.kind(), self.context) {
+            (Kind::PassThrough, Some(_))
+                if self.inbound.operation.is_password_check() && self.carries_passwords() =>
+            {
+                self.check_password(exchange).await
+            }
             (Kind::PassThrough, _) => self.pass(exchange, Reason::NotARead).await,
             // Settings with faults leave a pipe; what is written meanwhile is a gap all the same.
             (Kind::Write(source), None) => {
@@ -263,6 +269,19 @@ impl Request<'_> {
             self.unproven(platform, Need::Read).await?;
         }
         Ok(self.pass(exchange, reason).await)
+    }
+
+    /// Logto's word on a password, of which nothing is recorded.
+    async fn check_password<E: Exchange>(&self, exchange: &mut E) -> Executed<E::Copy> {
+        if exchange.hold_body(carry::MAX_BODY_BYTES).await == Err(BodyFailure::Incomplete) {
+            return self.failed(ProxyError::BodyIncomplete);
+        }
+        let mut executed = self.pass(exchange, Reason::NotARead).await;
+        if executed.reply == Reply::Forwarded {
+            let shown = self.shown_password(exchange, executed.status);
+            executed.follow_up = shown.map(FollowUp::Carry);
+        }
+        executed
     }
 
     /// To Logto, nothing recorded.

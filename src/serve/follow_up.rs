@@ -12,6 +12,7 @@ use crate::runtime::message::Message;
 use crate::runtime::observe::Event;
 use crate::runtime::ports::{AnswerCopy, Platform, Statement, Store};
 use crate::serve::at_mgpass::write::Left;
+use crate::serve::carry::{self, Shown};
 use crate::serve::compare::{self, Comparison};
 use crate::serve::question::Question;
 
@@ -29,7 +30,11 @@ pub enum FollowUp<C> {
         ask: Option<Question>,
         /// Nothing tells of the write yet: the epoch rises first.
         gap: Option<Gap>,
+        /// Carried before the relay is woken, which would else void what was carried before.
+        shown: Option<Box<Shown>>,
     },
+    /// Logto has found a password right.
+    Carry(Box<Shown>),
     /// Nobody was changed: the intent is taken back.
     Withdraw {
         intent: Intent,
@@ -68,13 +73,17 @@ pub async fn carry_out<P: Platform, C: AnswerCopy>(
                 copy,
                 ask,
                 gap,
+                shown,
             },
             Some(context),
         ) => {
             if let Some(gap) = gap {
                 note_gap(platform, isolate, gap).await;
             }
-            settle(platform, context, intent, status, copy, ask).await;
+            settle(platform, context, intent, status, copy, ask, shown).await;
+        }
+        (FollowUp::Carry(shown), Some(context)) => {
+            carry::carry_out(platform, context, *shown, None).await;
         }
         (FollowUp::Withdraw { intent }, Some(_)) => {
             delayed(platform, "withdraw", intent.withdraw()).await;
@@ -112,6 +121,7 @@ async fn settle<P: Platform, C: AnswerCopy>(
     status: u16,
     copy: Option<C>,
     ask: Option<Question>,
+    shown: Option<Box<Shown>>,
 ) {
     let was_unknown = intent.subject.is_none();
     if let Some(copy) = copy {
@@ -162,6 +172,9 @@ async fn settle<P: Platform, C: AnswerCopy>(
                 settle_by_queue(platform, &intent, status).await;
             }
         }
+    }
+    if let Some(shown) = shown {
+        carry::carry_out(platform, context, *shown, intent.subject.as_ref()).await;
     }
     relay::send_wakes(platform, &woken).await;
 }

@@ -27,6 +27,8 @@ pub enum Question {
 pub struct Participant {
     pub user: Option<UserId>,
     pub registers: bool,
+    /// A password or a second factor may be written with it.
+    pub stages_credential: bool,
 }
 
 impl Question {
@@ -43,6 +45,7 @@ impl Question {
             user.map(|user| Participant {
                 user: Some(user),
                 registers: false,
+                stages_credential: false,
             })
         };
         let told = match self {
@@ -53,6 +56,7 @@ impl Question {
                         found.map(|found| Participant {
                             user: found.user,
                             registers: found.registers,
+                            stages_credential: found.stages_credential,
                         })
                     })
             }

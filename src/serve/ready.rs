@@ -1,7 +1,7 @@
 //! Who can sign in at mgPass: judged behind each sign-in at Logto, and marked in the
 //! browser at the next.
 //!
-//! A ready user has a social account that mgPass knows, and neither a second factor nor a
+//! A ready user has a social account that mgPass knows or a carried password, and neither a second factor nor a
 //! passkey nor a company sign-in at Logto, none of which mgPass can take over. Unknown
 //! counts as not ready. The mark is a convenience and protects nothing: it keeps those who
 //! would get stuck at mgPass away from it.
@@ -35,10 +35,13 @@ const KEEP: &str = "INSERT INTO sign_in_ready (user_id, verdict, judged_at) \
      DO UPDATE SET verdict = excluded.verdict, judged_at = excluded.judged_at";
 const SOCIAL: &str = "SELECT 1 AS has_social FROM social_identities s JOIN users u ON u.id = s.user_id \
      WHERE s.user_id = ?1 AND u.deleted_at IS NULL AND u.is_suspended = 0 LIMIT 1";
+/// And whether a person lets the user go by name, whatever is left behind at Logto.
+const CARRIED: &str = "SELECT EXISTS (SELECT 1 FROM passwords WHERE subject = ?1 AND state = 'carried') AS is_carried, \
+     EXISTS (SELECT 1 FROM waivers WHERE term = (SELECT term FROM authority) AND gate = 'factors' AND name = ?1) AS is_waived";
 
 /// Every string above, for the test that prepares each one against the schema.
 #[cfg(not(target_arch = "wasm32"))]
-pub const ALL_SQL: &[&str] = &[FIND, KEEP];
+pub const ALL_SQL: &[&str] = &[FIND, KEEP, CARRIED];
 #[cfg(not(target_arch = "wasm32"))]
 pub const MGPASS_SQL: &[&str] = &[SOCIAL];
 
@@ -53,12 +56,12 @@ enum Verdict {
 impl Verdict {
     /// What mgPass cannot take over comes first: with a road beside it, it would be one
     /// around the second factor.
-    fn of(left_behind: &LeftBehind, has_social: bool) -> Self {
+    fn of(left_behind: &LeftBehind, has_road: bool) -> Self {
         if !left_behind.factors.is_empty() {
             Self::SecondFactor
         } else if !left_behind.sso.is_empty() {
             Self::EnterpriseSso
-        } else if has_social {
+        } else if has_road {
             Self::Ready
         } else {
             Self::NoRoad
@@ -139,7 +142,16 @@ async fn keep<P: Platform>(
     let results = results.map_err(|failure| ("social", failure.code()))?;
     let row = results.first().and_then(|rows| rows.first());
     let has_social = row.is_some_and(|row| integer(row, "has_social") == Some(1));
-    let verdict = Verdict::of(&left_behind, has_social);
+    let carried = Statement::new(CARRIED, vec![user.as_str().into()]);
+    let results = platform.batch(Store::Proxy, vec![carried]).await;
+    let results = results.map_err(|failure| ("password", failure.code()))?;
+    let row = results.first().and_then(|rows| rows.first());
+    let is = |name: &str| row.is_some_and(|row| integer(row, name) == Some(1));
+    let left_behind = match is("is_waived") {
+        true => LeftBehind::default(),
+        false => left_behind,
+    };
+    let verdict = Verdict::of(&left_behind, has_social || is("is_carried"));
     let keep = Statement::new(KEEP, vec![user.as_str().into(), verdict.code().into()]);
     let kept = platform.batch(Store::Proxy, vec![keep]).await;
     kept.map_err(|failure| ("verdict", failure.code()))?;

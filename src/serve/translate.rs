@@ -39,18 +39,23 @@ pub fn translation(operation: Operation) -> Option<Translation> {
         | Operation::UsersCustomData
         | Operation::UsersProfile
         | Operation::UsersPassword
+        | Operation::UsersPasswordCheck
         | Operation::UsersSuspension
         | Operation::UsersUnsuspension
         | Operation::UsersDelete
         | Operation::UsersIdentities
         | Operation::UsersOther
         | Operation::ExperienceIdentification
+        | Operation::ExperiencePasswordCheck
         | Operation::ExperienceSubmit
+        | Operation::ExperienceStaged
         | Operation::ExperienceOther
         | Operation::InteractionSubmit
         | Operation::InteractionOther
         | Operation::Consent
         | Operation::ConsentPage
+        | Operation::AccountPassword
+        | Operation::AccountPasswordCheck
         | Operation::AccountWrite
         | Operation::OidcJwks
         | Operation::OidcIntrospection

@@ -12,11 +12,12 @@
 //! In a fourth an operator moves the authority to and fro, by the rules or without mgPass,
 //! while clients write and read: nothing older than what was acknowledged is ever shown, or
 //! is left in the end, on whichever side has the say.
+//! In a fifth people's passwords are carried, changed and reset: no old one stays alive at mgPass.
 //! Then broken variants of mirror and hand-over, each against the series that shows it: each must
 //! be caught.
 //!
 //! `--runs N` random runs (and a quarter more with help, and with readers) from seed 0 on, or
-//! `--from S`, `--seed S` one run alone with its events, `--helped`, `--reading`, `--calm` or
+//! `--from S`, `--seed S` one run alone with its events, `--helped`, `--reading`, `--calm`, `--passwords` or
 //! `--handovers` of that series only, `--variants` the broken ones (with `--handovers` its own).
 #![allow(
     clippy::unwrap_used,
@@ -39,7 +40,7 @@ use simulation::chaos::{Chaos, FAULTS, GLITCHES};
 use simulation::oracle::Verdict;
 use simulation::variants::{VARIANTS, Variant};
 use simulation::wakes::FATES;
-use simulation::{Course, Setup, run};
+use simulation::{Course, Setup, passwords, run};
 
 /// Calls of one course that are faulted; what comes later is idle sweeps.
 const MAX_POINTS: u64 = 70;
@@ -48,6 +49,9 @@ const MAX_MESSAGES: u64 = 12;
 /// A broken variant that so many runs do not show is not caught.
 const VARIANT_RUNS: u64 = 2_000;
 const HANDOVER_VARIANT_RUNS: u64 = 200;
+const PASSWORD_VARIANT_RUNS: u64 = 1_000;
+/// Calls of a sign-in and a change, cron's besides.
+const MAX_PASSWORD_POINTS: u64 = 150;
 const CALM_RUNS: u64 = 200;
 /// Turns with nothing to cover, of a hundred.
 const MAX_IDLE_PERCENT: u64 = 5;
@@ -159,6 +163,7 @@ fn main() {
     let (mut seed, mut first) = (None, 0);
     let (mut is_helped, mut is_reading, mut is_calm) = (false, false, false);
     let mut is_handing_over = false;
+    let mut is_carrying = false;
     while let Some(argument) = arguments.next() {
         let number = |text: Option<String>| text.and_then(|text| text.parse::<u64>().ok());
         match argument.as_str() {
@@ -170,10 +175,16 @@ fn main() {
             "--reading" => is_reading = true,
             "--calm" => is_calm = true,
             "--handovers" => is_handing_over = true,
+            "--passwords" => is_carrying = true,
             "--variants" => only_variants = true,
             // Cargo's own.
             _ => {}
         }
+    }
+    if is_carrying {
+        let n_runs = n_runs.unwrap_or(if is_full { 5_000 } else { 100 });
+        let shows_broken = is_full || only_variants;
+        finish(carried_passwords(n_runs, seed, is_full, shows_broken));
     }
     if let Some(seed) = seed {
         let series = match (is_helped, is_reading, is_calm) {
@@ -215,6 +226,9 @@ fn main() {
         };
         is_good &= random("handovers", first, n_runs, Setup::handing_over);
     }
+    if is_all {
+        is_good &= carried_passwords(n_runs.div_ceil(20), None, is_full, is_full);
+    }
     if is_full && is_all || only_variants {
         let is_asked = |variant: &&Variant| !is_handing_over || variant.series()(0).is_handing_over;
         for variant in VARIANTS.iter().filter(is_asked) {
@@ -227,8 +241,80 @@ fn main() {
             is_good &= caught.is_some();
         }
     }
+    finish(is_good);
+}
+
+fn finish(is_good: bool) -> ! {
     println!("faults: {}", if is_good { "passed" } else { "failed" });
     std::process::exit(i32::from(!is_good));
+}
+
+/// No old password stays alive at mgPass: by seed; with a fault at each call of a sign-in
+/// and a change; and each broken variant leaves one.
+fn carried_passwords(n_runs: u64, seed: Option<u64>, is_full: bool, shows_broken: bool) -> bool {
+    let began = Instant::now();
+    let mut is_good = true;
+    let mut judge = |what: &dyn Fn() -> String, verdict: &passwords::Verdict| {
+        if !verdict.is_good() {
+            println!("  {} failed: {verdict:#?}", what());
+            is_good = false;
+        }
+    };
+    let seeds = match seed {
+        Some(seed) => seed..seed + 1,
+        None => 0..n_runs,
+    };
+    let (mut n_carried, mut n_voided) = (0, 0);
+    for seed in seeds {
+        let verdict = passwords::run(&passwords::Setup::random(seed));
+        n_carried += verdict.n_carried;
+        n_voided += verdict.n_voided;
+        let what = || format!("seed {seed} (replay: npm run faults -- --seed {seed} --passwords)");
+        judge(&what, &verdict);
+    }
+    let mut n_points = 0;
+    // A few points only, unless asked for all.
+    let every = if is_full { 1 } else { 29 };
+    for change in passwords::CHANGES {
+        let quiet = passwords::run(&passwords::Setup::of(change, passwords::Storm::None));
+        judge(&|| format!("{change:?}, nothing wrong"), &quiet);
+        if quiet.n_carried == 0 {
+            println!("  {change:?}: nothing was carried");
+            return false;
+        }
+        let points = (0..quiet.n_calls.min(MAX_PASSWORD_POINTS)).step_by(every);
+        for point in points.filter(|_| seed.is_none()) {
+            for fault in FAULTS {
+                n_points += 1;
+                let storm = passwords::Storm::At(point, *fault);
+                let verdict = passwords::run(&passwords::Setup::of(change, storm));
+                judge(
+                    &|| format!("{change:?}, {fault:?} at call {point}"),
+                    &verdict,
+                );
+            }
+        }
+    }
+    println!(
+        "passwords: {n_runs} runs, and {n_points} faults at calls of a sign-in and a change, {:.0} s\n  carried {n_carried}, voided {n_voided}, old ones alive {}",
+        began.elapsed().as_secs_f64(),
+        if is_good { "0" } else { "some" },
+    );
+    if shows_broken {
+        for broken in passwords::BROKEN {
+            let caught = (0..PASSWORD_VARIANT_RUNS).find_map(|seed| {
+                let verdict = passwords::run(&passwords::Setup {
+                    broken: Some(broken),
+                    ..passwords::Setup::random(seed)
+                });
+                (!verdict.alive.is_empty()).then(|| format!("caught by seed {seed}: old one alive"))
+            });
+            let said = caught.as_deref().unwrap_or("NOT CAUGHT");
+            println!("  {:52} {said}", broken.name());
+            is_good &= caught.is_some();
+        }
+    }
+    is_good
 }
 
 fn replay(setup: Setup) {

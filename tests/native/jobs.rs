@@ -226,7 +226,7 @@ fn readiness_is_counted_and_listed() {
     let (_, view) = operator(&world, "GET", "/_proxy/import/readiness?count=true");
     assert_eq!(
         view["readiness"],
-        json!({ "social": 1, "email_reset": 1, "none": 1 })
+        json!({ "carried": 0, "prompted": 0, "reset": 0, "password": 0, "social": 1, "email_reset": 1, "none": 1 })
     );
     let (_, view) = operator(&world, "GET", "/_proxy/import/readiness?limit=1");
     assert_eq!(

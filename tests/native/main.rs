@@ -18,6 +18,7 @@ mod introspection;
 mod jobs;
 mod limits;
 mod page;
+mod passwords;
 mod points;
 mod proxy;
 mod reads;

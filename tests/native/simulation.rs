@@ -7,6 +7,7 @@ pub mod chaos;
 mod handovers;
 mod help;
 pub mod oracle;
+pub mod passwords;
 mod reads;
 mod values;
 pub mod variants;

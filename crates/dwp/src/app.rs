@@ -170,6 +170,8 @@ fn list(api: &Api, output: Output) -> Result {
 /// at mgPass is the reason that is named.
 fn reason(readiness: &str) -> &'static str {
     match readiness {
+        "carried" => "signs in once at mgPass by the same password",
+        "prompted" | "reset" | "password" => "signs in once at mgPass by the password set there",
         "social" => "signs in once at mgPass by the same social account",
         "email_reset" => "needs a new password first, by a reset to a verified address",
         _ => "has no way in yet: neither a social account nor a verified address",

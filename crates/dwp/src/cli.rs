@@ -9,7 +9,7 @@ use super::debt;
 use super::evidence;
 use super::handover;
 use super::job::{Imported, Kind, Watched};
-use super::{app, flag, keys, ramp};
+use super::{app, carry, flag, keys, ramp};
 
 #[derive(Debug, Parser)]
 #[command(
@@ -99,6 +99,14 @@ pub enum Command {
         /// A new file for a reset campaign; it holds addresses, so only you may read it
         #[arg(long)]
         csv: Option<PathBuf>,
+        /// In the file only people of this road, as `email_reset` for the campaign
+        #[arg(long, requires = "csv")]
+        only: Option<String>,
+    },
+    /// Passwords that are carried to mgPass: whether they may be, and what became of them
+    Carry {
+        #[command(subcommand)]
+        command: carry::Carry,
     },
     /// The second witness of a deletion; deletes nobody whom Logto still has
     ConfirmDeletion { user: String },
@@ -262,6 +270,12 @@ mod tests {
             "report --run --repair --markdown report.md",
             "differences",
             "readiness --csv campaign.csv",
+            "readiness --csv campaign.csv --only email_reset",
+            "carry status",
+            "carry allow --by anna --reason DPIA-7",
+            "carry forbid",
+            "carry check",
+            "carry check --mailbox-empty --by anna",
             "confirm-deletion u1",
             "overrule u1",
             "mirror",

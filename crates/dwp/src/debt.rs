@@ -58,6 +58,7 @@ pub fn debt(
 ) -> Result {
     let filter: Vec<_> = class.map(|class| ("class", class)).into_iter().collect();
     if let Some(path) = csv {
+        files::keep_from_git(path)?;
         let n_written = write_csv(api, path, &filter)?;
         let lines = plural(n_written, "line", "lines");
         eprintln!("{lines} written to {}", path.display());

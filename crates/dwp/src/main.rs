@@ -11,6 +11,7 @@
 
 mod api;
 mod app;
+mod carry;
 mod cli;
 mod codes;
 mod cutover;
@@ -160,7 +161,10 @@ fn run(cli: Cli, output: Output) -> Result {
         Command::Why { user } => people::why(&api()?, output, known(&user)?),
         Command::Report(asked) => report(&api()?, output, &asked),
         Command::Differences => people::differences(&api()?, output),
-        Command::Readiness { csv } => people::readiness(&api()?, output, csv.as_deref()),
+        Command::Readiness { csv, only } => {
+            people::readiness(&api()?, output, csv.as_deref(), only.as_deref())
+        }
+        Command::Carry { command } => carry::run(&api()?, output, &command),
         Command::ConfirmDeletion { user } => {
             let done = api()?.post("mirror/confirm-deletion", &[("user", known(&user)?)])?;
             acted(output, &done)

@@ -238,9 +238,13 @@ fn readiness(counts: &Counts) -> String {
     if rows.is_empty() {
         return String::new();
     }
-    let mut text = "## How they get in again\n\nNo password is carried over.\n\n| way | people | what to do |\n| --- | ---: | --- |\n".to_owned();
+    let mut text =
+        "## How they get in again\n\n| way | people | what to do |\n| --- | ---: | --- |\n"
+            .to_owned();
     for (way, count) in rows {
         let (way, action) = match way {
+            "carried" => ("the password of before", "nothing: it was carried over"),
+            "prompted" | "reset" | "password" => ("a password set at mgPass", "nothing"),
             "social" => ("a social account", "nothing: they sign in as before"),
             "email_reset" => (
                 "a reset by email",

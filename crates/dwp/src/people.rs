@@ -177,13 +177,14 @@ pub fn text(row: &Value, name: &str) -> String {
         .map_or_else(|| "-".to_owned(), printable)
 }
 
-pub fn readiness(api: &Api, output: Output, csv: Option<&Path>) -> Result {
+/// `only`: the file of one road alone, as of a reset campaign.
+pub fn readiness(api: &Api, output: Output, csv: Option<&Path>, only: Option<&str>) -> Result {
     if let Some(path) = csv {
         files::keep_from_git(path)?;
     }
     let counts = api.get("import/readiness", &[("count", "true")])?;
     if let Some(path) = csv {
-        let n_written = write_csv(api, path)?;
+        let n_written = write_csv(api, path, only)?;
         eprintln!(
             "{} written to {}",
             plural(n_written, "person", "people"),
@@ -195,10 +196,10 @@ pub fn readiness(api: &Api, output: Output, csv: Option<&Path>) -> Result {
 }
 
 /// Whole or not there: nobody must take a part of a population for all of it.
-fn write_csv(api: &Api, path: &Path) -> std::result::Result<u64, Failure> {
+fn write_csv(api: &Api, path: &Path, only: Option<&str>) -> std::result::Result<u64, Failure> {
     let file = files::create_private(path)?;
     let mut writer = BufWriter::new(file);
-    let written = write_people(api, &mut writer, path);
+    let written = write_people(api, &mut writer, path, only);
     if written.is_err() {
         // What is left of a file that could not be written may not be removable either.
         let _ = fs::remove_file(path);
@@ -210,7 +211,9 @@ fn write_people(
     api: &Api,
     writer: &mut impl Write,
     path: &Path,
+    only: Option<&str>,
 ) -> std::result::Result<u64, Failure> {
+    let query: Vec<_> = only.map(|only| ("only", only)).into_iter().collect();
     let failed = |error| Failure::Write(path.to_owned(), error);
     write_row(
         writer,
@@ -225,7 +228,7 @@ fn write_people(
     )
     .map_err(failed)?;
     let mut n_written = 0;
-    api.each_page("import/readiness", "users", &[], |rows| {
+    api.each_page("import/readiness", "users", &query, |rows| {
         for row in &rows {
             let field = |name| row.get(name).and_then(Value::as_str).unwrap_or_default();
             let had_password = match row.get("had_password").and_then(Value::as_bool) {

@@ -71,6 +71,7 @@ fn screen(status: &Value) -> String {
         ("verdict", verdict(status, now_ms)),
         ("backlog", backlog(status)),
         ("parked", parked(status)),
+        ("passwords", passwords(status)),
         ("findings", findings(status)),
         ("report", report(status)),
         (
@@ -241,6 +242,18 @@ fn parked(status: &Value) -> String {
     each.collect::<Vec<_>>().join(", ")
 }
 
+/// Of carried ones alone; `dwp readiness` has all roads.
+fn passwords(status: &Value) -> String {
+    let n = |name: &str| {
+        let n = integer(status, &format!("/passwords/{name}"));
+        number(n.unwrap_or(0).unsigned_abs())
+    };
+    match integer(status, "/passwords/carried") {
+        None => "not known".to_owned(),
+        Some(_) => format!("carried {}, to be voided {}", n("carried"), n("void_owed")),
+    }
+}
+
 fn findings(status: &Value) -> String {
     let found = list(status, "found").iter().map(|group| {
         let n = integer(group, "/n").unwrap_or(0).unsigned_abs();
@@ -303,6 +316,7 @@ mod tests {
             },
             "verdicts": [{ "at": 1_800_000_080_000_i64, "verdict": "hold", "reason": "too_few_reads" }],
             "outbox": { "n_open": 3, "oldest_ms": 90_000 }, "parked": [{ "list": "points", "dry_run": false, "reason": "unknown_user", "n": 2 }],
+            "passwords": { "carried": 7, "void_owed": 1 },
             "found": [{ "code": "differs", "n": 1_000 }], "findings": [{}], "jobs": [],
             "report": { "state": "done", "is_equal": false, "n_differing": 4, "n_unexplained": 1, "age_ms": 7_200_000 },
             "ramp": null, "flags": [{ "key": "stage", "value": "dual_write" }, { "key": "salt", "value": null }],
@@ -321,6 +335,7 @@ mod tests {
             "verdict   hold (too_few_reads), 20 s ago\n",
             "backlog   3 writes, the oldest for 1 min 30 s\n",
             "parked    unknown_user 2 (points)\n",
+            "passwords carried 7, to be voided 1\n",
             "findings  differs 1,000, compared reads differ in 1 way\n",
             "report    4 differ, 1 of them for no known reason, 2 h ago\n",
             "ramp      no plan\n",

@@ -166,12 +166,13 @@ fn each_single_objection_shuts_its_own_gate_and_no_other() {
             facts.unique = Some(Unique { is_kept, has_gaps });
         });
     }
+    check("passwords", &|_, facts| facts.n_voids = 1);
     check("applications", &|_, facts| facts.n_applications = 0);
     check("applications", &|_, facts| facts.applications.n = 1);
 }
 
 #[test]
-fn a_waiver_opens_its_gate_with_its_reason_but_for_four() {
+fn a_waiver_opens_its_gate_with_its_reason_but_for_five() {
     let waivers: Vec<_> = NAMES
         .iter()
         .map(|gate| Waiver {
@@ -187,6 +188,7 @@ fn a_waiver_opens_its_gate_with_its_reason_but_for_four() {
     };
     let facts = Facts {
         n_expired: 1,
+        n_voids: 1,
         parked: Named {
             n: 1,
             names: vec!["u1".to_owned()],

@@ -13,18 +13,23 @@ pub enum Operation {
     UsersCustomData,
     UsersProfile,
     UsersPassword,
+    UsersPasswordCheck,
     UsersSuspension,
     UsersUnsuspension,
     UsersDelete,
     UsersIdentities,
     UsersOther,
     ExperienceIdentification,
+    ExperiencePasswordCheck,
     ExperienceSubmit,
+    ExperienceStaged,
     ExperienceOther,
     InteractionSubmit,
     InteractionOther,
     Consent,
     ConsentPage,
+    AccountPassword,
+    AccountPasswordCheck,
     AccountWrite,
     OidcJwks,
     OidcIntrospection,
@@ -102,7 +107,7 @@ pub struct OperationRow {
 }
 
 use super::after_cutover::AfterCutover::{self, FinishSignIn, Forward, Own, Refuse, Translate};
-use super::after_cutover::Refusal::{NotTranslatable, StartAgain};
+use super::after_cutover::Refusal::{NotTranslatable, PasswordCheck, StartAgain};
 use super::after_cutover::Shown::{Always, Kept, Progress};
 use SubjectSource::{AccessToken, Answer, Identified, Identifying, Path, Session, Untold};
 
@@ -124,6 +129,7 @@ pub const OPERATIONS: &[OperationRow] = &[
     row(Operation::UsersCustomData, "users.custom_data", Kind::Write(Path), Translate),
     row(Operation::UsersProfile, "users.profile", Kind::Write(Path), Translate),
     row(Operation::UsersPassword, "users.password", Kind::Write(Path), Translate),
+    row(Operation::UsersPasswordCheck, "users.password_check", Kind::PassThrough, Translate),
     row(Operation::UsersSuspension, "users.suspension", Kind::Write(Path), Translate),
     // Same route; told apart by the body.
     row(Operation::UsersUnsuspension, "users.unsuspension", Kind::Write(Path), Translate),
@@ -131,13 +137,18 @@ pub const OPERATIONS: &[OperationRow] = &[
     row(Operation::UsersIdentities, "users.identities", Kind::Write(Path), Translate),
     row(Operation::UsersOther, "users.other", Kind::Write(Path), Refuse(NotTranslatable)),
     row(Operation::ExperienceIdentification, "experience.identification", Kind::Write(Identifying), FinishSignIn(Progress)),
+    row(Operation::ExperiencePasswordCheck, "experience.password_check", Kind::PassThrough, FinishSignIn(Always)),
     row(Operation::ExperienceSubmit, "experience.submit", Kind::Write(Identified), FinishSignIn(Progress)),
+    // Same route; told apart by what Logto says is staged: a password or a factor, or nobody knows.
+    row(Operation::ExperienceStaged, "experience.staged", Kind::Write(Identified), FinishSignIn(Progress)),
     row(Operation::ExperienceOther, "experience.other", Kind::Write(Identified), Refuse(StartAgain)),
     row(Operation::InteractionSubmit, "interaction.submit", Kind::Write(Untold), FinishSignIn(Kept)),
     row(Operation::InteractionOther, "interaction.other", Kind::Write(Untold), Refuse(StartAgain)),
     // Both write `applicationId` on a user's first consent, no debt after cutover; the page by redirecting onwards.
     row(Operation::Consent, "consent", Kind::Write(Session), FinishSignIn(Always)),
     row(Operation::ConsentPage, "consent.page", Kind::Write(Session), FinishSignIn(Always)),
+    row(Operation::AccountPassword, "account.password", Kind::Write(AccessToken), Translate),
+    row(Operation::AccountPasswordCheck, "account.password_check", Kind::PassThrough, Refuse(PasswordCheck)),
     row(Operation::AccountWrite, "account.write", Kind::Write(AccessToken), Translate),
     row(Operation::OidcJwks, "oidc.jwks", Kind::Token, Forward("Logto signs until cleanup")),
     row(Operation::OidcIntrospection, "oidc.introspection", Kind::Token, Own),
@@ -189,6 +200,15 @@ impl Operation {
         matches!(
             self,
             Self::OidcToken | Self::OidcRevocation | Self::OidcUserinfo | Self::OidcEndSession
+        )
+    }
+
+    /// Logto says whether a password is right; passed on, and noticed where passwords are
+    /// carried.
+    pub fn is_password_check(self) -> bool {
+        matches!(
+            self,
+            Self::UsersPasswordCheck | Self::ExperiencePasswordCheck | Self::AccountPasswordCheck
         )
     }
 

@@ -100,6 +100,18 @@ const fn unrecorded(
     }
 }
 
+/// Passes through; where passwords are carried, the answer is looked at.
+const fn checked(
+    pattern: &'static [&'static str],
+    operation: Operation,
+    reason: &'static str,
+) -> Route {
+    Route {
+        unrecorded: Some(reason),
+        ..exact(&[Method::Post], "/api", pattern, operation)
+    }
+}
+
 const STAGED: &str = "kept in the interaction; written by a later request that is recorded";
 const REHASHED: &str =
     "a check; at most an imported password is hashed anew, which no mapped field shows";
@@ -125,6 +137,7 @@ pub(super) const ROUTES: &[Route] = &[
     exact(&[Method::Put, Method::Delete], "/api", &["users", ":user", "identities", ":item"], Operation::UsersIdentities),
     exact(&[Method::Post], "/api", &["users", ":user", "identities"], Operation::UsersIdentities),
     below(MUTATING, "/api", &["users", ":user", "identities"], Operation::UsersIdentities).after_cutover(Refuse(NotTranslatable)),
+    checked(&["users", ":user", "password", "verify"], Operation::UsersPasswordCheck, REHASHED),
     unrecorded(&["users", ":user", "password", "verify"], Tail::End, REHASHED, Translate),
     unrecorded(&["users", ":user", "roles"], Tail::Anything, MEMBERSHIP, Forward(MEMBERSHIP)),
     below(&[Method::Delete], "/api", &["users", ":user", "sessions"], Operation::UsersOther).after_cutover(Forward(SESSIONS)),
@@ -146,6 +159,7 @@ pub(super) const ROUTES: &[Route] = &[
     unrecorded(&["experience", "verification", "web-authn", "registration"], Tail::Anything, STAGED, Refuse(StartAgain)),
     unrecorded(&["experience", "verification", "backup-code", "generate"], Tail::Anything, STAGED, Refuse(StartAgain)),
     unrecorded(&["experience", "verification", "verification-code"], Tail::End, STAGED, FinishSignIn(Event("interactionEvent"))),
+    checked(&["experience", "verification", "password"], Operation::ExperiencePasswordCheck, STAGED),
     // A password's hash and a used backup code are written here; no mapped field shows either.
     unrecorded(&["experience", "verification"], Tail::Anything, STAGED, FinishSignIn(Always)),
     unrecorded(&["experience", "preflight"], Tail::Anything, STAGED, FinishSignIn(Always)),
@@ -171,7 +185,7 @@ pub(super) const ROUTES: &[Route] = &[
 
     exact(&[Method::Patch], "/api", &["my-account"], Operation::AccountWrite),
     exact(&[Method::Patch], "/api", &["my-account", "profile"], Operation::AccountWrite),
-    exact(&[Method::Post], "/api", &["my-account", "password"], Operation::AccountWrite),
+    exact(&[Method::Post], "/api", &["my-account", "password"], Operation::AccountPassword),
     exact(&[Method::Post, Method::Delete], "/api", &["my-account", "primary-email"], Operation::AccountWrite),
     exact(&[Method::Post, Method::Delete], "/api", &["my-account", "primary-phone"], Operation::AccountWrite),
     exact(&[Method::Post, Method::Put], "/api", &["my-account", "identities"], Operation::AccountWrite),
@@ -181,6 +195,7 @@ pub(super) const ROUTES: &[Route] = &[
     below(&[Method::Post], "/api", &["my-account", "user-assets"], Operation::AccountWrite)
         .after_cutover(Forward("stores a file; its address becomes an avatar by PATCH /api/my-account")),
     below(MUTATING, "/api", &["my-account"], Operation::AccountWrite).after_cutover(Refuse(NotTranslatable)),
+    checked(&["verifications", "password"], Operation::AccountPasswordCheck, PROOF),
     unrecorded(&["verifications", "password"], Tail::End, PROOF, Refuse(PasswordCheck)),
     unrecorded(&["verifications"], Tail::Anything, PROOF, Forward("a proof that Logto keeps; changes no user")),
 

@@ -264,10 +264,9 @@ impl<P: Platform> Run<'_, P> {
     }
 
     fn password(&self) -> Password {
-        let is_ours =
-            self.lease.covered.iter().any(|intent| {
-                ["users.password", "account.write"].contains(&intent.operation.as_str())
-            });
+        let is_ours = self.lease.covered.iter().any(|intent| {
+            ["users.password", "account.password"].contains(&intent.operation.as_str())
+        });
         password::judge(
             self.here.password_hash.as_deref(),
             self.here.password_mark.as_deref(),

@@ -26,20 +26,28 @@ pub fn judge(
     key: Option<&Secret<String>>,
     is_ours: bool,
 ) -> Password {
-    let Some(of_key) = keyed_hash("", key) else {
+    let Some(of_key) = key_mark(key) else {
         return Password::Same;
     };
-    let of_key = of_key.get(..KEY_MARK).unwrap_or_default();
-    let keyed = hash.and_then(|hash| keyed_hash(hash, key));
-    let now = keyed.map(|keyed| format!("{of_key}.{keyed}"));
+    let now = self::mark(hash, key);
     if now.as_deref() == mark {
         return Password::Same;
     }
-    let is_of_this_key = mark.is_none_or(|mark| mark.starts_with(of_key));
+    let is_of_this_key = mark.is_none_or(|mark| mark.starts_with(&of_key));
     match is_ours || !is_of_this_key {
         true => Password::Noted(now),
         false => Password::Changed(now),
     }
+}
+
+fn key_mark(key: Option<&Secret<String>>) -> Option<String> {
+    Some(keyed_hash("", key)?.get(..KEY_MARK)?.to_owned())
+}
+
+/// `None`: without a password, or without a key.
+pub fn mark(hash: Option<&str>, key: Option<&Secret<String>>) -> Option<String> {
+    let keyed = keyed_hash(hash?, key)?;
+    Some(format!("{}.{keyed}", key_mark(key)?))
 }
 
 impl Password {

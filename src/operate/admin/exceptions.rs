@@ -32,7 +32,7 @@ pub(super) async fn waive<P: Platform>(platform: &P, query: &Form) -> Answered {
     ) else {
         return Err(ProxyError::ParameterMissing);
     };
-    if !gates::NAMES.contains(&gate) {
+    if !gates::NAMES.contains(&gate) && !gates::may_be_waived_by_name(gate) {
         return refused(404, "no_such_gate", "There is no gate of that name.");
     }
     let name = short(query, "name");

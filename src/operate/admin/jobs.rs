@@ -205,11 +205,23 @@ async fn ready<P: Platform>(platform: &P, query: &Form) -> Answered {
     if is_on(query, "count") {
         let results = ask(platform, Store::Mgpass, readiness::count()).await?;
         let count = readiness::parse_count(&results);
-        return Ok((200, json!({ "readiness": count })));
+        let ours = ask(platform, Store::Proxy, vec![readiness::not_moved()]).await?;
+        let campaign = json!({ "done": count.get("reset"), "to_go": count.get("email_reset") });
+        let body = json!({
+            "readiness": count,
+            "campaign": campaign,
+            "not_moved": readiness::parse_not_moved(&ours),
+        });
+        return Ok((200, body));
     }
     let limit = limit(query)?;
     let after = query.get("after").unwrap_or_default().to_owned();
-    let results = ask(platform, Store::Mgpass, readiness::list(&after, limit)).await?;
+    let only = query.get("only");
+    if only.is_some_and(|only| !readiness::ROADS.contains(&only)) {
+        return Err(ProxyError::ParameterMissing);
+    }
+    let asked = readiness::list(&after, limit, only);
+    let results = ask(platform, Store::Mgpass, asked).await?;
     let rows = results.into_iter().next().unwrap_or_default();
     let users: Vec<_> = rows.iter().map(readiness::shown).collect();
     Ok((200, json!({ "users": users, "next": next(&rows, limit) })))

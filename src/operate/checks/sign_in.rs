@@ -12,7 +12,9 @@ use crate::runtime::sql::{integer, text};
 
 /// By the first way in that somebody has. Suspended users are kept out on purpose and do
 /// not count.
-const ROADS: &str = "SELECT CASE WHEN u.password_hash IS NOT NULL THEN 'password' \
+const ROADS: &str = "SELECT CASE WHEN u.password_hash IS NOT NULL AND u.password_hash IS NOT m.void_hash THEN CASE WHEN m.password_carried = 1 THEN 'carried' \
+     WHEN EXISTS (SELECT 1 FROM audit_logs a WHERE a.target_id = u.id AND a.event_type = 'user.password_reset') THEN 'reset' \
+     WHEN EXISTS (SELECT 1 FROM audit_logs a WHERE a.target_id = u.id AND a.event_type = 'user.password_set') THEN 'prompted' ELSE 'password' END \
      WHEN EXISTS (SELECT 1 FROM social_identities s WHERE s.user_id = u.id) THEN 'social' \
      WHEN u.email IS NOT NULL AND u.email_verified = 1 THEN 'email_reset' ELSE 'none' END AS road, count(*) AS n \
      FROM logto_mirror m JOIN users u ON u.id = m.user_id WHERE u.deleted_at IS NULL AND u.is_suspended = 0 GROUP BY 1";
@@ -26,6 +28,13 @@ pub const ALL_SQL: &[&str] = &[ROADS, SIGNED_IN];
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Facts {
     pub failure: Option<String>,
+    /// The password of before; one set at mgPass's page, by a reset, or by another way.
+    #[serde(default)]
+    pub carried: i64,
+    #[serde(default)]
+    pub prompted: i64,
+    #[serde(default)]
+    pub reset: i64,
     pub password: i64,
     pub social: i64,
     pub email_reset: i64,
@@ -43,7 +52,8 @@ pub fn judge(facts: Option<&(Facts, i64)>, max_without: i64, now_ms: i64) -> Ver
     if let Some(code) = &facts.failure {
         return Verdict::unreadable(code);
     }
-    let n = facts.password + facts.social + facts.email_reset + facts.none;
+    let passwords = facts.carried + facts.prompted + facts.reset + facts.password;
+    let n = passwords + facts.social + facts.email_reset + facts.none;
     if n == 0 {
         return Verdict::of(
             State::NothingSampled,
@@ -89,6 +99,7 @@ pub fn figures(facts: &Facts, max_without: i64) -> Json {
         .map(|(method, n)| (method.clone(), json!(n)))
         .collect();
     json!({
+        "carried": facts.carried, "prompted": facts.prompted, "reset": facts.reset,
         "password": facts.password, "social": facts.social, "email_reset": facts.email_reset,
         "none": facts.none, "max_none": max_without, "signed_in_24h": methods,
         "probe": match &facts.probe {
@@ -125,6 +136,9 @@ fn read(results: &[Vec<Row>], probe: Probed) -> Facts {
     let method = |row: &Row| Some((plain(text(row, "method")?), integer(row, "n")?));
     Facts {
         failure: None,
+        carried: of("carried"),
+        prompted: of("prompted"),
+        reset: of("reset"),
         password: of("password"),
         social: of("social"),
         email_reset: of("email_reset"),

@@ -88,7 +88,7 @@ function show_status(status) {
   $('verdict').className = status.problems.length === 0 ? 'good' : '';
   document.title = `${status.problems.some(({ severity }) => severity !== 'notice') ? `(!) ${sentence} ` : ''}${status.stage} · Dual-write proxy`;
   draw('problem-list', status.problems, problems_shown);
-  draw('tiles', [status.reads, status.outbox, status.parked, status.report, status.verdicts?.[0], status.walk, status.cron_at, status.problems], () => tiles(status));
+  draw('tiles', [status.reads, status.outbox, status.parked, status.report, status.verdicts?.[0], status.walk, status.passwords, status.cron_at, status.problems], () => tiles(status));
   draw('ramp', status.ramp, (plan) => ramp(plan, act));
   draw('flags', status.flags, flags);
   draw('parked', status.outbox?.failure ? status.outbox : status.parked, (list) => failed(list) || parked(list, act));

@@ -26,7 +26,7 @@ function verdict_of(problems) {
 }
 
 function tiles(status) {
-  const { reads = {}, outbox = {}, parked = [], report, cron_at: cron, verdicts, walk } = status;
+  const { reads = {}, outbox = {}, parked = [], report, cron_at: cron, verdicts, walk, passwords } = status;
   const is = (...codes) => status.problems.find((problem) => codes.includes(problem.code) && problem.severity !== 'notice')?.severity;
   const tile = (name, value, more, severity) => el('div', { class: severity }, el('dt', null, name), el('dd', null, value, more && el('small', null, more)));
   const side = (name, of) => tile(`${name}: failed reads`, pct(of?.failure_bps), of?.reads ? `of ${num(of.reads)}; p50 ${took(of.p50_ms)}, p95 ${took(of.p95_ms)}` : 'no reads in this window');
@@ -44,6 +44,7 @@ function tiles(status) {
     tile('Last comparison', report ? (report.is_equal === null ? report.state : report.is_equal ? 'equal' : 'not equal') : 'never', report?.finished_at ? [ago(report.finished_at)] : report && `${num(report.n_differing)} differ so far`, is('not_equal')),
     tile('Guard', verdict?.verdict ?? 'no verdict', verdict && [`${verdict.reason}, `, ago(verdict.at)], is('guard_stopped', 'stop_not_written')),
     tile('Walk', num(walk?.n_seen), walk ? [`seen in pass ${walk.pass}, `, ago(walk.moved_at)] : 'not begun', is('walk_silent')),
+    tile('Passwords carried', num(passwords?.carried), passwords?.void_owed ? `${num(passwords.void_owed)} to be voided` : 'none to be voided', is('old_password_may_live')),
     tile('Cron', cron ? ago(cron) : 'never', 'its last run', is('cron_silent')),
   ];
 }

@@ -7,6 +7,7 @@ const CRON_SILENT_MS: i64 = 5 * 60_000;
 const BACKLOG_OLD_MS: i64 = 20 * 60_000;
 const UNRESOLVED_OLD_MS: i64 = 10 * 60_000;
 const PAUSED_LONG_MS: i64 = 60_000;
+const VOID_LATE_MS: i64 = 10 * 60_000;
 const WALK_SILENT_MS: i64 = 60 * 60_000;
 
 pub(super) fn platform(facts: &Facts, all: &mut Vec<Problem>) {
@@ -101,6 +102,17 @@ pub(super) fn platform(facts: &Facts, all: &mut Vec<Problem>) {
 }
 
 pub(super) fn mirror(facts: &Facts, all: &mut Vec<Problem>) {
+    if let Some(since) = facts.void_owed_since
+        && facts.now_ms - since > VOID_LATE_MS
+    {
+        all.push(Problem {
+            code: "old_password_may_live",
+            severity: Severity::Critical,
+            since: Some(since),
+            what: "A carried password that may be an old one by now has not been taken away at mgPass for ten minutes.".to_owned(),
+            remedy: "`password.voided` in the log says why. Mend it; if it lasts, set these people another password at mgPass by hand (runbook, \"Passwords\").".to_owned(),
+        });
+    }
     let backlog = &facts.backlog;
     if is_mirroring(facts) {
         let age_ms = backlog.oldest_ms.unwrap_or_default();

@@ -27,6 +27,7 @@ pub(super) struct Sources<'a> {
     pub(super) plan: &'a Json,
     pub(super) keys: &'a Json,
     pub(super) recommended: Option<&'a Recommended>,
+    pub(super) passwords: Option<&'a Row>,
     pub(super) now_ms: i64,
 }
 
@@ -100,6 +101,7 @@ pub(super) fn facts(from: &Sources<'_>) -> Facts {
             .unwrap_or_default(),
         altered_at: altered.and_then(|row| integer(row, "found_at")),
         cutover: from.recommended.cloned(),
+        void_owed_since: from.passwords.and_then(|row| integer(row, "owed_since")),
     }
 }
 

@@ -7,14 +7,15 @@
 mod as_caller;
 mod interaction;
 pub mod probe;
+mod ways;
 pub mod wire;
 pub mod writes;
 
-use futures_util::future::join;
 use serde_json::Value;
 
 pub use self::as_caller::read_as;
 pub use self::interaction::interaction;
+pub use self::ways::{LeftBehind, find_user, left_behind, n_sso_identities, sign_in_ways};
 pub use self::wire::{LogtoIdentity, LogtoState, LogtoUser, Seen, UnreadableUser};
 pub use self::writes::{delete, password_is_right, reserve, set_password};
 
@@ -126,73 +127,6 @@ pub async fn users_page<P: Platform>(
 fn first_id(head: &str) -> Option<UserId> {
     let text = head.strip_prefix(r#"[{"id":""#)?;
     UserId::parse(text.split_once('"')?.0)
-}
-
-/// What mgPass has no import for: kinds of second factors, and the connectors of SSO
-/// identities. Nothing of a user who is gone.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct LeftBehind {
-    pub factors: Vec<String>,
-    pub sso: Vec<String>,
-}
-
-/// # Errors
-/// When Logto gave no answer to that question.
-pub async fn left_behind<P: Platform>(
-    platform: &P,
-    context: &Context<'_>,
-    id: &UserId,
-) -> Result<LeftBehind, BackendFailure> {
-    let id = encode(id);
-    let factors = format!("/api/users/{id}/mfa-verifications");
-    let sso = format!("/api/users/{id}?includeSsoIdentities=true");
-    let (factors, sso) = join(
-        with_credential(platform, context, &factors),
-        with_credential(platform, context, &sso),
-    )
-    .await;
-    Ok(LeftBehind {
-        factors: names(&factors?, None, "type")?,
-        sso: names(&sso?, Some("ssoIdentities"), "ssoConnectorId")?,
-    })
-}
-
-/// # Errors
-/// When Logto gave no answer to that question.
-pub async fn n_sso_identities<P: Platform>(
-    platform: &P,
-    context: &Context<'_>,
-    id: &UserId,
-) -> Result<usize, BackendFailure> {
-    let path = format!("/api/users/{}?includeSsoIdentities=true", encode(id));
-    let answer = with_credential(platform, context, &path).await?;
-    // By connector: one identity or none is all that is asked.
-    names(&answer, Some("ssoIdentities"), "ssoConnectorId").map(|names| names.len())
-}
-
-/// One string member of each object in a list, or in the list that is a member.
-fn names(
-    answer: &CallAnswer,
-    member: Option<&str>,
-    name: &str,
-) -> Result<Vec<String>, BackendFailure> {
-    match answer.status {
-        200 => {}
-        404 => return Ok(Vec::new()),
-        _ => return Err(BackendFailure::of_status(BACKEND, answer)),
-    }
-    let body: serde_json::Value =
-        serde_json::from_str(&answer.body).map_err(|_| BackendFailure::OutOfContract(BACKEND))?;
-    let list = member.map_or(Some(&body), |member| body.get(member));
-    let list = list.and_then(Value::as_array);
-    let list = list.map(Vec::as_slice).unwrap_or_default();
-    let mut names: Vec<String> = list
-        .iter()
-        .filter_map(|one| Some(one.get(name)?.as_str()?.to_owned()))
-        .collect();
-    names.sort();
-    names.dedup();
-    Ok(names)
 }
 
 /// A read of the Management API with the proxy's own credential, path as given.

@@ -3,17 +3,18 @@
 //! What its answers look like is in [`wire`].
 
 pub mod console;
+mod password;
 pub mod wire;
 
 use serde::Deserialize;
-use serde_json::json;
 use std::sync::Arc;
 
+pub use self::password::{PasswordAnswer, set_password};
 pub use self::wire::{ApiIdentity, ApiUser, Field};
 use self::wire::{parse_identities, parse_user};
 
 use crate::inbound::request::{Secret, UserId};
-use crate::runtime::backend::{BackendFailure, ClientForm, Unsure};
+use crate::runtime::backend::{BackendFailure, ClientForm};
 use crate::runtime::context::Context;
 use crate::runtime::isolate::{MgpassEndpoints, OwnClient};
 use crate::runtime::limits::MAX_ANSWER_BYTES;
@@ -169,47 +170,6 @@ pub async fn revoke_all<P: Platform>(
     match answer.status {
         200..=299 | 404 => Ok(()),
         _ => Err(BackendFailure::of_status(BACKEND, &answer)),
-    }
-}
-
-/// What mgPass says to a new password.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PasswordAnswer {
-    Set,
-    /// It does not take this one.
-    Refused,
-}
-
-/// ASSUMPTION (docs/assumptions.md): `password` alone may be sent, and what mgPass does not
-/// take of it is a 400.
-///
-/// # Errors
-/// When the user may have another password.
-pub async fn set_password<P: Platform>(
-    platform: &P,
-    context: &Context<'_>,
-    id: &UserId,
-    password: &Secret<String>,
-) -> Result<PasswordAnswer, Unsure> {
-    let path = format!("/api/users/{}", super::encode(id.as_str()));
-    let body = json!({ "password": password.0 }).to_string();
-    // Its failures before the call are failures of the call here: a token that cannot be
-    // had is rare, and then an intent waits for nothing.
-    let answer = send(
-        platform,
-        context,
-        &Caller::Proxy,
-        "PATCH",
-        &path,
-        Some(&body),
-        DEADLINE_MS,
-    )
-    .await
-    .map_err(Unsure::Unknown)?;
-    match answer.status {
-        200..=299 => Ok(PasswordAnswer::Set),
-        400 | 422 => Ok(PasswordAnswer::Refused),
-        _ => Err(Unsure::of_status(BACKEND, &answer)),
     }
 }
 

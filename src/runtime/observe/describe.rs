@@ -59,6 +59,9 @@ impl Event<'_> {
         "sign_in.drawn",
         "sign_in.stopped",
         "sign_in.delayed",
+        "password.carried",
+        "password.voided",
+        "password.delayed",
         "sign_out.begun",
         "guard.judged",
         "guard.stopped",
@@ -132,6 +135,13 @@ impl Event<'_> {
             Self::SignInDrawn { .. } => ("sign_in.drawn", Level::Info),
             Self::SignInStopped { .. } => ("sign_in.stopped", Level::Error),
             Self::SignInDelayed { .. } => ("sign_in.delayed", Level::Warn),
+            Self::PasswordCarried { .. } => ("password.carried", Level::Info),
+            Self::PasswordVoided { outcome, .. } => {
+                let is_voided = *outcome == "voided";
+                let level = if is_voided { Level::Info } else { Level::Warn };
+                ("password.voided", level)
+            }
+            Self::PasswordDelayed { .. } => ("password.delayed", Level::Warn),
             Self::SignOutBegun { outcome, .. } => {
                 let is_whole = *outcome == "both";
                 let level = if is_whole { Level::Info } else { Level::Warn };

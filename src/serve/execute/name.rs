@@ -22,6 +22,8 @@ pub(super) struct Named {
     pub expectation: Expectation,
     /// What Logto can be asked again.
     pub question: Option<Question>,
+    /// Logto says that no password and no factor is staged.
+    pub stages_nothing: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -104,6 +106,10 @@ impl Request<'_> {
         if let Some(question) = question {
             let told = question.ask(platform, context).await;
             named.expectation = expect(source, &told);
+            let staged = told
+                .as_ref()
+                .map(|told| told.as_ref().map(|told| told.stages_credential));
+            named.stages_nothing = matches!(staged, Ok(Some(false)));
             named.subject = told.ok().flatten().and_then(|told| told.user);
             named.question = Some(question);
         }
@@ -156,7 +162,11 @@ mod tests {
     fn only_an_answer_of_logtos_makes_a_write_look_idle() {
         let told = |user: Option<&str>, registers| {
             let user = user.and_then(UserId::parse);
-            Ok(Some(Participant { user, registers }))
+            Ok(Some(Participant {
+                user,
+                registers,
+                stages_credential: false,
+            }))
         };
         let unknown = Err(BackendFailure::Forbidden(Backend::Logto));
         let (identified, registering) = (SubjectSource::Identified, SubjectSource::Identifying);

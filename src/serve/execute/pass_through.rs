@@ -4,7 +4,7 @@
 //! [`super::execute`] does the same where there is a future anyway.
 
 use super::{Executed, to_logto, unanswered};
-use crate::inbound::classify::Operation;
+use crate::inbound::classify::{Kind, Operation};
 use crate::inbound::{Addressee, Inbound};
 use crate::policy::plan::{Plan, Reason};
 use crate::runtime::answer::OwnAnswer;
@@ -15,9 +15,11 @@ use crate::serve::authority::{Need, need};
 /// `None`: this request takes more than passing it on. What belongs to a client is passed
 /// on here where no applications are listed.
 pub fn begin<'a>(settings: &'a Settings, inbound: &'a Inbound) -> Option<Forward<'a>> {
-    let is_unclaimed =
-        inbound.operation == Operation::PassThrough || inbound.operation.is_of_a_client();
+    let operation = inbound.operation;
+    let is_noticed = operation.is_password_check() && settings.carries_passwords();
+    let is_unclaimed = operation.kind() == Kind::PassThrough || operation.is_of_a_client();
     let is_passed_on = is_unclaimed
+        && !is_noticed
         && inbound.addressee == Addressee::Logto
         && !settings.logto_origin.is_empty()
         && !(settings.handover.needs_proof() && need(inbound) != Need::Nothing);

@@ -18,6 +18,7 @@ use crate::runtime::error::ProxyError;
 use crate::runtime::observe::Event;
 use crate::runtime::ports::{BodyFailure, Exchange, Platform};
 use crate::serve::authority::{Admitted, Kept, Known, Need, NeedsProof};
+use crate::serve::carry::Shown;
 use crate::serve::follow_up::{FollowUp, Gap};
 use crate::serve::question::Question;
 
@@ -66,7 +67,7 @@ impl Request<'_> {
             ),
             subject: named.subject.clone(),
             interaction: named.interaction.clone(),
-            operation: self.inbound.operation.name().to_owned(),
+            operation: self.refine(exchange, &named).to_owned(),
         };
         let (mut recording, mut mirror) = (Recording::Omitted, MirrorOutcome::None);
         let is_recorded = self
@@ -80,7 +81,7 @@ impl Request<'_> {
                 take_back(context, exchange);
                 return Ok(self.failed(ProxyError::BodyIncomplete));
             }
-            intent.operation = self.refine(exchange).to_owned();
+            intent.operation = self.refine(exchange, &named).to_owned();
             (recording, mirror) = match self.open(platform, context, &mut intent).await {
                 Ok(opened) => opened,
                 Err(kept) => {
@@ -109,6 +110,7 @@ impl Request<'_> {
             source,
             question: named.question,
             recording,
+            shown: self.shown_password(exchange, executed.status),
         };
         self.follow(
             platform,
@@ -300,11 +302,16 @@ impl Request<'_> {
         is_made
     }
 
-    /// A suspension and its end are one route; only the body tells them apart.
-    fn refine<E: Exchange>(&self, exchange: &E) -> &'static str {
+    /// A suspension and its end are one route, and only the body tells them apart; so are the
+    /// ends of sign-ins, of which some write a password.
+    fn refine<E: Exchange>(&self, exchange: &E, named: &Named) -> &'static str {
         let operation = self.inbound.operation;
-        if operation != Operation::UsersSuspension {
-            return operation.name();
+        match operation {
+            Operation::ExperienceSubmit if !named.stages_nothing => {
+                return Operation::ExperienceStaged.name();
+            }
+            Operation::UsersSuspension => {}
+            _ => return operation.name(),
         }
         let body = exchange
             .held_text()
@@ -331,6 +338,8 @@ struct Write {
     source: SubjectSource,
     question: Option<Question>,
     recording: Recording,
+    /// The password that Logto has from now on.
+    shown: Option<Box<Shown>>,
 }
 
 /// Behind the answer: the intent is settled (again, where it was told late) and the relay
@@ -343,6 +352,7 @@ fn settling<E: Exchange>(
 ) -> FollowUp<E::Copy> {
     let is_new = write.source == SubjectSource::Identifying && status < 300;
     FollowUp::Settle {
+        shown: write.shown,
         status,
         copy: (write.source == SubjectSource::Answer && status < 300)
             .then(|| exchange.tee_answer())

@@ -149,7 +149,7 @@ impl SimulationTamper {
 /// An intent that neither database nor Queue takes is a gap, which the epoch tells; it is
 /// judged in the flow tests, as is a gap that neither takes. Here every intent, and every
 /// gap, is recorded somewhere.
-fn may_happen(port: Port, what: &str, fault: Fault) -> bool {
+pub fn may_happen(port: Port, what: &str, fault: Fault) -> bool {
     match port {
         // An isolate that knows no flag behaves as `off`, which is a gap, too.
         Port::Flags | Port::Keys | Port::MetricsDatabase | Port::RewardsDatabase => false,

@@ -2,6 +2,7 @@
 //! a code; and what mgPass writes into its audit log of that.
 
 use dual_write_proxy::inbound::request::Secret;
+use dual_write_proxy::runtime::digest::digest;
 use dual_write_proxy::runtime::ports::{Call, Store, Visited};
 use form_urlencoded::parse;
 
@@ -10,7 +11,7 @@ use super::mgpass::Mgpass;
 
 /// What a user's password is kept as here.
 pub fn kept(password: &str) -> String {
-    format!("plain:{password}")
+    format!("digest:{}", digest(password))
 }
 
 const FORM: &str = r#"<!doctype html><title>Sign in</title><form method="post">
@@ -33,15 +34,23 @@ impl Mgpass {
                 .map(|(_, value)| value.into_owned())
                 .unwrap_or_default()
         };
+        let cookie = call.headers.iter().find(|(name, _)| *name == "cookie");
+        let cookie = cookie.map_or("", |(_, cookie)| cookie.0.as_str());
         if call.method == "GET" {
+            // A session that lives answers without a form.
+            if let Some((_, rest)) = cookie.split_once("session=") {
+                let user = rest.split(';').next().unwrap_or_default();
+                if !self.ended.borrow().contains(user) {
+                    return self.done(user, query);
+                }
+            }
             let mut shown = page(200, FORM);
             shown.cookies = vec![Secret("visit=v1; Path=/; HttpOnly".to_owned())];
             return shown;
         }
         let body = call.body.as_ref().map(|body| body.0.as_str());
         let body = body.unwrap_or_default();
-        let cookie = call.headers.iter().find(|(name, _)| *name == "cookie");
-        let has_cookie = cookie.is_some_and(|(_, cookie)| cookie.0.contains("visit=v1"));
+        let has_cookie = cookie.contains("visit=v1");
         if of(body, "csrf") != "c1" || !has_cookie {
             return page(400, "Expired");
         }
@@ -62,14 +71,27 @@ impl Mgpass {
                  ('aud_signin_{n}', 'user.login.success', 'user', '{user}', 'user', '{user}', '{{\"method\":\"password\"}}', unixepoch())"
             ),
         );
+        self.done(user, query)
+    }
+
+    /// Back to the application, with a code and a session.
+    fn done(&self, user: &str, query: &str) -> Visited {
+        let of = |name: &str| {
+            let mut pairs = parse(query.as_bytes());
+            let found = pairs.find(|(key, _)| key == name);
+            found
+                .map(|(_, value)| value.into_owned())
+                .unwrap_or_default()
+        };
+        let n = self.served.borrow().len();
         let mut done = page(302, "");
         done.location = Some(format!(
             "{}?code=code-{n}&state={}",
-            of(query, "redirect_uri"),
-            of(query, "state")
+            of("redirect_uri"),
+            of("state")
         ));
-        *self.code.borrow_mut() =
-            Some((format!("code-{n}"), user.to_owned(), of(query, "client_id")));
+        done.cookies = vec![Secret(format!("session={user}; Path=/; HttpOnly"))];
+        *self.code.borrow_mut() = Some((format!("code-{n}"), user.to_owned(), of("client_id")));
         done
     }
 }

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Value, json};
 
 mod experience;
+pub mod hashes;
 
 use super::tokens;
 pub use super::user::User;
@@ -143,6 +144,10 @@ pub struct Logto {
     pub told: RefCell<Option<Vec<Value>>>,
     /// As last set through the Management API.
     pub passwords: RefCell<BTreeMap<String, String>>,
+    /// Of users whose password was imported as a hash, until it is set.
+    pub hashes: RefCell<BTreeMap<String, hashes::Stored>>,
+    /// As from 1.38 on, for whoever asks for it.
+    pub shows_digests: Cell<bool>,
     /// Each read of a user shows another time of the last sign-in.
     pub is_restless: Cell<bool>,
     /// Writes of the client of the way back.
@@ -170,6 +175,8 @@ impl Logto {
             odd: RefCell::default(),
             told: RefCell::default(),
             passwords: RefCell::default(),
+            hashes: RefCell::default(),
+            shows_digests: Cell::new(true),
             is_restless: Cell::new(false),
             n_reverse_writes: Cell::new(0),
             counter: Cell::new(0),
@@ -286,6 +293,7 @@ impl Logto {
             (method, ["api", "my-account", rest @ ..]) => {
                 self.account(request, method, rest, now_ms)
             }
+            ("POST", ["api", "verifications", "password"]) => self.prove(request),
             (_, ["api", "users", ..]) => {
                 self.management(request, segments.get(2..).unwrap_or_default(), now_ms)
             }
@@ -338,7 +346,7 @@ impl Logto {
         }
         match (request.method.as_str(), rest) {
             ("GET", _) if self.odd.borrow().contains(&id) => LogtoAnswer::json(200, "odd"),
-            ("GET", []) if request.path.ends_with("?includeSsoIdentities=true") => {
+            ("GET", []) if request.path.contains("?includeSsoIdentities=true") => {
                 let mut user: Value = serde_json::from_str(&self.json_of(&id)).unwrap();
                 let sso = self.users.borrow()[&id].sso.clone();
                 let sso: Vec<_> = sso
@@ -346,7 +354,15 @@ impl Logto {
                     .map(|id| json!({ "ssoConnectorId": id }))
                     .collect();
                 user["ssoIdentities"] = sso.into();
+                if self.shows_digests.get() && request.path.contains("includePasswordHash=true") {
+                    let password = self.passwords.borrow().get(&id).cloned();
+                    user["passwordDigest"] = json!(password.map(|text| format!("$argon2i${text}")));
+                }
                 LogtoAnswer::json(200, user.to_string())
+            }
+            ("POST", ["mfa-verifications"]) => {
+                self.change(&id, |user| user.factors.push("Totp"));
+                LogtoAnswer::json(200, r#"{"type":"Totp"}"#)
             }
             ("GET", ["mfa-verifications"]) => {
                 let factors = self.users.borrow()[&id].factors.clone();
@@ -393,7 +409,7 @@ impl Logto {
             }
             ("POST", ["password", "verify"]) => {
                 let given = members(request)["password"].as_str().map(str::to_owned);
-                match given.as_ref() == self.passwords.borrow().get(&id) {
+                match given.is_some_and(|given| self.password_is(&id, &given)) {
                     true => LogtoAnswer::text(204, ""),
                     false => LogtoAnswer::error(422, "session.invalid_credentials"),
                 }
@@ -441,6 +457,20 @@ impl Logto {
         }
     }
 
+    /// By whatever it is kept as. What is not Argon2i is hashed anew by the password that was
+    /// found right (contract 8).
+    pub fn password_is(&self, id: &str, given: &str) -> bool {
+        let mut stored = self.hashes.borrow_mut();
+        match stored.get_mut(id) {
+            Some(stored) => stored.check(given),
+            None => self
+                .passwords
+                .borrow()
+                .get(id)
+                .is_some_and(|held| held == given),
+        }
+    }
+
     /// Newest first, as bare JSON.
     fn list(&self, request: &LogtoRequest) -> LogtoAnswer {
         let number = |name: &str, absent: usize| {
@@ -452,7 +482,20 @@ impl Logto {
         };
         let (page, size) = (number("page", 1), number("page_size", 20));
         let users = self.users.borrow();
-        let mut users: Vec<_> = users.values().collect();
+        let query = request.path.split('?').nth(1).unwrap_or_default();
+        let pairs: Vec<_> = form_urlencoded::parse(query.as_bytes()).collect();
+        let is_found = |user: &&User| {
+            pairs.iter().all(|(name, value)| {
+                let held = match name.as_ref() {
+                    "search.primaryEmail" => &user.email,
+                    "search.primaryPhone" => &user.phone,
+                    "search.username" => &user.username,
+                    _ => return true,
+                };
+                held.as_deref() == Some(value.as_ref())
+            })
+        };
+        let mut users: Vec<_> = users.values().filter(is_found).collect();
         users.sort_by_key(|user| std::cmp::Reverse(user.created_at));
         let listed: Vec<_> = users
             .iter()
@@ -472,6 +515,11 @@ impl Logto {
         assign(&mut user, &members(request));
         if self.is_taken(&user) {
             return LogtoAnswer::error(422, "user.identity_already_in_use");
+        }
+        if let Some(password) = members(request)["password"].as_str() {
+            user.has_password = true;
+            let mut passwords = self.passwords.borrow_mut();
+            passwords.insert(user.id.clone(), password.to_owned());
         }
         let body = user.json();
         self.tell("User.Created", &user.id, &body);

@@ -1,7 +1,7 @@
 //! mgPass's documented API over the same database that the mirror writes to.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use dual_write_proxy::runtime::ports::{Call, CallAnswer, Row, Store};
 use serde_json::{Value, json};
@@ -36,6 +36,11 @@ pub struct Mgpass {
     pub broken: RefCell<Vec<String>>,
     /// As set through the API. Shorter ones than eight characters are refused.
     pub passwords: RefCell<BTreeMap<String, String>>,
+    n_set: Cell<u32>,
+    /// Whose session at the hosted page has ended ...
+    pub ended: RefCell<BTreeSet<String>>,
+    /// ... and that a new password ends them all, which no document says.
+    pub ends_sessions: Cell<bool>,
     pub key_set: RefCell<String>,
     pub issuer: RefCell<String>,
     /// The code that the hosted page gave last, whose, and for which application.
@@ -63,6 +68,9 @@ impl Mgpass {
             answers: RefCell::default(),
             broken: RefCell::default(),
             passwords: RefCell::default(),
+            n_set: Cell::new(0),
+            ended: RefCell::default(),
+            ends_sessions: Cell::new(false),
             key_set: RefCell::new(tokens::key_set(&[&tokens::MGPASS_KEY])),
             issuer: RefCell::new(tokens::MGPASS_ISSUER.to_owned()),
             code: RefCell::default(),
@@ -239,6 +247,18 @@ impl Mgpass {
         if shown.status == 200 {
             let mut passwords = self.passwords.borrow_mut();
             passwords.insert(id.to_owned(), password.to_owned());
+            if self.ends_sessions.get() {
+                self.ended.borrow_mut().insert(id.to_owned());
+            }
+            let n = self.n_set.get() + 1;
+            self.n_set.set(n);
+            let hash = super::hosted::kept(password);
+            let entered = format!(
+                "UPDATE users SET password_hash = '{hash}' WHERE id = '{id}'; \
+                 INSERT INTO audit_logs (id, event_type, actor_type, actor_id, target_type, target_id, created_at) \
+                 VALUES ('aud_set_{n}', 'user.updated', 'application', 'app_proxy', 'user', '{id}', unixepoch())"
+            );
+            databases.execute(Store::Mgpass, &entered);
         }
         shown
     }

@@ -16,6 +16,8 @@ pub struct Interaction {
     pub registers: bool,
     /// Its submit would write that somebody was here, and nothing that they said.
     pub only_signs_in: bool,
+    /// Its submit may write a password or a second factor.
+    pub stages_credential: bool,
 }
 
 /// The Experience API's interaction; `None`: Logto says that there is none.
@@ -33,7 +35,23 @@ pub async fn interaction<P: Platform>(
         user: user_member(&body, "userId"),
         registers: body.get("interactionEvent").and_then(Value::as_str) == Some("Register"),
         only_signs_in: only_signs_in(&body),
+        stages_credential: stages_credential(&body),
     }))
+}
+
+/// What is not known counts as staged.
+fn stages_credential(body: &Value) -> bool {
+    let members = |name: &str| body.get(name).and_then(Value::as_object);
+    let Some(profile) = members("profile") else {
+        return true;
+    };
+    let mut factors = members("mfa").into_iter().flatten();
+    let event = body.get("interactionEvent").and_then(Value::as_str);
+    !matches!(event, Some("SignIn" | "Register"))
+        || profile
+            .keys()
+            .any(|name| name.to_ascii_lowercase().contains("password"))
+        || factors.any(|(name, value)| !(name.ends_with("Skipped") && value.is_boolean()))
 }
 
 /// Nothing is staged but what Logto takes over from a provider by itself, as the connector
@@ -64,6 +82,21 @@ fn only_signs_in(body: &Value) -> bool {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn a_password_or_a_factor_is_known_before_it_is_written() {
+        let of = |event: &str, profile: Value, mfa: Value| {
+            stages_credential(&json!({ "interactionEvent": event, "profile": profile, "mfa": mfa }))
+        };
+        assert!(!of("SignIn", json!({}), json!({ "mfaSkipped": true })));
+        assert!(!of("SignIn", json!({ "username": "n" }), json!({})));
+        assert!(!of("Register", json!({ "username": "n" }), json!({})));
+        assert!(of("ForgotPassword", json!({}), json!({})));
+        assert!(of("OfALaterVersion", json!({}), json!({})));
+        assert!(of("SignIn", json!({ "passwordEncrypted": "h" }), json!({})));
+        assert!(of("SignIn", json!({}), json!({ "totp": {} })));
+        assert!(stages_credential(&json!({ "interactionEvent": "SignIn" })));
+    }
 
     #[test]
     fn a_sign_in_stages_nothing_of_a_persons_own() {

@@ -28,7 +28,9 @@ impl<P: Platform> Run<'_, P> {
                 Ok(())
             }
             Ok(PasswordAnswer::Refused) => Err(Outcome::Refuse(Refusal::PasswordRefused)),
-            Err(Unsure::NotDone(_)) => Err(Outcome::Fail(ProxyError::MgpassUnavailable)),
+            Ok(PasswordAnswer::NoUser) | Err(Unsure::NotDone(_)) => {
+                Err(Outcome::Fail(ProxyError::MgpassUnavailable))
+            }
             Err(Unsure::Unknown(_)) => {
                 self.fate = Fate::LeftOpen;
                 Err(Outcome::Fail(ProxyError::MgpassTimedOut))
@@ -49,7 +51,9 @@ impl<P: Platform> Run<'_, P> {
         let outcome = match mgpass::set_password(self.platform, self.context, &id, password).await {
             Ok(PasswordAnswer::Set) => return Ok(()),
             Ok(PasswordAnswer::Refused) => Outcome::Refuse(Refusal::PasswordRefused),
-            Err(Unsure::NotDone(_)) => Outcome::Fail(ProxyError::MgpassUnavailable),
+            Ok(PasswordAnswer::NoUser) | Err(Unsure::NotDone(_)) => {
+                Outcome::Fail(ProxyError::MgpassUnavailable)
+            }
             Err(Unsure::Unknown(_)) => return Err(Outcome::Fail(ProxyError::MgpassTimedOut)),
         };
         self.take_back(&id, generation).await;

@@ -6,7 +6,8 @@ import { findApplication, grantableScopes } from './bearer.mjs';
 import { newSecret, sha256, verifyPassword } from './crypto.mjs';
 import { html, invalidRequest, json, OAuthError, readForm, readJson } from './http.mjs';
 import { verifyOwnJwt } from './keys.mjs';
-import { consentPage, signInPage } from './page.mjs';
+import { consentPage, passwordPage, signInPage } from './page.mjs';
+import { isPrompted, prompt, setPrompted } from './prompt.mjs';
 import { clearedCookie, endBrowserSession, openSession, readBrowserSession, startBrowserSession } from './sessions.mjs';
 
 // ASSUMPTION: the documents give no lifetime of an authorization code.
@@ -45,7 +46,19 @@ export async function signIn(context) {
     .prepare('SELECT * FROM users WHERE email = ? AND deleted_at IS NULL')
     .bind(form.email ?? '')
     .first();
-  // ASSUMPTION: somebody without a password is told the same as with a wrong one.
+  if (isPrompted(user)) {
+    if (form.new_password === undefined) {
+      await prompt(context, user);
+      return html(passwordPage({ application: asked.application, action: ownAddress(context), email: user.email }));
+    }
+    const message = await setPrompted(context, user, form);
+    if (message !== undefined) {
+      await recordFailure(context, asked, user, 'prompt_refused');
+      return html(passwordPage({ application: asked.application, action: ownAddress(context), email: user.email, message }), 401);
+    }
+    return enter(context, asked, user, form);
+  }
+  // ASSUMPTION: somebody without a password and without a verified address is told the same as with a wrong one.
   if (user === null || !(await verifyPassword(form.password ?? '', user.password_hash))) {
     await recordFailure(context, asked, user, 'invalid_credentials');
     return showAgain(context, asked, 401, 'Wrong email or password');
@@ -54,6 +67,10 @@ export async function signIn(context) {
     await recordFailure(context, asked, user, 'suspended');
     return showAgain(context, asked, 403, 'This account is suspended');
   }
+  return enter(context, asked, user, form);
+}
+
+async function enter(context, asked, user, form) {
   const { browser, header } = await startBrowserSession(context, user, {
     clientId: asked.application.id,
     remember: form.remember === 'on',

@@ -10,6 +10,7 @@
 //   GET    /users                        every row as JSON lines, deleted ones too, with identities and roles
 //   POST   /users/bulk-delete            {ids: []} or {not_seeded: true}: the rows vanish
 //   POST   /users/alter                  {id, column, value}: one column of one row
+//   GET    /mails                        the mailbox of everybody, newest first: [{user_id, subject, code, sent_at}]
 //   GET    /rewards                      every balance as JSON lines, with the sum of the ledger and the number of entries
 //   GET    /rewards/ledger               every entry as JSON lines
 //   POST   /rewards/credit               {credits: [{user_id, points, event_type?, platform?, reference_id?, metadata?}]}
@@ -40,6 +41,7 @@ const handlers = {
   'GET /users': dumpUsers,
   'POST /users/bulk-delete': bulkDelete,
   'POST /users/alter': alterUser,
+  'GET /mails': async ({ db }) => json((await db.prepare('SELECT * FROM mails ORDER BY rowid DESC LIMIT 100').all()).results),
   'GET /rewards': ({ db }) => dump(db, BALANCES, 'user_id'),
   'GET /rewards/ledger': ({ db }) => dump(db, 'SELECT * FROM points_ledger', 'id'),
   'POST /rewards/credit': creditMany,

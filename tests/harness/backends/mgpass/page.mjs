@@ -1,4 +1,4 @@
-// The hosted page: sign-in, and consent for someone already signed in. A plain
+// The hosted page: sign-in, a first password, and consent for someone already signed in. A plain
 // form that posts back to the address it came from.
 
 export function signInPage({ application, action, message }) {
@@ -10,6 +10,22 @@ export function signInPage({ application, action, message }) {
       <label>Password <input name="password" type="password" autocomplete="current-password" required></label>
       <label><input name="remember" type="checkbox" value="on" checked> Remember me</label>
       <button>Sign in</button>
+    </form>`,
+  );
+}
+
+// ASSUMPTION (prompt.mjs): whoever has no password yet sets one here.
+export function passwordPage({ application, action, email, message }) {
+  return page(
+    `Set a new password for ${application.name}`,
+    `<p>${escape(application.name)} has moved. We have sent a code to ${escape(email)}.</p>
+    ${message === undefined ? '' : `<p role="alert">${escape(message)}</p>`}
+    <form method="post" action="${escape(action)}">
+      <input name="email" type="hidden" value="${escape(email)}">
+      <label>Code <input name="code" inputmode="numeric" autocomplete="one-time-code" required autofocus></label>
+      <label>New password <input name="new_password" type="password" autocomplete="new-password" minlength="8" required></label>
+      <label><input name="remember" type="checkbox" value="on" checked> Remember me</label>
+      <button>Set password and sign in</button>
     </form>`,
   );
 }

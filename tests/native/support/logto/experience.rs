@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Interaction, Logto, LogtoAnswer, LogtoRequest, User, bearer};
+use super::{Interaction, Logto, LogtoAnswer, LogtoRequest, User, bearer, members};
 
 impl Logto {
     pub(super) fn experience(
@@ -25,7 +25,21 @@ impl Logto {
                 self.progress(&uid, |interaction| interaction.profile.clear());
                 LogtoAnswer::text(204, "")
             }
+            ("POST", "verification/password")
+                if members(request)["identifier"]["type"].is_string() =>
+            {
+                self.check(&members(request))
+            }
             ("POST", "profile" | "verification/password") => LogtoAnswer::text(204, ""),
+            ("PUT", "profile/password") => {
+                // The hash is staged, as the older text of it is in the real one.
+                let password = text(&members(request), "password");
+                self.progress(&uid, |interaction| {
+                    let profile = &mut interaction.profile;
+                    profile.insert("passwordEncrypted".to_owned(), password);
+                });
+                LogtoAnswer::text(204, "")
+            }
             ("GET", "interaction") => {
                 let event = match (&interaction.register, interaction.resets) {
                     (Some(_), _) => "Register",
@@ -95,6 +109,29 @@ impl Logto {
         }
     }
 
+    /// Of an unknown user and of a wrong password it says the same.
+    fn check(&self, body: &Value) -> LogtoAnswer {
+        let wrong = || LogtoAnswer::error(422, "session.invalid_credentials");
+        let value = text(&body["identifier"], "value");
+        let users = self.users.borrow();
+        let found = users.values().find(|user| {
+            let held = match body["identifier"]["type"].as_str() {
+                Some("email") => &user.email,
+                Some("phone") => &user.phone,
+                _ => &user.username,
+            };
+            held.as_deref() == Some(value.as_str())
+        });
+        let Some(user) = found else {
+            return wrong();
+        };
+        match self.password_is(&user.id, &text(body, "password")) {
+            false => wrong(),
+            true if user.is_suspended => LogtoAnswer::error(401, "user.suspended"),
+            true => LogtoAnswer::json(200, r#"{"verificationId":"v1"}"#),
+        }
+    }
+
     fn register(&self, uid: &str, username: String, now_ms: i64) -> Result<String, LogtoAnswer> {
         self.counter.set(self.counter.get() + 1);
         let is_taken = |user: &User| user.username.as_ref() == Some(&username);
@@ -124,6 +161,15 @@ impl Logto {
                 user.name = Some(name.clone());
             }
         });
+        if let Some(password) = staged.get("passwordEncrypted") {
+            let mut passwords = self.passwords.borrow_mut();
+            passwords.insert(id.to_owned(), password.clone());
+        }
+        if self.interactions.borrow()[uid].resets {
+            self.tell_of_interaction("PostResetPassword", id, uid);
+            self.interactions.borrow_mut().remove(uid);
+            return LogtoAnswer::text(204, "");
+        }
         let event = if is_new { "PostRegister" } else { "PostSignIn" };
         self.tell_of_interaction(event, id, uid);
         let next = format!("{uid}-next");
@@ -197,11 +243,28 @@ impl Logto {
                 _ => LogtoAnswer::error(401, "verification_record.permission_denied"),
             },
             ("PATCH", []) => self.patch(&id, request, now_ms),
+            ("POST", ["password"]) => {
+                let password = text(&members(request), "password");
+                self.passwords.borrow_mut().insert(id, password);
+                LogtoAnswer::text(204, "")
+            }
             ("DELETE", ["primary-email"]) => {
                 self.change(&id, |user| user.email = None);
                 LogtoAnswer::text(204, "")
             }
             _ => LogtoAnswer::text(404, "Not Found"),
+        }
+    }
+
+    /// A proof for a later change, by the password.
+    pub(super) fn prove(&self, request: &LogtoRequest) -> LogtoAnswer {
+        let Some(id) = self.opaque(request) else {
+            return LogtoAnswer::error(401, "auth.unauthorized");
+        };
+        let given = text(&members(request), "password");
+        match self.password_is(&id, &given) {
+            true => LogtoAnswer::json(201, r#"{"verificationRecordId":"r1","expiresAt":"x"}"#),
+            false => LogtoAnswer::error(422, "session.invalid_credentials"),
         }
     }
 
@@ -253,4 +316,8 @@ fn uid_of(request: &LogtoRequest) -> Option<String> {
     let app_id = app_id.map(str::to_owned).or(decoded).unwrap_or_default();
     let uid = map.get(&app_id).or_else(|| map.get("_legacy"))?;
     Some(uid.as_str()?.to_owned())
+}
+
+fn text(members: &Value, name: &str) -> String {
+    members[name].as_str().unwrap_or_default().to_owned()
 }

@@ -165,6 +165,38 @@ test('a wrong password, a user without one and a suspended user are refused, and
   assert.deepEqual(history.map(({ event_type: type }) => type), Array(3).fill('user.login.failed'));
 });
 
+test('who was brought without a password is asked to set one, by a code to a verified address, and is in', async () => {
+  const user = await createUser();
+  await db.prepare('UPDATE users SET password_hash = NULL, email_verified = 1 WHERE id = ?').bind(user.id).run();
+  const page = await postSignIn({ email: user.email, password: 'the one of before' });
+  assert.equal(page.status, 200);
+  const text = await page.text();
+  assert.match(text, /name="new_password"/);
+  const [{ user_id: id, code }] = await (await controlCall('GET', '/mails')).json();
+  assert.equal(id, user.id);
+  const setting = (fields) => submit(text, { email: user.email, ...fields }, {});
+  assert.equal((await setting({ code, new_password: 'short' })).status, 401);
+  const wrong = code === '000000' ? '000001' : '000000';
+  assert.equal((await setting({ code: wrong, new_password: 'a-new-password' })).status, 401);
+  const done = await setting({ code, new_password: 'a-new-password' });
+  assert.ok(locationOf(done).searchParams.has('code'));
+  assert.equal((await setting({ code, new_password: 'another-password' })).status, 401, 'once');
+  const { location } = await signInOnPage(authorizeAddress({ client_id: 'app_newsroom', ...challenge }), { email: user.email, password: 'a-new-password' });
+  assert.ok(location.searchParams.has('code'));
+  const entries = await db.prepare("SELECT count(*) AS n FROM audit_logs WHERE target_id = ? AND event_type = 'user.password_set'").bind(user.id).first();
+  assert.equal(entries.n, 1);
+});
+
+test('five tries a code, and nothing without a verified address', async () => {
+  const user = await createUser();
+  await db.prepare('UPDATE users SET password_hash = NULL, email_verified = 1 WHERE id = ?').bind(user.id).run();
+  const text = await (await postSignIn({ email: user.email, password: 'x' })).text();
+  const [{ code }] = await (await controlCall('GET', '/mails')).json();
+  const wrong = code === '000000' ? '000001' : '000000';
+  for (let nth = 0; nth < 5; nth += 1) await submit(text, { email: user.email, code: wrong, new_password: 'a-new-password' }, {});
+  assert.equal((await submit(text, { email: user.email, code, new_password: 'a-new-password' }, {})).status, 401);
+});
+
 // --- refresh
 
 test('a refresh token rotates; the same one again within the grace window is 409 and harms nothing', async () => {

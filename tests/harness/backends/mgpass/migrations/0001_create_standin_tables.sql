@@ -112,3 +112,19 @@ CREATE TABLE imported_keys (
   created_at   INTEGER NOT NULL,
   PRIMARY KEY (issuer, kid)
 ) STRICT;
+
+-- Who was asked to set a first password, and the code that proves their address.
+CREATE TABLE password_prompts (
+  user_id    TEXT PRIMARY KEY,
+  code_hash  TEXT NOT NULL,
+  expires_at INTEGER NOT NULL,
+  n_tries    INTEGER NOT NULL DEFAULT 0
+) STRICT;
+
+-- Stands for people's mailboxes: what was sent to them, codes in clear.
+CREATE TABLE mails (
+  user_id TEXT NOT NULL,
+  subject TEXT NOT NULL,
+  code    TEXT,
+  sent_at INTEGER NOT NULL
+) STRICT;
