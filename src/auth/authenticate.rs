@@ -117,6 +117,9 @@ async fn signed<P: Platform>(
     token: &AttributedToken<'_>,
 ) -> Result<SignedToken, Unauthenticated> {
     let issuer = token.issuer();
+    if issuer == Issuer::Logto && context.isolate.asks_no_logto() {
+        return signed_by_import(platform, context, token).await;
+    }
     if let Some(live) = live_keys(platform, context, issuer, token.key_id()).await {
         let outcome = verify(platform, context, token, &live).await;
         if outcome.as_ref().err() != Some(&Refusal::UnknownKeyId) {
@@ -147,6 +150,7 @@ async fn signed_by_import<P: Platform>(
     };
     let outcome = verify(platform, context, token, imported.set()).await;
     match outcome {
+        Ok(signed) if context.isolate.asks_no_logto() => Ok(signed),
         Ok(signed) => {
             platform.emit(&Event::KeysStale {
                 issuer: Issuer::Logto.label(),

@@ -160,10 +160,6 @@ fn isolate(request: &Request<'_>) -> Map<String, Json> {
     let members = [
         ("stage", json!(flags.stage_name())),
         ("refused_flags", refused.collect()),
-        (
-            "refused_stage",
-            json!(flags.refused_stage.map(|stage| stage.name())),
-        ),
         ("read_bps", json!(flags.read_percent.basis_points())),
         ("compare_bps", json!(flags.compare_share().basis_points())),
         ("kill_switch", json!(flags.kill_switch)),

@@ -6,6 +6,8 @@
 mod checks;
 
 pub use self::checks::{CheckSettings, Probe, ProbeSettings};
+use serde::Serialize;
+
 use crate::inbound::request::Secret;
 use crate::policy::guard::Tuning;
 use crate::policy::token::Skew;
@@ -103,6 +105,33 @@ pub struct Migration {
     pub metrics_flush_ms: u32,
     pub guard: Tuning,
     pub checks: CheckSettings,
+    pub cleanup: CleanupSettings,
+}
+
+/// What must hold before Logto is not asked any more.
+#[derive(Clone, Copy, Debug)]
+pub struct CleanupSettings {
+    pub least: Least,
+}
+
+/// The least of what stage `cleanup` waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Least {
+    /// Days since the hand-over, without a return.
+    pub days: u32,
+    /// Hours in which nobody needed Logto.
+    pub quiet_hours: u32,
+}
+
+impl Default for CleanupSettings {
+    fn default() -> Self {
+        Self {
+            least: Least {
+                days: 7,
+                quiet_hours: 72,
+            },
+        }
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -267,6 +296,17 @@ impl<F: Fn(&str) -> Option<String>> Reader<F> {
                 max_p95_percent: i64::from(self.number("GUARD_MAX_P95_PERCENT", 300)),
             },
             checks: self.checks(),
+            cleanup: self.cleanup(),
+        }
+    }
+
+    fn cleanup(&mut self) -> CleanupSettings {
+        let least = CleanupSettings::default().least;
+        CleanupSettings {
+            least: Least {
+                days: self.number("CLEANUP_AFTER_DAYS", least.days),
+                quiet_hours: self.number("CLEANUP_QUIET_HOURS", least.quiet_hours),
+            },
         }
     }
 

@@ -29,15 +29,28 @@ pub async fn tick<P: Platform>(platform: &P, context: &Context<'_>, flags: &Flag
     let operated = Operated {
         flags,
         logto_origin: &context.settings.logto_origin,
+        context: Some(*context),
     };
     let ran = advance::operate(platform, &context.settings.handover, operated).await;
-    let holder = ran.authority.map_or(Holder::Logto, |row| row.holder);
+    // Of a database that does not answer nothing would be asked, or kept, anyway.
+    let Some(authority) = ran.authority else {
+        return;
+    };
+    let holder = authority.holder;
+    if ran.pending.is_cleared {
+        return;
+    }
     cutover::watch(platform, &context.settings.guard, holder).await;
     match holder {
         Holder::Logto => walk::tick(platform, context, flags.stage).await,
         // Who waits for a name is looked for; nobody else.
         Holder::Draining => walk::catch_up(platform, context).await,
         Holder::Mgpass | Holder::Returning => reverse::walk::tick(platform, context).await,
+        // What mgPass is owed is paid, and what is old removed; Logto is asked nothing.
+        Holder::Alone => {
+            relay::sweep(platform, context, Stage::DualWrite, findings::purge()).await;
+            return;
+        }
     }
     sign_in::watch(platform, flags, holder).await;
     relay::sweep(
@@ -59,6 +72,6 @@ pub async fn tick<P: Platform>(platform: &P, context: &Context<'_>, flags: &Flag
 fn stage(holder: Holder, by_flag: Stage) -> Stage {
     match holder {
         Holder::Logto => by_flag,
-        Holder::Draining | Holder::Mgpass | Holder::Returning => Stage::DualWrite,
+        Holder::Draining | Holder::Mgpass | Holder::Returning | Holder::Alone => Stage::DualWrite,
     }
 }

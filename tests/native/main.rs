@@ -7,6 +7,7 @@
     reason = "a test that cannot go on fails"
 )]
 
+mod cleanup;
 mod compare;
 mod corpus;
 mod equality;

@@ -19,13 +19,12 @@ pub use self::wire::{LogtoIdentity, LogtoState, LogtoUser, Seen, UnreadableUser}
 pub use self::writes::{delete, password_is_right, reserve, set_password};
 
 use crate::inbound::request::{InteractionUid, Secret, UserId, interaction_uid};
-use crate::runtime::backend::{BackendFailure, ClientForm};
+use crate::runtime::backend::{BackendFailure, ClientForm, DEADLINE_MS};
 use crate::runtime::context::Context;
 use crate::runtime::isolate::OwnClient;
 use crate::runtime::limits::{LISTED_BYTES, MAX_ANSWER_BYTES};
 use crate::runtime::ports::{Backend, Call, CallAnswer, CallFailure, Platform};
 
-const DEADLINE_MS: u32 = 8_000;
 /// A request may be waiting for the keys.
 const JWKS_DEADLINE_MS: u32 = 3_000;
 const BACKEND: Backend = Backend::Logto;
@@ -341,7 +340,7 @@ async fn post_introspection<P: Platform>(
 ) -> Result<CallAnswer, BackendFailure> {
     let url = format!("{}/oidc/token/introspection", context.settings.logto_origin);
     let headers = with_origin_secret(context, authorization.map(|text| ("authorization", text)));
-    super::post_form(platform, BACKEND, url, headers, body, DEADLINE_MS).await
+    super::post_form(platform, context, BACKEND, url, headers, body).await
 }
 
 async fn get<P: Platform>(
@@ -383,7 +382,7 @@ async fn call<P: Platform>(
         deadline_ms,
         max_bytes,
     };
-    platform.call(call).await
+    super::send(platform, context, call).await
 }
 
 /// With the proxy's own token; a refused one is fetched anew, once.

@@ -160,6 +160,9 @@ pub fn of_failure(failure: BackendFailure) -> ProxyError {
         BackendFailure::Down(_, code) if code == CallFailure::TimedOut.code() => {
             ProxyError::LogtoTimedOut
         }
+        BackendFailure::Down(_, code) if code == CallFailure::Retired.code() => {
+            ProxyError::LogtoRetired
+        }
         _ => ProxyError::LogtoUnreachable,
     }
 }

@@ -492,6 +492,7 @@ impl Operator<'_> {
             let operated = advance::Operated {
                 flags: &flags,
                 logto_origin: &context.settings.logto_origin,
+                context: Some(context),
             };
             advance::operate(&node, &context.settings.handover, operated).await;
         });

@@ -142,6 +142,7 @@ impl World {
             let operated = advance::Operated {
                 flags: &flags,
                 logto_origin: &context.settings.logto_origin,
+                context: Some(context),
             };
             advance::operate(&node, &context.settings.handover, operated).await
         })
