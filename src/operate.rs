@@ -4,6 +4,7 @@ pub mod admin;
 pub mod certificate;
 pub mod checklist;
 pub mod checks;
+pub mod cleanup;
 pub mod cutover;
 pub mod dependencies;
 pub mod findings;

@@ -10,15 +10,17 @@ use std::sync::Arc;
 
 use crate::auth::authenticate::{imported_keys, now};
 use crate::handover::cleanup::notes;
-use crate::inbound::classify::Operation;
+use crate::inbound::classify::{Kind, Operation};
 use crate::inbound::request::Method;
 use crate::inbound::{Addressee, Inbound};
-use crate::policy::token::{ImportedKeys, UnixSeconds};
+use crate::policy::plan::Reason;
 use crate::runtime::answer::{Answer, OwnAnswer};
 use crate::runtime::context::{Context, Request};
+use crate::runtime::dependencies::UNNAMED;
 use crate::runtime::error::ProxyError;
 use crate::runtime::isolate::OldIssuer;
 use crate::runtime::ports::{Platform, Store};
+use crate::serve::execute::Executed;
 
 /// Until the end of the last token at the latest; so long may a cache keep it.
 const CACHED_S: i64 = 300;
@@ -48,15 +50,6 @@ fn document_of(inbound: &Inbound) -> Option<Document> {
     }
 }
 
-/// When the last token that the imported keys verify has expired.
-pub fn last_end(imported: &ImportedKeys) -> UnixSeconds {
-    let bounds = imported.bounds();
-    let by_lifetime = bounds
-        .issued_before
-        .map(|stop| stop.plus(bounds.max_lifetime_s));
-    by_lifetime.map_or(bounds.sunset, |end| end.min(bounds.sunset))
-}
-
 /// `None`: Logto is asked, or it is none of these.
 pub async fn document<P: Platform>(platform: &P, request: &Request<'_>) -> Option<OwnAnswer> {
     if !request.isolate.authority.get().is_alone() {
@@ -69,7 +62,7 @@ pub async fn document<P: Platform>(platform: &P, request: &Request<'_>) -> Optio
     // Without an import nobody knows an end.
     let ends = imported_keys(platform, context)
         .await
-        .map(|imported| last_end(&imported));
+        .map(|imported| imported.last_end());
     let now = now(platform);
     if ends.is_some_and(|ends| now >= ends) {
         return Some(request.refuse(ProxyError::IssuerEnded));
@@ -79,6 +72,27 @@ pub async fn document<P: Platform>(platform: &P, request: &Request<'_>) -> Optio
         Ok(None) => request.refuse(ProxyError::LogtoRetired),
         Err(error) => request.refuse(error),
     })
+}
+
+/// What was still needed, for the ledger: of Logto, before it is left alone; and then of the
+/// proxy, which is not taken away while anybody uses what it alone serves.
+pub fn note_use<P: Platform, C>(platform: &P, request: &Request<'_>, executed: &Executed<C>) {
+    if request.inbound.addressee != Addressee::Logto || executed.status >= 400 {
+        return;
+    }
+    let is_alone = request.isolate.authority.get().is_alone();
+    let kind = match (is_alone, executed.plan.reason) {
+        (true, Reason::Rows) => "rows",
+        (true, Reason::Translated) => "translated",
+        (true, Reason::MgpassToken) => "mgpass_token",
+        (true, Reason::Own) if executed.error.is_none() => "document",
+        (false, Reason::Kept) if request.inbound.operation.kind() != Kind::PassThrough => "kept",
+        (false, Reason::AsOf) => "list",
+        (false, Reason::SignIn) => "sign_in",
+        _ => return,
+    };
+    let mut dependencies = request.isolate.dependencies.borrow_mut();
+    dependencies.note(UNNAMED, kind, platform.now_ms());
 }
 
 async fn kept<P: Platform>(

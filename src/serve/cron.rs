@@ -7,15 +7,20 @@ use crate::handover::advance::{self, Operated};
 use crate::handover::authority::Holder;
 use crate::mirror::{relay, reverse, walk};
 use crate::operate::{
-    checklist, cutover, findings, guard, metrics, ramp, sign_in, timeline, watch,
+    checklist, cleanup, cutover, findings, guard, metrics, ramp, sign_in, timeline, watch,
 };
 use crate::policy::flags::{Flags, Stage};
 use crate::population::jobs;
 use crate::runtime::context::Context;
-use crate::runtime::ports::Platform;
+use crate::runtime::ports::{Platform, Store};
 use crate::serve::at_mgpass::{orphans, tenant};
 
 pub async fn tick<P: Platform>(platform: &P, context: &Context<'_>, flags: &Flags) {
+    if (context.isolate.authority.get().is_alone() || flags.asked_stage() == Some(Stage::Off))
+        && is_cleared(platform).await
+    {
+        return;
+    }
     // This isolate's own counts are among the figures.
     metrics::flush(platform, context).await;
     guard::run(platform, context, flags).await;
@@ -37,9 +42,6 @@ pub async fn tick<P: Platform>(platform: &P, context: &Context<'_>, flags: &Flag
         return;
     };
     let holder = authority.holder;
-    if ran.pending.is_cleared {
-        return;
-    }
     cutover::watch(platform, &context.settings.guard, holder).await;
     match holder {
         Holder::Logto => walk::tick(platform, context, flags.stage).await,
@@ -66,6 +68,14 @@ pub async fn tick<P: Platform>(platform: &P, context: &Context<'_>, flags: &Flag
         orphans::sweep(platform, context).await;
     }
     checklist::tick(platform, context, flags.stage).await;
+}
+
+/// Clearing has begun: there is nothing to watch and nothing to keep.
+async fn is_cleared<P: Platform>(platform: &P) -> bool {
+    let asked = platform.batch(Store::Proxy, vec![cleanup::is_cleared()]);
+    asked
+        .await
+        .is_ok_and(|results| cleanup::parse_is_cleared(&results))
 }
 
 /// Policy follows the authority, never the wish: the stage is a flag of Logto's time.

@@ -59,6 +59,7 @@ where
     let handover = &deployment.settings.handover;
     proof::hear(platform, isolate, handover, &request.flags).await;
     let mut executed = answer(platform, &request, exchange).await;
+    alone::note_use(platform, &request, &executed);
     let signed_in = ready::mark(platform, &request, exchange, &executed).await;
     let closing = Closing {
         request_id: &request.id,

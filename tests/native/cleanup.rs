@@ -15,6 +15,7 @@ use super::support::tokens::{LOGTO_KEY, MGPASS_KEY, NEXT_LOGTO_KEY, imported};
 use super::support::{Fault, Node, Port, Request, World};
 use super::translated::{self, ALICE, PATH, body, hand_over};
 
+mod clearing;
 mod gates;
 mod requests;
 

@@ -16,7 +16,8 @@ use dual_write_proxy::mirror::{
 use dual_write_proxy::operate::certificate;
 use dual_write_proxy::operate::checks;
 use dual_write_proxy::operate::{
-    cutover, dependencies, findings, guard, metrics, parked, ramp, sign_in, timeline, watch, why,
+    cleanup as clean, cutover, dependencies, findings, guard, metrics, parked, ramp, sign_in,
+    timeline, watch, why,
 };
 use dual_write_proxy::population::jobs::{equality, store, view};
 use dual_write_proxy::population::{page, points, readiness};
@@ -48,6 +49,11 @@ fn every_statement_prepares_against_the_migrations() {
         (Store::Proxy, cleanup::facts::ALL_SQL),
         (Store::Mgpass, cleanup::facts::MGPASS_SQL),
         (Store::Proxy, cleanup::notes::ALL_SQL),
+        (Store::Proxy, clean::ALL_SQL),
+        (Store::Proxy, clean::clear::ALL_SQL),
+        (Store::Proxy, clean::residue::ALL_SQL),
+        (Store::Mgpass, clean::residue::MGPASS_SQL),
+        (Store::Mgpass, clean::verify::MGPASS_SQL),
         (Store::Proxy, facts::ALL_SQL),
         (Store::Metrics, facts::METRICS_SQL),
         (Store::Mgpass, facts::MGPASS_SQL),
@@ -126,6 +132,15 @@ fn every_statement_prepares_against_the_migrations() {
             assert!(sql.len() < 5_000, "{sql}");
         }
     }
+    for step in clean::clear::STEPS {
+        for sql in step.sql() {
+            assert_eq!(world.databases.prepares(step.store, sql), Ok(()), "{sql}");
+        }
+    }
+    for part in clean::history::PARTS {
+        let sql = part.sql();
+        assert_eq!(world.databases.prepares(part.store, sql), Ok(()), "{sql}");
+    }
     for (store, shape) in [
         (Store::Mgpass, &preflight::MIRROR),
         (Store::Mgpass, &preflight::REWARDS_TARGET),
@@ -158,6 +173,15 @@ fn the_lists_of_statements_are_complete() {
         (
             include_str!("../../src/handover/cleanup/notes.rs"),
             cleanup::notes::ALL_SQL,
+        ),
+        (include_str!("../../src/operate/cleanup.rs"), clean::ALL_SQL),
+        (
+            include_str!("../../src/operate/cleanup/residue.rs"),
+            &[clean::residue::ALL_SQL, clean::residue::MGPASS_SQL].concat(),
+        ),
+        (
+            include_str!("../../src/operate/cleanup/verify.rs"),
+            clean::verify::MGPASS_SQL,
         ),
         (
             include_str!("../../src/handover/strays.rs"),

@@ -288,6 +288,29 @@ async fn get_as<P: Platform>(
     get(platform, context, &path, headers).await
 }
 
+/// Under the public host, by which Logto names its endpoints.
+///
+/// # Errors
+/// When Logto does not hand out its discovery document.
+pub async fn discovery<P: Platform>(
+    platform: &P,
+    context: &Context<'_>,
+) -> Result<CallAnswer, BackendFailure> {
+    let issuer = &context.settings.logto_issuer;
+    let (scheme, rest) = issuer.split_once("://").unwrap_or_default();
+    let host = rest.split('/').next().unwrap_or_default();
+    let headers = vec![
+        ("x-forwarded-proto", Secret(scheme.to_owned())),
+        ("x-forwarded-host", Secret(host.to_owned())),
+    ];
+    let path = "/oidc/.well-known/openid-configuration";
+    let answer = get(platform, context, path, headers).await?;
+    match answer.is_success() {
+        true => Ok(answer),
+        false => Err(BackendFailure::of_status(BACKEND, &answer)),
+    }
+}
+
 /// # Errors
 /// When Logto does not hand out its key set.
 pub async fn jwks<P: Platform>(
