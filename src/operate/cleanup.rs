@@ -17,10 +17,10 @@ use crate::runtime::ports::{Row, Statement};
 use crate::runtime::settings::Least;
 use crate::runtime::sql::{integer, now, text};
 
-/// Who asked the proxy for something that it answered, in stage `cleanup`.
-pub const USED_KINDS: [&str; 4] = ["rows", "translated", "mgpass_token", "document"];
 const HOUR_MS: i64 = 3_600_000;
 
+/// `used_at`: when somebody last asked the proxy for something that it answered in this
+/// stage.
 const STANDING: &str = concat!(
     "SELECT holder, since, generation, announced_until, ",
     now!(),
