@@ -269,10 +269,10 @@ fn is_at(view: &Value, to: Stage) -> bool {
     let holder = text(view, "/authority/holder");
     match to {
         Stage::Cutover => holder == "mgpass" && at(view, "/authority/wish").is_null(),
+        Stage::Cleanup => holder == "alone" && at(view, "/authority/wish").is_null(),
         Stage::Off | Stage::Shadow | Stage::DualWrite => {
             holder == "logto" && at(view, "/authority/wish").is_null()
         }
-        Stage::Cleanup => false,
     }
 }
 
