@@ -3,9 +3,9 @@
 //!
 //! mgPass's database first: it is the one that stays. Its rows go page by page, since a
 //! table of a million users takes longer than one statement may; then triggers and tables,
-//! of these last the one by which late writers are kept out. Then the rows of the proxy's
-//! own databases that name users or requests; those databases are then deleted whole, which
-//! is another console's to do. What says how far clearing has come is not cleared.
+//! of these last the one by which late writers are kept out. Then whatever names a user in
+//! the proxy's own; what it holds besides (counts, flags, moves) goes with that database and
+//! with the one of the counts, which are deleted whole: another console's to do.
 //!
 //! Harmless twice: a row that is gone is not deleted again, a step that was done is marked,
 //! and dropping what is not there does nothing.
@@ -111,25 +111,10 @@ pub const STEPS: &[Step] = &[
     rows!(Proxy, "sent_back", "subject, ticket"),
     rows!(Proxy, "deleted_back", "subject"),
     rows!(Proxy, "strays"),
-    rows!(Proxy, "dependencies", "application, kind"),
     rows!(Proxy, "sign_in_ready", "user_id"),
     rows!(Proxy, "sign_in_begun", "uid"),
     rows!(Proxy, "check_facts", "name"),
-    rows!(Proxy, "webhook_receipts", "source, kind"),
-    rows!(Proxy, "webhook_events", "id"),
-    rows!(Proxy, "webhook_tests", "source"),
-    rows!(Proxy, "population_digests"),
     rows!(Proxy, "tenant"),
-    rows!(Proxy, "flag_state", "kind, key"),
-    rows!(Proxy, "flag_history"),
-    rows!(Proxy, "flag_announcements"),
-    rows!(Proxy, "ramp_log"),
-    rows!(Proxy, "ramp_plans"),
-    rows!(Metrics, "samples", "slot, metric, operation, backend, label"),
-    rows!(Metrics, "totals", "metric, operation, backend, label"),
-    rows!(Metrics, "verdicts"),
-    rows!(Metrics, "timeline", "width_ms, slot"),
-    rows!(Metrics, "gauges"),
 ];
 
 /// What a run of it comes to: where it stands now.

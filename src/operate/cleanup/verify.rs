@@ -30,9 +30,7 @@ pub async fn look<P: Platform>(platform: &P, context: &Context<'_>) -> Json {
         mirror_tables(platform).await,
         mgpass_works(platform, context).await,
     ];
-    for store in [Store::Proxy, Store::Metrics] {
-        findings.push(rows(platform, store).await);
-    }
+    findings.push(rows(platform).await);
     findings.push(flags(platform).await);
     findings.push(keys(platform).await);
     let is_clean = findings
@@ -83,28 +81,20 @@ async fn mgpass_works<P: Platform>(platform: &P, context: &Context<'_>) -> Json 
 }
 
 /// Of the tables that clearing is about.
-async fn rows<P: Platform>(platform: &P, store: Store) -> Json {
-    let (what, remedy) = match store {
-        Store::Metrics => (
-            "METRICS_DB holds no counts",
-            "`dwp cleanup run`, or delete the database.",
-        ),
-        Store::Proxy | Store::Mgpass | Store::Rewards => (
-            "DB names no user",
-            "`dwp cleanup run`, or delete the database.",
-        ),
-    };
-    let of_store = || STEPS.iter().filter(|step| step.store == store);
+async fn rows<P: Platform>(platform: &P) -> Json {
+    const WHAT: &str = "DB names no user";
+    const REMEDY: &str = "`dwp cleanup run`, or delete the database.";
+    let of_store = || STEPS.iter().filter(|step| step.store == Store::Proxy);
     let statements = of_store().map(|step| Statement::new(step.is_left(), vec![]));
-    match platform.batch(store, statements.collect()).await {
-        Err(failure) => finding(what, false, json!(failure.code()), remedy),
+    match platform.batch(Store::Proxy, statements.collect()).await {
+        Err(failure) => finding(WHAT, false, json!(failure.code()), REMEDY),
         Ok(results) => {
             let left: Vec<_> = of_store()
                 .zip(&results)
                 .filter(|(_, rows)| !rows.is_empty())
                 .map(|(step, _)| step.name)
                 .collect();
-            finding(what, left.is_empty(), json!(left), remedy)
+            finding(WHAT, left.is_empty(), json!(left), REMEDY)
         }
     }
 }
