@@ -45,7 +45,7 @@ fn prepared() -> Rc<World> {
 }
 
 /// And it is left.
-fn world() -> Rc<World> {
+pub fn world() -> Rc<World> {
     let world = prepared();
     hand_over(&world, "alone", 6);
     world.logto.served.borrow_mut().clear();

@@ -10,6 +10,7 @@
 mod cleanup;
 mod compare;
 mod corpus;
+mod costs;
 mod equality;
 mod evidence;
 mod forward_auth;
