@@ -280,16 +280,13 @@ fn refresh_tokens(authority: &Authority, facts: &Facts) -> Result<String, Shut> 
 }
 
 fn keys(authority: &Authority, facts: &Facts) -> Result<String, Shut> {
-    const IMPORT: &str = "`dwp keys import` with the time at which Logto stops issuing and the sunset (runbook, \"Keys of Logto\").";
+    const IMPORT: &str =
+        "`dwp keys import` with a sunset after the longest token (runbook, \"Keys of Logto\").";
     let Some(keys) = facts.keys else {
         return shut("Logto's keys are not imported.", IMPORT);
     };
-    let Some(stops_ms) = keys.stops_ms else {
-        return shut(
-            "The imported keys do not say when Logto stops issuing.",
-            IMPORT,
-        );
-    };
+    // Until it is left, Logto issues: only a time to come may be named, or none yet.
+    let stops_ms = keys.stops_ms.unwrap_or(authority.now_ms);
     if stops_ms < authority.now_ms {
         return shut(
             "Logto still issues, and the imported keys say that it has stopped: what it issued since is taken no longer.",

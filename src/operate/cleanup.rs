@@ -10,10 +10,12 @@ pub mod verify;
 use serde::Serialize;
 use serde_json::{Value as Json, json};
 
+use crate::auth::authenticate::imported_keys;
 use crate::handover::authority::Holder;
 use crate::handover::cleanup::{Note, notes};
 use crate::policy::flags::Stage;
-use crate::runtime::ports::{Row, Statement};
+use crate::runtime::context::Context;
+use crate::runtime::ports::{DatabaseFailure, Platform, Row, Statement, Store};
 use crate::runtime::settings::Least;
 use crate::runtime::sql::{integer, now, text};
 
@@ -276,13 +278,44 @@ pub fn blocked(
     (!is_archived).then_some(Blocked::NoArchive)
 }
 
-/// As `dwp cleanup plan` shows it.
-pub fn shown(standing: &Standing, leaving: Leaving, blocked: Option<Blocked>) -> Json {
-    let until = match leaving {
+/// # Errors
+/// When the proxy's database does not answer.
+pub async fn standing<P: Platform>(
+    platform: &P,
+    context: &Context<'_>,
+) -> Result<(Standing, Leaving), DatabaseFailure> {
+    let results = platform.batch(Store::Proxy, read()).await?;
+    let standing = parse(&results).ok_or(DatabaseFailure::Refused)?;
+    let ends_ms = imported_keys(platform, context)
+        .await
+        .map(|keys| keys.last_end().0 * 1_000);
+    let leaving = leaving(&standing, ends_ms, context.settings.cleanup.least);
+    Ok((standing, leaving))
+}
+
+/// # Errors
+/// When the proxy's database does not answer.
+pub async fn leave<P: Platform>(
+    platform: &P,
+    context: &Context<'_>,
+) -> Result<Leaving, DatabaseFailure> {
+    standing(platform, context)
+        .await
+        .map(|(_, leaving)| leaving)
+}
+
+/// `at`: until when tokens live, or when somebody was last answered.
+pub fn leaving_shown(leaving: Leaving) -> Json {
+    let at = match leaving {
         Leaving::TokensLive { until_ms } => Some(until_ms),
         Leaving::InUse { at_ms } => Some(at_ms),
         Leaving::Now | Leaving::NotAlone | Leaving::EndUnknown => None,
     };
+    json!({ "code": leaving.code(), "why": leaving.words(), "at": at })
+}
+
+/// As `dwp cleanup plan` shows it.
+pub fn shown(standing: &Standing, leaving: Leaving, blocked: Option<Blocked>) -> Json {
     json!({
         "holder": standing.holder.name(),
         "since": standing.since_ms,
@@ -291,7 +324,7 @@ pub fn shown(standing: &Standing, leaving: Leaving, blocked: Option<Blocked>) ->
         "issuer_kept_at": standing.issuer_kept_ms,
         "notes": standing.notes,
         "steps": standing.steps,
-        "leaving": { "code": leaving.code(), "why": leaving.words(), "at": until },
+        "leaving": leaving_shown(leaving),
         "blocked": blocked.map(|blocked| json!({ "code": blocked.code(), "do": blocked.words() })),
     })
 }

@@ -12,6 +12,7 @@ mod tests;
 
 use serde::Serialize;
 
+use crate::operate::cleanup::Leaving;
 use crate::operate::cutover::Recommended;
 
 /// How bad.
@@ -124,12 +125,15 @@ pub struct Facts {
     pub altered_at: Option<i64>,
     /// While mgPass is the authority.
     pub cutover: Option<Recommended>,
+    /// In stage `cleanup`, where Logto has no say and nothing is carried anywhere.
+    pub leaving: Option<Leaving>,
 }
 
 /// The worst first; those of one severity in the order in which they are worth doing.
 pub fn problems(facts: &Facts) -> Vec<Problem> {
     let mut all = Vec::new();
     cutover::advice(facts, &mut all);
+    cutover::leaving(facts, &mut all);
     running::platform(facts, &mut all);
     steering::flags(facts, &mut all);
     steering::brakes(facts, &mut all);

@@ -16,6 +16,7 @@ use serde_json::{Map, Value as Json, json};
 use crate::handover::{log, row};
 use crate::mirror::{findings as mirror_findings, outbox, pass};
 use crate::operate::checks::kept;
+use crate::operate::cleanup;
 use crate::operate::cutover;
 use crate::operate::guard::{self, parse_window};
 use crate::operate::problems::problems;
@@ -98,6 +99,10 @@ pub async fn status<P: Platform>(platform: &P, request: &Request<'_>) -> Json {
         Some(tuning) => cutover::view(platform, tuning, holder).await,
         None => (Json::Null, None),
     };
+    let leaving = match (holder, &request.context) {
+        (Some("alone"), Some(context)) => cleanup::leave(platform, context).await.ok(),
+        _ => None,
+    };
     let now_ms = platform.now_ms();
     let flags = flags_shown(request, seen.as_ref(), ours.rows(FLAGS));
     let facts = facts(&Sources {
@@ -110,12 +115,14 @@ pub async fn status<P: Platform>(platform: &P, request: &Request<'_>) -> Json {
         plan: &plan,
         keys: &keys,
         recommended: recommended.as_ref(),
+        leaving,
         now_ms,
     });
     let mut shown = json!({
         "now": now_ms,
         "authority": authority,
         "cutover": cutover,
+        "leaving": leaving.map(cleanup::leaving_shown),
         "evidence": kept::shown_evidence(ours.rows(n_before + 2)),
         "problems": problems(&facts),
         "reads": reads(request, &ours, &figures),

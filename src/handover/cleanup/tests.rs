@@ -176,7 +176,7 @@ fn each_gate_is_shut_by_each_thing_that_it_is_about_and_says_what_to_do() {
             });
         }
     };
-    check(keys(None, NOW + 1), "keys");
+    check(keys(None, NOW), "keys");
     check(keys(Some(NOW - 1), NOW + 1), "keys");
     check(keys(Some(NOW + 5), NOW + 5), "keys");
     check(|facts| facts.issuer_kept_ms = None, "issuer");

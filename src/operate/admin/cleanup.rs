@@ -4,14 +4,13 @@
 use serde_json::{Value as Json, json};
 
 use super::reply::{Answered, acted, ask, refused};
-use crate::auth::authenticate::imported_keys;
 use crate::handover::authority::Holder;
 use crate::handover::cleanup::{Note, notes};
 use crate::inbound::form::Form;
 use crate::inbound::request::Method;
 use crate::operate::cleanup::{
-    AtMgpass, Leaving, Standing, Why, blocked, clear, history, issuer, leaving, parse, read,
-    residue, shown, verify,
+    self, AtMgpass, Leaving, Standing, Why, blocked, clear, history, issuer, parse, read, residue,
+    shown, verify,
 };
 use crate::runtime::context::{Context, Request};
 use crate::runtime::error::ProxyError;
@@ -52,13 +51,8 @@ async fn standing<P: Platform>(
     platform: &P,
     context: &Context<'_>,
 ) -> Result<(Standing, Leaving), ProxyError> {
-    let results = ask(platform, read()).await?;
-    let standing = parse(&results).ok_or(ProxyError::Defect)?;
-    let ends_ms = imported_keys(platform, context)
-        .await
-        .map(|keys| keys.last_end().0 * 1_000);
-    let leaving = leaving(&standing, ends_ms, context.settings.cleanup.least);
-    Ok((standing, leaving))
+    let standing = cleanup::standing(platform, context).await;
+    standing.map_err(|_| ProxyError::DatabaseUnavailable)
 }
 
 /// `None`: it did not answer.

@@ -102,6 +102,12 @@ fn nothing_is_cleared_before_each_thing_was_done() {
     assert_eq!(view["leaving"]["code"], "tokens_live");
     let world = over();
     assert_eq!(get(&world, "")["leaving"]["code"], "now");
+    let status = world.ask(Request::new("GET", "/_proxy/status").token("admin"));
+    let status: Value = serde_json::from_str(&status.body).unwrap();
+    assert_eq!(status["leaving"]["code"], "now");
+    let problems = status["problems"].as_array().unwrap();
+    assert!(problems.iter().any(|one| one["code"] == "route_may_go"));
+    assert_eq!(status["authority"]["stage"], "cleanup");
     is_blocked(&world, "/step", "residue_left");
     // Alice's and Bob's, exported up to now.
     let page = get(&world, "/residue");
