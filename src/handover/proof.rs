@@ -51,6 +51,12 @@ fn is_hinted(isolate: &Isolate, flags: &Flags, now_ms: i64) -> bool {
         || isolate.authority.get().view().is_some_and(by_authority)
 }
 
+/// A version without the hand-over secret asks for nothing, unless the operator wants Logto
+/// to be left alone: then whatever version is deployed goes by the authority.
+fn is_concerned(settings: &HandoverSettings, flags: &Flags) -> bool {
+    settings.needs_proof() || flags.asked_stage() == Some(Stage::Cleanup)
+}
+
 /// True where a request may go to Logto without anybody being asked.
 pub fn is_heard(
     isolate: &Isolate,
@@ -61,7 +67,7 @@ pub fn is_heard(
     if isolate.asks_no_logto() {
         return false;
     }
-    !settings.needs_proof()
+    !is_concerned(settings, flags)
         || isolate.authority.get().is_heard(now_ms)
         || !is_hinted(isolate, flags, now_ms)
 }
@@ -75,7 +81,7 @@ pub async fn hear<P: Platform>(
 ) {
     let now_ms = platform.now_ms();
     let is_known = isolate.authority.get().is_heard(now_ms) && !isolate.doubts_logto.get();
-    if !settings.needs_proof() || is_known || !is_hinted(isolate, flags, now_ms) {
+    if !is_concerned(settings, flags) || is_known || !is_hinted(isolate, flags, now_ms) {
         return;
     }
     let heard = ask(platform, isolate, settings, PROOF_MS).await;

@@ -283,3 +283,18 @@ fn whoever_goes_back_finds_what_logto_lacks() {
     assert!(world.logto.json_of(ALICE).contains("Alice Two"));
     assert_eq!(world.n_open(), 0);
 }
+
+/// Whatever version is deployed: it goes by the authority as soon as the operator says so.
+#[test]
+fn a_version_without_the_hand_over_secret_asks_logto_nothing_either() {
+    let world = World::with(1, &[]);
+    world.flag("stage", "cleanup");
+    hand_over(&world, "alone", 6);
+    let node = world.node();
+    for path in ["/", "/oidc/token", "/api/users", PATH] {
+        let answered = ask(&world, &node, "GET", path);
+        check_refused(&answered, 410, "proxy.logto_retired");
+    }
+    world.tick();
+    nothing_reached_logto(&world);
+}
