@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use crate::handover::gates::{self, EVIDENCE_MS, Evidence, Gate, Named, Shut, Waiver};
 use crate::handover::row::Authority;
+use crate::handover::wish::LATE_MS;
 use crate::policy::cutover::Points;
 use crate::policy::flags::Stage;
 use crate::runtime::digest::digest;
@@ -109,7 +110,7 @@ pub fn evidence_digest(facts: &Facts) -> String {
 
 fn judge_one(name: &'static str, authority: &Authority, facts: &Facts) -> Result<String, Shut> {
     match name {
-        "flag" => flag(facts),
+        "flag" => flag(authority, facts),
         "days" => days(authority, facts),
         "dependencies" => dependencies(facts),
         "residue" => residue(facts),
@@ -132,12 +133,24 @@ fn shut<T>(why: impl Into<String>, remedy: &'static str) -> Result<T, Shut> {
     Err((why.into(), remedy, Vec::new()))
 }
 
-fn flag(facts: &Facts) -> Result<String, Shut> {
-    match facts.asked_stage {
-        Some(Stage::Cleanup) => Ok("The key `stage` says `cleanup`.".to_owned()),
-        Some(_) | None => shut(
+/// A place may be late: by then none is that shows an isolate an older value.
+fn flag(authority: &Authority, facts: &Facts) -> Result<String, Shut> {
+    const SET: &str =
+        "`npx wrangler kv key put --remote --binding FLAGS stage cleanup`, and wait two minutes.";
+    if facts.asked_stage != Some(Stage::Cleanup) {
+        return shut(
             "The key `stage` does not say `cleanup`: a new isolate would ask Logto before anybody tells it not to.",
-            "`npx wrangler kv key put --remote --binding FLAGS stage cleanup`, and wait two minutes.",
+            SET,
+        );
+    }
+    let changed_ms = authority.kv_before.map(|(_, since_ms)| since_ms);
+    let is_everywhere = authority.kv_stage == Some(Stage::Cleanup)
+        && changed_ms.is_none_or(|changed_ms| authority.now_ms - changed_ms >= LATE_MS);
+    match is_everywhere {
+        true => Ok("The key `stage` says `cleanup`, everywhere.".to_owned()),
+        false => shut(
+            "The key `stage` has said `cleanup` for less than two minutes.",
+            SET,
         ),
     }
 }

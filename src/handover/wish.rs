@@ -18,7 +18,7 @@ use crate::runtime::sql::now;
 
 /// A value that KV took is seen everywhere within about a minute, and kept by an isolate
 /// for some seconds.
-const LATE_MS: i64 = 120_000;
+pub(super) const LATE_MS: i64 = 120_000;
 
 /// ?1 the value, ?2 the one before. What is wished stays as it is.
 const NOTICE: &str = concat!(

@@ -188,6 +188,23 @@ fn each_gate_is_shut_by_each_thing_that_it_is_about_and_says_what_to_do() {
 }
 
 #[test]
+fn the_flag_counts_once_no_place_can_be_late() {
+    let flag = |kv_stage, kv_before| {
+        let authority = Authority {
+            kv_stage,
+            kv_before,
+            ..authority()
+        };
+        judge(&authority, &good())[0].state
+    };
+    let before = |ago_ms| Some((Stage::Cutover, NOW - ago_ms));
+    assert_eq!(flag(Some(Stage::Cleanup), before(LATE_MS)), State::Open);
+    assert_eq!(flag(Some(Stage::Cleanup), before(LATE_MS - 1)), State::Shut);
+    assert_eq!(flag(Some(Stage::Cutover), before(LATE_MS)), State::Shut);
+    assert_eq!(flag(None, None), State::Shut);
+}
+
+#[test]
 fn without_points_there_is_nothing_to_count() {
     let facts = Facts {
         has_points: false,

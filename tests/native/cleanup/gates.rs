@@ -63,6 +63,9 @@ fn a_change_of_the_flag_is_a_wish_as_well() {
     world.tick();
     world.flag("stage", "cleanup");
     world.tick();
+    assert_eq!(world.holder(), "mgpass", "a place may be late");
+    world.advance(120_000);
+    world.tick();
     assert_eq!(world.holder(), "alone");
 }
 
