@@ -3,6 +3,7 @@
 pub mod advance;
 pub mod arm;
 pub mod authority;
+pub mod cleanup;
 pub mod debt;
 pub mod facts;
 pub mod gates;

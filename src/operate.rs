@@ -5,6 +5,7 @@ pub mod carry_check;
 pub mod certificate;
 pub mod checklist;
 pub mod checks;
+pub mod cleanup;
 pub mod cutover;
 pub mod dependencies;
 pub mod findings;

@@ -1,5 +1,6 @@
 //! One request from arrival to what follows its answer; one delivery of the Queue.
 
+pub mod alone;
 pub mod at_mgpass;
 pub mod authority;
 pub mod carry;

@@ -4,7 +4,8 @@
 -- Times are epoch milliseconds by this database's clock.
 
 -- One row: two places may see two stages, never two authorities. It is changed by
--- compare-and-set alone, on holder and generation.
+-- compare-and-set alone, on holder and generation. `alone`: mgPass's data wins, as with
+-- `mgpass`, and nobody asks Logto anything any more (stage `cleanup`).
 --   generation    rises with every move, a move back included; writers at mgPass carry it
 --   term          rises with every completed hand-over; evidence and waivers are of one
 --   deadline      until when draining or returning must be over; NULL in the others
@@ -21,7 +22,7 @@
 --                 when the change was noticed
 CREATE TABLE authority (
   singleton       INTEGER PRIMARY KEY CHECK (singleton = 1),
-  holder          TEXT NOT NULL CHECK (holder IN ('logto', 'draining', 'mgpass', 'returning')),
+  holder          TEXT NOT NULL CHECK (holder IN ('logto', 'draining', 'mgpass', 'returning', 'alone')),
   generation      INTEGER NOT NULL,
   term            INTEGER NOT NULL,
   since           INTEGER NOT NULL,

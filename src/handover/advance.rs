@@ -14,6 +14,8 @@ use std::pin::pin;
 use futures_util::future::{Either, select};
 
 use crate::handover::arm;
+use crate::handover::authority::Holder;
+use crate::handover::cleanup;
 use crate::handover::facts;
 use crate::handover::gates::{self, Facts, Gate};
 use crate::handover::machine::{Due, Gates, Move, Why, due};
@@ -22,9 +24,10 @@ use crate::handover::row::{self, Authority, Pending};
 use crate::handover::wish::{self, Asked};
 use crate::handover::{strays, target};
 use crate::policy::flags::{Flags, Stage};
+use crate::runtime::context::Context;
 use crate::runtime::observe::Event;
 use crate::runtime::ports::{DatabaseFailure, Platform, Row, Statement, Store};
-use crate::runtime::settings::HandoverSettings;
+use crate::runtime::settings::{CleanupSettings, HandoverSettings};
 
 /// mgPass's database may hang; a way back does not wait longer for it.
 const RAISE_MS: u32 = 2_000;
@@ -56,10 +59,12 @@ pub async fn nudge<P: Platform>(platform: &P, settings: &HandoverSettings) -> Ra
 }
 
 /// Where the gates are asked, with what they need.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Operated<'a> {
     pub flags: &'a Flags,
     pub logto_origin: &'a str,
+    /// Absent when the settings have faults.
+    pub context: Option<Context<'a>>,
 }
 
 /// Cron's and `dwp`'s: notices the wish in KV, asks the gates, carries out what is due.
@@ -102,13 +107,13 @@ async fn run<P: Platform>(
                     ran.waits = Some(failure.code());
                     return ran;
                 }
-                Ok((facts, gates)) => {
-                    asked = match gates::are_open(&gates) {
+                Ok(looked) => {
+                    asked = match gates::are_open(&looked.gates) {
                         true => Gates::Open,
                         false => Gates::Shut,
                     };
-                    seen = Some(facts);
-                    ran.gates = Some(gates);
+                    ran.gates = Some(looked.gates);
+                    seen = Some(looked.seen);
                 }
             }
         }
@@ -134,12 +139,85 @@ async fn run<P: Platform>(
     ran
 }
 
-/// The gates now, whether or not anybody wishes anything. The origin is asked last, and
-/// only if all else is open.
+/// What the gates were judged by, as the log of moves keeps it.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    pub digest: String,
+    /// The recording epoch, before a hand-over.
+    pub epoch: Option<i64>,
+}
+
+/// The gates of the next stage.
+#[derive(Clone, Debug)]
+pub struct Looked {
+    pub gates: Vec<Gate>,
+    pub seen: Seen,
+}
+
+/// The gates now, whether or not anybody wishes anything: before a hand-over, or while
+/// mgPass is the authority those before cleanup.
 ///
 /// # Errors
 /// When the proxy's own database does not answer.
 pub async fn look<P: Platform>(
+    platform: &P,
+    settings: &HandoverSettings,
+    operated: Operated<'_>,
+    authority: &Authority,
+    pending: Pending,
+) -> Result<Looked, DatabaseFailure> {
+    match authority.holder {
+        Holder::Logto | Holder::Draining => {
+            let (facts, gates) =
+                look_at_logto(platform, settings, operated, authority, pending).await?;
+            let digest = gates::evidence_digest(&facts);
+            let epoch = Some(facts.epoch);
+            let seen = Seen { digest, epoch };
+            Ok(Looked { gates, seen })
+        }
+        Holder::Mgpass | Holder::Returning | Holder::Alone => {
+            look_at_mgpass(platform, operated, authority).await
+        }
+    }
+}
+
+/// Those before cleanup. Asks no backend.
+async fn look_at_mgpass<P: Platform>(
+    platform: &P,
+    operated: Operated<'_>,
+    authority: &Authority,
+) -> Result<Looked, DatabaseFailure> {
+    let least = operated.context.map_or_else(
+        || CleanupSettings::default().least,
+        |context| context.settings.cleanup.least,
+    );
+    let results = platform
+        .batch(Store::Proxy, cleanup::facts::read(least))
+        .await?;
+    let mut facts = cleanup::facts::parse(&results, least).ok_or(DatabaseFailure::Refused)?;
+    facts.asked_stage = operated.flags.asked_stage();
+    facts.has_points = platform.is_bound(Store::Rewards);
+    let residue = vec![cleanup::facts::residue_after(&facts)];
+    let residue = platform.batch(Store::Mgpass, residue).await.ok();
+    facts.residue_after = residue.and_then(|rows| cleanup::facts::parse_residue_after(&rows));
+    if let Some(context) = operated.context {
+        let stored = platform.imported_keys().await.ok().flatten();
+        facts.keys = cleanup::facts::keys(stored.as_deref(), context.issuers);
+    }
+    Ok(Looked {
+        gates: cleanup::judge(authority, &facts),
+        seen: Seen {
+            digest: cleanup::evidence_digest(&facts),
+            epoch: None,
+        },
+    })
+}
+
+/// Those before a hand-over. The origin is asked last, and only if all else is open.
+///
+/// # Errors
+/// When the proxy's own database does not answer.
+pub async fn look_at_logto<P: Platform>(
     platform: &P,
     settings: &HandoverSettings,
     operated: Operated<'_>,
@@ -189,14 +267,14 @@ async fn carry_out<P: Platform>(
     settings: &HandoverSettings,
     authority: &Authority,
     due: Move,
-    facts: Option<&Facts>,
+    seen: Option<&Seen>,
 ) -> Carried {
     let mut step = Step {
         seen: authority.generation,
         next: authority.generation,
         owes_raise: authority.is_raise_owed,
-        evidence: facts.map(gates::evidence_digest),
-        epoch: facts.map(|facts| facts.epoch),
+        evidence: seen.map(|seen| seen.digest.clone()),
+        epoch: seen.and_then(|seen| seen.epoch),
         announcement_ms: settings.announcement_ms,
         between_ms: settings.between_ms,
     };
@@ -330,7 +408,12 @@ fn told<P: Platform>(platform: &P, authority: &Authority, due: Move, step: &Step
                 owes_raise: step.owes_raise,
             });
         }
-        Move::Drain | Move::HandOver | Move::GoBack | Move::ComeBack => {
+        Move::Drain
+        | Move::HandOver
+        | Move::GoBack
+        | Move::ComeBack
+        | Move::Leave
+        | Move::Rejoin => {
             platform.emit(&Event::AuthorityMoved {
                 from,
                 to: due.to().name(),

@@ -88,6 +88,12 @@ const WAIVE_APPLICATIONS: &str = concat!(
     unwaived_applications!(),
     " ON CONFLICT (term, gate, name) DO NOTHING"
 );
+/// And each that ever did.
+const WAIVE_DEPENDENCIES: &str = concat!(
+    "INSERT INTO waivers (term, gate, name, reason, actor, at) SELECT (SELECT term FROM authority), 'dependencies', name, ?1, ?2, ",
+    now!(),
+    " FROM (SELECT DISTINCT application AS name FROM dependencies) WHERE true ON CONFLICT (term, gate, name) DO NOTHING"
+);
 const UNWAIVE: &str = "DELETE FROM waivers WHERE term = (SELECT term FROM authority) AND gate = ?1 AND name = ?2 RETURNING gate";
 const KEEP_EVIDENCE: &str = concat!(
     "INSERT INTO evidence (kind, term, at, digest, not_green) SELECT ?1, term, min(?4, ",
@@ -111,6 +117,7 @@ pub const ALL_SQL: &[&str] = &[
     WAIVE,
     WAIVE_PARKED,
     WAIVE_APPLICATIONS,
+    WAIVE_DEPENDENCIES,
     UNWAIVE,
     KEEP_EVIDENCE,
 ];
@@ -146,13 +153,13 @@ pub fn read() -> Vec<Statement> {
     let plain = |sql| Statement::new(sql, vec![]);
     let some = |sql| Statement::new(sql, vec![N_NAMES.into()]);
     vec![
-        plain(EVIDENCE),
+        evidence(),
         plain(EQUALITY),
         some(PARKED),
         plain(N_PARKED),
         some(APPLICATIONS),
         plain(N_APPLICATIONS),
-        plain(WAIVERS),
+        waivers(),
         plain(EPOCH),
     ]
 }
@@ -172,26 +179,9 @@ pub fn parse(results: &[Vec<Row>]) -> Option<Facts> {
     else {
         return None;
     };
-    let evidence = evidence.iter().map(|row| {
-        Some(Evidence {
-            kind: text(row, "kind")?,
-            term: integer(row, "term")?,
-            at_ms: integer(row, "at")?,
-            digest: text(row, "digest")?,
-            not_green: serde_json::from_str(&text(row, "not_green")?).ok()?,
-        })
-    });
-    let waivers = waivers.iter().map(|row| {
-        Some(Waiver {
-            gate: text(row, "gate")?,
-            name: text(row, "name")?,
-            reason: text(row, "reason")?,
-            actor: text(row, "actor")?,
-        })
-    });
     let of = |rows: &[Row], name: &str| integer(rows.first()?, name);
     Some(Facts {
-        evidence: evidence.collect::<Option<_>>()?,
+        evidence: parse_evidence(evidence)?,
         equality: match equality.first() {
             None => None,
             Some(row) => Some(Equality {
@@ -212,12 +202,46 @@ pub fn parse(results: &[Vec<Row>]) -> Option<Facts> {
         n_applications: of(n_applications, "n_all")?,
         epoch: of(epoch, "epoch")?,
         n_voids: of(epoch, "n_voids")?,
-        waivers: waivers.collect::<Option<_>>()?,
+        waivers: parse_waivers(waivers)?,
         ..Facts::default()
     })
 }
 
-fn names(rows: &[Row]) -> Vec<String> {
+pub(super) fn evidence() -> Statement {
+    Statement::new(EVIDENCE, vec![])
+}
+
+pub(super) fn parse_evidence(rows: &[Row]) -> Option<Vec<Evidence>> {
+    let evidence = rows.iter().map(|row| {
+        Some(Evidence {
+            kind: text(row, "kind")?,
+            term: integer(row, "term")?,
+            at_ms: integer(row, "at")?,
+            digest: text(row, "digest")?,
+            not_green: serde_json::from_str(&text(row, "not_green")?).ok()?,
+        })
+    });
+    evidence.collect()
+}
+
+/// Of this term.
+pub(super) fn waivers() -> Statement {
+    Statement::new(WAIVERS, vec![])
+}
+
+pub(super) fn parse_waivers(rows: &[Row]) -> Option<Vec<Waiver>> {
+    let waivers = rows.iter().map(|row| {
+        Some(Waiver {
+            gate: text(row, "gate")?,
+            name: text(row, "name")?,
+            reason: text(row, "reason")?,
+            actor: text(row, "actor")?,
+        })
+    });
+    waivers.collect()
+}
+
+pub(super) fn names(rows: &[Row]) -> Vec<String> {
     rows.iter().filter_map(|row| text(row, "name")).collect()
 }
 
@@ -297,6 +321,7 @@ pub fn waive(waived: Waived<'_>, reason: &str, actor: &str) -> Option<Statement>
             let sql = match gate {
                 "parked" => WAIVE_PARKED,
                 "applications" => WAIVE_APPLICATIONS,
+                "dependencies" => WAIVE_DEPENDENCIES,
                 _ => return None,
             };
             return Some(Statement::new(sql, vec![reason.into(), actor.into()]));

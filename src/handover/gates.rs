@@ -179,7 +179,7 @@ pub fn shown(gates: &[Gate]) -> Value {
 }
 
 /// Why it is shut, what opens it, and whom it is about.
-type Shut = (String, &'static str, Vec<String>);
+pub(super) type Shut = (String, &'static str, Vec<String>);
 
 fn judge_one(name: &'static str, authority: &Authority, facts: &Facts) -> Gate {
     let verdict = match name {
@@ -201,8 +201,17 @@ fn judge_one(name: &'static str, authority: &Authority, facts: &Facts) -> Gate {
         "unique" => unique(facts),
         _ => applications(facts),
     };
-    let waiver = facts
-        .waivers
+    gate(name, verdict, &facts.waivers, may_be_waived_whole(name))
+}
+
+/// A verdict as it is shown, waived where it may be and was.
+pub(super) fn gate(
+    name: &'static str,
+    verdict: Result<String, Shut>,
+    waivers: &[Waiver],
+    may_be_waived: bool,
+) -> Gate {
+    let waiver = waivers
         .iter()
         .find(|waiver| waiver.gate == name && waiver.name.is_empty());
     match (verdict, waiver) {
@@ -213,7 +222,7 @@ fn judge_one(name: &'static str, authority: &Authority, facts: &Facts) -> Gate {
             remedy: "",
             names: Vec::new(),
         },
-        (Err((why, _, names)), Some(waiver)) if may_be_waived_whole(name) => Gate {
+        (Err((why, _, names)), Some(waiver)) if may_be_waived => Gate {
             name,
             state: State::Waived,
             why: format!("{why} Waived by {}: {}", waiver.actor, waiver.reason),

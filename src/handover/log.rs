@@ -95,6 +95,7 @@ pub fn shown_authority(authority: &Authority, pending: &Pending) -> Value {
 fn stage(authority: &Authority) -> &'static str {
     match authority.holder {
         Holder::Mgpass | Holder::Returning => Stage::Cutover.name(),
+        Holder::Alone => Stage::Cleanup.name(),
         Holder::Logto | Holder::Draining => authority
             .kv_stage
             .map_or("unknown", |stage| stage.min(Stage::DualWrite).name()),

@@ -3,7 +3,11 @@
 //!
 //! ```text
 //! logto -> draining -> mgpass -> returning -> logto
+//!                      mgpass <-> alone
 //! ```
+//!
+//! `alone` is stage `cleanup`: Logto is not asked any more. Nothing drains on the way there:
+//! what Logto lacks by then stays noted, so that the way back finds it.
 //!
 //! Each move but an operator's own is tried by whoever comes: cron, a relay, a user write
 //! that waits, `dwp`. So a stopped cron leaves nobody between two sides. The statements
@@ -31,6 +35,10 @@ pub enum Move {
     ComeBack,
     /// `returning` back to `mgpass`, by itself.
     Stay(Cause),
+    /// `mgpass` to `alone`.
+    Leave,
+    /// `alone` back to `mgpass`: Logto is kept equal again.
+    Rejoin,
 }
 
 /// Why something moved back.
@@ -65,7 +73,8 @@ impl Move {
         match self {
             Self::Announce | Self::Withdraw(_) | Self::Return(_) | Self::ComeBack => Holder::Logto,
             Self::Drain => Holder::Draining,
-            Self::HandOver | Self::Stay(_) => Holder::Mgpass,
+            Self::HandOver | Self::Stay(_) | Self::Rejoin => Holder::Mgpass,
+            Self::Leave => Holder::Alone,
             Self::GoBack => Holder::Returning,
         }
     }
@@ -74,7 +83,7 @@ impl Move {
     pub fn cause(self) -> &'static str {
         match self {
             Self::Announce => "announced",
-            Self::Drain | Self::GoBack => "wish",
+            Self::Drain | Self::GoBack | Self::Leave | Self::Rejoin => "wish",
             Self::HandOver | Self::ComeBack => "drained",
             Self::Withdraw(cause) | Self::Return(cause) | Self::Stay(cause) => cause.code(),
         }
@@ -89,7 +98,12 @@ impl Move {
     /// then nobody relays before it has been told.
     pub fn needs_raise(self) -> bool {
         match self {
-            Self::Drain | Self::HandOver | Self::GoBack | Self::ComeBack => true,
+            Self::Drain
+            | Self::HandOver
+            | Self::GoBack
+            | Self::ComeBack
+            | Self::Leave
+            | Self::Rejoin => true,
             Self::Announce | Self::Withdraw(_) | Self::Return(_) | Self::Stay(_) => false,
         }
     }
@@ -120,6 +134,8 @@ pub enum Why {
     RaiseOwed,
     /// What was sent to Logto and not answered may still land there.
     Unanswered,
+    /// Cleaning up has begun: what a way back would go by is gone.
+    Cleared,
 }
 
 impl Why {
@@ -131,6 +147,7 @@ impl Why {
             Self::Pending => "pending",
             Self::RaiseOwed => "raise_owed",
             Self::Unanswered => "unanswered_calls",
+            Self::Cleared => "cleared",
         }
     }
 }
@@ -144,11 +161,23 @@ pub fn due(authority: &Authority, pending: &Pending, gates: Gates) -> Due {
             () if pending.n_logto > 0 || pending.n_parked > 0 => Due::Wait(Why::Pending),
             () => Due::Now(Move::HandOver),
         },
-        Holder::Mgpass if !authority.wishes(Stage::DualWrite) => Due::Wait(Why::NoWish),
+        Holder::Mgpass
+            if !authority.wishes(Stage::DualWrite) && !authority.wishes(Stage::Cleanup) =>
+        {
+            Due::Wait(Why::NoWish)
+        }
         Holder::Mgpass if authority.is_raise_owed => Due::Wait(Why::RaiseOwed),
         // The way back would only wait for it, with everybody's writes.
         Holder::Mgpass if pending.n_unanswered > 0 => Due::Wait(Why::Unanswered),
+        Holder::Mgpass if authority.wishes(Stage::Cleanup) => match gates {
+            Gates::NotAsked | Gates::Shut => Due::Wait(Why::Gates),
+            Gates::Open => Due::Now(Move::Leave),
+        },
         Holder::Mgpass => Due::Now(Move::GoBack),
+        Holder::Alone if !authority.wishes(Stage::Cutover) => Due::Wait(Why::NoWish),
+        Holder::Alone if authority.is_raise_owed => Due::Wait(Why::RaiseOwed),
+        Holder::Alone if pending.is_cleared => Due::Wait(Why::Cleared),
+        Holder::Alone => Due::Now(Move::Rejoin),
         Holder::Returning => match () {
             () if authority.is_past_deadline() => Due::Now(Move::Stay(match pending {
                 Pending { n_mgpass: 1.., .. } | Pending { n_sent: 0, .. } => Cause::Backlog,
@@ -234,6 +263,7 @@ mod tests {
         n_sent: 0,
         n_unanswered: 0,
         n_parked: 0,
+        is_cleared: false,
     };
 
     #[test]
@@ -338,7 +368,7 @@ mod tests {
         let check = |authority: &Authority, pending: &Pending, expected: Due| {
             assert_eq!(due(authority, pending, Gates::NotAsked), expected);
         };
-        for wish in [None, Some(Stage::Cutover), Some(Stage::Cleanup)] {
+        for wish in [None, Some(Stage::Cutover)] {
             check(
                 &authority(Holder::Mgpass, wish),
                 &NOTHING,
@@ -415,5 +445,39 @@ mod tests {
                 Due::Wait(Why::RaiseOwed)
             );
         }
+    }
+
+    #[test]
+    fn nobody_leaves_logto_alone_but_through_open_gates_and_comes_back_until_it_is_cleared() {
+        let leaving = authority(Holder::Mgpass, Some(Stage::Cleanup));
+        for gates in [Gates::NotAsked, Gates::Shut] {
+            assert_eq!(due(&leaving, &NOTHING, gates), Due::Wait(Why::Gates));
+        }
+        assert_eq!(due(&leaving, &NOTHING, Gates::Open), Due::Now(Move::Leave));
+        let owing = Authority {
+            is_raise_owed: true,
+            ..leaving.clone()
+        };
+        let waits = Due::Wait(Why::RaiseOwed);
+        assert_eq!(due(&owing, &NOTHING, Gates::Open), waits);
+        let unanswered = Pending {
+            n_unanswered: 1,
+            ..NOTHING
+        };
+        let waits = Due::Wait(Why::Unanswered);
+        assert_eq!(due(&leaving, &unanswered, Gates::Open), waits);
+        for wish in [None, Some(Stage::DualWrite), Some(Stage::Cleanup)] {
+            let alone = authority(Holder::Alone, wish);
+            assert_eq!(due(&alone, &NOTHING, Gates::Open), Due::Wait(Why::NoWish));
+        }
+        let alone = authority(Holder::Alone, Some(Stage::Cutover));
+        let now = Due::Now(Move::Rejoin);
+        assert_eq!(due(&alone, &NOTHING, Gates::NotAsked), now);
+        let cleared = Pending {
+            is_cleared: true,
+            ..NOTHING
+        };
+        let waits = Due::Wait(Why::Cleared);
+        assert_eq!(due(&alone, &cleared, Gates::NotAsked), waits);
     }
 }

@@ -4,137 +4,15 @@
 //! conditions in one transaction; what else a move does stands between them under the
 //! same condition. Of two who come at once one moves, and the other's batch does nothing.
 
+mod conditions;
+
+use self::conditions::{
+    is_left_aside, may_abandon, may_announce, may_come_back, may_drain, may_go_back, may_hand_over,
+    may_leave, may_lift, may_rejoin, may_return, may_stay, may_withdraw,
+};
 use crate::handover::machine::Move;
 use crate::runtime::ports::{Row, Statement, Value};
 use crate::runtime::sql::{late_commit_ms, lease_ms, may_still_land, now};
-
-macro_rules! may_announce {
-    () => {
-        concat!(
-            "generation = ?2 AND holder = 'logto' AND wish = 'cutover' AND raise_owed = 0 AND announced_at IS NULL AND armed_until > ",
-            now!()
-        )
-    };
-}
-
-macro_rules! may_withdraw {
-    () => {
-        concat!(
-            "generation = ?2 AND holder = 'logto' AND announced_at IS NOT NULL AND (wish IS NOT 'cutover' OR armed_until IS NULL OR armed_until <= ",
-            now!(),
-            ")"
-        )
-    };
-}
-
-/// Nobody's write hangs without an answer, each that was answered has a name, and recording
-/// had no gap since the gates looked.
-macro_rules! may_drain {
-    ($epoch:literal) => {
-        concat!(
-            "generation = ?2 AND holder = 'logto' AND wish = 'cutover' AND raise_owed = 0 AND (SELECT value FROM counters WHERE name = 'epoch') = ",
-            $epoch,
-            " AND armed_until > ",
-            now!(),
-            " AND announced_until <= ",
-            now!(),
-            " AND NOT EXISTS (SELECT 1 FROM intents i WHERE i.discharged_at IS NULL AND i.side = 'logto' ",
-            "AND ((i.settled IS NOT NULL AND i.subject IS NULL) OR (i.settled IS NULL AND i.expires_at <= ",
-            now!(),
-            ")))"
-        )
-    };
-}
-
-/// A user whom nobody waits for: held for a person, or parked and waived.
-macro_rules! is_left_aside {
-    ($subject:literal) => {
-        concat!(
-            "(EXISTS (SELECT 1 FROM held_subjects g WHERE g.subject = ",
-            $subject,
-            ") OR EXISTS (SELECT 1 FROM waivers v WHERE v.term = (SELECT term FROM authority) AND v.gate = 'parked' AND v.name = ",
-            $subject,
-            "))"
-        )
-    };
-}
-
-/// Everything that Logto acknowledged is at mgPass, and the time is not over.
-macro_rules! may_hand_over {
-    () => {
-        concat!(
-            "generation = ?2 AND holder = 'draining' AND wish = 'cutover' AND deadline > ",
-            now!(),
-            " AND NOT EXISTS (SELECT 1 FROM intents i WHERE i.discharged_at IS NULL AND i.side = 'logto' AND (i.subject IS NULL OR NOT ",
-            is_left_aside!("i.subject"),
-            ")) AND NOT EXISTS (SELECT 1 FROM subjects p WHERE p.parked IS NOT NULL AND NOT ",
-            is_left_aside!("p.subject"),
-            ")"
-        )
-    };
-}
-
-macro_rules! may_return {
-    () => {
-        concat!(
-            "generation = ?2 AND holder = 'draining' AND (deadline <= ",
-            now!(),
-            " OR wish IS NOT 'cutover')"
-        )
-    };
-}
-
-macro_rules! may_go_back {
-    () => {
-        concat!(
-            "generation = ?2 AND holder = 'mgpass' AND wish = 'dual_write' AND raise_owed = 0 AND NOT EXISTS (SELECT 1 FROM ",
-            may_still_land!(),
-            " WHERE since <= ",
-            now!(),
-            " - ",
-            lease_ms!(),
-            ")"
-        )
-    };
-}
-
-/// Everything that mgPass acknowledged is at Logto, but for who is held; and no call of ours
-/// can land there any more, over what is written from now on.
-macro_rules! may_come_back {
-    () => {
-        concat!(
-            "generation = ?2 AND holder = 'returning' AND wish = 'dual_write' AND deadline > ",
-            now!(),
-            " AND NOT EXISTS (SELECT 1 FROM intents i WHERE i.discharged_at IS NULL AND i.side = 'mgpass' ",
-            "AND (i.subject IS NULL OR NOT EXISTS (SELECT 1 FROM held_subjects g WHERE g.subject = i.subject))) ",
-            "AND NOT EXISTS (SELECT 1 FROM ",
-            may_still_land!(),
-            ")"
-        )
-    };
-}
-
-macro_rules! may_stay {
-    () => {
-        concat!(
-            "generation = ?2 AND holder = 'returning' AND (deadline <= ",
-            now!(),
-            " OR wish IS NOT 'dual_write')"
-        )
-    };
-}
-
-macro_rules! may_abandon {
-    () => {
-        "generation = ?2 AND holder IN ('mgpass', 'returning')"
-    };
-}
-
-macro_rules! may_lift {
-    () => {
-        "generation = ?2 AND ?1 > ?2"
-    };
-}
 
 /// ?1 the generation from then on, ?2 the one that was seen, ?3 cause, ?4 evidence.
 macro_rules! log {
@@ -254,6 +132,18 @@ const STAY: &str = concat!(
     may_stay!(),
     " RETURNING generation"
 );
+const LOG_LEAVE: &str = log!("'alone'", "0", may_leave!());
+const LEAVE: &str = concat!(
+    settled_at!("alone", "0"),
+    may_leave!(),
+    " RETURNING generation"
+);
+const LOG_REJOIN: &str = log!("'mgpass'", "0", may_rejoin!());
+const REJOIN: &str = concat!(
+    settled_at!("mgpass", "0"),
+    may_rejoin!(),
+    " RETURNING generation"
+);
 const LOG_ABANDON: &str = log!("'logto'", "1", may_abandon!());
 const ABANDON: &str = concat!(
     settled_at!("logto", "1"),
@@ -352,6 +242,10 @@ pub const ALL_SQL: &[&str] = &[
     COME_BACK,
     LOG_STAY,
     STAY,
+    LOG_LEAVE,
+    LEAVE,
+    LOG_REJOIN,
+    REJOIN,
     LOG_ABANDON,
     ABANDON,
     LOG_LIFT,
@@ -443,6 +337,8 @@ impl Step {
                 self.settle(COME_BACK),
             ],
             Move::Stay(_) => vec![self.log(LOG_STAY, cause), self.settle(STAY)],
+            Move::Leave => vec![self.log(LOG_LEAVE, cause), self.settle(LEAVE)],
+            Move::Rejoin => vec![self.log(LOG_REJOIN, cause), self.settle(REJOIN)],
         }
     }
 

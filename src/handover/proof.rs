@@ -7,6 +7,7 @@ use futures_util::future::{Either, select};
 
 use crate::handover::advance;
 use crate::handover::authority::{Holder, View, parse_view, view};
+use crate::policy::flags::{Flags, Stage};
 use crate::runtime::isolate::Isolate;
 use crate::runtime::ports::{Platform, Store};
 use crate::runtime::settings::HandoverSettings;
@@ -15,6 +16,9 @@ use crate::runtime::settings::HandoverSettings;
 pub const PROOF_MS: u32 = 500;
 /// How often one of those that wait asks, give or take a quarter.
 const ASKED_EVERY_MS: u64 = 1_000;
+/// Flags that were read so long ago may be those of another stage: an isolate may have had
+/// no request since.
+const FLAGS_OLD_MS: i64 = 60_000;
 
 /// By the isolate's lease, else by asking now; `None`: nobody can say.
 pub async fn prove<P: Platform>(
@@ -27,6 +31,62 @@ pub async fn prove<P: Platform>(
         return lease.view();
     }
     ask(platform, isolate, settings, PROOF_MS).await
+}
+
+/// Whether the operator's flag, or what this isolate was told of the authority, says that
+/// Logto may not be the one to ask any more: then whoever asks it goes by an answer of the
+/// database that is no older than a lease.
+///
+/// KV's word alone changes nothing; it only makes an isolate ask that knows nothing yet. So
+/// the gates demand that KV says it before the authority moves.
+fn is_hinted(isolate: &Isolate, flags: &Flags, now_ms: i64) -> bool {
+    let by_authority = |view: View| !matches!(view.holder, Holder::Logto | Holder::Draining);
+    let is_old = isolate
+        .flags_age_ms(now_ms)
+        .is_none_or(|age_ms| !(0..FLAGS_OLD_MS).contains(&age_ms));
+    is_old
+        || flags
+            .asked_stage()
+            .is_none_or(|stage| stage >= Stage::Cutover)
+        || isolate.authority.get().view().is_some_and(by_authority)
+}
+
+/// A version without the hand-over secret asks for nothing, unless the operator wants Logto
+/// to be left alone: then whatever version is deployed goes by the authority.
+fn is_concerned(settings: &HandoverSettings, flags: &Flags) -> bool {
+    settings.needs_proof() || flags.asked_stage() == Some(Stage::Cleanup)
+}
+
+/// True where a request may go to Logto without anybody being asked.
+pub fn is_heard(
+    isolate: &Isolate,
+    settings: &HandoverSettings,
+    flags: &Flags,
+    now_ms: i64,
+) -> bool {
+    if isolate.asks_no_logto() {
+        return false;
+    }
+    !is_concerned(settings, flags)
+        || isolate.authority.get().is_heard(now_ms)
+        || !is_hinted(isolate, flags, now_ms)
+}
+
+/// At the beginning of whatever may ask Logto something.
+pub async fn hear<P: Platform>(
+    platform: &P,
+    isolate: &Isolate,
+    settings: &HandoverSettings,
+    flags: &Flags,
+) {
+    let now_ms = platform.now_ms();
+    let is_known = isolate.authority.get().is_heard(now_ms) && !isolate.doubts_logto.get();
+    if !is_concerned(settings, flags) || is_known || !is_hinted(isolate, flags, now_ms) {
+        return;
+    }
+    let heard = ask(platform, isolate, settings, PROOF_MS).await;
+    let wants_it_left = flags.asked_stage() == Some(Stage::Cleanup);
+    isolate.doubts_logto.set(heard.is_none() && wants_it_left);
 }
 
 /// True while a lease holds that is to be renewed behind this request.
@@ -90,7 +150,7 @@ pub async fn wait<P: Platform>(
 fn may_write(view: &View) -> bool {
     match view.holder {
         Holder::Logto => true,
-        Holder::Mgpass => !view.is_raise_owed,
+        Holder::Mgpass | Holder::Alone => !view.is_raise_owed,
         Holder::Draining | Holder::Returning => false,
     }
 }

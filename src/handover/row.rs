@@ -31,7 +31,7 @@ const PENDING: &str = concat!(
     ") AS n_unanswered, ",
     "(SELECT count(*) FROM subjects p WHERE p.parked IS NOT NULL ",
     "AND NOT EXISTS (SELECT 1 FROM held_subjects g WHERE g.subject = p.subject) ",
-    "AND NOT EXISTS (SELECT 1 FROM waivers v WHERE v.term = (SELECT term FROM authority) AND v.gate = 'parked' AND v.name = p.subject)) AS n_parked ",
+    "AND NOT EXISTS (SELECT 1 FROM waivers v WHERE v.term = (SELECT term FROM authority) AND v.gate = 'parked' AND v.name = p.subject)) AS n_parked, EXISTS (SELECT 1 FROM cleanup_steps) AS is_cleared ",
     "FROM intents i LEFT JOIN held_subjects h ON h.subject = i.subject ",
     "LEFT JOIN waivers w ON w.term = (SELECT term FROM authority) AND w.gate = 'parked' AND w.name = i.subject ",
     "WHERE i.discharged_at IS NULL"
@@ -125,6 +125,8 @@ pub struct Pending {
     pub n_unanswered: i64,
     /// Parked, and neither waived nor held.
     pub n_parked: i64,
+    /// Cleaning up has begun.
+    pub is_cleared: bool,
 }
 
 pub fn read() -> Vec<Statement> {
@@ -175,5 +177,6 @@ fn parse_pending(row: &Row) -> Option<Pending> {
         n_sent: integer(row, "n_sent")?,
         n_unanswered: integer(row, "n_unanswered")?,
         n_parked: integer(row, "n_parked")?,
+        is_cleared: integer(row, "is_cleared")? != 0,
     })
 }

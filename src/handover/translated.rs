@@ -10,7 +10,9 @@
 use crate::handover::authority::{View, parse_view};
 use crate::inbound::request::UserId;
 use crate::runtime::ports::{Row, Statement, Value};
-use crate::runtime::sql::{expiry_ms, holder, integer, is_held_by, now, sequence, view_columns};
+use crate::runtime::sql::{
+    expiry_ms, holder, integer, now, sequence, takes_translated, view_columns,
+};
 
 const OPEN: &str = concat!(
     "INSERT INTO intents (id, subject, operation, opened_at, expires_at, side, generation, nonce) ",
@@ -22,7 +24,7 @@ const OPEN: &str = concat!(
     expiry_ms!(),
     ", 'mgpass', generation, ?4 FROM authority WHERE ",
     holder!(),
-    " = 'mgpass' AND raise_owed = 0 ON CONFLICT (id) DO NOTHING"
+    " IN ('mgpass', 'alone') AND raise_owed = 0 ON CONFLICT (id) DO NOTHING"
 );
 const OPENED: &str = concat!(
     "SELECT EXISTS (SELECT 1 FROM intents WHERE id = ?1 AND side = 'mgpass') AS is_open, ",
@@ -36,9 +38,14 @@ const SETTLE: &str = concat!(
     "UPDATE intents SET settled = ",
     sequence!(),
     ", status = ?2, subject = coalesce(subject, ?4) WHERE id = ?1 AND settled IS NULL AND generation = ?3 AND ",
-    is_held_by!("mgpass"),
+    takes_translated!(),
     " AND (SELECT generation FROM authority) = ?3"
 );
+/// Alone nobody covers intents: of each user the newest is kept, which says that Logto
+/// lacks something of theirs should it be asked again.
+const COMPACT: &str = "DELETE FROM intents WHERE side = 'mgpass' AND discharged_at IS NULL AND settled IS NOT NULL \
+     AND subject = (SELECT subject FROM intents WHERE id = ?1) AND settled < (SELECT settled FROM intents WHERE id = ?1) \
+     AND (SELECT holder FROM authority) = 'alone'";
 const SETTLED: &str =
     "SELECT settled IS NOT NULL AS is_settled, subject FROM intents WHERE id = ?1";
 /// Nobody was changed: nothing is owed, and nothing is to be fenced.
@@ -67,6 +74,7 @@ pub const ALL_SQL: &[&str] = &[
     NEXT,
     SETTLE,
     SETTLED,
+    COMPACT,
     WITHDRAW,
     TICKET,
     LEARN,
@@ -124,6 +132,7 @@ impl TranslatedIntent {
             Statement::new(NEXT, vec![]),
             Statement::new(SETTLE, values),
             Statement::new(SETTLED, vec![self.id.as_str().into()]),
+            Statement::new(COMPACT, vec![self.id.as_str().into()]),
         ]
     }
 

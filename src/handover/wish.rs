@@ -18,7 +18,7 @@ use crate::runtime::sql::now;
 
 /// A value that KV took is seen everywhere within about a minute, and kept by an isolate
 /// for some seconds.
-const LATE_MS: i64 = 120_000;
+pub(super) const LATE_MS: i64 = 120_000;
 
 /// ?1 the value, ?2 the one before. What is wished stays as it is.
 const NOTICE: &str = concat!(
@@ -62,7 +62,6 @@ pub enum Ignored {
     NotOneStep,
     /// `off`, `shadow`, no key at all: they would end what only a return can end.
     MgpassIsAuthority,
-    NotBuilt,
 }
 
 impl Ignored {
@@ -70,33 +69,39 @@ impl Ignored {
         match self {
             Self::NotOneStep => "not_one_step",
             Self::MgpassIsAuthority => "mgpass_is_authority",
-            Self::NotBuilt => "stage_not_built",
         }
     }
 }
 
 /// `from`: the stage that was in force by KV before.
 pub fn ask(authority: &Authority, from: Option<Stage>, to: Stage) -> Asked {
-    let is_at_logto = matches!(authority.holder, Holder::Logto | Holder::Draining);
-    match (to, is_at_logto) {
-        (Stage::Cleanup, _) => Asked::Ignored(Ignored::NotBuilt),
-        (Stage::Off | Stage::Shadow | Stage::DualWrite, true) => match authority.wish {
-            Some(_) => Asked::Unwish,
-            None => Asked::Flag,
-        },
+    let unwish = || match authority.wish {
+        Some(_) => Asked::Unwish,
+        None => Asked::Flag,
+    };
+    match (to, authority.holder) {
+        (Stage::Off | Stage::Shadow | Stage::DualWrite, Holder::Logto | Holder::Draining) => {
+            unwish()
+        }
         // An automatic return leaves `cutover` in KV.
-        (Stage::Cutover, true) => match from {
+        (Stage::Cutover, Holder::Logto | Holder::Draining) => match from {
             Some(Stage::DualWrite | Stage::Cutover) => Asked::Wish(Stage::Cutover),
             Some(Stage::Off | Stage::Shadow | Stage::Cleanup) | None => {
                 Asked::Ignored(Ignored::NotOneStep)
             }
         },
-        (Stage::Off | Stage::Shadow, false) => Asked::Ignored(Ignored::MgpassIsAuthority),
-        (Stage::DualWrite, false) => Asked::Wish(Stage::DualWrite),
-        (Stage::Cutover, false) => match authority.wish {
-            Some(_) => Asked::Unwish,
-            None => Asked::Flag,
-        },
+        (Stage::Cleanup, Holder::Logto | Holder::Draining | Holder::Returning) => {
+            Asked::Ignored(Ignored::NotOneStep)
+        }
+        (Stage::Off | Stage::Shadow, Holder::Mgpass | Holder::Returning | Holder::Alone) => {
+            Asked::Ignored(Ignored::MgpassIsAuthority)
+        }
+        (Stage::DualWrite, Holder::Mgpass | Holder::Returning) => Asked::Wish(Stage::DualWrite),
+        (Stage::Cutover, Holder::Mgpass | Holder::Returning) => unwish(),
+        (Stage::Cleanup, Holder::Mgpass) => Asked::Wish(Stage::Cleanup),
+        (Stage::DualWrite, Holder::Alone) => Asked::Ignored(Ignored::NotOneStep),
+        (Stage::Cutover, Holder::Alone) => Asked::Wish(Stage::Cutover),
+        (Stage::Cleanup, Holder::Alone) => unwish(),
     }
 }
 
@@ -174,14 +179,13 @@ mod tests {
         use Stage::{Cleanup, Cutover, DualWrite, Off, Shadow};
         let not_one_step = Asked::Ignored(Ignored::NotOneStep);
         let by_mgpass = Asked::Ignored(Ignored::MgpassIsAuthority);
-        let not_built = Asked::Ignored(Ignored::NotBuilt);
         for holder in [Holder::Logto, Holder::Draining] {
             check(holder, DualWrite, None, Cutover, Asked::Wish(Cutover));
             check(holder, Off, None, Cutover, not_one_step);
             check(holder, Shadow, None, Cutover, not_one_step);
             check(holder, Off, None, Shadow, Asked::Flag);
             check(holder, DualWrite, None, Off, Asked::Flag);
-            check(holder, DualWrite, None, Cleanup, not_built);
+            check(holder, DualWrite, None, Cleanup, not_one_step);
             for stage in [DualWrite, Shadow, Off] {
                 check(holder, Cutover, Some(Cutover), stage, Asked::Unwish);
             }
@@ -196,8 +200,29 @@ mod tests {
             check(holder, Off, None, DualWrite, Asked::Wish(DualWrite));
             check(holder, DualWrite, Some(DualWrite), Cutover, Asked::Unwish);
             check(holder, Off, None, Cutover, Asked::Flag);
-            check(holder, Cutover, None, Cleanup, not_built);
         }
+        check(Holder::Mgpass, Cutover, None, Cleanup, Asked::Wish(Cleanup));
+        check(
+            Holder::Mgpass,
+            Cleanup,
+            Some(Cleanup),
+            Cutover,
+            Asked::Unwish,
+        );
+        check(Holder::Returning, Cutover, None, Cleanup, not_one_step);
+        for stage in [Off, Shadow] {
+            check(Holder::Alone, Cleanup, None, stage, by_mgpass);
+        }
+        check(Holder::Alone, Cleanup, None, DualWrite, not_one_step);
+        check(Holder::Alone, Cleanup, None, Cutover, Asked::Wish(Cutover));
+        check(
+            Holder::Alone,
+            Cutover,
+            Some(Cutover),
+            Cleanup,
+            Asked::Unwish,
+        );
+        check(Holder::Alone, Cutover, None, Cleanup, Asked::Flag);
     }
 
     #[test]

@@ -38,7 +38,7 @@ const LEASE: &str = concat!(
     may_relay!(),
     " AND (?4 = 1 OR ",
     relay_side!(),
-    " = 'mgpass' OR NOT EXISTS (SELECT 1 FROM held_subjects WHERE subject = ?1)) ",
+    " <> 'logto' OR NOT EXISTS (SELECT 1 FROM held_subjects WHERE subject = ?1)) ",
     "AND (?3 = 1 OR EXISTS (SELECT 1 FROM intents i WHERE i.subject = ?1 AND i.side = ",
     relay_side!(),
     " AND ",

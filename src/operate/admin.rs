@@ -2,6 +2,7 @@
 //! token is set, and Logto's webhooks, closed unless their secret is. None reaches a
 //! backend's client surface.
 
+mod cleanup;
 mod debt;
 mod evidence;
 mod exceptions;
@@ -73,6 +74,10 @@ async fn operator<P: Platform>(
         return Ok(answered(status, JSON, body.to_string()));
     }
     if let Some(answer) = handover::route(platform, request, method, route, &query).await {
+        let (status, body) = answer?;
+        return Ok(answered(status, JSON, body.to_string()));
+    }
+    if let Some(answer) = cleanup::route(platform, request, method, route, &query).await {
         let (status, body) = answer?;
         return Ok(answered(status, JSON, body.to_string()));
     }

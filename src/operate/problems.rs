@@ -12,6 +12,7 @@ mod tests;
 
 use serde::Serialize;
 
+use crate::operate::cleanup::Leaving;
 use crate::operate::cutover::Recommended;
 
 /// How bad.
@@ -128,12 +129,15 @@ pub struct Facts {
     pub cutover: Option<Recommended>,
     /// Since when the oldest void of a carried password has been due.
     pub void_owed_since: Option<i64>,
+    /// In stage `cleanup`, where Logto has no say and nothing is carried anywhere.
+    pub leaving: Option<Leaving>,
 }
 
 /// The worst first; those of one severity in the order in which they are worth doing.
 pub fn problems(facts: &Facts) -> Vec<Problem> {
     let mut all = Vec::new();
     cutover::advice(facts, &mut all);
+    cutover::leaving(facts, &mut all);
     running::platform(facts, &mut all);
     steering::flags(facts, &mut all);
     steering::brakes(facts, &mut all);

@@ -17,6 +17,7 @@ use crate::handover::{log, row};
 use crate::mirror::passwords::decision;
 use crate::mirror::{findings as mirror_findings, outbox, pass};
 use crate::operate::checks::kept;
+use crate::operate::cleanup;
 use crate::operate::cutover;
 use crate::operate::guard::{self, parse_window};
 use crate::operate::problems::problems;
@@ -100,6 +101,10 @@ pub async fn status<P: Platform>(platform: &P, request: &Request<'_>) -> Json {
         Some(tuning) => cutover::view(platform, tuning, holder).await,
         None => (Json::Null, None),
     };
+    let leaving = match (holder, &request.context) {
+        (Some("alone"), Some(context)) => cleanup::leave(platform, context).await.ok(),
+        _ => None,
+    };
     let now_ms = platform.now_ms();
     let flags = flags_shown(request, seen.as_ref(), ours.rows(FLAGS));
     let facts = facts(&Sources {
@@ -113,12 +118,14 @@ pub async fn status<P: Platform>(platform: &P, request: &Request<'_>) -> Json {
         keys: &keys,
         recommended: recommended.as_ref(),
         passwords: ours.first(n_before + 3),
+        leaving,
         now_ms,
     });
     let mut shown = json!({
         "now": now_ms,
         "authority": authority,
         "cutover": cutover,
+        "leaving": leaving.map(cleanup::leaving_shown),
         "evidence": kept::shown_evidence(ours.rows(n_before + 2)),
         "problems": problems(&facts),
         "reads": reads(request, &ours, &figures),
@@ -164,10 +171,6 @@ fn isolate(request: &Request<'_>) -> Map<String, Json> {
     let members = [
         ("stage", json!(flags.stage_name())),
         ("refused_flags", refused.collect()),
-        (
-            "refused_stage",
-            json!(flags.refused_stage.map(|stage| stage.name())),
-        ),
         ("read_bps", json!(flags.read_percent.basis_points())),
         ("compare_bps", json!(flags.compare_share().basis_points())),
         ("kill_switch", json!(flags.kill_switch)),

@@ -19,6 +19,10 @@ pub enum Holder {
     Mgpass,
     /// From mgPass back to Logto.
     Returning,
+    /// mgPass, and Logto is not asked any more: stage `cleanup`. It is a holder of its own
+    /// and no flag beside `Mgpass`, so that each place that decides by the authority says
+    /// what it does without Logto, and no late writer of the stage before goes on.
+    Alone,
 }
 
 impl Holder {
@@ -28,22 +32,34 @@ impl Holder {
             Self::Draining => "draining",
             Self::Mgpass => "mgpass",
             Self::Returning => "returning",
+            Self::Alone => "alone",
         }
     }
 
     /// Whose users relays read as the truth: Logto's until a hand-over is complete,
-    /// mgPass's until the way back is.
+    /// mgPass's until the way back is. Alone nothing is relayed.
     pub fn source(self) -> Side {
         match self {
             Self::Logto | Self::Draining => Side::Logto,
-            Self::Mgpass | Self::Returning => Side::Mgpass,
+            Self::Mgpass | Self::Returning | Self::Alone => Side::Mgpass,
         }
     }
 
     pub fn from_name(name: &str) -> Option<Self> {
-        [Self::Logto, Self::Draining, Self::Mgpass, Self::Returning]
-            .into_iter()
-            .find(|holder| holder.name() == name)
+        [
+            Self::Logto,
+            Self::Draining,
+            Self::Mgpass,
+            Self::Returning,
+            Self::Alone,
+        ]
+        .into_iter()
+        .find(|holder| holder.name() == name)
+    }
+
+    /// mgPass may be written to by a translated write.
+    pub fn takes_translated(self) -> bool {
+        matches!(self, Self::Mgpass | Self::Alone)
     }
 }
 
@@ -87,6 +103,10 @@ pub struct Lease {
     from_ms: i64,
     until_ms: i64,
     half_ms: i64,
+    /// When the question left whose answer is the newest view; and until when that is
+    /// young enough to go by where Logto is asked something.
+    heard_ms: i64,
+    heard_until_ms: i64,
     view: Option<View>,
 }
 
@@ -102,8 +122,12 @@ impl Lease {
             return;
         }
         self.view = Some(view);
+        if asked_at_ms + length_ms > self.heard_until_ms {
+            self.heard_ms = asked_at_ms;
+            self.heard_until_ms = asked_at_ms + length_ms;
+        }
         let length_ms = match (view.holder, view.announced_until_ms) {
-            (Holder::Draining | Holder::Mgpass | Holder::Returning, _) => {
+            (Holder::Draining | Holder::Mgpass | Holder::Returning | Holder::Alone, _) => {
                 self.until_ms = i64::MIN;
                 return;
             }
@@ -131,6 +155,16 @@ impl Lease {
         now_ms >= self.half_ms
     }
 
+    /// Whoever has the say, the view is so young that Logto may be asked by it, or not.
+    pub fn is_heard(&self, now_ms: i64) -> bool {
+        (self.heard_ms..self.heard_until_ms).contains(&now_ms)
+    }
+
+    /// As far as this isolate was told, Logto is not asked any more.
+    pub fn is_alone(&self) -> bool {
+        self.view.is_some_and(|view| view.holder == Holder::Alone)
+    }
+
     /// The newest view that this isolate has, however old.
     pub fn view(&self) -> Option<View> {
         self.view
@@ -148,6 +182,7 @@ mod tests {
             Holder::Draining,
             Holder::Mgpass,
             Holder::Returning,
+            Holder::Alone,
         ] {
             assert_eq!(Holder::from_name(holder.name()), Some(holder));
         }
@@ -214,7 +249,12 @@ mod tests {
 
     #[test]
     fn who_is_told_of_another_holder_holds_nothing_and_an_older_answer_gives_nothing_back() {
-        for holder in [Holder::Draining, Holder::Mgpass, Holder::Returning] {
+        for holder in [
+            Holder::Draining,
+            Holder::Mgpass,
+            Holder::Returning,
+            Holder::Alone,
+        ] {
             let mut lease = lease(view(Holder::Logto, 1), 1_000);
             lease.renew(view(holder, 2), 1_100, LENGTH);
             assert!(!lease.holds(1_101));
@@ -224,6 +264,21 @@ mod tests {
             lease.renew(view(Holder::Logto, 3), 1_200, LENGTH);
             assert!(lease.holds(1_201));
         }
+    }
+
+    #[test]
+    fn what_was_heard_is_gone_by_for_a_lease_and_of_a_leaving_for_good() {
+        for holder in [Holder::Logto, Holder::Mgpass, Holder::Alone] {
+            let lease = lease(view(holder, 1), 1_000);
+            assert!(lease.is_heard(1_000) && lease.is_heard(1_000 + LENGTH - 1));
+            assert!(!lease.is_heard(999) && !lease.is_heard(1_000 + LENGTH));
+            assert_eq!(lease.is_alone(), holder == Holder::Alone);
+        }
+        assert!(!Lease::default().is_heard(0) && !Lease::default().is_alone());
+        // An answer of an earlier generation is not heard.
+        let mut alone = lease(view(Holder::Alone, 3), 1_000);
+        alone.renew(view(Holder::Mgpass, 2), 5_000, LENGTH);
+        assert!(alone.is_alone() && !alone.is_heard(1_000 + LENGTH));
     }
 
     #[test]

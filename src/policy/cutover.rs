@@ -6,6 +6,8 @@
 //! that is not carried, a log or a walk that stands still, points), is to be looked at.
 //! Missing data never says that all is well.
 
+use serde::Serialize;
+
 use crate::policy::guard::{LATENCY_NOISE_MS, MIN_EVENTS, Side, Tuning};
 
 /// Fewer writes say nothing; there are far fewer of them than reads.
@@ -72,7 +74,7 @@ pub struct Course {
 }
 
 /// Points at mgPass.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Points {
     /// Entries that the import brought, and their sum.
     pub n_imported: i64,

@@ -12,8 +12,8 @@ use std::sync::Arc;
 use crate::inbound::classify::{Kind, OPERATIONS, Operation};
 use crate::policy::applications::Applications;
 
-/// The operator's wish. `cutover` is the authority's to carry out, and until then all
-/// goes on as in `dual_write`; `cleanup` is not built, and the last allowed stage stays.
+/// The operator's wish. `cutover` and `cleanup` are the authority's to carry out, and until
+/// then all goes on as before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Stage {
     Off,
@@ -44,10 +44,6 @@ impl Stage {
         ]
         .into_iter()
         .find(|stage| stage.name() == text)
-    }
-
-    pub fn is_built(self) -> bool {
-        self <= Self::Cutover
     }
 }
 
@@ -130,8 +126,6 @@ pub struct Flags {
     pub asked: Stage,
     /// False until KV has told this isolate a stage: then `stage` is `off`, which may be wrong.
     pub is_stage_known: bool,
-    /// A later stage that was asked for and refused.
-    pub refused_stage: Option<Stage>,
     pub read_percent: Share,
     /// One entry per operation that mgPass may serve.
     pub read_percent_by_operation: Vec<(Operation, Option<Share>)>,
@@ -161,7 +155,6 @@ impl Default for Flags {
             stage: Stage::Off,
             asked: Stage::Off,
             is_stage_known: true,
-            refused_stage: None,
             read_percent: Share::NONE,
             read_percent_by_operation: served_operations()
                 .map(|operation| (operation, None))

@@ -46,6 +46,8 @@ pub enum Why {
     OutsideShare,
     MgpassDown,
     InShare,
+    /// Logto is not asked any more: a sign-in there would end nowhere.
+    LogtoRetired,
 }
 
 impl Why {
@@ -64,12 +66,13 @@ impl Why {
             Self::OutsideShare => "outside_share",
             Self::MgpassDown => "mgpass_down",
             Self::InShare => "in_share",
+            Self::LogtoRetired => "logto_retired",
         }
     }
 
     pub fn side(self) -> Side {
         match self {
-            Self::InShare => Side::Mgpass,
+            Self::InShare | Self::LogtoRetired => Side::Mgpass,
             Self::Stage
             | Self::KillSwitch
             | Self::Stopped
@@ -110,6 +113,9 @@ pub fn draw(
     browser: Browser,
     circumstances: Circumstances,
 ) -> Why {
+    if circumstances.holder == Some(Holder::Alone) {
+        return Why::LogtoRetired;
+    }
     if let Some(why) = kept_by_flags(flags, application) {
         return why;
     }

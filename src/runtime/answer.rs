@@ -50,6 +50,21 @@ impl OwnAnswer {
 
 impl Request<'_> {
     pub fn refuse(&self, error: ProxyError) -> OwnAnswer {
-        OwnAnswer::of(error, self.inbound.path(), &self.id)
+        let mut own = OwnAnswer::of(error, self.inbound.path(), &self.id);
+        if let (410, Some(migration)) = (own.answer.status, &self.settings.migration) {
+            own.answer.body = with_go_to(&own.answer.body, &migration.mgpass_issuer);
+        }
+        own
     }
+}
+
+/// Whose answers are sought is gone: where they are now, as its discovery document tells.
+fn with_go_to(body: &str, issuer: &str) -> String {
+    let mut body: serde_json::Value = serde_json::from_str(body).unwrap_or_default();
+    if let Some(members) = body.as_object_mut() {
+        let issuer = issuer.trim_end_matches('/');
+        let discovery = format!("{issuer}/.well-known/openid-configuration");
+        members.insert("go_to".to_owned(), discovery.into());
+    }
+    body.to_string()
 }

@@ -17,6 +17,8 @@ use crate::runtime::limits::MAX_ANSWER_BYTES;
 use crate::runtime::ports::{Backend, Call, CallAnswer, CallFailure, Platform};
 use crate::runtime::settings::Client;
 
+/// Of a call behind which no client waits.
+const DEADLINE_MS: u32 = 8_000;
 /// RFC 3986 2.3.
 const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
@@ -84,9 +86,10 @@ impl BackendFailure {
     fn of_call(backend: Backend, failure: CallFailure) -> Self {
         match failure {
             CallFailure::TooLarge { .. } => Self::TooLarge(backend),
-            CallFailure::Unreachable | CallFailure::TimedOut | CallFailure::Unreadable => {
-                Self::Down(backend, failure.code())
-            }
+            CallFailure::Unreachable
+            | CallFailure::TimedOut
+            | CallFailure::Unreadable
+            | CallFailure::Retired => Self::Down(backend, failure.code()),
         }
     }
 
@@ -152,14 +155,27 @@ fn encode(text: &str) -> String {
     utf8_percent_encode(text, UNRESERVED).to_string()
 }
 
+/// Every call of the proxy's own to a backend. Where this isolate was told that Logto is
+/// not asked any more, none leaves for it.
+async fn send<P: Platform>(
+    platform: &P,
+    context: &Context<'_>,
+    call: Call,
+) -> Result<CallAnswer, CallFailure> {
+    match call.backend == Backend::Logto && context.isolate.asks_no_logto() {
+        true => Err(CallFailure::Retired),
+        false => platform.call(call).await,
+    }
+}
+
 /// A form to a token endpoint, once.
 async fn post_form<P: Platform>(
     platform: &P,
+    context: &Context<'_>,
     backend: Backend,
     url: String,
     mut headers: Vec<(&'static str, Secret<String>)>,
     body: Secret<String>,
-    deadline_ms: u32,
 ) -> Result<CallAnswer, BackendFailure> {
     let kind = Secret("application/x-www-form-urlencoded".to_owned());
     headers.push(("content-type", kind));
@@ -169,11 +185,10 @@ async fn post_form<P: Platform>(
         url,
         headers,
         body: Some(body),
-        deadline_ms,
+        deadline_ms: DEADLINE_MS,
         max_bytes: MAX_ANSWER_BYTES,
     };
-    let answer = platform
-        .call(call)
+    let answer = send(platform, context, call)
         .await
         .map_err(|failure| BackendFailure::of_call(backend, failure))?;
     match answer.status {
@@ -195,8 +210,7 @@ async fn fetch_own_token<P: Platform>(
         expires_in: i64,
     }
     let backend = call.backend;
-    let answer = platform
-        .call(call)
+    let answer = send(platform, context, call)
         .await
         .map_err(|failure| BackendFailure::of_call(backend, failure).of_all_subjects())?;
     if !answer.is_success() {

@@ -112,6 +112,14 @@ pub enum ProxyError {
     /// mgPass is the authority, and the settings to reach it have faults.
     #[error("the proxy's settings have faults, so the user service cannot be reached")]
     SettingsFaulty,
+    /// Stage `cleanup`: what only Logto could answer.
+    #[error(
+        "this authorization server is not asked any more; its users, sign-ins and tokens are at another one"
+    )]
+    LogtoRetired,
+    /// The last token of Logto's has expired, and with it whatever its documents were for.
+    #[error("this issuer has ended: no token of its is valid any more")]
+    IssuerEnded,
     #[error("the proxy failed")]
     Defect,
 }
@@ -161,6 +169,8 @@ impl ProxyError {
             Self::AuthorityMoving => "proxy.authority_moving",
             Self::UsersUnavailable => "proxy.users_unavailable",
             Self::SettingsFaulty => "proxy.settings_faulty",
+            Self::LogtoRetired => "proxy.logto_retired",
+            Self::IssuerEnded => "proxy.issuer_ended",
             Self::Defect => "proxy.defect",
         }
     }
@@ -186,6 +196,7 @@ impl ProxyError {
             | Self::RampActive
             | Self::RampNotActive
             | Self::RampHeld(_) => 409,
+            Self::LogtoRetired | Self::IssuerEnded => 410,
             Self::BodyTooLarge => 413,
             Self::TooManyAttempts => 429,
             Self::Misconfigured | Self::Defect => 500,
@@ -227,6 +238,8 @@ impl ProxyError {
         let message = self.to_string();
         let oauth = match self.status() {
             429 | 500.. => "temporarily_unavailable",
+            // Whatever grant was shown, there is nobody to honour it: sign in anew.
+            410 => "invalid_grant",
             _ => "invalid_request",
         };
         let body = if path.starts_with("/oidc/") {

@@ -1,9 +1,12 @@
 //! What one isolate remembers between requests. All of it may vanish at any
 //! moment, and nothing is shared with another isolate; it saves round trips only.
 
+mod documents;
+
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 
+pub use self::documents::{MgpassEndpoints, OldIssuer};
 use crate::inbound::request::Secret;
 use crate::policy::allowance::Allowance;
 use crate::policy::authority::{Lease, View};
@@ -52,6 +55,7 @@ pub struct Isolate {
     volatile: RefCell<Option<(i64, Vec<Volatile>)>>,
     last_comparison_ms: Cell<i64>,
     tenant: RefCell<Option<(i64, Arc<Tenant>)>>,
+    old_issuer: RefCell<Option<Arc<OldIssuer>>>,
     pub mgpass_trials: Trials,
     /// Drawn at the first request.
     id: Cell<u64>,
@@ -81,6 +85,9 @@ pub struct Isolate {
     /// What the database said of the authority.
     pub authority: Cell<Lease>,
     renewing_authority_ms: Cell<i64>,
+    /// The operator wants Logto not to be asked any more, and nobody can say whether that
+    /// is so already.
+    pub doubts_logto: Cell<bool>,
     /// Until when one of the writes that wait here tries to move the authority on.
     advancing_until_ms: Cell<i64>,
     /// Until when a large user is worked on; over at once when that ends.
@@ -134,18 +141,6 @@ pub struct Volatile {
     pub path: String,
     /// The name of the difference's class.
     pub class: String,
-}
-
-/// What mgPass's discovery document says of its endpoints.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct MgpassEndpoints {
-    pub authorization: Option<String>,
-    pub token: String,
-    pub jwks: String,
-    pub introspection: String,
-    pub revocation: String,
-    pub userinfo: String,
-    pub end_session: String,
 }
 
 /// The proxy's own clients, each with a token of its own.
@@ -207,6 +202,13 @@ impl Isolate {
         let held = self.flags.borrow();
         held.as_ref()
             .is_some_and(|snapshot| !snapshot.is_due(now_ms))
+    }
+
+    /// KV was last asked so long ago.
+    pub fn flags_age_ms(&self, now_ms: i64) -> Option<i64> {
+        let held = self.flags.borrow();
+        held.as_ref()
+            .map(|snapshot| now_ms.saturating_sub(snapshot.asked_at_ms))
     }
 
     pub fn last_flags(&self) -> Arc<Flags> {
@@ -282,6 +284,11 @@ impl Isolate {
         let mut lease = self.authority.get();
         lease.renew(view, asked_at_ms, lease_ms);
         self.authority.set(lease);
+    }
+
+    /// As far as this isolate was told, or because nobody can tell it otherwise now.
+    pub fn asks_no_logto(&self) -> bool {
+        self.authority.get().is_alone() || self.doubts_logto.get()
     }
 
     /// Whether one more renewal may begin; if so, it has.
@@ -444,6 +451,15 @@ impl Isolate {
 
     pub fn set_tenant(&self, tenant: Arc<Tenant>, now_ms: i64) {
         *self.tenant.borrow_mut() = Some((now_ms, tenant));
+    }
+
+    pub fn old_issuer(&self) -> Option<Arc<OldIssuer>> {
+        self.old_issuer.borrow().clone()
+    }
+
+    /// They are kept before anybody shows them, and do not change from then on.
+    pub fn set_old_issuer(&self, kept: Arc<OldIssuer>) {
+        *self.old_issuer.borrow_mut() = Some(kept);
     }
 
     /// `None`: to be read (again).

@@ -253,6 +253,9 @@ pub enum CallFailure {
     /// Longer than the call allows; how it begins.
     #[error("answer too large")]
     TooLarge { head: String },
+    /// Not made: Logto is not asked any more.
+    #[error("backend is not asked any more")]
+    Retired,
 }
 
 impl CallFailure {
@@ -262,6 +265,7 @@ impl CallFailure {
             Self::TimedOut => "timed_out",
             Self::Unreadable => "unreadable",
             Self::TooLarge { .. } => "too_large",
+            Self::Retired => "logto_retired",
         }
     }
 }

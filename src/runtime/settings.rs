@@ -6,6 +6,8 @@
 mod checks;
 
 pub use self::checks::{CheckSettings, Probe, ProbeSettings};
+use serde::Serialize;
+
 use crate::inbound::request::Secret;
 use crate::policy::guard::Tuning;
 use crate::policy::token::Skew;
@@ -119,6 +121,7 @@ pub struct Migration {
     pub guard: Tuning,
     pub checks: CheckSettings,
     pub passwords: PasswordSettings,
+    pub cleanup: CleanupSettings,
 }
 
 /// Whether passwords that Logto has just found right are carried to mgPass.
@@ -127,6 +130,32 @@ pub struct PasswordSettings {
     /// `DB` must have a decision and a passed check besides.
     pub is_carrying: bool,
     pub carries_per_minute: i64,
+}
+
+/// What must hold before Logto is not asked any more.
+#[derive(Clone, Copy, Debug)]
+pub struct CleanupSettings {
+    pub least: Least,
+}
+
+/// The least of what stage `cleanup` waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Least {
+    /// Days since the hand-over, without a return.
+    pub days: u32,
+    /// Hours in which nobody needed Logto.
+    pub quiet_hours: u32,
+}
+
+impl Default for CleanupSettings {
+    fn default() -> Self {
+        Self {
+            least: Least {
+                days: 7,
+                quiet_hours: 72,
+            },
+        }
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -302,6 +331,17 @@ impl<F: Fn(&str) -> Option<String>> Reader<F> {
             passwords: PasswordSettings {
                 is_carrying: self.switch("PASSWORD_CARRY", false),
                 carries_per_minute: i64::from(self.number("PASSWORD_CARRY_PER_MINUTE", 20)),
+            },
+            cleanup: self.cleanup(),
+        }
+    }
+
+    fn cleanup(&mut self) -> CleanupSettings {
+        let least = CleanupSettings::default().least;
+        CleanupSettings {
+            least: Least {
+                days: self.number("CLEANUP_AFTER_DAYS", least.days),
+                quiet_hours: self.number("CLEANUP_QUIET_HOURS", least.quiet_hours),
             },
         }
     }

@@ -107,24 +107,22 @@ macro_rules! view_columns {
     };
 }
 
-/// True while this side is the authority.
-macro_rules! is_held_by {
-    ($side:literal) => {
+/// True while mgPass takes translated writes.
+macro_rules! takes_translated {
+    () => {
         concat!(
             "EXISTS (SELECT 1 FROM authority WHERE ",
             holder!(),
-            " = '",
-            $side,
-            "')"
+            " IN ('mgpass', 'alone'))"
         )
     };
 }
 
 /// Whose user relays read as the truth now, and so whose intents they cover: Logto's until
-/// the hand-over is complete, mgPass's until the way back is.
+/// the hand-over is complete, mgPass's until the way back is. Alone nobody's.
 macro_rules! relay_side {
     () => {
-        "(SELECT CASE WHEN holder IN ('logto', 'draining') THEN 'logto' ELSE 'mgpass' END FROM authority)"
+        "(SELECT CASE WHEN holder IN ('logto', 'draining') THEN 'logto' WHEN holder = 'alone' THEN 'nobody' ELSE 'mgpass' END FROM authority)"
     };
 }
 
@@ -184,11 +182,10 @@ macro_rules! in_generation {
     };
 }
 
-pub(crate) use is_held_by;
 pub(crate) use {
     clock_margin_ms, coverable, discharged_kept_ms, expiry_ms, holder, in_generation,
     interaction_kept_ms, is_still_leased_by, late_commit_ms, lease_ms, may_relay, may_still_land,
-    may_trigger, now, password_operations, relay_side, sequence, view_columns,
+    may_trigger, now, password_operations, relay_side, sequence, takes_translated, view_columns,
 };
 
 pub fn text(row: &Row, column: &str) -> Option<String> {

@@ -75,16 +75,20 @@ pub fn decide(need: Need, flow: Flow, known: Known) -> Decision {
         }
         // Nobody writes anywhere: what Logto shows is what was written.
         (Need::Nothing | Need::Read, Holder::Draining) => Decision::Forward,
-        (Need::Nothing | Need::Read, Holder::Mgpass | Holder::Returning) => {
+        (Need::Nothing | Need::Read, Holder::Mgpass | Holder::Returning | Holder::Alone) => {
             Decision::AtMgpass(view)
         }
         (Need::Step | Need::Write | Need::Unrecorded, Holder::Draining | Holder::Returning) => {
             Decision::Hold
         }
-        (Need::Step | Need::Write | Need::Unrecorded, Holder::Mgpass) if view.is_raise_owed => {
+        (Need::Step | Need::Write | Need::Unrecorded, Holder::Mgpass | Holder::Alone)
+            if view.is_raise_owed =>
+        {
             Decision::Hold
         }
-        (Need::Step | Need::Write | Need::Unrecorded, Holder::Mgpass) => Decision::AtMgpass(view),
+        (Need::Step | Need::Write | Need::Unrecorded, Holder::Mgpass | Holder::Alone) => {
+            Decision::AtMgpass(view)
+        }
     }
 }
 
@@ -252,6 +256,7 @@ mod tests {
             view(Holder::Returning),
         ]
         .map(AtMgpass);
+        let alone = AtMgpass(view(Holder::Alone));
         let unknown = Decision::Refuse(ProxyError::AuthorityUnknown);
         let announced = View {
             announced_until_ms: Some(1),
@@ -271,6 +276,8 @@ mod tests {
             (Known::View(view(Holder::Mgpass)), [Forward, at, at, at, at]),
             (Known::View(owing), [Forward, owes, Hold, Hold, Hold]),
             (Known::View(view(Holder::Returning)), [Forward, goes_back, Hold, Hold, Hold]),
+            // What needs nothing is not forwarded all the same: `send_to_logto`.
+            (Known::View(view(Holder::Alone)), [Forward, alone, alone, alone, alone]),
         ];
         for (known, expected) in rows {
             for (need, expected) in NEEDS.into_iter().zip(expected) {

@@ -7,15 +7,20 @@ use crate::handover::advance::{self, Operated};
 use crate::handover::authority::Holder;
 use crate::mirror::{passwords, relay, reverse, walk};
 use crate::operate::{
-    checklist, cutover, findings, guard, metrics, ramp, sign_in, timeline, watch,
+    checklist, cleanup, cutover, findings, guard, metrics, ramp, sign_in, timeline, watch,
 };
 use crate::policy::flags::{Flags, Stage};
 use crate::population::jobs;
 use crate::runtime::context::Context;
-use crate::runtime::ports::Platform;
+use crate::runtime::ports::{Platform, Store};
 use crate::serve::at_mgpass::{orphans, tenant};
 
 pub async fn tick<P: Platform>(platform: &P, context: &Context<'_>, flags: &Flags) {
+    if (context.isolate.authority.get().is_alone() || flags.asked_stage() == Some(Stage::Off))
+        && is_cleared(platform).await
+    {
+        return;
+    }
     // This isolate's own counts are among the figures.
     metrics::flush(platform, context).await;
     guard::run(platform, context, flags).await;
@@ -29,15 +34,25 @@ pub async fn tick<P: Platform>(platform: &P, context: &Context<'_>, flags: &Flag
     let operated = Operated {
         flags,
         logto_origin: &context.settings.logto_origin,
+        context: Some(*context),
     };
     let ran = advance::operate(platform, &context.settings.handover, operated).await;
-    let holder = ran.authority.map_or(Holder::Logto, |row| row.holder);
+    // Of a database that does not answer nothing would be asked, or kept, anyway.
+    let Some(authority) = ran.authority else {
+        return;
+    };
+    let holder = authority.holder;
     cutover::watch(platform, &context.settings.guard, holder).await;
     match holder {
         Holder::Logto => walk::tick(platform, context, flags.stage).await,
         // Who waits for a name is looked for; nobody else.
         Holder::Draining => walk::catch_up(platform, context).await,
         Holder::Mgpass | Holder::Returning => reverse::walk::tick(platform, context).await,
+        // What mgPass is owed is paid, and what is old removed; Logto is asked nothing.
+        Holder::Alone => {
+            relay::sweep(platform, context, Stage::DualWrite, findings::purge()).await;
+            return;
+        }
     }
     sign_in::watch(platform, flags, holder).await;
     passwords::sweep::tick(platform, context).await;
@@ -56,10 +71,18 @@ pub async fn tick<P: Platform>(platform: &P, context: &Context<'_>, flags: &Flag
     checklist::tick(platform, context, flags.stage).await;
 }
 
+/// Clearing has begun: there is nothing to watch and nothing to keep.
+async fn is_cleared<P: Platform>(platform: &P) -> bool {
+    let asked = platform.batch(Store::Proxy, vec![cleanup::is_cleared()]);
+    asked
+        .await
+        .is_ok_and(|results| cleanup::parse_is_cleared(&results))
+}
+
 /// Policy follows the authority, never the wish: the stage is a flag of Logto's time.
 fn stage(holder: Holder, by_flag: Stage) -> Stage {
     match holder {
         Holder::Logto => by_flag,
-        Holder::Draining | Holder::Mgpass | Holder::Returning => Stage::DualWrite,
+        Holder::Draining | Holder::Mgpass | Holder::Returning | Holder::Alone => Stage::DualWrite,
     }
 }

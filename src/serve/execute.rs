@@ -156,7 +156,14 @@ pub async fn execute<P: Platform, E: Exchange>(
     exchange: &mut E,
 ) -> Executed<E::Copy> {
     for _ in 0..MAX_TURNS {
-        let view = match request.at_logto(platform, exchange).await {
+        let left = request
+            .last_alone()
+            .map_or(Ok(()), |view| Err(Kept::AtMgpass(view)));
+        let at_logto = match left {
+            Ok(()) => request.at_logto(platform, exchange).await,
+            Err(kept) => Err(kept),
+        };
+        let view = match at_logto {
             Ok(executed) => return executed,
             Err(Kept::Refused(error)) => return request.failed(error),
             Err(Kept::AtMgpass(view)) => view,
@@ -186,6 +193,22 @@ pub fn to_logto<'a>(settings: &'a Settings, inbound: &'a Inbound) -> Forward<'a>
     }
 }
 
+/// The one way of a client's request to Logto. Where this isolate was told that it is not
+/// asked any more, nothing leaves.
+///
+/// # Errors
+/// When there is no answer.
+pub async fn send_to_logto<E: Exchange>(
+    request: &Request<'_>,
+    exchange: &mut E,
+    forward: &Forward<'_>,
+) -> Result<u16, CallFailure> {
+    match request.isolate.asks_no_logto() {
+        true => Err(CallFailure::Retired),
+        false => exchange.forward(forward).await,
+    }
+}
+
 /// Logto gave no answer.
 pub fn unanswered(failure: &CallFailure) -> ProxyError {
     match failure {
@@ -193,6 +216,7 @@ pub fn unanswered(failure: &CallFailure) -> ProxyError {
         CallFailure::Unreachable | CallFailure::Unreadable | CallFailure::TooLarge { .. } => {
             ProxyError::LogtoUnreachable
         }
+        CallFailure::Retired => ProxyError::LogtoRetired,
     }
 }
 
@@ -251,7 +275,18 @@ impl Request<'_> {
     /// Where reads were mgPass's as this isolate heard last.
     fn last_at_mgpass(&self) -> Option<View> {
         let view = self.isolate.authority.get().view();
-        view.filter(|view| matches!(view.holder, Holder::Mgpass | Holder::Returning))
+        view.filter(|view| {
+            matches!(
+                view.holder,
+                Holder::Mgpass | Holder::Returning | Holder::Alone
+            )
+        })
+    }
+
+    /// Where Logto is not asked any more, as this isolate heard.
+    fn last_alone(&self) -> Option<View> {
+        let view = self.isolate.authority.get().view();
+        view.filter(|view| view.holder == Holder::Alone)
     }
 
     fn is_planned(&self) -> bool {
@@ -292,7 +327,7 @@ impl Request<'_> {
     async fn forward<E: Exchange>(&self, exchange: &mut E, plan: Plan) -> Executed<E::Copy> {
         let operation = self.inbound.operation;
         let forward = to_logto(self.settings, self.inbound);
-        match exchange.forward(&forward).await {
+        match send_to_logto(self, exchange, &forward).await {
             Ok(status) => Executed::forwarded(operation, plan, status),
             Err(failure) => Executed::own(operation, plan, self.refuse(unanswered(&failure))),
         }

@@ -27,7 +27,7 @@ use crate::runtime::dependencies::UNNAMED;
 use crate::runtime::error::ProxyError;
 use crate::runtime::isolate::MgpassEndpoints;
 use crate::runtime::ports::{Backend, BodyFailure, Exchange, Forward, Platform};
-use crate::serve::execute::{Executed, Reply, execute, to_logto, unanswered};
+use crate::serve::execute::{Executed, Reply, execute, send_to_logto, to_logto, unanswered};
 
 /// As Logto takes, and a little more.
 const MAX_FORM_BYTES: usize = 64 * 1024;
@@ -142,7 +142,7 @@ async fn to_logto_as<E: Exchange>(
     forward: Forward<'_>,
 ) -> Executed<E::Copy> {
     let plan = Plan::logto(Reason::NotARead);
-    match exchange.forward(&forward).await {
+    match send_to_logto(request, exchange, &forward).await {
         Ok(status) => Executed::forwarded(request.inbound.operation, plan, status),
         Err(failure) => Executed::own(
             request.inbound.operation,

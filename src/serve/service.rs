@@ -20,7 +20,7 @@ use crate::runtime::observe::Event;
 use crate::runtime::ports::{Background, CallFailure, Exchange, Forward, Platform};
 use crate::runtime::snapshot::{self, Refresh};
 use crate::serve::execute::{Executed, Reply, execute, pass_through};
-use crate::serve::{cron, deliver, follow_up, oidc, ready, sign_in};
+use crate::serve::{alone, cron, deliver, follow_up, oidc, ready, sign_in};
 
 /// While the settings have faults nothing is delivered; a mended deployment does it.
 const FAULTY_RETRY_S: u32 = 60;
@@ -56,7 +56,10 @@ where
         id: isolate.next_request_id(platform),
         began_ms,
     };
+    let handover = &deployment.settings.handover;
+    proof::hear(platform, isolate, handover, &request.flags).await;
     let mut executed = answer(platform, &request, exchange).await;
+    alone::note_use(platform, &request, &executed);
     let signed_in = ready::mark(platform, &request, exchange, &executed).await;
     let closing = Closing {
         request_id: &request.id,
@@ -109,6 +112,15 @@ async fn answer<P: Platform, E: Exchange>(
     if request.settings.logto_origin.is_empty() {
         return request.answered(request.refuse(ProxyError::Misconfigured));
     }
+    if request.inbound.addressee == Addressee::Logto
+        && request.isolate.doubts_logto.get()
+        && !request.isolate.authority.get().is_alone()
+    {
+        return request.answered(request.refuse(ProxyError::AuthorityUnknown));
+    }
+    if let Some(kept) = alone::document(platform, request).await {
+        return request.answered(kept);
+    }
     let own = match (request.inbound.addressee, request.inbound.operation) {
         (Addressee::Logto, operation) if operation.is_of_a_client() => {
             return oidc::serve(platform, request, exchange).await;
@@ -137,7 +149,11 @@ pub fn begin_pass_through<'a>(
     let isolate = &deployment.isolate;
     let has_owner =
         || inbound.operation.is_of_a_client() && isolate.last_flags().tells_clients_apart();
-    match isolate.has_fresh_flags(now_ms) && !has_owner() {
+    let is_heard = || {
+        let flags = isolate.last_flags();
+        proof::is_heard(isolate, &deployment.settings.handover, &flags, now_ms)
+    };
+    match isolate.has_fresh_flags(now_ms) && !has_owner() && is_heard() {
         true => pass_through::begin(&deployment.settings, inbound),
         false => None,
     }
@@ -227,6 +243,8 @@ pub async fn handle_queue<P: Platform>(
         });
     }
     let flags = snapshot::read(platform, &deployment.isolate).await;
+    let handover = &deployment.settings.handover;
+    proof::hear(platform, &deployment.isolate, handover, &flags).await;
     let Some(context) = deployment.context() else {
         // Nothing is lost: the outbox has it all.
         let retry = Disposition::Retry {
@@ -263,6 +281,8 @@ pub async fn handle_queue<P: Platform>(
 /// What happens every minute.
 pub async fn handle_cron<P: Platform>(platform: &P, deployment: &Deployment) {
     let flags = snapshot::read(platform, &deployment.isolate).await;
+    let handover = &deployment.settings.handover;
+    proof::hear(platform, &deployment.isolate, handover, &flags).await;
     if let Some(context) = deployment.context() {
         cron::tick(platform, &context, &flags).await;
     }

@@ -75,7 +75,9 @@ async fn start<P: Platform, E: Exchange>(
         has_logto_session: pin::cookies_named(&cookies, LOGTO_SESSION)
             .any(|value| !value.is_empty()),
     };
+    let is_alone = request.isolate.authority.get().is_alone();
     let why = match (kept_by_flags(flags, application), &request.context) {
+        _ if is_alone => Why::LogtoRetired,
         (Some(why), _) => why,
         // Settings with faults leave a pipe.
         (None, None) => Why::Stage,
@@ -124,6 +126,16 @@ fn signed_out<P: Platform, E: Exchange>(
     let application = kept
         .as_ref()
         .and_then(|kept| request.flags.applications.named(&kept.application));
+    if request.isolate.authority.get().is_alone() {
+        let location = kept
+            .as_ref()
+            .zip(application)
+            .and_then(|(kept, _)| way_back(request, kept));
+        return match location {
+            Some(location) => see_other(&location, vec![pin::no_cookie(Kind::SignOut)]),
+            None => signed_out_for_good(),
+        };
+    }
     let location = match (application, &kept) {
         (Some(application), Some(kept)) => second_step(application, kept),
         _ => format!("{END_SESSION}?{SECOND_STEP}"),
@@ -142,6 +154,36 @@ pub fn second_step(application: &Application, kept: &pin::SignOut) -> String {
         pairs.push(("state", state));
     }
     format!("{END_SESSION}?{}&{SECOND_STEP}", form(&pairs))
+}
+
+/// Logto, which would check the address, is not asked any more: it counts only where its
+/// origin is that of a listed application.
+pub fn way_back(request: &Request<'_>, kept: &pin::SignOut) -> Option<String> {
+    let to = kept.return_to.as_deref()?;
+    let rest = to.strip_prefix("https://")?;
+    let host = rest.split(['/', '?', '#']).next()?;
+    let origin = format!("https://{host}");
+    let is_listed = !host.contains('@') && request.flags.applications.has_origin(&origin);
+    let separator = match to.contains('?') {
+        true => '&',
+        false => '?',
+    };
+    is_listed.then(|| match &kept.state {
+        Some(state) => format!("{to}{separator}{}", form(&[("state", state)])),
+        None => to.to_owned(),
+    })
+}
+
+pub fn signed_out_for_good() -> Answer {
+    Answer {
+        status: 200,
+        headers: vec![
+            ("content-type", "text/plain; charset=utf-8".to_owned()),
+            ("cache-control", "no-store".to_owned()),
+            ("set-cookie", pin::no_cookie(Kind::SignOut)),
+        ],
+        body: "You are signed out.\n".to_owned(),
+    }
 }
 
 pub fn see_other(location: &str, cookies: Vec<String>) -> Answer {

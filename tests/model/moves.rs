@@ -189,6 +189,8 @@ fn holder(row: Row) -> Holder {
 fn kind(due: Move) -> Option<Kind> {
     Some(match due {
         Move::Announce | Move::Withdraw(_) => return None,
+        // Who may write stays the same, and nobody relays: not part of this model.
+        Move::Leave | Move::Rejoin => return None,
         Move::Drain => Kind::Drain,
         Move::HandOver => Kind::HandOver,
         Move::Return(_) => Kind::Return,
@@ -302,7 +304,7 @@ impl State {
     fn has(&self) -> Has {
         match holder(self.row) {
             Holder::Logto | Holder::Draining => self.logto,
-            Holder::Mgpass | Holder::Returning => self.mgpass.has,
+            Holder::Mgpass | Holder::Returning | Holder::Alone => self.mgpass.has,
         }
     }
 }

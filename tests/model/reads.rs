@@ -205,6 +205,8 @@ impl Case {
             Holder::Mgpass => Some(Holder::Returning),
             Holder::Returning if waits => None,
             Holder::Returning => Some(Holder::Logto),
+            // Not reached here: to a reader it is as mgPass, without a fallback.
+            Holder::Alone => None,
         };
         let is_over = |to| {
             matches!(
@@ -226,7 +228,7 @@ impl Case {
         let back = match row.holder {
             Holder::Draining => Some(Holder::Logto),
             Holder::Returning => Some(Holder::Mgpass),
-            Holder::Logto | Holder::Mgpass => None,
+            Holder::Logto | Holder::Mgpass | Holder::Alone => None,
         };
         let returned = |state: &mut State, holder, is_new_term: bool| {
             state.row = Row {
@@ -275,7 +277,7 @@ impl Case {
                 Holder::Mgpass if !row.is_raise_owed => push("a write at mgPass", &|state| {
                     (state.n_writes, state.mgpass, state.told) = (number, number, number);
                 }),
-                Holder::Mgpass | Holder::Draining | Holder::Returning => {}
+                Holder::Mgpass | Holder::Draining | Holder::Returning | Holder::Alone => {}
             }
         }
         if state.is_held && row.holder == Holder::Logto && !row.is_raise_owed {
@@ -465,7 +467,7 @@ impl Case {
             // The second time it is a 503.
             Way::Moved if is_again => Reading::None,
             Way::Moved => return self.prove(state, must, next),
-            Way::Unknown => Reading::None,
+            Way::Unknown | Way::Nowhere => Reading::None,
         };
         next.push(("it is decided", State { reading, ..*state }));
     }

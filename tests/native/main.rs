@@ -7,8 +7,10 @@
     reason = "a test that cannot go on fails"
 )]
 
+mod cleanup;
 mod compare;
 mod corpus;
+mod costs;
 mod equality;
 mod evidence;
 mod forward_auth;

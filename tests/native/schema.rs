@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
 
 use dual_write_proxy::handover::{
-    arm, authority, debt, facts, holds, hung, log, moves, row, strays, target as handover_target,
-    translated, wish,
+    arm, authority, cleanup, debt, facts, holds, hung, log, moves, row, strays,
+    target as handover_target, translated, wish,
 };
 use dual_write_proxy::mirror::{
     backlog, edits, fence, findings as mirror_findings, intent, mgpass_webhook, outbox, owed, pass,
@@ -17,8 +17,8 @@ use dual_write_proxy::mirror::{
 use dual_write_proxy::operate::certificate;
 use dual_write_proxy::operate::checks;
 use dual_write_proxy::operate::{
-    carry_check, cutover, dependencies, findings, guard, metrics, parked, ramp, sign_in, timeline,
-    watch, why,
+    carry_check, cleanup as clean, cutover, dependencies, findings, guard, metrics, parked, ramp,
+    sign_in, timeline, watch, why,
 };
 use dual_write_proxy::population::jobs::{equality, store, view};
 use dual_write_proxy::population::{page, points, readiness};
@@ -51,6 +51,14 @@ fn every_statement_prepares_against_the_migrations() {
         (Store::Proxy, hung::ALL_SQL),
         (Store::Proxy, log::ALL_SQL),
         (Store::Proxy, wish::ALL_SQL),
+        (Store::Proxy, cleanup::facts::ALL_SQL),
+        (Store::Mgpass, cleanup::facts::MGPASS_SQL),
+        (Store::Proxy, cleanup::notes::ALL_SQL),
+        (Store::Proxy, clean::ALL_SQL),
+        (Store::Proxy, clean::clear::ALL_SQL),
+        (Store::Proxy, clean::residue::ALL_SQL),
+        (Store::Mgpass, clean::residue::MGPASS_SQL),
+        (Store::Mgpass, clean::verify::MGPASS_SQL),
         (Store::Proxy, facts::ALL_SQL),
         (Store::Metrics, facts::METRICS_SQL),
         (Store::Mgpass, facts::MGPASS_SQL),
@@ -131,6 +139,15 @@ fn every_statement_prepares_against_the_migrations() {
             assert!(sql.len() < 5_000, "{sql}");
         }
     }
+    for step in clean::clear::STEPS {
+        for sql in step.sql() {
+            assert_eq!(world.databases.prepares(step.store, sql), Ok(()), "{sql}");
+        }
+    }
+    for part in clean::history::PARTS {
+        let sql = part.sql();
+        assert_eq!(world.databases.prepares(part.store, sql), Ok(()), "{sql}");
+    }
     for (store, shape) in [
         (Store::Mgpass, &preflight::MIRROR),
         (Store::Mgpass, &preflight::REWARDS_TARGET),
@@ -156,6 +173,23 @@ fn the_lists_of_statements_are_complete() {
         (include_str!("../../src/handover/log.rs"), log::ALL_SQL),
         (include_str!("../../src/handover/wish.rs"), wish::ALL_SQL),
         (include_str!("../../src/handover/arm.rs"), arm::ALL_SQL),
+        (
+            include_str!("../../src/handover/cleanup/facts.rs"),
+            &[cleanup::facts::ALL_SQL, cleanup::facts::MGPASS_SQL].concat(),
+        ),
+        (
+            include_str!("../../src/handover/cleanup/notes.rs"),
+            cleanup::notes::ALL_SQL,
+        ),
+        (include_str!("../../src/operate/cleanup.rs"), clean::ALL_SQL),
+        (
+            include_str!("../../src/operate/cleanup/residue.rs"),
+            &[clean::residue::ALL_SQL, clean::residue::MGPASS_SQL].concat(),
+        ),
+        (
+            include_str!("../../src/operate/cleanup/verify.rs"),
+            clean::verify::MGPASS_SQL,
+        ),
         (
             include_str!("../../src/handover/strays.rs"),
             strays::ALL_SQL,
@@ -526,6 +560,11 @@ fn no_statement_reads_a_growing_table_from_end_to_end() {
         "logto_mirror_effects",
         "CONSTANT",
         "walk",
+        // A row for each step of clearing, and for each thing that was named before it.
+        "cleanup_steps",
+        "cleanup_notes",
+        "old_issuer",
+        "cutover_watch",
         // From its end, a bounded number of rows.
         "authority_log",
         // A row for each application, kind of evidence, and user whom a person decides
@@ -542,6 +581,8 @@ fn no_statement_reads_a_growing_table_from_end_to_end() {
         (&proxy, authority::ALL_SQL),
         (&proxy, row::ALL_SQL),
         (&proxy, moves::ALL_SQL),
+        (&proxy, cleanup::facts::ALL_SQL),
+        (&proxy, cleanup::notes::ALL_SQL),
         (&proxy, hung::ALL_SQL),
         (&proxy, log::ALL_SQL),
         (&proxy, wish::ALL_SQL),

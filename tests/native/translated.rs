@@ -20,7 +20,13 @@ pub const PATH: &str = "/api/users/alice0000001";
 
 /// Two users on both sides, Logto answering to the proxy alone, and mgPass the authority.
 pub fn world() -> Rc<World> {
-    let world = World::with(1, &[("HANDOVER_SECRET", HANDOVER_SECRET)]);
+    let world = World::with(
+        1,
+        &[
+            ("HANDOVER_SECRET", HANDOVER_SECRET),
+            ("ADMIN_TOKEN", "admin"),
+        ],
+    );
     world.mirrored(ALICE, |user| {
         user.email = Some("alice@example.test".into());
         user.username = Some("alice".into());

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use dual_write_proxy::population::jobs::commands::MAX_LANES;
 
+use super::cleanup;
 use super::debt;
 use super::evidence;
 use super::handover;
@@ -128,9 +129,14 @@ pub enum Command {
         #[command(subcommand)]
         command: evidence::Certificate,
     },
+    /// The end: what is kept before Logto is left alone, what is archived and cleared, what is left
+    Cleanup {
+        #[command(subcommand)]
+        command: cleanup::Cleanup,
+    },
     /// The mirror's backlog, parked subjects, walk and findings
     Mirror,
-    /// The stage: hands the users over to mgPass (`cutover`), or back (`dual_write`)
+    /// The stage: hands the users over to mgPass (`cutover`), or back (`dual_write`); leaves Logto alone (`cleanup`), or not any more (`cutover`)
     Stage {
         stage: handover::Stage,
         /// Stays until it is reached, or until it is clear that it will not be
@@ -301,6 +307,17 @@ mod tests {
             "ramp resume --reason mended",
             "ramp abort",
             "stage cutover --wait",
+            "stage cleanup --wait",
+            "cleanup plan",
+            "cleanup plan --abandon --json",
+            "cleanup keep-issuer",
+            "cleanup refresh-tokens --until 2027-03-31 --actor anna",
+            "cleanup residue --to metadata --actor anna",
+            "cleanup residue --to residue.age --through age --actor anna",
+            "cleanup route-gone --reason moved --actor anna",
+            "cleanup run --archive history.jsonl --actor anna --local",
+            "cleanup verify",
+            "cleanup abandon --archive history.jsonl --actor anna",
             "stage dual_write --abandon-debt",
             "handover status",
             "handover log --limit 5",
@@ -349,6 +366,8 @@ mod tests {
             "watch",
             "stage",
             "stage somewhere",
+            "cleanup run --actor anna",
+            "cleanup refresh-tokens --until soon --actor anna",
             "handover arm",
             "handover arm --for ever",
             "handover log --limit 0",

@@ -197,6 +197,14 @@ fn is_sensible(status: &Value, key: &str, value: Option<&str>) -> std::result::R
         ("stage", Some("dual_write" | "cutover"), Some("off")) => Err(Failure::NotNow(
             "one step at a time: the stage is off, so set shadow first and see that mirroring works",
         )),
+        ("stage", Some("cleanup"), _) if !matches!(holder, Some("mgpass" | "alone")) => {
+            Err(Failure::NotNow(
+                "one step at a time: cleanup comes after the cutover, and mgPass is not the authority",
+            ))
+        }
+        ("stage", Some("dual_write"), _) if holder == Some("alone") => Err(Failure::NotNow(
+            "one step at a time: from cleanup the way back is cutover",
+        )),
         ("stage", Some("cutover"), Some("shadow")) => Err(Failure::NotNow(
             "one step at a time: the stage is shadow, so set dual_write first and move the reads",
         )),
@@ -303,7 +311,9 @@ fn shown(key: &str, was: &Value, now: &Value, is_seen: bool, after: &Value) -> S
         }
         (true, true) => "written, and this version of the proxy does not take it",
         // A wish that its gates decide about.
-        (true, false) if key == "stage" && text(now, "value") == Some("cutover") => {
+        (true, false)
+            if key == "stage" && matches!(text(now, "value"), Some("cutover" | "cleanup")) =>
+        {
             "wished; `dwp handover status` says what it waits for"
         }
         (true, false) => "in force; everywhere within a minute",
@@ -397,6 +407,12 @@ mod tests {
             assert!(is_sensible(&at("logto"), "stage", value).is_ok());
         }
         assert!(is_sensible(&at("mgpass"), "stage", Some("dual_write")).is_ok());
+        for (holder, is_ok) in [("logto", false), ("returning", false), ("mgpass", true)] {
+            let wished = is_sensible(&at(holder), "stage", Some("cleanup"));
+            assert_eq!(wished.is_ok(), is_ok, "{holder}");
+        }
+        assert!(is_sensible(&at("alone"), "stage", Some("dual_write")).is_err());
+        assert!(is_sensible(&at("alone"), "stage", Some("cutover")).is_ok());
         assert!(is_sensible(&status("dual_write", 1), "salt", Some("x")).is_err());
         assert!(is_sensible(&status("dual_write", 0), "salt", None).is_ok());
     }

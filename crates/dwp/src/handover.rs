@@ -151,6 +151,8 @@ fn wait(api: &Api, to: Stage, since: i64, mut view: Value) -> std::result::Resul
     loop {
         let is_over = is_at(&view, to)
             || at(&view, "/authority/wish").is_null()
+            // Nothing that anybody waits for: clearing has begun.
+            || text(&view, "/waits") == "cleared"
             || (text(&view, "/waits") == "gates"
                 && at(&view, "/authority/announced_until").is_null());
         if is_over {
@@ -192,7 +194,7 @@ pub fn run(api: &Api, output: Output, command: Handover) -> Result {
             let view = api.get("authority", &[])?;
             let gates = at(&view, "/gates").clone();
             output.show_as(&gates, || match gates.as_array() {
-                None => "Logto is not the authority: no gate is asked.\n".to_owned(),
+                None => "between two stages, or in the last one: no gate is asked\n".to_owned(),
                 Some(gates) => gates.iter().map(|gate| gate_line(gate) + "\n").collect(),
             })?;
             let gates = gates.as_array().into_iter().flatten();
@@ -269,10 +271,10 @@ fn is_at(view: &Value, to: Stage) -> bool {
     let holder = text(view, "/authority/holder");
     match to {
         Stage::Cutover => holder == "mgpass" && at(view, "/authority/wish").is_null(),
+        Stage::Cleanup => holder == "alone" && at(view, "/authority/wish").is_null(),
         Stage::Off | Stage::Shadow | Stage::DualWrite => {
             holder == "logto" && at(view, "/authority/wish").is_null()
         }
-        Stage::Cleanup => false,
     }
 }
 

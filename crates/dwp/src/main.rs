@@ -12,6 +12,7 @@
 mod api;
 mod app;
 mod carry;
+mod cleanup;
 mod cli;
 mod codes;
 mod cutover;
@@ -194,6 +195,7 @@ fn run(cli: Cli, output: Output) -> Result {
         Command::Checklist { run } => evidence::checklist(&api()?, output, run),
         Command::Webhooks { command } => evidence::webhooks(&api()?, output, &command),
         Command::Certificate { command } => evidence::certificate(&api()?, output, &command),
+        Command::Cleanup { command } => command.run(&api()?, output),
         Command::Mirror => {
             let view = api()?.get("mirror", &[])?;
             output.show_as(&view, || people::mirror_text(&view))?;

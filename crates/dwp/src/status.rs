@@ -97,6 +97,7 @@ fn heading(status: &Value) -> String {
     let whose = match holder {
         Some("logto") => "Logto is the source of truth",
         Some("mgpass") => "mgPass is the source of truth",
+        Some("alone") => "mgPass is the source of truth, and Logto is not asked any more",
         Some("draining" | "returning") => "the source of truth is changing",
         _ => "the source of truth is not known",
     };

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::reply::{Answered, acted, ask, refused};
 use crate::handover::facts::{self, Waived};
-use crate::handover::{gates, holds, hung};
+use crate::handover::{cleanup, gates, holds, hung};
 use crate::inbound::form::Form;
 use crate::inbound::request::UserId;
 use crate::mirror::triggers::Trigger;
@@ -32,7 +32,8 @@ pub(super) async fn waive<P: Platform>(platform: &P, query: &Form) -> Answered {
     ) else {
         return Err(ProxyError::ParameterMissing);
     };
-    if !gates::NAMES.contains(&gate) && !gates::may_be_waived_by_name(gate) {
+    let is_known = gates::NAMES.contains(&gate) || cleanup::NAMES.contains(&gate);
+    if !is_known && !gates::may_be_waived_by_name(gate) {
         return refused(404, "no_such_gate", "There is no gate of that name.");
     }
     let name = short(query, "name");
@@ -43,8 +44,10 @@ pub(super) async fn waive<P: Platform>(platform: &P, query: &Form) -> Answered {
         (Some(_), Some(_)) | (None, Some(_)) => return Err(ProxyError::ParameterMissing),
     };
     let is_waivable = match waived {
-        Waived::Gate(_) => gates::may_be_waived_whole(gate),
-        Waived::One { .. } | Waived::AllOf(_) => gates::may_be_waived_by_name(gate),
+        Waived::Gate(_) => may_be_waived_whole(gate),
+        Waived::One { .. } | Waived::AllOf(_) => {
+            gates::may_be_waived_by_name(gate) || cleanup::may_be_waived_by_name(gate)
+        }
     };
     let Some(statement) = facts::waive(waived, reason, actor).filter(|_| is_waivable) else {
         return refused(409, "not_waivable", unwaivable(gate));
@@ -54,11 +57,16 @@ pub(super) async fn waive<P: Platform>(platform: &P, query: &Form) -> Answered {
     Ok((200, json!({ "waived": gate, "name": name })))
 }
 
+/// Before a hand-over, or before cleanup: those of one name are alike.
+fn may_be_waived_whole(gate: &str) -> bool {
+    gates::may_be_waived_whole(gate) || cleanup::may_be_waived_whole(gate)
+}
+
 fn unwaivable(gate: &str) -> &'static str {
     match gate {
         "parked" => "Users are waived by name; `--all` names each that is parked or held now.",
         "checklist" => "Checks are waived each by name, or the gate as a whole.",
-        gate if gates::may_be_waived_whole(gate) => {
+        gate if may_be_waived_whole(gate) => {
             "This gate counts nobody by name: waive it as a whole."
         }
         _ => "No reason makes it safe to go on without this gate.",

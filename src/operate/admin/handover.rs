@@ -57,10 +57,11 @@ fn operated<'a>(request: &'a Request<'_>) -> Operated<'a> {
     Operated {
         flags: &request.flags,
         logto_origin: &request.settings.logto_origin,
+        context: request.context,
     }
 }
 
-/// The row, the gates while Logto is the authority, and what is held, owed and stray.
+/// The row, the gates of the next stage, and what is held, owed and stray.
 async fn view<P: Platform>(platform: &P, request: &Request<'_>) -> Answered {
     let mut asked = row::read();
     let n_row = asked.len();
@@ -69,14 +70,14 @@ async fn view<P: Platform>(platform: &P, request: &Request<'_>) -> Answered {
     let (authority, pending) = row::parse(&results).ok_or(ProxyError::Defect)?;
     let mut body = log::shown_overview(results.get(n_row..).unwrap_or_default());
     let gates = match authority.holder {
-        Holder::Logto => {
+        Holder::Logto | Holder::Mgpass => {
             let settings = &request.settings.handover;
             let looked =
                 advance::look(platform, settings, operated(request), &authority, pending).await;
-            let (_, gates) = looked.map_err(|_| ProxyError::DatabaseUnavailable)?;
-            gates::shown(&gates)
+            let looked = looked.map_err(|_| ProxyError::DatabaseUnavailable)?;
+            gates::shown(&looked.gates)
         }
-        Holder::Draining | Holder::Mgpass | Holder::Returning => Value::Null,
+        Holder::Draining | Holder::Returning | Holder::Alone => Value::Null,
     };
     if let Some(body) = body.as_object_mut() {
         body.insert(
@@ -155,18 +156,18 @@ fn is_in_force(authority: &Authority, stage: Stage) -> bool {
         // After a return KV may still say `cutover`.
         Holder::Logto => authority.kv_stage.map(|known| known.min(Stage::DualWrite)) == Some(stage),
         Holder::Draining | Holder::Returning => false,
+        Holder::Alone => stage == Stage::Cleanup,
     }
 }
 
 fn words(ignored: Ignored) -> &'static str {
     match ignored {
         Ignored::NotOneStep => {
-            "That is no single step: before `cutover` the key `stage` must say `dual_write`."
+            "That is no single step: `cutover` follows `dual_write` and `cleanup` follows `cutover`, forward and back."
         }
         Ignored::MgpassIsAuthority => {
-            "mgPass is the authority: the one step back is `dual_write`, and nothing else ends the cutover."
+            "mgPass is the authority: the one step back is `dual_write`, from cleanup `cutover`, and nothing else ends it."
         }
-        Ignored::NotBuilt => "This version does not know that stage.",
     }
 }
 
@@ -240,6 +241,11 @@ async fn arm<P: Platform>(platform: &P, request: &Request<'_>, query: &Form) -> 
             ),
         );
     }
+    const NOT_AT_LOGTO: &str = "A hand-over is armed while Logto is the authority.";
+    let (authority, _) = read(platform).await?;
+    if authority.holder != Holder::Logto {
+        return refused(409, "not_at_logto", NOT_AT_LOGTO);
+    }
     let probes = arm::probe(platform, &request.settings.logto_origin, settings).await;
     let refusal = match &probes {
         None => Some(arm::ArmRefusal::NoSecret),
@@ -250,11 +256,7 @@ async fn arm<P: Platform>(platform: &P, request: &Request<'_>, query: &Form) -> 
     }
     let results = ask(platform, arm::arm(duration_ms)).await?;
     if results.first().is_none_or(Vec::is_empty) {
-        return refused(
-            409,
-            "not_at_logto",
-            "A hand-over is armed while Logto is the authority.",
-        );
+        return refused(409, "not_at_logto", NOT_AT_LOGTO);
     }
     acted(platform, "arm", 0);
     let (authority, pending) = read(platform).await?;

@@ -6,7 +6,7 @@ const long = (text) => el('code', { class: 'any' }, text);
 const failed = (data) => data?.failure && empty(`Could not be read: ${data.failure}.`);
 
 function where({ stage, authority }) {
-  const whose = { logto: 'Logto is the source of truth', mgpass: 'mgPass is the source of truth', draining: 'The source of truth is changing', returning: 'The source of truth is changing' };
+  const whose = { logto: 'Logto is the source of truth', mgpass: 'mgPass is the source of truth', draining: 'The source of truth is changing', returning: 'The source of truth is changing', alone: 'mgPass is the source of truth, and Logto is not asked any more' };
   return ['Stage ', el('strong', null, stage ?? 'unknown'), `. ${whose[authority?.holder] ?? 'The source of truth is not known'}`,
     ...(authority?.since ? [' since ', ago(authority.since)] : []), '.'];
 }

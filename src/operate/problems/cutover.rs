@@ -1,6 +1,7 @@
 //! What is recommended while mgPass is the authority, in words. A person decides.
 
 use super::{Facts, Problem, Severity};
+use crate::operate::cleanup::Leaving;
 use crate::policy::cutover::Advice;
 
 pub(super) fn advice(facts: &Facts, all: &mut Vec<Problem>) {
@@ -30,6 +31,19 @@ pub(super) fn advice(facts: &Facts, all: &mut Vec<Problem>) {
         what: what(recommended.reason).to_owned(),
         remedy: remedy.to_owned(),
     });
+}
+
+/// Stage `cleanup`: when the proxy itself may go.
+pub(super) fn leaving(facts: &Facts, all: &mut Vec<Problem>) {
+    if facts.leaving == Some(Leaving::Now) {
+        all.push(Problem {
+            code: "route_may_go",
+            severity: Severity::Notice,
+            since: None,
+            what: Leaving::Now.words().to_owned(),
+            remedy: "`dwp cleanup plan` says what goes with it, and in which order.".to_owned(),
+        });
+    }
 }
 
 fn what(reason: &str) -> &'static str {

@@ -27,7 +27,6 @@ pub(super) fn flags(facts: &Facts, all: &mut Vec<Problem>) {
         let takes = expected(key).unwrap_or("another value");
         let effect = match code {
             "unreadable_pulled" => "it counts as pulled, so all reads of Logto tokens go to Logto",
-            "stage_refused" => "the stage stays as it was",
             _ => "the last good value stays in force, or the default",
         };
         all.push(Problem {

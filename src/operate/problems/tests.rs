@@ -164,7 +164,7 @@ fn a_flag_that_is_not_taken_says_why_and_what_it_takes() {
     assert!(refused.what.contains("\"fifty\""), "{refused:?}");
     assert!(refused.remedy.contains("percentage"), "{refused:?}");
     check("flag_refused", Warning, |facts| {
-        facts.flags = Some(vec![flag("stage", Some("cutover"), "stage_refused")]);
+        facts.flags = Some(vec![flag("stage", Some("cutover"), "unreadable")]);
     });
     let pulled = check("flag_refused", Critical, |facts| {
         facts.flags = Some(vec![flag("guard", Some("0"), "unreadable_pulled")]);

@@ -7,6 +7,7 @@ use serde_json::Value as Json;
 use super::{
     BACKLOG, BEAT, DAY_MS, FINDINGS, FLAGS, FOUND, Figures, JobRead, PARKED, Read, WALK, cut,
 };
+use crate::operate::cleanup::Leaving;
 use crate::operate::cutover::Recommended;
 use crate::operate::problems::{BacklogFact, Facts, FlagFact, JobFact, ParkedFact, RampFact};
 use crate::operate::watch::{self, Seen};
@@ -28,13 +29,17 @@ pub(super) struct Sources<'a> {
     pub(super) keys: &'a Json,
     pub(super) recommended: Option<&'a Recommended>,
     pub(super) passwords: Option<&'a Row>,
+    pub(super) leaving: Option<Leaving>,
     pub(super) now_ms: i64,
 }
 
 pub(super) fn facts(from: &Sources<'_>) -> Facts {
     let flags = &from.request.flags;
     let since = watch::parse_since(from.ours.rows(FLAGS));
-    let backlog = from.ours.first(BACKLOG).cloned().unwrap_or_default();
+    // Left alone, Logto lacks what it lacks, its keys are ours, and nobody walks.
+    let is_alone = from.leaving.is_some();
+    let backlog = from.ours.first(BACKLOG).filter(|_| !is_alone);
+    let backlog = backlog.cloned().unwrap_or_default();
     let of = |name| integer(&backlog, name);
     let is_recent = |row: &&Row| integer(row, "last_at") > Some(from.now_ms - DAY_MS);
     let differ: Vec<&Row> = from.ours.rows(FINDINGS).iter().filter(is_recent).collect();
@@ -75,7 +80,7 @@ pub(super) fn facts(from: &Sources<'_>) -> Facts {
         walk_at: from
             .request
             .context
-            .filter(|context| context.settings.walk)
+            .filter(|context| context.settings.walk && !is_alone)
             .and_then(|_| integer(from.ours.first(WALK)?, "moved_at")),
         jobs: from.jobs.iter().map(job_fact).collect(),
         ramp: plan("state").and_then(Json::as_str).map(|state| RampFact {
@@ -87,6 +92,7 @@ pub(super) fn facts(from: &Sources<'_>) -> Facts {
         n_mirrored: from.figures.users().n_mirrored,
         failing_keys: ["logto", "mgpass"]
             .into_iter()
+            .filter(|issuer| *issuer != "logto" || !is_alone)
             .filter(|issuer| {
                 from.keys.pointer(&format!("/{issuer}/is_failing")) == Some(&Json::Bool(true))
             })
@@ -102,6 +108,7 @@ pub(super) fn facts(from: &Sources<'_>) -> Facts {
         altered_at: altered.and_then(|row| integer(row, "found_at")),
         cutover: from.recommended.cloned(),
         void_owed_since: from.passwords.and_then(|row| integer(row, "owed_since")),
+        leaving: from.leaving,
     }
 }
 

@@ -141,11 +141,6 @@ fn parse_stage(flags: &mut Flags, value: Option<&str>) -> Result<(), &'static st
         None => Stage::Off,
         Some(text) => Stage::parse(text).ok_or("unreadable")?,
     };
-    if !stage.is_built() {
-        flags.refused_stage = Some(stage);
-        return Err("stage_refused");
-    }
-    flags.refused_stage = None;
     flags.stage = stage.min(Stage::DualWrite);
     flags.asked = stage;
     flags.is_stage_known = true;
@@ -309,28 +304,13 @@ mod tests {
     }
 
     #[test]
-    fn a_stage_that_is_not_built_is_refused() {
-        let good = parse(&Flags::default(), &raw(&[("stage", Some("shadow"))]));
-        let kept = parse(&good, &raw(&[("stage", Some("cleanup"))]));
-        assert_eq!(
-            (kept.stage, kept.asked_stage(), kept.refused_stage),
-            (Stage::Shadow, Some(Stage::Shadow), Some(Stage::Cleanup))
-        );
-        assert_eq!(
-            kept.refused,
-            [FlagFault {
-                key: "stage".into(),
-                code: "stage_refused"
-            }]
-        );
-    }
-
-    #[test]
-    fn cutover_is_a_wish_and_changes_nothing_by_itself() {
-        let flags = parse(&Flags::unknown(), &raw(&[("stage", Some("cutover"))]));
-        assert_eq!(flags.stage, Stage::DualWrite);
-        assert_eq!(flags.asked_stage(), Some(Stage::Cutover));
-        assert!(flags.refused.is_empty());
+    fn cutover_and_cleanup_are_wishes_and_change_nothing_by_themselves() {
+        for stage in [Stage::Cutover, Stage::Cleanup] {
+            let flags = parse(&Flags::unknown(), &raw(&[("stage", Some(stage.name()))]));
+            assert_eq!(flags.stage, Stage::DualWrite);
+            assert_eq!(flags.asked_stage(), Some(stage));
+            assert!(flags.refused.is_empty());
+        }
         assert_eq!(Flags::unknown().asked_stage(), None);
     }
 

@@ -15,6 +15,8 @@ pub enum Way {
     Rows,
     /// Logto, if nothing is owed to it.
     Fallback,
+    /// mgPass's rows cannot be read, and nobody stands in for them any more.
+    Nowhere,
     /// Somebody else is the authority: begin anew.
     Moved,
     /// Nobody can say who is.
@@ -28,16 +30,17 @@ pub fn way(asked: Option<View>, last: View, rows: Option<i64>) -> Way {
         (Some(Holder::Logto | Holder::Draining), _) => Way::Moved,
         // Of the last way back, or of a hand-over since: the rows may have been read before
         // Logto's last write was in them.
-        (Some(Holder::Mgpass | Holder::Returning), _)
+        (Some(Holder::Mgpass | Holder::Returning | Holder::Alone), _)
             if asked.is_some_and(|view| view.term != last.term) =>
         {
             Way::Moved
         }
         // Nobody writes at Logto before a way back has ended.
-        (Some(Holder::Mgpass | Holder::Returning), Some(_)) => Way::Rows,
+        (Some(Holder::Mgpass | Holder::Returning | Holder::Alone), Some(_)) => Way::Rows,
         (Some(Holder::Mgpass | Holder::Returning), None) => Way::Fallback,
+        (Some(Holder::Alone), None) => Way::Nowhere,
         (None, Some(generation))
-            if last.holder == Holder::Mgpass && generation == last.generation =>
+            if last.holder.takes_translated() && generation == last.generation =>
         {
             Way::Rows
         }
@@ -89,7 +92,7 @@ mod tests {
 
     #[test]
     fn the_whole_table() {
-        use Holder::{Draining, Logto, Mgpass, Returning};
+        use Holder::{Alone, Draining, Logto, Mgpass, Returning};
         for (asked, last, rows, expected) in [
             (Some(Mgpass), Mgpass, Some(5), Way::Rows),
             // mgPass's database is not told of a generation in which nobody wrote yet.
@@ -104,6 +107,11 @@ mod tests {
             (None, Mgpass, Some(4), Way::Unknown),
             (None, Returning, Some(5), Way::Unknown),
             (None, Mgpass, None, Way::Unknown),
+            (Some(Alone), Mgpass, Some(5), Way::Rows),
+            (Some(Alone), Alone, None, Way::Nowhere),
+            (None, Alone, Some(5), Way::Rows),
+            (None, Alone, Some(6), Way::Unknown),
+            (None, Alone, None, Way::Unknown),
         ] {
             let way = way(asked.map(|holder| view(holder, 5)), view(last, 5), rows);
             assert_eq!(way, expected, "{asked:?} {last:?} {rows:?}");

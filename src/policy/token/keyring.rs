@@ -123,6 +123,15 @@ impl ImportedKeys {
         self.bounds.issued_before.is_some_and(|stop| now >= stop)
     }
 
+    /// When the last token that they verify has expired.
+    #[must_use]
+    pub fn last_end(&self) -> UnixSeconds {
+        let bounds = self.bounds;
+        let stop = bounds.issued_before;
+        let by_lifetime = stop.map(|stop| stop.plus(bounds.max_lifetime_s));
+        by_lifetime.map_or(bounds.sunset, |end| end.min(bounds.sunset))
+    }
+
     /// Whether it is worth asking these keys at all.
     #[must_use]
     pub fn is_past_sunset(&self, now: UnixSeconds) -> bool {

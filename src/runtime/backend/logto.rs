@@ -20,13 +20,12 @@ pub use self::wire::{LogtoIdentity, LogtoState, LogtoUser, Seen, UnreadableUser}
 pub use self::writes::{delete, password_is_right, reserve, set_password};
 
 use crate::inbound::request::{InteractionUid, Secret, UserId, interaction_uid};
-use crate::runtime::backend::{BackendFailure, ClientForm};
+use crate::runtime::backend::{BackendFailure, ClientForm, DEADLINE_MS};
 use crate::runtime::context::Context;
 use crate::runtime::isolate::OwnClient;
 use crate::runtime::limits::{LISTED_BYTES, MAX_ANSWER_BYTES};
 use crate::runtime::ports::{Backend, Call, CallAnswer, CallFailure, Platform};
 
-const DEADLINE_MS: u32 = 8_000;
 /// A request may be waiting for the keys.
 const JWKS_DEADLINE_MS: u32 = 3_000;
 const BACKEND: Backend = Backend::Logto;
@@ -223,6 +222,29 @@ async fn get_as<P: Platform>(
     get(platform, context, &path, headers).await
 }
 
+/// Under the public host, by which Logto names its endpoints.
+///
+/// # Errors
+/// When Logto does not hand out its discovery document.
+pub async fn discovery<P: Platform>(
+    platform: &P,
+    context: &Context<'_>,
+) -> Result<CallAnswer, BackendFailure> {
+    let issuer = &context.settings.logto_issuer;
+    let (scheme, rest) = issuer.split_once("://").unwrap_or_default();
+    let host = rest.split('/').next().unwrap_or_default();
+    let headers = vec![
+        ("x-forwarded-proto", Secret(scheme.to_owned())),
+        ("x-forwarded-host", Secret(host.to_owned())),
+    ];
+    let path = "/oidc/.well-known/openid-configuration";
+    let answer = get(platform, context, path, headers).await?;
+    match answer.is_success() {
+        true => Ok(answer),
+        false => Err(BackendFailure::of_status(BACKEND, &answer)),
+    }
+}
+
 /// # Errors
 /// When Logto does not hand out its key set.
 pub async fn jwks<P: Platform>(
@@ -275,7 +297,7 @@ async fn post_introspection<P: Platform>(
 ) -> Result<CallAnswer, BackendFailure> {
     let url = format!("{}/oidc/token/introspection", context.settings.logto_origin);
     let headers = with_origin_secret(context, authorization.map(|text| ("authorization", text)));
-    super::post_form(platform, BACKEND, url, headers, body, DEADLINE_MS).await
+    super::post_form(platform, context, BACKEND, url, headers, body).await
 }
 
 async fn get<P: Platform>(
@@ -317,7 +339,7 @@ async fn call<P: Platform>(
         deadline_ms,
         max_bytes,
     };
-    platform.call(call).await
+    super::send(platform, context, call).await
 }
 
 /// With the proxy's own token; a refused one is fetched anew, once.

@@ -14,7 +14,7 @@ pub use self::wire::{ApiIdentity, ApiUser, Field};
 use self::wire::{parse_identities, parse_user};
 
 use crate::inbound::request::{Secret, UserId};
-use crate::runtime::backend::{BackendFailure, ClientForm};
+use crate::runtime::backend::{BackendFailure, ClientForm, DEADLINE_MS};
 use crate::runtime::context::Context;
 use crate::runtime::isolate::{MgpassEndpoints, OwnClient};
 use crate::runtime::limits::MAX_ANSWER_BYTES;
@@ -22,7 +22,6 @@ use crate::runtime::ports::{Backend, Call, CallAnswer, Platform};
 use crate::runtime::settings::{Client, MgpassCredential, Probe};
 use crate::runtime::trial::Trial;
 
-const DEADLINE_MS: u32 = 8_000;
 /// Discovery and keys: a request may be waiting for them.
 const PUBLIC_DEADLINE_MS: u32 = 3_000;
 /// A browser is waiting to be sent somewhere.
@@ -133,8 +132,7 @@ pub async fn exchange_code<P: Platform>(
         ("authorization", super::basic(&client))
     });
     let headers = headers.into_iter().collect();
-    let answer =
-        super::post_form(platform, BACKEND, url, headers, Secret(body), DEADLINE_MS).await?;
+    let answer = super::post_form(platform, context, BACKEND, url, headers, Secret(body)).await?;
     if answer.status != 200 {
         return Err(BackendFailure::Unauthorized(BACKEND));
     }
@@ -242,7 +240,7 @@ async fn post_introspection<P: Platform>(
     let url = endpoints(platform, context).await?.introspection.clone();
     let headers = authorization.map(|text| ("authorization", text));
     let headers = headers.into_iter().collect();
-    super::post_form(platform, BACKEND, url, headers, body, DEADLINE_MS).await
+    super::post_form(platform, context, BACKEND, url, headers, body).await
 }
 
 /// Whether mgPass answers now: its discovery, within a second, asked by one of all.

@@ -13,6 +13,7 @@ use crate::policy::token::{self, Issuer};
 use crate::runtime::backend::BackendFailure;
 use crate::runtime::backend::logto;
 use crate::runtime::context::Context;
+use crate::runtime::dependencies::UNNAMED;
 use crate::runtime::error::ProxyError;
 use crate::runtime::ports::{CallAnswer, CallFailure, Exchange, Platform};
 use crate::serve::translate_write::{Proof, Reply};
@@ -58,6 +59,7 @@ pub async fn management<P: Platform, E: Exchange>(
     let headers = own_headers(exchange);
     let answer = logto::read_as(platform, context, MANAGEMENT_PROBE, headers).await;
     judge(answer)?;
+    note_need(platform, context, "judged");
     Ok(claimed_subject(&authorization).unwrap_or_default())
 }
 
@@ -71,6 +73,7 @@ pub async fn account<P: Platform, E: Exchange>(
     let shown = logto::read_as(platform, context, ACCOUNT, own_headers(exchange));
     let (shown, proof) = join(shown, proof(platform, context, exchange)).await;
     let shown = judge(shown)?;
+    note_need(platform, context, "account");
     let id = serde_json::from_str::<Json>(&shown)
         .ok()
         .and_then(|shown| UserId::parse(shown.get("id")?.as_str()?));
@@ -90,7 +93,16 @@ pub async fn shown_by_logto<P: Platform, E: Exchange>(
     exchange: &E,
     path_and_query: &str,
 ) -> Result<String, Turned> {
-    judge(logto::read_as(platform, context, path_and_query, own_headers(exchange)).await)
+    let answer = logto::read_as(platform, context, path_and_query, own_headers(exchange)).await;
+    let shown = judge(answer)?;
+    note_need(platform, context, "shown");
+    Ok(shown)
+}
+
+/// Logto's word was needed: nobody else can give it once it is not asked any more.
+fn note_need<P: Platform>(platform: &P, context: &Context<'_>, kind: &'static str) {
+    let mut dependencies = context.isolate.dependencies.borrow_mut();
+    dependencies.note(UNNAMED, kind, platform.now_ms());
 }
 
 async fn by_edge<P: Platform>(
@@ -159,6 +171,9 @@ pub fn of_failure(failure: BackendFailure) -> ProxyError {
     match failure {
         BackendFailure::Down(_, code) if code == CallFailure::TimedOut.code() => {
             ProxyError::LogtoTimedOut
+        }
+        BackendFailure::Down(_, code) if code == CallFailure::Retired.code() => {
+            ProxyError::LogtoRetired
         }
         _ => ProxyError::LogtoUnreachable,
     }

@@ -23,7 +23,7 @@ use futures_util::future::{Either, join, select};
 use super::batch;
 use super::caller::{Account, of_failure};
 use super::person::{self, Person};
-use crate::handover::authority::{Holder, View};
+use crate::handover::authority::View;
 use crate::handover::target::{generation, parse_generation};
 use crate::handover::translated::{
     self, AtLogto, Opened, TranslatedIntent, note_password, parse_opened, parse_settled,
@@ -230,7 +230,7 @@ impl<P: Platform> Run<'_, P> {
             .note_authority(opened.view, asked_at_ms, lease_ms);
         match opened.is_open {
             true => Ok(opened),
-            false if opened.view.holder == Holder::Mgpass => {
+            false if opened.view.holder.takes_translated() => {
                 // mgPass's database does not know the generation yet.
                 Err(Outcome::Fail(ProxyError::AuthorityMoved))
             }
@@ -310,6 +310,11 @@ impl<P: Platform> Run<'_, P> {
         })
     }
 
+    /// Nobody asks Logto any more: mgPass alone has what is written.
+    pub(super) fn is_alone(&self) -> bool {
+        self.context.isolate.authority.get().is_alone()
+    }
+
     fn path_user(&self) -> Option<&str> {
         let is_create = *self.job.route == Route::Users(UsersRoute::Create);
         let subject = self.job.intent.subject.as_ref();
@@ -328,7 +333,9 @@ impl<P: Platform> Run<'_, P> {
     async fn finish(&mut self, applied: Applied, ticket: i64, generation: i64) -> Way<Outcome> {
         let id = self.subject()?;
         let mut statements = self.job.intent.settle(applied.reply.status, generation);
-        if let Some(password) = &applied.owed.password {
+        if let Some(password) = &applied.owed.password
+            && !self.is_alone()
+        {
             let set = logto::set_password(self.platform, self.context, &id, password).await;
             let at_logto = match set {
                 Ok(()) => AtLogto::Set,

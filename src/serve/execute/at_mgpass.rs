@@ -53,6 +53,16 @@ impl Request<'_> {
         }
         let becomes = after_cutover(self.inbound.method, self.inbound.path());
         match becomes {
+            // It may have come back by now.
+            AfterCutover::Refuse(Refusal::StartAgain | Refusal::PasswordCheck)
+            | AfterCutover::FinishSignIn(_)
+                if view.holder == Holder::Alone =>
+            {
+                self.refused_alone(platform, context).await
+            }
+            AfterCutover::Own if view.holder == Holder::Alone => {
+                Ok(self.token(platform, context, exchange).await)
+            }
             AfterCutover::Translate => {
                 match translate_write::find(self.inbound.method, self.inbound.path()) {
                     Some(found) => {
@@ -87,9 +97,22 @@ impl Request<'_> {
     ) -> Result<Executed<C>, Moved> {
         let handover = &context.settings.handover;
         match proof::ask(platform, context.isolate, handover, proof::PROOF_MS).await {
-            Some(view) if view.holder != Holder::Mgpass => Err(Moved),
+            Some(view) if !view.holder.takes_translated() => Err(Moved),
             Some(_) => Ok(self.refusal(refusal, Cors::SameOrigin)),
             None => Ok(self.failed(ProxyError::DatabaseUnavailable)),
+        }
+    }
+
+    /// What only Logto could have gone on with.
+    async fn refused_alone<P: Platform, C>(
+        &self,
+        platform: &P,
+        context: &Context<'_>,
+    ) -> Result<Executed<C>, Moved> {
+        let handover = &context.settings.handover;
+        match proof::ask(platform, context.isolate, handover, proof::PROOF_MS).await {
+            Some(view) if view.holder != Holder::Alone => Err(Moved),
+            Some(_) | None => Ok(self.failed(ProxyError::LogtoRetired)),
         }
     }
 
@@ -131,8 +154,9 @@ impl Request<'_> {
                 Err(turned) => return Ok(self.turned(turned, cors)),
             },
         };
-        let Ok(tenant) = tenant::current(platform, context).await else {
-            return Ok(self.failed(ProxyError::LogtoUnreachable));
+        let tenant = match tenant::current(platform, context).await {
+            Ok(tenant) => tenant,
+            Err(failure) => return Ok(self.failed(caller::of_failure(failure))),
         };
         let (content_type, content_encoding) = (
             exchange.header("content-type"),

@@ -9,7 +9,7 @@ use super::Executed;
 use super::at_mgpass::Moved;
 use super::rows::{ROWS, Unread};
 use super::serve::origin;
-use crate::handover::authority::View;
+use crate::handover::authority::{Holder, View};
 use crate::handover::target::generation;
 use crate::inbound::request::{Secret, UserId, bearer};
 use crate::policy::plan::{Origin, Plan, Primary, Reason};
@@ -44,6 +44,9 @@ impl Request<'_> {
             }
             Asked::Account => self.account(platform, context, exchange, view).await,
             Asked::Userinfo => self.userinfo(platform, context, exchange, view).await,
+            Asked::List if view.holder == Holder::Alone => {
+                Ok(self.failed(ProxyError::LogtoRetired))
+            }
             Asked::List => return self.list(platform, context, exchange).await,
             Asked::Kept => Ok(self.pass(exchange, Reason::Kept).await),
         };

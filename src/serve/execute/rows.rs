@@ -88,6 +88,7 @@ impl Request<'_> {
             (Way::Rows, Some(rows)) => Ok(rows),
             (Way::Rows | Way::Fallback, _) => Err(Unread::MgpassDown),
             (Way::Moved, _) => Err(Unread::Moved),
+            (Way::Nowhere, _) => Err(Unread::Nobody(ProxyError::UsersUnavailable)),
             (Way::Unknown, _) => Err(Unread::Nobody(ProxyError::AuthorityUnknown)),
         }
     }
@@ -162,7 +163,7 @@ impl Request<'_> {
         context.isolate.note_authority(view, asked_at_ms, lease_ms);
         match view.holder {
             Holder::Mgpass | Holder::Returning => Ok(Some(standing)),
-            Holder::Logto | Holder::Draining => Err(Moved),
+            Holder::Logto | Holder::Draining | Holder::Alone => Err(Moved),
         }
     }
 }

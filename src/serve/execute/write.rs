@@ -134,7 +134,7 @@ impl Request<'_> {
             // Its own intent proves it at mgPass.
             (NeedsProof::Yes, _)
                 if let Some(view) = last_seen
-                    && view.holder == Holder::Mgpass
+                    && view.holder.takes_translated()
                     && !view.is_raise_owed
                     && self.is_translated() =>
             {

@@ -24,7 +24,7 @@ use crate::runtime::error::ProxyError;
 use crate::runtime::observe::Event;
 use crate::runtime::ports::{Exchange, Platform};
 use crate::serve::execute::to_logto;
-use crate::serve::sign_in::{SECOND_STEP, second_step, see_other};
+use crate::serve::sign_in::{SECOND_STEP, second_step, see_other, signed_out_for_good, way_back};
 
 #[derive(Debug, PartialEq, Eq)]
 enum Step<'a> {
@@ -159,8 +159,13 @@ pub(super) async fn serve<P: Platform, E: Exchange>(
             };
             let user = subject.and_then(|subject| UserId::parse(subject.as_str()));
             owe(platform, context, application, user).await;
-            let location = second_step(application, &kept);
-            see_other(&location, vec![])
+            match request.isolate.authority.get().is_alone() {
+                false => see_other(&second_step(application, &kept), vec![]),
+                true => match way_back(request, &kept) {
+                    Some(location) => see_other(&location, vec![]),
+                    None => signed_out_for_good(),
+                },
+            }
         }
     };
     Ok(request.answered(Answer::into(answer)))

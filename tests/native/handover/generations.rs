@@ -32,6 +32,7 @@ fn try_once(world: &Rc<World>) {
         let operated = advance::Operated {
             flags: &flags,
             logto_origin: &context.settings.logto_origin,
+            context: Some(context),
         };
         advance::operate(&node, &context.settings.handover, operated).await;
     });
@@ -153,6 +154,7 @@ fn of_many_who_come_at_once_one_moves() {
                     let operated = advance::Operated {
                         flags: &flags,
                         logto_origin: &context.settings.logto_origin,
+                        context: Some(context),
                     };
                     advance::operate(&node, &context.settings.handover, operated).await
                 })

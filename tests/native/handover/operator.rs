@@ -95,10 +95,25 @@ fn an_operator_arms_wishes_waits_and_goes_back_by_these_routes_alone() {
     for (to, code) in [
         ("off", "mgpass_is_authority"),
         ("shadow", "mgpass_is_authority"),
-        ("cleanup", "stage_not_built"),
     ] {
         check_refused(&world, &format!("stage?to={to}"), 409, code);
     }
+    // The gates of the next stage are shown, and shut.
+    let view = post(&world, "stage?to=cleanup");
+    assert_eq!(
+        (&view["waits"], &view["authority"]["holder"]),
+        (&json!("gates"), &json!("mgpass"))
+    );
+    assert_eq!(gate(&view, "residue")["state"], "shut");
+    assert_eq!(gate(&get(&world, "authority"), "days")["state"], "shut");
+    check_refused(
+        &world,
+        "handover/waive?gate=residue&reason=r&actor=a",
+        409,
+        "not_waivable",
+    );
+    post(&world, "handover/waive?gate=days&reason=r&actor=a");
+    assert_eq!(gate(&get(&world, "authority"), "days")["state"], "waived");
     let view = post(&world, "stage?to=dual_write");
     assert_eq!(view["authority"]["holder"], "logto");
     let again = post(&world, "stage?to=dual_write");
@@ -117,7 +132,7 @@ fn a_stage_that_is_no_step_or_no_stage_is_refused_and_changes_nothing() {
         ("stage", 400, "parameter_missing"),
         ("stage?to=somewhere", 400, "parameter_missing"),
         ("stage?to=off", 409, "stage_is_a_flag"),
-        ("stage?to=cleanup", 409, "stage_not_built"),
+        ("stage?to=cleanup", 409, "not_one_step"),
         (
             "stage?to=dual_write&abandon_debt=true",
             409,

@@ -124,6 +124,11 @@ fn the_document_is_as_described() {
     let request = Request::new("GET", "/_proxy/status").token("admin");
     let status: Value = serde_json::from_str(&handed_over.ask(request).body).unwrap();
     paths(&status["cutover"], "cutover", &mut found);
+    let alone = crate::cleanup::world();
+    let request = Request::new("GET", "/_proxy/status").token("admin");
+    let status: Value = serde_json::from_str(&alone.ask(request).body).unwrap();
+    paths(&status["leaving"], "leaving", &mut found);
+    found.remove("leaving");
     // Settings with faults leave no context for the rest.
     let faulty = World::with(1, &[("ADMIN_TOKEN", ADMIN), ("MGPASS_ISSUER", "")]);
     let status = get(&faulty, "/_proxy/status");
@@ -175,6 +180,7 @@ fn every_code_of_a_problem_is_listed() {
         "going_back_recommended",
         "cutover_to_be_looked_at",
         "cutover_not_judged",
+        "route_may_go",
     ]);
     for source in &sources {
         for (_, rest) in source

@@ -7,7 +7,6 @@ use dual_write_proxy::handover::{arm, facts, wish};
 use dual_write_proxy::policy::flags::Stage;
 use dual_write_proxy::runtime::ports::Store;
 use dual_write_proxy::runtime::snapshot;
-use dual_write_proxy::serve::cron;
 
 use super::World;
 use super::logto::{HANDOVER_SECRET, ORIGIN_SECRET};
@@ -127,10 +126,7 @@ impl World {
     /// One run of cron, in an isolate of its own.
     pub fn tick(self: &Rc<Self>) {
         let node = self.node();
-        self.finish(async move {
-            let flags = snapshot::read(&node, &node.deployment.isolate).await;
-            cron::tick(&node, &node.context(), &flags).await;
-        });
+        self.finish(async move { node.cron().await });
     }
 
     /// What `dwp` and cron do about the authority, and nothing else.
@@ -142,6 +138,7 @@ impl World {
             let operated = advance::Operated {
                 flags: &flags,
                 logto_origin: &context.settings.logto_origin,
+                context: Some(context),
             };
             advance::operate(&node, &context.settings.handover, operated).await
         })

@@ -272,6 +272,10 @@ impl Logto {
                     super::introspection::logto(request.header("authorization"), body);
                 LogtoAnswer::json(status, body)
             }
+            ("GET", ["oidc", ".well-known", "openid-configuration"]) => {
+                let discovery = json!({ "issuer": super::tokens::LOGTO_ISSUER });
+                LogtoAnswer::json(200, discovery.to_string())
+            }
             ("GET", ["oidc", "jwks"]) => LogtoAnswer::json(200, self.key_set.borrow().clone()),
             ("GET", ["oidc", "auth", uid]) => {
                 let next = format!("{uid}-next");

@@ -51,7 +51,7 @@ pub async fn touch<P: Platform>(
         deadline_ms: DEADLINE_MS,
         max_bytes: MAX_ANSWER_BYTES,
     };
-    let answer = platform.call(call).await;
+    let answer = crate::runtime::backend::send(platform, context, call).await;
     let answer = answer.map_err(|failure| BackendFailure::of_call(BACKEND, failure))?;
     match answer.is_success() {
         true => Ok(()),

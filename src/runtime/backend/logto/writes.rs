@@ -10,7 +10,7 @@ use crate::runtime::backend::{BackendFailure, Unsure};
 use crate::runtime::context::Context;
 use crate::runtime::isolate::OwnClient;
 use crate::runtime::limits::MAX_ANSWER_BYTES;
-use crate::runtime::ports::{Call, CallAnswer, Platform};
+use crate::runtime::ports::{Call, CallAnswer, CallFailure, Platform};
 
 /// A new user with nothing but an id and the mark `_dwp` by which they are known; the
 /// answer is Logto's form of them.
@@ -185,15 +185,24 @@ async fn send<P: Platform>(
             deadline_ms: DEADLINE_MS,
             max_bytes: MAX_ANSWER_BYTES,
         };
-        // A connection that breaks may have carried the request, too.
-        let answer = platform
-            .call(call)
+        let answer = crate::runtime::backend::send(platform, context, call)
             .await
-            .map_err(|failure| Unsure::Unknown(BackendFailure::of_call(BACKEND, failure)))?;
+            .map_err(unsure)?;
         if answer.status != 401 || is_last_try {
             return Ok(answer);
         }
         context.isolate.forget_own_token(OwnClient::Reverse);
     }
     Err(Unsure::NotDone(BackendFailure::Unauthorized(BACKEND)))
+}
+
+/// A connection that breaks may have carried the request, too; a call that was not made
+/// changed nothing.
+fn unsure(failure: CallFailure) -> Unsure {
+    let is_sent = failure != CallFailure::Retired;
+    let failure = BackendFailure::of_call(BACKEND, failure);
+    match is_sent {
+        true => Unsure::Unknown(failure),
+        false => Unsure::NotDone(failure),
+    }
 }

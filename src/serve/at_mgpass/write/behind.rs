@@ -23,6 +23,8 @@ impl Left {
         match self.fate {
             Fate::Nothing | Fate::LeftOpen => {}
             Fate::Withdrawn => withdraw(platform, &self).await,
+            // Nobody brings it to Logto.
+            Fate::Settled if context.isolate.authority.get().is_alone() => {}
             Fate::Settled => {
                 let mark = vec![wake::by_intent(&self.intent.id)];
                 match batch(platform, mark).await {

@@ -6,6 +6,7 @@ use crate::inbound::request::{Secret, UserId};
 use crate::runtime::backend::Unsure;
 use crate::runtime::backend::logto::{self, LogtoUser};
 use crate::runtime::error::ProxyError;
+use crate::runtime::members::{ObjectWriter, quote};
 use crate::runtime::ports::{Platform, Store};
 use crate::serve::at_mgpass::{holders, leaks};
 use crate::serve::translate_write::{AccountRoute, Question, Refusal, Route, Unique};
@@ -63,6 +64,9 @@ impl<P: Platform> Run<'_, P> {
 
     /// Of Logto, which keeps the same password; but not where it is known to keep another.
     pub(super) async fn is_right(&self, password: &Secret<String>) -> Way<bool> {
+        if self.is_alone() {
+            return Err(Outcome::Fail(ProxyError::LogtoRetired));
+        }
         let id = self.subject()?;
         let owed = translated::owes_password(&id);
         let results = self.ask(Store::Proxy, vec![owed]).await;
@@ -81,6 +85,9 @@ impl<P: Platform> Run<'_, P> {
 
     /// A user at Logto with an id and the intent's nonce, and nothing else.
     pub(super) async fn reserve(&mut self) -> Way<()> {
+        if self.is_alone() {
+            return self.make_id();
+        }
         let nonce = self.job.intent.nonce.clone().unwrap_or_default();
         match logto::reserve(self.platform, self.context, &nonce).await {
             Ok(json) => {
@@ -101,4 +108,48 @@ impl<P: Platform> Run<'_, P> {
             }
         }
     }
+
+    /// An id of Logto's form, drawn here: Logto gives none any more.
+    fn make_id(&mut self) -> Way<()> {
+        let id: String = (0..ID_LENGTH)
+            .filter_map(|_| {
+                // Evenly enough: 2^64 is no multiple of 36 by one part in 10^17.
+                let digit = (self.platform.random_u64() % 36) as u32;
+                char::from_digit(digit, 36)
+            })
+            .collect();
+        let id = UserId::parse(&id).ok_or(Outcome::Fail(ProxyError::Defect))?;
+        self.known.reserved = Some(newborn(&id, self.platform.now_ms()));
+        self.job.intent.subject = Some(id);
+        Ok(())
+    }
+}
+
+/// Of Logto's ids.
+const ID_LENGTH: usize = 12;
+
+/// Nobody yet, as Logto's answer to a create has its members, in their order.
+fn newborn(id: &UserId, now_ms: i64) -> String {
+    let (id, now) = (quote(id.as_str()), now_ms.to_string());
+    let mut writer = ObjectWriter::default();
+    for (name, text) in [
+        ("id", id.as_str()),
+        ("username", "null"),
+        ("primaryEmail", "null"),
+        ("primaryPhone", "null"),
+        ("name", "null"),
+        ("avatar", "null"),
+        ("customData", "{}"),
+        ("identities", "{}"),
+        ("lastSignInAt", "null"),
+        ("createdAt", &now),
+        ("updatedAt", &now),
+        ("profile", "{}"),
+        ("applicationId", "null"),
+        ("isSuspended", "false"),
+        ("hasPassword", "false"),
+    ] {
+        writer.member(name, text);
+    }
+    writer.finish()
 }

@@ -195,6 +195,7 @@ async fn operate(node: Node) {
     let operated = advance::Operated {
         flags: &flags,
         logto_origin: &context.settings.logto_origin,
+        context: Some(context),
     };
     advance::operate(&node, &context.settings.handover, operated).await;
 }
