@@ -4,22 +4,21 @@
 pub mod clear;
 pub mod history;
 pub mod issuer;
+mod leaving;
 pub mod residue;
 pub mod verify;
 
 use serde::Serialize;
 use serde_json::{Value as Json, json};
 
+pub use self::leaving::{Leaving, leaving, leaving_shown};
 use crate::auth::authenticate::imported_keys;
 use crate::handover::authority::Holder;
 use crate::handover::cleanup::{Note, notes};
 use crate::policy::flags::Stage;
 use crate::runtime::context::Context;
 use crate::runtime::ports::{DatabaseFailure, Platform, Row, Statement, Store};
-use crate::runtime::settings::Least;
 use crate::runtime::sql::{integer, now, text};
-
-const HOUR_MS: i64 = 3_600_000;
 
 /// `used_at`: when somebody last asked the proxy for something that it answered in this
 /// stage.
@@ -27,7 +26,10 @@ const STANDING: &str = concat!(
     "SELECT holder, since, generation, announced_until, ",
     now!(),
     " AS now, (SELECT max(last_needed_at) FROM dependencies WHERE kind IN ('rows', 'translated', 'mgpass_token', 'document')) AS used_at, ",
-    "(SELECT kept_at FROM old_issuer) AS issuer_kept_at, (SELECT count(*) FROM cleanup_steps) AS n_steps FROM authority"
+    "(SELECT max(last_needed_at) FROM dependencies WHERE kind NOT IN ('rows', 'translated', 'mgpass_token', 'document')) AS logto_needed_at, ",
+    "(SELECT max(last_at) FROM webhook_receipts WHERE source = 'logto') AS logto_webhook_at, ",
+    "(SELECT count(*) FROM intents WHERE discharged_at IS NULL AND settled IS NULL) AS n_hanging, ",
+    "(SELECT kept_at FROM old_issuer) AS issuer_kept_at FROM authority"
 );
 const STEPS: &str = "SELECT step, began_at, done_at, n FROM cleanup_steps";
 const IS_CLEARED: &str = "SELECT EXISTS (SELECT 1 FROM cleanup_steps) AS is_cleared";
@@ -47,6 +49,11 @@ pub struct Standing {
     /// When the proxy last answered somebody in stage `cleanup`.
     pub used_at_ms: Option<i64>,
     pub issuer_kept_ms: Option<i64>,
+    /// When Logto was last needed, and last sent a webhook.
+    pub logto_needed_ms: Option<i64>,
+    pub logto_webhook_ms: Option<i64>,
+    /// Writes that nobody has answered.
+    pub n_hanging: i64,
     pub notes: Vec<Note>,
     pub steps: Vec<StepRow>,
 }
@@ -99,76 +106,12 @@ pub fn parse(results: &[Vec<Row>]) -> Option<Standing> {
         now_ms,
         used_at_ms: integer(row, "used_at"),
         issuer_kept_ms: integer(row, "issuer_kept_at"),
+        logto_needed_ms: integer(row, "logto_needed_at"),
+        logto_webhook_ms: integer(row, "logto_webhook_at"),
+        n_hanging: integer(row, "n_hanging")?,
         notes: notes::parse(kept)?,
         steps: steps.iter().map(step).collect::<Option<_>>()?,
     })
-}
-
-/// Whether the route can be given to mgPass: nobody would miss the proxy.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Leaving {
-    Now,
-    /// Not in this stage.
-    NotAlone,
-    /// Tokens of Logto's are still valid, at most until then.
-    TokensLive {
-        until_ms: i64,
-    },
-    /// Nobody said when Logto's last token ends.
-    EndUnknown,
-    /// The proxy answered somebody so lately.
-    InUse {
-        at_ms: i64,
-    },
-}
-
-impl Leaving {
-    pub fn code(self) -> &'static str {
-        match self {
-            Self::Now => "now",
-            Self::NotAlone => "not_in_cleanup",
-            Self::TokensLive { .. } => "tokens_live",
-            Self::EndUnknown => "end_unknown",
-            Self::InUse { .. } => "in_use",
-        }
-    }
-
-    pub fn words(self) -> &'static str {
-        match self {
-            Self::Now => {
-                "Nobody has asked the proxy for anything that it answers, and no token of Logto's is valid any more: give the route to mgPass."
-            }
-            Self::NotAlone => "The stage is not `cleanup`.",
-            Self::TokensLive { .. } => {
-                "Tokens of Logto's are still valid: their keys and the translated API are the proxy's to serve."
-            }
-            Self::EndUnknown => {
-                "Logto's keys are not imported with their end, so nobody knows when its last token ends."
-            }
-            Self::InUse { .. } => {
-                "Somebody still uses what the proxy translates: move them to mgPass's own API first."
-            }
-        }
-    }
-}
-
-/// `ends_ms`: when the last token that the imported keys verify has expired.
-pub fn leaving(standing: &Standing, ends_ms: Option<i64>, least: Least) -> Leaving {
-    let quiet_ms = i64::from(least.quiet_hours) * HOUR_MS;
-    let used_at_ms = standing.used_at_ms.unwrap_or(standing.since_ms);
-    match (standing.holder, ends_ms) {
-        (Holder::Logto | Holder::Draining | Holder::Mgpass | Holder::Returning, _) => {
-            Leaving::NotAlone
-        }
-        (Holder::Alone, None) => Leaving::EndUnknown,
-        (Holder::Alone, Some(until_ms)) if standing.now_ms < until_ms => {
-            Leaving::TokensLive { until_ms }
-        }
-        (Holder::Alone, Some(_)) if standing.now_ms - used_at_ms < quiet_ms => {
-            Leaving::InUse { at_ms: used_at_ms }
-        }
-        (Holder::Alone, Some(_)) => Leaving::Now,
-    }
 }
 
 /// Why nothing is cleared.
@@ -304,16 +247,6 @@ pub async fn leave<P: Platform>(
         .map(|(_, leaving)| leaving)
 }
 
-/// `at`: until when tokens live, or when somebody was last answered.
-pub fn leaving_shown(leaving: Leaving) -> Json {
-    let at = match leaving {
-        Leaving::TokensLive { until_ms } => Some(until_ms),
-        Leaving::InUse { at_ms } => Some(at_ms),
-        Leaving::Now | Leaving::NotAlone | Leaving::EndUnknown => None,
-    };
-    json!({ "code": leaving.code(), "why": leaving.words(), "at": at })
-}
-
 /// As `dwp cleanup plan` shows it.
 pub fn shown(standing: &Standing, leaving: Leaving, blocked: Option<Blocked>) -> Json {
     json!({
@@ -322,6 +255,9 @@ pub fn shown(standing: &Standing, leaving: Leaving, blocked: Option<Blocked>) ->
         "now": standing.now_ms,
         "used_at": standing.used_at_ms,
         "issuer_kept_at": standing.issuer_kept_ms,
+        "logto_needed_at": standing.logto_needed_ms,
+        "logto_webhook_at": standing.logto_webhook_ms,
+        "hanging": standing.n_hanging,
         "notes": standing.notes,
         "steps": standing.steps,
         "leaving": leaving_shown(leaving),

@@ -1,6 +1,9 @@
 //! When the route may go, and what stands in the way of clearing.
 
 use super::*;
+use crate::runtime::settings::Least;
+
+const HOUR_MS: i64 = 3_600_000;
 
 const NOW: i64 = 1_000 * HOUR_MS;
 const LEAST: Least = Least {
@@ -29,6 +32,9 @@ fn standing(holder: Holder) -> Standing {
         now_ms: NOW,
         used_at_ms: None,
         issuer_kept_ms: Some(1),
+        logto_needed_ms: None,
+        logto_webhook_ms: None,
+        n_hanging: 0,
         notes: vec![note("residue"), note("archive")],
         steps: Vec::new(),
     }

@@ -55,6 +55,24 @@ pub fn plan_text(view: &Value, is_abandoned: bool) -> String {
             ),
         ],
     ];
+    // What shows that it is dead.
+    let seen = |pointer: &str, never: &str| {
+        integer(view, pointer).map_or_else(|| never.to_owned(), |at| ago(at, now))
+    };
+    lines.extend([
+        vec![
+            "Logto needed".to_owned(),
+            seen("/logto_needed_at", "by nobody whom the proxy saw"),
+        ],
+        vec![
+            "its webhooks".to_owned(),
+            seen("/logto_webhook_at", "none came"),
+        ],
+        vec![
+            "hanging writes".to_owned(),
+            integer(view, "/hanging").unwrap_or(0).to_string(),
+        ],
+    ]);
     for note in list(view, "notes") {
         let until = integer(note, "/until").unwrap_or_default();
         let what = match text(note, "/name") {
@@ -187,6 +205,7 @@ mod tests {
     fn a_plan_says_what_goes_what_waits_and_what_is_left_to_others() {
         let view = json!({
             "now": 1_800_000_100_000_i64, "holder": "alone", "used_at": 1_800_000_040_000_i64, "issuer_kept_at": 1_800_000_000_000_i64,
+            "logto_needed_at": 1_800_000_040_000_i64, "logto_webhook_at": null, "hanging": 0,
             "notes": [{ "name": "residue", "until": 7, "how": "exported", "digest": "ab", "n": 2, "actor": "anna", "at_ms": 1 }],
             "steps": [{ "step": "fence", "began_at": 1, "done_at": 2, "n": 0 }],
             "clears": [{ "store": "mgpass", "step": "fence" }, { "store": "mgpass", "step": "logto_mirror" }],
@@ -199,6 +218,8 @@ mod tests {
             "authority          alone\n",
             "used               somebody was answered 1 min ago\n",
             "residue            exported (anna)\n",
+            "Logto needed       1 min ago\n",
+            "its webhooks       none came\n",
             "the route  Somebody still uses it. (2027-01-15 08:00:40 UTC)\n",
             "  mgpass   fence                  done\n",
             "  mgpass   logto_mirror",
