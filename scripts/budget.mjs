@@ -8,9 +8,11 @@
 // * 2,450 / 990 kB: the change of authority with Logto's writes computed to the word of its
 //   answers and carried back (1,620 kB), the checklist, status, ramp plan and sign-in
 //   (2,209 kB, 889 kB of gzip).
+// * 2,680 / 1,080 kB: passwords carried and voided, and the end of the road: gates, clearing,
+//   answers without Logto (BUILT).
 import { gzipSync } from 'node:zlib';
 
-export const BUDGET = { raw: 2_450_000, gzip: 990_000 };
+export const BUDGET = { raw: 2_680_000, gzip: 1_080_000 };
 
 export function measure(bytes) {
   return { raw: bytes.length, gzip: gzipSync(bytes, { level: 9 }).length };

@@ -254,7 +254,10 @@ fn finish(is_good: bool) -> ! {
 fn carried_passwords(n_runs: u64, seed: Option<u64>, is_full: bool, shows_broken: bool) -> bool {
     let began = Instant::now();
     let mut is_good = true;
+    let (mut n_alive, mut n_stuck) = (0, 0);
     let mut judge = |what: &dyn Fn() -> String, verdict: &passwords::Verdict| {
+        n_alive += verdict.alive.len();
+        n_stuck += usize::from(!verdict.stuck.is_empty());
         if !verdict.is_good() {
             println!("  {} failed: {verdict:#?}", what());
             is_good = false;
@@ -296,9 +299,8 @@ fn carried_passwords(n_runs: u64, seed: Option<u64>, is_full: bool, shows_broken
         }
     }
     println!(
-        "passwords: {n_runs} runs, and {n_points} faults at calls of a sign-in and a change, {:.0} s\n  carried {n_carried}, voided {n_voided}, old ones alive {}",
+        "passwords: {n_runs} runs, and {n_points} faults at calls of a sign-in and a change, {:.0} s\n  carried {n_carried}, voided {n_voided}, old ones alive {n_alive}, runs with something stuck {n_stuck}",
         began.elapsed().as_secs_f64(),
-        if is_good { "0" } else { "some" },
     );
     if shows_broken {
         for broken in passwords::BROKEN {

@@ -11,12 +11,13 @@ use super::{is_carrying, void};
 use crate::inbound::request::{Secret, UserId};
 use crate::mirror::outbox::{Lease, LeaseAnswer, Purpose};
 use crate::mirror::relay;
+use crate::mirror::reverse::password;
 use crate::mirror::triggers::Trigger;
 use crate::runtime::backend::logto;
 use crate::runtime::backend::mgpass::{self, PasswordAnswer};
 use crate::runtime::backend::{BackendFailure, Unsure};
 use crate::runtime::context::Context;
-use crate::runtime::observe::{Event, keyed_hash};
+use crate::runtime::observe::Event;
 use crate::runtime::ports::{DatabaseFailure, Platform, Statement, Store};
 
 /// The whole of it, a reconcile of somebody who is not at mgPass yet included.
@@ -154,7 +155,7 @@ async fn under_lease<P: Platform>(
         return Err("authority_moved");
     }
     let digest = ways.digest.as_ref();
-    let digest = digest.and_then(|digest| keyed_hash(&digest.0, context.subject_key));
+    let digest = digest.and_then(|digest| password::mark(Some(&digest.0), context.subject_key));
     let begun = vec![row.begin(seen.road, digest.as_deref())];
     if !is_done(&ask(platform, Store::Proxy, begun).await?) {
         return Err(NOT_NOW);

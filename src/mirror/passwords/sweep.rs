@@ -6,9 +6,10 @@ use super::{VOID_QUERIES, void};
 use crate::inbound::request::UserId;
 use crate::mirror::outbox::{Lease, LeaseAnswer, Purpose};
 use crate::mirror::relay;
+use crate::mirror::reverse::password;
 use crate::runtime::backend::{BackendFailure, logto};
 use crate::runtime::context::Context;
-use crate::runtime::observe::{Event, keyed_hash};
+use crate::runtime::observe::Event;
 use crate::runtime::ports::{DatabaseFailure, Platform, Row, Statement, Store};
 use crate::runtime::sql::{may_trigger, now, password_operations, text};
 
@@ -60,7 +61,7 @@ const TO_LOOK_AT: &str = concat!(
 const LOOKED: &str = concat!(
     "UPDATE passwords SET looked_at = ",
     now!(),
-    ", digest = coalesce(digest, ?2) WHERE subject = ?1 AND state = 'carried'"
+    ", digest = coalesce(?2, digest) WHERE subject = ?1 AND state = 'carried'"
 );
 const CHANGED: &str = concat!(
     "UPDATE passwords SET state = 'void_owed', reason = ?2, due_at = ",
@@ -144,8 +145,12 @@ async fn look<P: Platform>(
     let ways = logto::sign_in_ways(platform, context, user).await;
     let ways = ways.map_err(|failure: BackendFailure| ("look", failure.code()))?;
     let digest = ways.digest.as_ref();
-    let digest = digest.and_then(|digest| keyed_hash(&digest.0, context.subject_key));
-    let is_same = known.is_none() || digest.is_none() || known == digest;
+    let digest = digest.and_then(|digest| password::mark(Some(&digest.0), context.subject_key));
+    let is_same = match (&known, &digest) {
+        // Under another key nothing is known, and it is noted anew.
+        (Some(known), Some(digest)) => known == digest || !is_of_one_key(known, digest),
+        (_, _) => true,
+    };
     let why = match (ways.is_plain(), is_same) {
         (true, true) => None,
         (false, _) => Some(Why::NotReady),
@@ -159,4 +164,9 @@ async fn look<P: Platform>(
     let noted = platform.batch(Store::Proxy, vec![statement]).await;
     noted.map_err(|failure: DatabaseFailure| ("looked", failure.code()))?;
     Ok(())
+}
+
+fn is_of_one_key(one: &str, other: &str) -> bool {
+    let key = |mark: &str| mark.split_once('.').map(|(key, _)| key.to_owned());
+    key(one) == key(other)
 }

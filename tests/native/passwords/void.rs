@@ -272,3 +272,24 @@ fn neither_a_hold_nor_a_pause_keeps_an_old_password_alive() {
         assert_void(&world, sql);
     }
 }
+
+#[test]
+fn another_key_for_hashes_voids_nobody_and_is_noted_anew() {
+    let world = world();
+    signs_in(&world, OLD);
+    let digest = || world.value(Store::Proxy, "SELECT digest FROM passwords");
+    world.databases.execute(
+        Store::Proxy,
+        "UPDATE passwords SET digest = 'other-ke.' || digest",
+    );
+    world.advance(601_000);
+    cron(&world);
+    cron(&world);
+    assert_eq!(state(&world), "carried");
+    assert!(!digest().as_str().unwrap().starts_with("other-ke."));
+    has(&world, NEW);
+    world.advance(601_000);
+    cron(&world);
+    cron(&world);
+    assert_void(&world, "changed under the new key");
+}

@@ -193,10 +193,11 @@ fn live(world: &Rc<World>, setup: &Setup) -> Verdict {
     let n_calls = world.faults.n_decided() - first_call;
     breaker.is_calm.set(true);
     *world.faults.script.borrow_mut() = Some(Box::new(|_, _, _| None));
-    world.mgpass.answers.borrow_mut().clear();
     // As long as anything may come late, be looked at, or be owed.
     let fresh = world.node();
     for minute in 0..75 {
+        // Who began late may still say that it is down.
+        world.mgpass.answers.borrow_mut().clear();
         cron(world, &fresh);
         world.deliver_for(60_000);
         if minute > 35 && is_settled(world) {
@@ -342,7 +343,12 @@ fn is_settled(world: &World) -> bool {
         Store::Proxy,
         "SELECT count(*) FROM passwords WHERE state IN ('carrying', 'void_owed')",
     );
-    n_owed == 0 && world.n_open() == 0
+    // Whoever is parked waits for a person with their intents, and with no password.
+    let n_open = world.value(
+        Store::Proxy,
+        "SELECT count(*) FROM intents WHERE discharged_at IS NULL AND subject NOT IN (SELECT subject FROM subjects WHERE parked IS NOT NULL)",
+    );
+    n_owed == 0 && n_open == 0
 }
 
 fn judge(world: &World, n_calls: u64) -> Verdict {
@@ -379,9 +385,17 @@ fn judge(world: &World, n_calls: u64) -> Verdict {
         for row in world.proxy("SELECT * FROM passwords") {
             verdict.stuck.push(Value::Object(row).to_string());
         }
-        for row in world.proxy("SELECT * FROM intents WHERE discharged_at IS NULL") {
-            verdict.stuck.push(Value::Object(row).to_string());
+        for sql in [
+            "SELECT * FROM intents WHERE discharged_at IS NULL",
+            "SELECT * FROM subjects",
+            "SELECT * FROM counters",
+        ] {
+            for row in world.proxy(sql) {
+                verdict.stuck.push(Value::Object(row).to_string());
+            }
         }
+        let events = world.events.borrow();
+        verdict.stuck.extend(events.iter().rev().take(12).cloned());
     }
     verdict
 }
@@ -461,7 +475,13 @@ impl Tamper for Breaker {
         changed
     }
 
-    fn results(&self, _: Store, _: &[&'static str], mut results: Vec<Vec<Row>>) -> Vec<Vec<Row>> {
+    fn results(
+        &self,
+        _: &World,
+        _: Store,
+        _: &[&'static str],
+        mut results: Vec<Vec<Row>>,
+    ) -> Vec<Vec<Row>> {
         if self.broken == Some(Broken::VoidAfterTheChange) {
             for row in results.iter_mut().flatten() {
                 row.entry("is_open")
