@@ -52,8 +52,8 @@ export async function unequal(scene, aside = new Set()) {
   return { n: found.n, ids };
 }
 
-/** Nothing on either side of the outbox is left, but for who is held. */
-export async function settled(scene, { withinMs = 90_000 } = {}) {
+/** Nothing on either side of the outbox is left, but for who is held. A gap in recording has everybody looked at. */
+export async function settled(scene, { withinMs = 90_000 + 60 * scene.users.size } = {}) {
   const open = () => scene.proxyRow(`SELECT count(*) AS n FROM intents i WHERE discharged_at IS NULL
     AND NOT EXISTS (SELECT 1 FROM held_subjects h WHERE h.subject = i.subject)
     AND NOT EXISTS (SELECT 1 FROM subjects s WHERE s.subject = i.subject AND s.parked IS NOT NULL)`);
