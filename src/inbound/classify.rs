@@ -242,7 +242,7 @@ mod tests {
         check(
             Method::Post,
             "/api/users/u1/password/verify",
-            Operation::PassThrough,
+            Operation::UsersPasswordCheck,
             Some("u1"),
         );
         check(
