@@ -48,6 +48,7 @@ export async function refuseOneByOne(scene, traffic) {
 
   /** `dwp stage cutover --wait` ends with 1, names the gate, and nothing is announced. */
   async function alone(name) {
+    if (name !== 'reads') await readsOpen(scene);
     const before = shut(await gates(scene));
     const { status, stdout } = await scene.dwp('stage cutover --wait', { allowed: [0, 1] });
     const row = await scene.proxyRow('SELECT holder, announced_at FROM authority');
