@@ -93,6 +93,10 @@ export async function refuseOneByOne(scene, traffic) {
   await alone('intents');
   await scene.proxyRow(`DELETE FROM intents WHERE id = 'drill' RETURNING id`);
 
+  await scene.proxyRow(`INSERT INTO passwords (subject, state, ticket, epoch, since) VALUES ('drill', 'carrying', 0, 0, unixepoch() * 1000) RETURNING subject`);
+  await alone('passwords');
+  await scene.proxyRow(`DELETE FROM passwords WHERE subject = 'drill' RETURNING subject`);
+
   await scene.proxyRow(`UPDATE counters SET value = value + 1 WHERE name IN ('epoch', 'unrecorded') RETURNING value`);
   await until('everybody is behind', async () => (await gates(scene)).get('epoch').state === 'shut');
   // Reads leave mgPass with the epoch; the newest verdicts are still of before.
