@@ -83,7 +83,7 @@ export function startReaders(desk, ids, n = 3) {
 export async function writePast(desk) {
   const now = Date.now();
   const MINUTE = 60_000;
-  const put = 'INSERT OR IGNORE INTO timeline (width_ms, slot, stage, authority, asked_bps, allowed_bps, logto, mgpass, compared, mismatched, n_open, oldest_ms, n_parked, n_ready, n_mirrored) VALUES (?, ?, ?, \'logto\', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 64)';
+  const put = 'INSERT INTO timeline (width_ms, slot, stage, authority, asked_bps, allowed_bps, logto, mgpass, compared, mismatched, n_open, oldest_ms, n_parked, n_ready, n_mirrored, writes) VALUES (?, ?, ?, \'logto\', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 64, ?) ON CONFLICT (width_ms, slot) DO NOTHING';
   const rows = [];
   for (const [width, hours] of [[MINUTE, 1], [10 * MINUTE, 24], [60 * MINUTE, 168]]) {
     const slots = (hours * 60 * MINUTE) / width;
@@ -99,7 +99,7 @@ export async function writePast(desk) {
       const n = 200 + Math.round(80 * Math.sin(back / 5));
       const mine = Math.round((n * allowed * 0.94) / 10_000);
       const side = (reads, failures, at) => JSON.stringify({ reads, failures, durations: Array.from({ length: 12 }, (_, index) => (index === at ? reads - Math.ceil(reads / 12) : index === at + 2 ? Math.ceil(reads / 12) : 0)) });
-      rows.push([width, slot, stage, asked, allowed, side(n - mine, isBad ? 3 : 0, 3 + (back % 2)), side(mine, age > 0.33 && age < 0.36 ? Math.round(mine / 3) : 0, 2), Math.round(n / 4), age > 0.33 && age < 0.37 ? 3 : 0, isBad ? 140 : back % 4, isBad ? 420_000 : (back % 4) * 900, age < 0.5 ? 2 : 0, 60]);
+      rows.push([width, slot, stage, asked, allowed, side(n - mine, isBad ? 3 : 0, 3 + (back % 2)), side(mine, age > 0.33 && age < 0.36 ? Math.round(mine / 3) : 0, 2), Math.round(n / 4), age > 0.33 && age < 0.37 ? 3 : 0, isBad ? 140 : back % 4, isBad ? 420_000 : (back % 4) * 900, age < 0.5 ? 2 : 0, 60, side(Math.round(n / 10), 0, 4)]);
     }
   }
   const { metrics } = desk.sandbox.databases;
