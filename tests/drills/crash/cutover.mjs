@@ -39,6 +39,7 @@ const JUST_MS = 1_200;
 const STUCK_MS = 150_000;
 const LATE = `UPDATE intents SET opened_at = opened_at - 900000, expires_at = expires_at - 900000 WHERE discharged_at IS NULL AND settled IS NULL;
   UPDATE debt SET since = since - 900000 WHERE class = 'unanswered';
+  UPDATE sent_back SET sent_at = sent_at - 900000 WHERE answered_at IS NULL;
   UPDATE strays SET watch_until = watch_until - 900000 WHERE state = 'open'`;
 
 /** `log`: a file that gets every line of the Workers, for whoever looks into a miss. */
