@@ -22,7 +22,7 @@ import { openScene, pause, say } from './scene.mjs';
 import { tally } from './traffic.mjs';
 
 const { values: options } = parseArgs({
-  options: { users: { type: 'string', default: '1000' }, live: { type: 'boolean', default: false }, until: { type: 'string' }, skip: { type: 'string', default: '' } },
+  options: { users: { type: 'string', default: '10000' }, live: { type: 'boolean', default: false }, until: { type: 'string' }, skip: { type: 'string', default: '' } },
 });
 
 const scene = await openScene({ main: options.live ? path.join(root, 'target/worker/live/index.js') : undefined });
