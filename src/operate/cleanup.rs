@@ -29,6 +29,8 @@ const STANDING: &str = concat!(
     "(SELECT max(last_needed_at) FROM dependencies WHERE kind NOT IN ('rows', 'translated', 'mgpass_token', 'document')) AS logto_needed_at, ",
     "(SELECT max(last_at) FROM webhook_receipts WHERE source = 'logto') AS logto_webhook_at, ",
     "(SELECT count(*) FROM intents WHERE discharged_at IS NULL AND settled IS NULL) AS n_hanging, ",
+    "(SELECT count(*) FROM passwords WHERE state IN ('carrying', 'void_owed')) AS n_voids, ",
+    "(SELECT count(*) FROM passwords WHERE state = 'carried') AS n_carried, ",
     "(SELECT kept_at FROM old_issuer) AS issuer_kept_at FROM authority"
 );
 const STEPS: &str = "SELECT step, began_at, done_at, n FROM cleanup_steps";
@@ -54,6 +56,10 @@ pub struct Standing {
     pub logto_webhook_ms: Option<i64>,
     /// Writes that nobody has answered.
     pub n_hanging: i64,
+    /// Passwords at mgPass that are to end there, or of which it is not known.
+    pub n_voids: i64,
+    /// Passwords at mgPass that the mirror ends once they change at Logto.
+    pub n_carried: i64,
     pub notes: Vec<Note>,
     pub steps: Vec<StepRow>,
 }
@@ -109,6 +115,8 @@ pub fn parse(results: &[Vec<Row>]) -> Option<Standing> {
         logto_needed_ms: integer(row, "logto_needed_at"),
         logto_webhook_ms: integer(row, "logto_webhook_at"),
         n_hanging: integer(row, "n_hanging")?,
+        n_voids: integer(row, "n_voids")?,
+        n_carried: integer(row, "n_carried")?,
         notes: notes::parse(kept)?,
         steps: steps.iter().map(step).collect::<Option<_>>()?,
     })
@@ -123,6 +131,7 @@ pub enum Blocked {
     NoArchive,
     Residue,
     EffectsOwed,
+    PasswordsOwed,
     InUse(Leaving),
     MgpassSilent,
 }
@@ -136,6 +145,7 @@ impl Blocked {
             Self::NoArchive => "not_archived",
             Self::Residue => "residue_left",
             Self::EffectsOwed => "effects_owed",
+            Self::PasswordsOwed => "passwords_owed",
             Self::InUse(_) => "route_in_use",
             Self::MgpassSilent => "mgpass_silent",
         }
@@ -158,6 +168,9 @@ impl Blocked {
             }
             Self::EffectsOwed => {
                 "mgPass still owes somebody the end of their sessions; cron pays five a minute."
+            }
+            Self::PasswordsOwed => {
+                "A carried password is to end at mgPass first; cron ends some each minute. Before a migration is given up that is each of them: raise the epoch by hand, and wait."
             }
             Self::InUse(leaving) => leaving.words(),
             Self::MgpassSilent => "mgPass's database did not answer.",
@@ -216,6 +229,10 @@ pub fn blocked(
     }
     if at_mgpass.n_effects > 0 {
         return Some(Blocked::EffectsOwed);
+    }
+    // Nobody ends them later: given up, Logto's may change and the old one would live on.
+    if standing.n_voids > 0 || why == Why::Abandoned && standing.n_carried > 0 {
+        return Some(Blocked::PasswordsOwed);
     }
     let is_archived = note("archive").is_some_and(|note| note.until >= standing.since_ms);
     (!is_archived).then_some(Blocked::NoArchive)

@@ -50,6 +50,7 @@ pub async fn tick<P: Platform>(platform: &P, context: &Context<'_>, flags: &Flag
         Holder::Mgpass | Holder::Returning => reverse::walk::tick(platform, context).await,
         // What mgPass is owed is paid, and what is old removed; Logto is asked nothing.
         Holder::Alone => {
+            passwords::sweep::tick(platform, context).await;
             relay::sweep(platform, context, Stage::DualWrite, findings::purge()).await;
             return;
         }

@@ -110,6 +110,7 @@ pub const STEPS: &[Step] = &[
     rows!(Proxy, "sent_back", "subject, ticket"),
     rows!(Proxy, "deleted_back", "subject"),
     rows!(Proxy, "strays"),
+    rows!(Proxy, "passwords", "subject"),
     rows!(Proxy, "sign_in_ready", "user_id"),
     rows!(Proxy, "sign_in_begun", "uid"),
     rows!(Proxy, "check_facts", "name"),

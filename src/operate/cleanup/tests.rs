@@ -35,6 +35,8 @@ fn standing(holder: Holder) -> Standing {
         logto_needed_ms: None,
         logto_webhook_ms: None,
         n_hanging: 0,
+        n_voids: 0,
+        n_carried: 0,
         notes: vec![note("residue"), note("archive")],
         steps: Vec::new(),
     }
@@ -102,6 +104,19 @@ fn clearing_waits_for_each_thing_by_name() {
         without.notes.retain(|note| note.name != name);
         check(&without, NOTHING, Leaving::Now, Some(code));
     }
+    let carrying = |n_voids, n_carried| Standing {
+        n_voids,
+        n_carried,
+        ..good.clone()
+    };
+    check(
+        &carrying(1, 0),
+        NOTHING,
+        Leaving::Now,
+        Some("passwords_owed"),
+    );
+    // mgPass's own by now.
+    check(&carrying(0, 1), NOTHING, Leaving::Now, None);
     // Of an earlier stage.
     let mut old = good.clone();
     old.notes[1].until = good.since_ms - 1;
@@ -132,6 +147,9 @@ fn a_migration_is_given_up_only_with_logto_as_the_authority_and_nothing_mirrored
     // Logto has it all: there is no residue to lose.
     good.notes.retain(|note| note.name != "residue");
     check(&good, Some(Stage::Off), None);
+    good.n_carried = 1;
+    check(&good, Some(Stage::Off), Some("passwords_owed"));
+    good.n_carried = 0;
     good.is_announced = true;
     check(&good, Some(Stage::Off), Some("handover_announced"));
     for holder in [

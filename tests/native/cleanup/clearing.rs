@@ -290,6 +290,42 @@ fn clearing_leaves_nothing_and_mgpass_works_without_it() {
 }
 
 #[test]
+fn every_table_that_names_a_user_is_cleared() {
+    let world = world();
+    let named = "SELECT DISTINCT m.name AS name FROM sqlite_schema m, pragma_table_info(m.name) c \
+                 WHERE m.type = 'table' AND c.name IN ('subject', 'user_id')";
+    let steps = dual_write_proxy::operate::cleanup::clear::STEPS;
+    let is_cleared = |name: &str| steps.iter().any(|step| step.name == name);
+    let rows = world.proxy(named);
+    let mut names: Vec<_> = rows
+        .iter()
+        .map(|row| row["name"].as_str().unwrap())
+        .collect();
+    assert!(names.len() > 10);
+    names.retain(|name| !is_cleared(name));
+    assert_eq!(names, Vec::<&str>::new());
+}
+
+const OWED: &str = "INSERT INTO passwords (subject, state, ticket, epoch, since, due_at) VALUES ('alice0000001', 'void_owed', 1, 0, 1, 1)";
+
+#[test]
+fn a_password_that_is_to_end_at_mgpass_ends_in_cleanup_too() {
+    let world = over();
+    world.databases.execute(Store::Proxy, OWED);
+    world.tick();
+    let left = world.proxy("SELECT subject FROM passwords WHERE state <> 'none'");
+    assert_eq!(left.len(), 0);
+    nothing_reached_logto(&world);
+}
+
+#[test]
+fn nothing_is_cleared_while_a_password_is_to_end_at_mgpass() {
+    let world = to_be_cleared();
+    world.databases.execute(Store::Proxy, OWED);
+    is_blocked(&world, "/step", "passwords_owed");
+}
+
+#[test]
 fn clearing_goes_on_wherever_it_was_cut_off() {
     let mut n_cut = 0;
     for fault in [Fault::BeforeEffect, Fault::AfterEffect] {
