@@ -10,6 +10,7 @@ use serde_json::{Value as Json, json};
 
 use crate::inbound::request::Secret;
 use crate::mirror::passwords::{decision, place};
+use crate::mirror::reverse::password;
 use crate::operate::probe;
 use crate::runtime::backend::mgpass::{self, ApiUser, Caller, Found, PasswordAnswer};
 use crate::runtime::backend::{BackendFailure, Unsure};
@@ -131,14 +132,7 @@ impl<P: Platform> Run<'_, P> {
             }
         };
         facts.note("sign_in", Ok(()));
-        let random = || format!("{:016x}", platform.random_u64());
-        let other = Secret(format!(
-            "Aa1-{}{}{}{}",
-            random(),
-            random(),
-            random(),
-            random()
-        ));
+        let other = password::random(platform);
         if let Err(code) = self.set(&other).await {
             facts.note("sessions_alive", Err(code));
         } else {

@@ -79,6 +79,29 @@ fn signs_in(world: &Rc<World>, password: &str) {
     world.idle();
 }
 
+/// In an interaction that stages the password, and commits it a request later.
+fn resets(world: &Rc<World>, password: &str) {
+    let interaction = crate::support::logto::Interaction {
+        user: Some(ALICE.to_owned()),
+        is_identified: true,
+        resets: true,
+        ..Default::default()
+    };
+    world
+        .logto
+        .interactions
+        .borrow_mut()
+        .insert("uid2".to_owned(), interaction);
+    let step = |method, path: &str| {
+        Request::new(method, &format!("/api/experience/{path}"))
+            .header("cookie", "_interaction=uid2")
+    };
+    let body = json!({ "password": password }).to_string();
+    let staged = world.ask(step("PUT", "profile/password").json(&body));
+    assert_eq!(staged.status, 204, "{}", staged.body);
+    assert_eq!(world.ask(step("POST", "submit")).status, 204);
+}
+
 fn at_mgpass(world: &World) -> Option<String> {
     world.mgpass.passwords.borrow().get(ALICE).cloned()
 }

@@ -16,15 +16,24 @@ const STANDING: &str = "SELECT u.id IS NOT NULL AND u.deleted_at IS NULL AS is_t
      EXISTS (SELECT 1 FROM audit_logs WHERE target_id = ?1 AND event_type = 'user.login.success') AS has_signed_in \
      FROM logto_mirror m LEFT JOIN users u ON u.id = m.user_id WHERE m.user_id = ?1";
 /// What mgPass enters from now on may be ours; an entry of an earlier call still is.
+macro_rules! announce {
+    ($seconds:literal) => {
+        concat!(
+            "UPDATE logto_mirror SET own_set_from = CASE WHEN own_set_until > unixepoch() - 900 THEN own_set_from ELSE unixepoch() END, own_set_until = unixepoch() + ",
+            $seconds,
+            " WHERE user_id = ?1"
+        )
+    };
+}
+
 const ANNOUNCE: &str = concat!(
-    "UPDATE logto_mirror SET own_set_from = CASE WHEN own_set_until > unixepoch() - 900 THEN own_set_from ELSE unixepoch() END, \
-     own_set_until = unixepoch() + 900 WHERE user_id = ?1 AND ",
+    announce!(900),
+    " AND ",
     in_generation!("?2"),
     " RETURNING user_id"
 );
 /// Of the account of the check, which no lease is needed for.
-const ANNOUNCE_CHECK: &str = "UPDATE logto_mirror SET own_set_from = CASE WHEN own_set_until > unixepoch() - 900 THEN own_set_from ELSE unixepoch() END, \
-     own_set_until = unixepoch() + 60 WHERE user_id = ?1";
+const ANNOUNCE_CHECK: &str = announce!(60);
 const HASH: &str = "SELECT password_hash AS hash FROM users WHERE id = ?1";
 const NOTE: &str = "UPDATE logto_mirror SET own_set_until = unixepoch() + 5, password_mark = ?2, password_carried = ?3, \
      void_hash = CASE WHEN ?3 = 0 THEN (SELECT password_hash FROM users WHERE id = ?1) END WHERE user_id = ?1";

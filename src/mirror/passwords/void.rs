@@ -3,8 +3,8 @@
 use super::place;
 use super::row::{Due, Why, Writer, due, frees, is_done};
 use crate::handover::authority::Side;
-use crate::inbound::request::Secret;
 use crate::mirror::outbox::Lease;
+use crate::mirror::reverse::password;
 use crate::runtime::backend::mgpass::{self, PasswordAnswer};
 use crate::runtime::backend::{BackendFailure, Unsure, logto};
 use crate::runtime::context::Context;
@@ -95,15 +95,7 @@ async fn end<P: Platform>(
     if !is_done(&announced.map_err(DatabaseFailure::code)?) {
         return Err("authority_moved");
     }
-    let random = || format!("{:016x}", platform.random_u64());
-    // Of every kind of character that a rule may ask for; 256 bits of it nobody guesses.
-    let password = Secret(format!(
-        "Aa1-{}{}{}{}",
-        random(),
-        random(),
-        random(),
-        random()
-    ));
+    let password = password::random(platform);
     match mgpass::set_password(platform, context, &lease.subject, &password).await {
         Ok(PasswordAnswer::Set | PasswordAnswer::NoUser) => {}
         // A rule that takes no random password: a person must look.

@@ -5,6 +5,7 @@
 
 use crate::inbound::request::Secret;
 use crate::runtime::observe::keyed_hash;
+use crate::runtime::ports::Platform;
 
 /// Of the mark of a key.
 const KEY_MARK: usize = 8;
@@ -42,6 +43,12 @@ pub fn judge(
 
 fn key_mark(key: Option<&Secret<String>>) -> Option<String> {
     Some(keyed_hash("", key)?.get(..KEY_MARK)?.to_owned())
+}
+
+/// A password that nobody knows: 256 bits, and of every kind of character that a rule may ask for.
+pub fn random<P: Platform>(platform: &P) -> Secret<String> {
+    let part = || format!("{:016x}", platform.random_u64());
+    Secret(format!("Aa1-{}{}{}{}", part(), part(), part(), part()))
 }
 
 /// `None`: without a password, or without a key.

@@ -9,8 +9,8 @@ use crate::handover::cleanup::{Note, notes};
 use crate::inbound::form::Form;
 use crate::inbound::request::Method;
 use crate::operate::cleanup::{
-    self, AtMgpass, Leaving, Standing, Why, blocked, clear, history, issuer, parse, read, residue,
-    shown, verify,
+    self, AtMgpass, Blocked, Leaving, Standing, Why, blocked, clear, history, issuer, parse, read,
+    residue, shown, verify,
 };
 use crate::runtime::context::{Context, Request};
 use crate::runtime::error::ProxyError;
@@ -55,6 +55,36 @@ async fn standing<P: Platform>(
     standing.map_err(|_| ProxyError::DatabaseUnavailable)
 }
 
+struct Plan {
+    standing: Standing,
+    leaving: Leaving,
+    /// `None`: it did not answer, or clearing has begun.
+    at_mgpass: Option<AtMgpass>,
+    /// Why nothing is cleared.
+    blocked: Option<Blocked>,
+}
+
+async fn plan<P: Platform>(
+    platform: &P,
+    request: &Request<'_>,
+    context: &Context<'_>,
+    query: &Form,
+) -> Result<Plan, ProxyError> {
+    let (standing, leaving) = standing(platform, context).await?;
+    let at_mgpass = match standing.steps.is_empty() {
+        true => at_mgpass(platform, &standing).await,
+        false => None,
+    };
+    let asked_stage = request.flags.asked_stage();
+    let blocked = blocked(why(query), &standing, at_mgpass, leaving, asked_stage);
+    Ok(Plan {
+        standing,
+        leaving,
+        at_mgpass,
+        blocked,
+    })
+}
+
 /// `None`: it did not answer.
 async fn at_mgpass<P: Platform>(platform: &P, standing: &Standing) -> Option<AtMgpass> {
     let note = standing.notes.iter().find(|note| note.name == "residue");
@@ -77,18 +107,12 @@ async fn view<P: Platform>(
     context: &Context<'_>,
     query: &Form,
 ) -> Answered {
-    let (standing, leaving) = standing(platform, context).await?;
-    let at_mgpass = match standing.steps.is_empty() {
-        true => at_mgpass(platform, &standing).await,
-        false => None,
-    };
-    let blocked = blocked(
-        why(query),
-        &standing,
-        at_mgpass,
+    let Plan {
+        standing,
         leaving,
-        request.flags.asked_stage(),
-    );
+        at_mgpass,
+        blocked,
+    } = plan(platform, request, context, query).await?;
     let mut body = shown(&standing, leaving, blocked);
     let settings = context.settings;
     let members = [
@@ -261,16 +285,11 @@ async fn step<P: Platform>(
     context: &Context<'_>,
     query: &Form,
 ) -> Answered {
-    let (standing, leaving) = standing(platform, context).await?;
-    let at_mgpass = match standing.steps.is_empty() {
-        true => at_mgpass(platform, &standing).await,
-        false => None,
-    };
-    let asked_stage = request.flags.asked_stage();
-    if let Some(blocked) = blocked(why(query), &standing, at_mgpass, leaving, asked_stage) {
+    let plan = plan(platform, request, context, query).await?;
+    if let Some(blocked) = plan.blocked {
         return refused(409, blocked.code(), blocked.words());
     }
-    let cleared = clear::go_on(platform, &standing.steps).await;
+    let cleared = clear::go_on(platform, &plan.standing.steps).await;
     let cleared = cleared.map_err(|_| ProxyError::DatabaseUnavailable)?;
     acted(
         platform,

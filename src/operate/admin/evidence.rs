@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::reply::Answered;
 use crate::handover::facts;
 use crate::inbound::form::Form;
 use crate::inbound::request::Method;
@@ -12,8 +13,6 @@ use crate::runtime::context::Context;
 use crate::runtime::error::ProxyError;
 use crate::runtime::observe::Event;
 use crate::runtime::ports::{DatabaseFailure, Platform, Store};
-
-type Answered = Result<(u16, Value), ProxyError>;
 
 /// `None`: not one of these routes.
 pub(super) async fn route<P: Platform>(

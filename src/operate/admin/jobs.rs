@@ -3,6 +3,7 @@
 
 use serde_json::{Value, json};
 
+use super::reply::Answered;
 use crate::inbound::form::Form;
 use crate::inbound::request::Method;
 use crate::mirror::triggers;
@@ -15,8 +16,6 @@ use crate::population::readiness;
 use crate::runtime::error::ProxyError;
 use crate::runtime::ports::{Platform, Row, Statement, Store};
 use crate::runtime::sql::{integer, text};
-
-type Answered = Result<(u16, Value), ProxyError>;
 
 const MAX_SHOWN: i64 = 1_000;
 

@@ -2,8 +2,9 @@
 //! course of things for plots, and who waits for a person. Flags themselves are written
 //! in KV, not here.
 
-use serde_json::{Value, json};
+use serde_json::json;
 
+use super::reply::Answered;
 use crate::inbound::form::Form;
 use crate::inbound::request::Method;
 use crate::operate::ramp::{Order, Refusal, Turn};
@@ -16,8 +17,6 @@ use crate::runtime::context::Context;
 use crate::runtime::error::ProxyError;
 use crate::runtime::observe::Event;
 use crate::runtime::ports::{Platform, Row, Statement, Store};
-
-type Answered = Result<(u16, Value), ProxyError>;
 
 const MAX_SHOWN: i64 = 1_000;
 /// Of a plot, besides its points.

@@ -244,29 +244,7 @@ fn what_mgpass_finds_weak_is_not_tried_again_before_a_change() {
     }
     assert_eq!(outcomes(&world), ["weak_password"]);
     // Reset by what no request shows; the next sign-in shows it.
-    let interaction = crate::support::logto::Interaction {
-        user: Some(ALICE.to_owned()),
-        is_identified: true,
-        resets: true,
-        ..Default::default()
-    };
-    world
-        .logto
-        .interactions
-        .borrow_mut()
-        .insert("uid1".to_owned(), interaction);
-    let step = |method, path: &str| {
-        Request::new(method, &format!("/api/experience/{path}"))
-            .header("cookie", "_interaction=uid1")
-    };
-    let body = json!({ "password": NEW }).to_string();
-    assert_eq!(
-        world
-            .ask(step("PUT", "profile/password").json(&body))
-            .status,
-        204
-    );
-    assert_eq!(world.ask(step("POST", "submit")).status, 204);
+    resets(&world, NEW);
     world.deliver();
     signs_in(&world, NEW);
     assert_eq!(at_mgpass(&world).as_deref(), Some(NEW));

@@ -9,27 +9,6 @@ fn change(world: &Rc<World>, password: &str) {
     assert_eq!(world.write("PATCH", &path, &body).status, 200);
 }
 
-fn resets(world: &Rc<World>, password: &str) {
-    let interaction = crate::support::logto::Interaction {
-        user: Some(ALICE.to_owned()),
-        is_identified: true,
-        resets: true,
-        ..Default::default()
-    };
-    world
-        .logto
-        .interactions
-        .borrow_mut()
-        .insert("uid2".to_owned(), interaction);
-    let step = |method, path: &str| {
-        Request::new(method, &format!("/api/experience/{path}"))
-            .header("cookie", "_interaction=uid2")
-    };
-    let body = json!({ "password": password }).to_string();
-    world.ask(step("PUT", "profile/password").json(&body));
-    assert_eq!(world.ask(step("POST", "submit")).status, 204);
-}
-
 /// Neither the old one nor any other that somebody knows.
 fn assert_void(world: &World, what: &str) {
     let there = at_mgpass(world).unwrap();

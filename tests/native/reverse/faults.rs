@@ -123,26 +123,30 @@ fn a_late_write_of_ours_is_sent_again_and_no_stray() {
     assert_eq!((debts(&world), open_strays(&world)), (vec![], vec![]));
 }
 
-#[test]
-fn nothing_is_sent_once_the_authority_has_moved() {
-    let world = world();
-    edit(&world, ALICE, "name = 'Ours'");
+/// A relay that Logto keeps waiting for two seconds, at its first call of a method.
+fn keeps_waiting(world: &Rc<World>, method: &'static str) {
+    edit(world, ALICE, "name = 'Ours'");
     let statements = Trigger::Walk.each(&[UserId::parse(ALICE).unwrap()]);
     world.databases.batch(Store::Proxy, &statements).unwrap();
     world.send_wake(ALICE);
-    // Between the lease and the record of what is sent.
     world
         .faults
-        .once(Port::Logto, "GET", 0, Fault::SlowAnswer(2_000));
+        .once(Port::Logto, method, 0, Fault::SlowAnswer(2_000));
     let node = world.node();
-    let handle = world.executor.spawn(async move {
+    world.executor.spawn(async move {
         let user = UserId::parse(ALICE).unwrap();
         dual_write_proxy::mirror::relay::reconcile(&node, &node.context(), &user).await
     });
     world.advance(1_000);
+}
+
+#[test]
+fn nothing_is_sent_once_the_authority_has_moved() {
+    let world = world();
+    // Between the lease and the record of what is sent.
+    keeps_waiting(&world, "GET");
     hand_over(&world, "logto", 6);
     world.idle();
-    drop(handle);
     assert_eq!(writes_at_logto(&world), Vec::<String>::new());
     assert_eq!(at_logto(&world, ALICE)["name"], "Alice");
 }
@@ -150,25 +154,12 @@ fn nothing_is_sent_once_the_authority_has_moved() {
 #[test]
 fn a_call_that_was_answered_in_an_older_generation_does_not_hold_up_the_way_back() {
     let world = world();
-    edit(&world, ALICE, "name = 'Ours'");
-    let statements = Trigger::Walk.each(&[UserId::parse(ALICE).unwrap()]);
-    world.databases.batch(Store::Proxy, &statements).unwrap();
-    world.send_wake(ALICE);
-    world
-        .faults
-        .once(Port::Logto, "PATCH", 0, Fault::SlowAnswer(2_000));
-    let node = world.node();
-    let handle = world.executor.spawn(async move {
-        let user = UserId::parse(ALICE).unwrap();
-        dual_write_proxy::mirror::relay::reconcile(&node, &node.context(), &user).await
-    });
-    world.advance(1_000);
+    keeps_waiting(&world, "PATCH");
     world.wish(Some(Stage::DualWrite));
     world.nudge();
     assert_eq!(world.holder(), "returning");
     // Answered now; its base is of another generation, and is not left.
     world.idle();
-    drop(handle);
     assert_eq!(at_logto(&world, ALICE)["name"], "Ours");
     world.advance(30_000);
     world.send_wake(ALICE);

@@ -17,6 +17,15 @@ use super::{body, hand_over, intents, world};
 
 const CREATE: &str = r#"{"username":"carol"}"#;
 
+/// Logto gave an id, and its answer never came.
+fn comes_to_nothing(world: &Rc<World>) {
+    world
+        .faults
+        .once(Port::Logto, "POST /api/users", 0, Fault::HangAfterEffect);
+    world.write("POST", "/api/users", CREATE);
+    world.idle();
+}
+
 fn sweep(world: &Rc<World>) {
     let node = world.node();
     world.finish(async move { orphans::sweep(&node, &node.context()).await });
@@ -154,11 +163,7 @@ fn an_id_is_not_forgotten_because_logto_did_not_show_it_once() {
     for is_named in [true, false] {
         for glitch in [Glitch::NotFound, Glitch::Refuse(503)] {
             let world = world();
-            world
-                .faults
-                .once(Port::Logto, "POST /api/users", 0, Fault::HangAfterEffect);
-            world.write("POST", "/api/users", CREATE);
-            world.idle();
+            comes_to_nothing(&world);
             if is_named {
                 let named = "UPDATE intents SET subject = 'created00001'";
                 world.databases.execute(Store::Proxy, named);
@@ -178,11 +183,7 @@ fn an_id_is_not_forgotten_because_logto_did_not_show_it_once() {
 #[test]
 fn an_id_that_somebody_else_has_deleted_is_done_with() {
     let world = world();
-    world
-        .faults
-        .once(Port::Logto, "POST /api/users", 0, Fault::HangAfterEffect);
-    world.write("POST", "/api/users", CREATE);
-    world.idle();
+    comes_to_nothing(&world);
     let named = "UPDATE intents SET subject = 'created00001'";
     world.databases.execute(Store::Proxy, named);
     world.logto.users.borrow_mut().remove("created00001");
@@ -194,11 +195,7 @@ fn an_id_that_somebody_else_has_deleted_is_done_with() {
 #[test]
 fn who_was_made_a_user_meanwhile_is_not_deleted() {
     let world = world();
-    world
-        .faults
-        .once(Port::Logto, "POST /api/users", 0, Fault::HangAfterEffect);
-    world.write("POST", "/api/users", CREATE);
-    world.idle();
+    comes_to_nothing(&world);
     let id = world
         .logto
         .users
@@ -251,11 +248,7 @@ fn the_forward_mirror_makes_nothing_of_an_id_alone() {
 #[test]
 fn an_id_without_a_user_is_deleted_after_a_way_back_without_mgpass_too() {
     let world = world();
-    world
-        .faults
-        .once(Port::Logto, "POST /api/users", 0, Fault::HangAfterEffect);
-    world.write("POST", "/api/users", CREATE);
-    world.idle();
+    comes_to_nothing(&world);
     abandon(&world);
     world.advance(900_000);
     sweep(&world);

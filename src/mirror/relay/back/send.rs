@@ -2,10 +2,9 @@
 
 use super::{Run, Stopped, at_proxy, refused_as};
 use crate::handover::debt::{Class, Owed};
-use crate::inbound::request::Secret;
 use crate::mirror::base::Base;
 use crate::mirror::reverse::decide::{Carry, SUSPENSION, Sent, What};
-use crate::mirror::reverse::rows;
+use crate::mirror::reverse::{password, rows};
 use crate::runtime::backend::logto;
 use crate::runtime::backend::logto::writes::{self, Change, Changed};
 use crate::runtime::backend::{BackendFailure, Unsure};
@@ -117,8 +116,7 @@ impl<P: Platform> Run<'_, P> {
     pub(super) async fn end_password(&self, stays_suspended: bool, sending: &mut Sending) {
         let (platform, context) = (self.platform, self.context);
         let subject = &self.lease.subject;
-        let random = || format!("{:016x}", platform.random_u64());
-        let password = Secret([random(), random(), random(), random()].concat());
+        let password = password::random(platform);
         let mut ended = logto::set_password(platform, context, subject, &password).await;
         for is_suspended in [true, false] {
             if ended.is_ok() && !stays_suspended {
