@@ -81,6 +81,7 @@ struct Totals {
     n_stale: u64,
     n_unbraked: u64,
     n_hand_overs: u64,
+    n_left: u64,
     n_disproved: u64,
 }
 
@@ -109,6 +110,7 @@ impl Totals {
         self.n_stale += verdict.stale.len() as u64;
         self.n_unbraked += verdict.unbraked.len() as u64;
         self.n_hand_overs += verdict.n_hand_overs;
+        self.n_left += verdict.n_left;
         self.n_disproved += verdict.disproved.len() as u64;
     }
 
@@ -137,8 +139,8 @@ impl Totals {
         );
         if self.n_hand_overs > 0 {
             println!(
-                "  hand-overs {}: claims disproved {}",
-                self.n_hand_overs, self.n_disproved
+                "  hand-overs {}, Logto left alone {}: claims disproved {}",
+                self.n_hand_overs, self.n_left, self.n_disproved
             );
         }
         if self.n_reads > 0 {

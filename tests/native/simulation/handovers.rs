@@ -1,5 +1,5 @@
 //! Histories across hand-overs and returns: an operator who moves the authority to and fro,
-//! by the rules or without mgPass, while clients write and read, mgPass's own pages change
+//! by the rules or without mgPass, and leaves Logto alone in between, while clients write and read, mgPass's own pages change
 //! users with and without a word in its audit log, cron stands still now and then, and
 //! everything fails that may fail.
 //!
@@ -10,7 +10,7 @@
 //! the list says; nobody who could be waited for is left to a person, and everybody else is;
 //! what somebody set at Logto stays until a person decides; a translated write is settled when
 //! it is acknowledged; no batch comes into force in another generation, and no move behind its
-//! deadline.
+//! deadline; Logto, once left alone, is asked nothing.
 
 mod clients;
 mod history;
@@ -63,6 +63,7 @@ pub(super) fn live(world: &Rc<World>, setup: &Setup) -> Verdict {
         random: Random::new(setup.seed ^ 0x0be7),
         history: &history,
         n_hand_overs: 0,
+        n_left: 0,
         dwells: 2,
         mind: Mind::There,
     };
@@ -98,6 +99,7 @@ pub(super) fn live(world: &Rc<World>, setup: &Setup) -> Verdict {
     simulation.drain();
     let mut verdict = judge(world, setup, &history, &tamper);
     verdict.n_hand_overs = u64::from(operator.n_hand_overs);
+    verdict.n_left = u64::from(operator.n_left);
     verdict
 }
 

@@ -58,6 +58,8 @@ pub struct Verdict {
     /// Imports that went through.
     pub n_imports: u64,
     pub n_hand_overs: u64,
+    /// How often Logto was left alone.
+    pub n_left: u64,
 }
 
 impl Verdict {

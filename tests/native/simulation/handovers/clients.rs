@@ -178,7 +178,7 @@ async fn read(node: &Node, history: &History, random: &Random) {
 
 /// At mgPass's own pages, while they are anybody's.
 fn edit(world: &World, history: &History, random: &Random, number: u32) {
-    if world.holder() != "mgpass" {
+    if !["mgpass", "alone"].contains(&world.holder()) {
         return;
     }
     let user = USERS[random.below(USERS.len())];
@@ -201,7 +201,7 @@ fn edit(world: &World, history: &History, random: &Random, number: u32) {
 
 /// At Logto itself, which mgPass has the say over.
 fn bypass(world: &World, history: &History, random: &Random, number: u32) {
-    if world.holder() != "mgpass" {
+    if !["mgpass", "alone"].contains(&world.holder()) {
         return;
     }
     let user = USERS[random.below(USERS.len())];

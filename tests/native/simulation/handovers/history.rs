@@ -12,6 +12,9 @@ use crate::simulation::USERS;
 use crate::simulation::chaos::SimulationTamper;
 use crate::support::World;
 
+/// A lease that an isolate had when Logto was left, and a look of this file's.
+const KNOWN_EVERYWHERE_MS: i64 = 70_000;
+
 /// One write of a name.
 pub(super) struct Write {
     pub user: String,
@@ -47,6 +50,9 @@ pub(super) struct History {
     /// ... and nobody until then.
     pub quiet_until_ms: Cell<i64>,
     pub ends: Cell<bool>,
+    /// Since when Logto has been left alone, and what it had served by the newest look.
+    alone: Cell<Option<i64>>,
+    n_served: Cell<usize>,
 }
 
 impl History {
@@ -64,6 +70,8 @@ impl History {
             rush_until_ms: Cell::default(),
             quiet_until_ms: Cell::default(),
             ends: Cell::default(),
+            alone: Cell::default(),
+            n_served: Cell::default(),
         }
     }
 
@@ -108,12 +116,13 @@ impl History {
         self.sees_the_side_that_has_the_say(world);
         self.sees_who_was_left_behind(world);
         self.sees_what_somebody_set_at_logto(world);
+        self.sees_who_asks_logto(world);
     }
 
     /// Its rows are what a read may show: of nobody, unless a person is to decide, are they
     /// older than what was acknowledged.
     fn sees_the_side_that_has_the_say(&self, world: &World) {
-        let is_at_mgpass = ["mgpass", "returning"].contains(&world.holder());
+        let is_at_mgpass = ["mgpass", "returning", "alone"].contains(&world.holder());
         let users = world.logto.users.borrow();
         for user in USERS {
             if is_held(world, user) {
@@ -151,6 +160,22 @@ impl History {
             if user.is_some_and(|user| user.phone.as_ref() != Some(phone)) {
                 self.say(format!("{id}: {phone} was set at Logto, and overwritten"));
             }
+        }
+    }
+
+    /// Left alone, it is asked nothing, once the last isolate knows.
+    fn sees_who_asks_logto(&self, world: &World) {
+        let served = world.logto.served.borrow();
+        let before = self.n_served.replace(served.len());
+        if world.holder() != "alone" {
+            return self.alone.set(None);
+        }
+        let since_ms = self.alone.get().unwrap_or(world.now_ms());
+        self.alone.set(Some(since_ms));
+        if world.now_ms() - since_ms > KNOWN_EVERYWHERE_MS
+            && let Some(asked) = served.get(before..).and_then(|new| new.first())
+        {
+            self.say(format!("{asked} reached Logto, which is left alone"));
         }
     }
 

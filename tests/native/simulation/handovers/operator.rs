@@ -1,5 +1,6 @@
-//! The operator, who looks once a minute: hands over, goes back by the rules or without
-//! mgPass, lets go of what hangs, and decides about whoever is held.
+//! The operator, who looks once a minute: hands over, leaves Logto alone for a while, goes
+//! back by the rules or without mgPass, lets go of what hangs, and decides about whoever is
+//! held.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -17,10 +18,16 @@ use crate::support::{Node, World};
 
 /// Hand-overs of one run, each with its way back.
 const HAND_OVERS: u32 = 2;
+/// So long the operator tries to leave Logto alone.
+const LEAVING_MS: i64 = 15 * 60_000;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Mind {
     There,
+    /// On to where nobody asks Logto, the gates permitting until then.
+    Alone {
+        until_ms: i64,
+    },
     Back,
     Done,
 }
@@ -31,6 +38,8 @@ pub(super) struct Operator<'a> {
     pub random: Random,
     pub history: &'a Rc<History>,
     pub n_hand_overs: u32,
+    /// How often Logto was left alone.
+    pub n_left: u32,
     /// So many minutes things are left as they are.
     pub dwells: u32,
     pub mind: Mind,
@@ -69,10 +78,35 @@ impl Operator<'_> {
                     let until_ms = self.world.now_ms() + quiet_ms;
                     self.history.quiet_until_ms.set(until_ms);
                 }
+                self.mind = match self.random.below(2) {
+                    0 => Mind::Back,
+                    _ => Mind::Alone {
+                        until_ms: self.world.now_ms() + LEAVING_MS,
+                    },
+                };
+            }
+            ("mgpass", Mind::Alone { until_ms }) if self.world.now_ms() > until_ms => {
+                self.world.flag("stage", "dual_write");
                 self.mind = Mind::Back;
             }
+            // A change of the flag is the wish.
+            ("mgpass", Mind::Alone { .. }) => {
+                self.world.prepare_cleanup();
+                self.world.flag("stage", "cleanup");
+            }
+            ("alone", Mind::Alone { .. }) => {
+                self.n_left += 1;
+                self.dwells = 1 + self.random.below(8) as u32;
+                self.mind = Mind::Back;
+            }
+            ("alone", _) if authority.wish.is_none() => {
+                self.world.flag("stage", "dual_write");
+                self.go_on(Stage::Cutover);
+            }
             ("mgpass", Mind::Back) if self.random.below(6) == 0 => self.abandon(),
-            ("mgpass", Mind::Back) if authority.wish.is_none() => self.go_back(),
+            ("mgpass", Mind::Back) if authority.wish.is_none() => {
+                self.go_on(Stage::DualWrite);
+            }
             ("logto", Mind::Back) => {
                 self.mind = match self.n_hand_overs < HAND_OVERS {
                     true => Mind::There,
@@ -91,14 +125,15 @@ impl Operator<'_> {
     }
 
     /// While everybody writes, and mgPass's database is slow.
-    fn go_back(&mut self) {
+    fn go_on(&mut self, stage: Stage) {
         let is_slow = self.rush(10_000);
         let (node, pause_ms) = (self.world.node(), self.pause_ms());
+        let holder = self.world.holder();
         self.world.executor.spawn(async move {
             node.world.executor.sleep(pause_ms).await;
             let world = &node.world;
-            if world.holder() == "mgpass" && world.authority().0.wish.is_none() {
-                world.wish(Some(Stage::DualWrite));
+            if world.holder() == holder && world.authority().0.wish.is_none() {
+                world.wish(Some(stage));
                 operate(node).await;
             }
             is_slow.set(false);
