@@ -48,6 +48,7 @@ const MAX_POINTS: u64 = 70;
 const MAX_MESSAGES: u64 = 12;
 /// A broken variant that so many runs do not show is not caught.
 const VARIANT_RUNS: u64 = 2_000;
+const DIFFERING_RUNS: u64 = 30;
 const HANDOVER_VARIANT_RUNS: u64 = 200;
 const PASSWORD_VARIANT_RUNS: u64 = 1_000;
 /// Calls of a sign-in and a change, cron's besides.
@@ -83,6 +84,7 @@ struct Totals {
     n_hand_overs: u64,
     n_left: u64,
     n_disproved: u64,
+    n_broken: u64,
 }
 
 impl Totals {
@@ -112,6 +114,7 @@ impl Totals {
         self.n_hand_overs += verdict.n_hand_overs;
         self.n_left += verdict.n_left;
         self.n_disproved += verdict.disproved.len() as u64;
+        self.n_broken += verdict.n_broken;
     }
 
     fn print(&self, name: &str, seconds: f64) {
@@ -230,6 +233,9 @@ fn main() {
     }
     if is_all {
         is_good &= carried_passwords(n_runs.div_ceil(20), None, is_full, is_full);
+    }
+    if is_all && !is_full {
+        is_good &= variants_differ();
     }
     if is_full && is_all || only_variants {
         let is_asked = |variant: &&Variant| !is_handing_over || variant.series()(0).is_handing_over;
@@ -467,6 +473,34 @@ fn run_all(
     (totals, bad)
 }
 
+/// Each broken variant changes what the core says or hears, within a few runs: a text of
+/// the core's that it replaces may be another by now.
+fn variants_differ() -> bool {
+    // Across hand-overs a run takes as long as hundreds.
+    let short = VARIANTS
+        .iter()
+        .filter(|variant| !variant.series()(0).is_handing_over);
+    let idle: Vec<_> = short
+        .filter(|variant| {
+            let series = variant.series();
+            let differs = |seed| {
+                let variant = Some(**variant);
+                let setup = Setup {
+                    variant,
+                    ..series(seed)
+                };
+                simulation::run(&setup).n_broken > 0
+            };
+            !(0..DIFFERING_RUNS).any(differs)
+        })
+        .map(|variant| variant.name())
+        .collect();
+    for name in &idle {
+        println!("  changes nothing: {name}");
+    }
+    idle.is_empty()
+}
+
 /// Where a broken variant showed first.
 fn catch(variant: Variant) -> Option<String> {
     let broken = |setup: Setup| Setup {
@@ -490,6 +524,10 @@ fn catch(variant: Variant) -> Option<String> {
         None if matches!(series(0).chaos, Chaos::None) && idle_percent >= MAX_IDLE_PERCENT => Some(
             format!("caught ({idle_percent} % of the turns had nothing to cover)"),
         ),
+        None if totals.n_broken == 0 => {
+            println!("  changes nothing: {}", variant.name());
+            None
+        }
         None => None,
     }
 }

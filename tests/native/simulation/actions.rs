@@ -2,7 +2,7 @@
 //! keeps what they were told.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::pin::pin;
 use std::rc::Rc;
 
@@ -25,7 +25,10 @@ pub struct Journal {
     pub n_acknowledged: Cell<u64>,
     /// Users whose deletion was answered by 204.
     pub deleted: RefCell<Vec<String>>,
+    /// How often more sessions may be ended for it.
     pub n_undone_suspensions: Cell<u64>,
+    /// By user, without an answer yet.
+    open_suspensions: RefCell<BTreeMap<String, u64>>,
     /// Who wrote for themselves without a clean answer: where nobody could name them,
     /// nothing is recorded of what nobody was told of.
     pub doubtful: RefCell<BTreeSet<String>>,
@@ -36,6 +39,30 @@ pub struct Journal {
     /// Acknowledged writes of users whom nobody could name: each is a gap.
     pub n_unnameable: Cell<u64>,
     pub reads: Reads,
+}
+
+impl Journal {
+    /// One that undoes has sessions ended once more, and so does each suspension that is
+    /// answered only after it: by then its user is not suspended.
+    fn begin_suspension(&self, subject: String, undoes: bool) -> (String, bool) {
+        let mut open = self.open_suspensions.borrow_mut();
+        let n_open = open.entry(subject.clone()).or_default();
+        if undoes {
+            self.n_undone_suspensions
+                .set(self.n_undone_suspensions.get() + 1 + *n_open);
+        } else {
+            *n_open += 1;
+        }
+        (subject, undoes)
+    }
+
+    fn end_suspension(&self, begun: Option<(String, bool)>) {
+        if let Some((subject, false)) = begun
+            && let Some(n_open) = self.open_suspensions.borrow_mut().get_mut(&subject)
+        {
+            *n_open -= 1;
+        }
+    }
 }
 
 type Requests = fn(&Rc<World>) -> Vec<Request>;
@@ -407,10 +434,10 @@ async fn send_of(node: &Node, journal: &Journal, request: Request, own_writer: O
     let writer = own_writer.clone().or_else(|| user_in(request.path()));
     let is_unnameable = request.path() == "/api/interaction/submit";
     let is_suspension = request.path().ends_with("/is-suspended");
-    if request.undoes_suspension() {
-        let n_undone = &journal.n_undone_suspensions;
-        n_undone.set(n_undone.get() + 1);
-    }
+    let suspends = is_suspension.then(|| {
+        let subject = user_in(request.path()).unwrap_or_default();
+        journal.begin_suspension(subject, request.undoes_suspension())
+    });
     let deleted =
         (request.method() == "DELETE" && !request.path().contains("identities")).then(|| {
             request
@@ -425,6 +452,7 @@ async fn send_of(node: &Node, journal: &Journal, request: Request, own_writer: O
         Either::Left((answer, _)) => answer.status,
         Either::Right(_) => 0,
     };
+    journal.end_suspension(suspends);
     if !(200..400).contains(&status) {
         journal.doubtful.borrow_mut().extend(own_writer);
     }

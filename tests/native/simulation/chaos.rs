@@ -66,6 +66,8 @@ pub struct SimulationTamper {
     chaos: Chaos,
     is_reading: bool,
     pub variant: Option<Variant>,
+    /// How often the variant said or heard something else than the core.
+    pub n_broken: Cell<u64>,
     is_on: Cell<bool>,
     random: Random,
     n_reached: Cell<u64>,
@@ -87,6 +89,7 @@ impl SimulationTamper {
             chaos: setup.chaos,
             is_reading: setup.is_reading,
             variant: setup.variant,
+            n_broken: Cell::default(),
             is_on: Cell::new(false),
             n_reached: Cell::new(0),
             n_sent: Cell::new(0),
@@ -97,6 +100,11 @@ impl SimulationTamper {
             random,
             n_effect_faults: Rc::default(),
         }
+    }
+
+    fn note_broken(&self, is_broken: bool) {
+        self.n_broken
+            .set(self.n_broken.get() + u64::from(is_broken));
     }
 
     pub fn begin(&self, world: &World, first_call: u64) {
@@ -182,7 +190,11 @@ impl Tamper for SimulationTamper {
     ) -> Vec<Statement> {
         self.witness.observe_statements(store, &statements);
         match self.variant {
-            Some(variant) => variant.statements(world, store, statements),
+            Some(variant) => {
+                let changed = variant.statements(world, store, statements.clone());
+                self.note_broken(changed != statements);
+                changed
+            }
             None => statements,
         }
     }
@@ -197,21 +209,33 @@ impl Tamper for SimulationTamper {
         self.turns.observe(store, sql, &results);
         self.witness.observe_results(sql, &results, world.now_ms());
         match self.variant {
-            Some(variant) => variant.results(store, sql, results),
+            Some(variant) => {
+                let changed = variant.results(store, sql, results.clone());
+                self.note_broken(changed != results);
+                changed
+            }
             None => results,
         }
     }
 
     fn call(&self, call: Call) -> Call {
         match self.variant {
-            Some(variant) => variant.call(call),
+            Some(variant) => {
+                let changed = variant.call(call.clone());
+                self.note_broken(changed.url != call.url || changed.headers != call.headers);
+                changed
+            }
             None => call,
         }
     }
 
     fn flag(&self, key: &str, value: Option<String>) -> Option<String> {
         match self.variant {
-            Some(variant) => variant.flag(key, value),
+            Some(variant) => {
+                let changed = variant.flag(key, value.clone());
+                self.note_broken(changed != value);
+                changed
+            }
             None => value,
         }
     }

@@ -46,6 +46,8 @@ pub struct Verdict {
     /// Turns with something to cover, and without.
     pub n_turns: u64,
     pub n_idle: u64,
+    /// How often a broken variant made a difference.
+    pub n_broken: u64,
     pub n_acknowledged: u64,
     pub n_calls: u64,
     pub n_parked: u64,
@@ -269,6 +271,7 @@ pub fn judge(
             verdict.stuck.push(format!("{n_left} {what}"));
         }
     }
+    verdict.n_broken = tamper.n_broken.get();
     let turns = &tamper.turns;
     verdict.n_turns = turns.n_covering.get();
     verdict.n_idle = turns.n_idle.get();

@@ -119,7 +119,7 @@ const FENCE: &str = "WHERE excluded.ticket > logto_mirror.ticket AND logto_mirro
 const NO_FENCE: &str = "WHERE ?8 = ?8";
 const TAKEN_AWAY: &str = "woken_at = CASE WHEN ?3 = 1 THEN subjects.woken_at ELSE 0 END";
 const RUNS_OUT: &str = "<= max((SELECT value FROM counters WHERE name = 'marker') - 20000, \
-     CAST(unixepoch('subsec') * 1000 AS INTEGER) - 600000)";
+     CAST(unixepoch('subsec') * 1000 AS INTEGER) - CASE WHEN EXISTS (SELECT 1 FROM authority WHERE holder IN ('draining', 'returning')) THEN 10000 ELSE 600000 END)";
 const FREE: &str = "WHERE subjects.lease_until < CAST(unixepoch('subsec') * 1000 AS INTEGER)";
 
 impl Variant {
