@@ -50,6 +50,7 @@ pub enum Variant {
     TranslatedAnywhere,
     DeadlineOfOneSide,
     NotThreeWay,
+    LeftAndAsked,
 }
 
 pub const VARIANTS: &[Variant] = &[
@@ -91,6 +92,7 @@ pub const VARIANTS: &[Variant] = &[
     Variant::TranslatedAnywhere,
     Variant::DeadlineOfOneSide,
     Variant::NotThreeWay,
+    Variant::LeftAndAsked,
 ];
 
 /// Whether the intent was ever to be recorded before its write.
@@ -162,6 +164,7 @@ impl Variant {
             Self::SettledUnasked => "translated write acknowledged unsettled",
             Self::TranslatedAnywhere => "batch at mgPass of any generation",
             Self::DeadlineOfOneSide => "deadline judged by writers, and not by moves",
+            Self::LeftAndAsked => "Logto asked although it is left alone",
             Self::NotThreeWay => "sent back over what somebody set at Logto",
         }
     }
@@ -182,7 +185,8 @@ impl Variant {
             | Self::SettledUnasked
             | Self::TranslatedAnywhere
             | Self::DeadlineOfOneSide
-            | Self::NotThreeWay => Setup::handing_over,
+            | Self::NotThreeWay
+            | Self::LeftAndAsked => Setup::handing_over,
             Self::FenceNotAsked | Self::EpochNotAsked | Self::BrakesFailOpen => Setup::reading,
             Self::MarkNeverTakenAway | Self::WokenByEachSettling | Self::NobodyNamed => Setup::calm,
             Self::IntentAfterAnswer
@@ -417,6 +421,11 @@ impl Variant {
                     if row.contains_key("announced_until") && !row.contains_key("wish") =>
                 {
                     row.insert("holder".to_owned(), "logto".into());
+                }
+                Self::LeftAndAsked
+                    if row.contains_key("announced_until") && row["holder"] == "alone" =>
+                {
+                    row.insert("holder".to_owned(), "mgpass".into());
                 }
                 Self::HandOverWaitsForNothing if row.contains_key("n_logto") => {
                     row.insert("n_logto".to_owned(), 0.into());
