@@ -13,12 +13,16 @@
 //! while clients write and read: nothing older than what was acknowledged is ever shown, or
 //! is left in the end, on whichever side has the say.
 //! In a fifth people's passwords are carried, changed and reset: no old one stays alive at mgPass.
+//! In a sixth many people sign in for 45 days while sign-ins move, there and back: the proxy
+//! signs nobody out.
 //! Then broken variants of mirror and hand-over, each against the series that shows it: each must
 //! be caught.
 //!
 //! `--runs N` random runs (and a quarter more with help, and with readers) from seed 0 on, or
 //! `--from S`, `--seed S` one run alone with its events, `--helped`, `--reading`, `--calm`, `--passwords` or
 //! `--handovers` of that series only, `--variants` the broken ones (with `--handovers` its own).
+//! `--sign-in` the sixth alone, with its 10,000 people (`--people N`, `--days D`, `--seed S`, and with
+//! `--variants` its broken ones).
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -40,7 +44,7 @@ use simulation::chaos::{Chaos, FAULTS, GLITCHES};
 use simulation::oracle::Verdict;
 use simulation::variants::{VARIANTS, Variant};
 use simulation::wakes::FATES;
-use simulation::{Course, Setup, passwords, run};
+use simulation::{Course, Setup, passwords, run, sign_in};
 
 /// Calls of one course that are faulted; what comes later is idle sweeps.
 const MAX_POINTS: u64 = 70;
@@ -53,6 +57,11 @@ const PASSWORD_VARIANT_RUNS: u64 = 1_000;
 /// Calls of a sign-in and a change, cron's besides.
 const MAX_PASSWORD_POINTS: u64 = 150;
 const CALM_RUNS: u64 = 200;
+/// Of the long run of sign-ins, of a short one, and of each broken variant.
+const LONG_PEOPLE: u64 = 10_000;
+const SHORT_PEOPLE: u64 = 150;
+const VARIANT_PEOPLE: u64 = 400;
+const SIGN_IN_DAYS: u64 = 45;
 /// Turns with nothing to cover, of a hundred.
 const MAX_IDLE_PERCENT: u64 = 5;
 
@@ -164,6 +173,8 @@ fn main() {
     let (mut is_helped, mut is_reading, mut is_calm) = (false, false, false);
     let mut is_handing_over = false;
     let mut is_carrying = false;
+    let mut is_signing_in = false;
+    let (mut n_people, mut n_days) = (None, SIGN_IN_DAYS);
     while let Some(argument) = arguments.next() {
         let number = |text: Option<String>| text.and_then(|text| text.parse::<u64>().ok());
         match argument.as_str() {
@@ -176,10 +187,21 @@ fn main() {
             "--calm" => is_calm = true,
             "--handovers" => is_handing_over = true,
             "--passwords" => is_carrying = true,
+            "--sign-in" => is_signing_in = true,
+            "--people" => {
+                n_people = Some(number(arguments.next()).expect("--people takes a number"));
+            }
+            "--days" => n_days = number(arguments.next()).expect("--days takes a number"),
             "--variants" => only_variants = true,
             // Cargo's own.
             _ => {}
         }
+    }
+    if is_signing_in {
+        // Asked for by name it is the long run.
+        let n_people = n_people.unwrap_or(LONG_PEOPLE);
+        let shows_broken = is_full || only_variants;
+        finish(sign_ins(seed.unwrap_or(1), n_people, n_days, shows_broken));
     }
     if is_carrying {
         let n_runs = n_runs.unwrap_or(if is_full { 5_000 } else { 100 });
@@ -228,6 +250,10 @@ fn main() {
     }
     if is_all {
         is_good &= carried_passwords(n_runs.div_ceil(20), None, is_full, is_full);
+    }
+    if is_all {
+        let n_people = if is_full { LONG_PEOPLE } else { SHORT_PEOPLE };
+        is_good &= sign_ins(1, n_people, SIGN_IN_DAYS, is_full);
     }
     if is_full && is_all || only_variants {
         let is_asked = |variant: &&Variant| !is_handing_over || variant.series()(0).is_handing_over;
@@ -317,6 +343,83 @@ fn carried_passwords(n_runs: u64, seed: Option<u64>, is_full: bool, shows_broken
         }
     }
     is_good
+}
+
+/// Nobody is signed out by the proxy: 45 days of many people; and each broken variant is
+/// caught by the count that is named for it.
+fn sign_ins(seed: u64, n_people: u64, n_days: u64, shows_broken: bool) -> bool {
+    let began = Instant::now();
+    let setup = sign_in::Setup {
+        seed,
+        n_people: n_people as usize,
+        n_days: n_days as i64,
+        broken: None,
+    };
+    let verdict = sign_in::run(&setup);
+    println!(
+        "sign-in: seed {seed}, {:.0} s",
+        began.elapsed().as_secs_f64()
+    );
+    for line in &verdict.told {
+        println!("  {line}");
+    }
+    let reasons = verdict.reasons.iter();
+    let reasons: Vec<_> = reasons.map(|(code, n)| format!("{code} {n}")).collect();
+    println!(
+        "  people with a new sign-in, or one more step, by reason: {}",
+        reasons.join(", ")
+    );
+    for (name, count) in &verdict.zero {
+        println!("  {:52} {}", name, count.n);
+        for example in &count.examples {
+            println!("    {example}");
+        }
+    }
+    let mut is_good = verdict.is_good();
+    if !is_good {
+        println!(
+            "  sign-in failed (replay: npm run faults -- --sign-in --seed {seed} --people {n_people} --days {n_days})"
+        );
+    }
+    if shows_broken {
+        is_good &= broken_sign_ins(seed);
+    }
+    is_good
+}
+
+fn broken_sign_ins(seed: u64) -> bool {
+    let next = AtomicU64::new(0);
+    let caught = Mutex::new(vec![None; sign_in::BROKEN.len()]);
+    let n_threads = std::thread::available_parallelism().map_or(2, usize::from);
+    std::thread::scope(|scope| {
+        for _ in 0..n_threads {
+            scope.spawn(|| {
+                loop {
+                    let index = next.fetch_add(1, Ordering::Relaxed) as usize;
+                    let Some(broken) = sign_in::BROKEN.get(index) else {
+                        return;
+                    };
+                    let verdict = sign_in::run(&sign_in::Setup {
+                        seed,
+                        n_people: VARIANT_PEOPLE as usize,
+                        n_days: SIGN_IN_DAYS as i64,
+                        broken: Some(*broken),
+                    });
+                    let count = verdict.count(broken.shows()).filter(|count| count.n > 0);
+                    caught.lock().unwrap()[index] = count.map(|count| count.n);
+                }
+            });
+        }
+    });
+    let caught = caught.into_inner().unwrap();
+    for (broken, n) in sign_in::BROKEN.iter().zip(&caught) {
+        let said = match n {
+            Some(n) => format!("caught ({}: {n})", broken.shows()),
+            None => format!("NOT CAUGHT by {}", broken.shows()),
+        };
+        println!("  {:52} {said}", broken.name());
+    }
+    caught.iter().all(Option::is_some)
 }
 
 fn replay(setup: Setup) {
