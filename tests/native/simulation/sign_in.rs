@@ -113,6 +113,7 @@ pub fn run(setup: &Setup) -> Verdict {
         ],
     );
     world.keeps_events.set(false);
+    world.logto.is_closed.set(true);
     *world.logto.secrets.borrow_mut() = vec![HANDOVER_SECRET];
     world.flag("stage", "off");
     world.flag("sign_in_percent", "0");
