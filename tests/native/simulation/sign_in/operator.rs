@@ -288,6 +288,11 @@ impl Town {
         self.cron();
         self.now.changed_ms = self.world.now_ms();
         self.now.goes_to = match (self.now.holder == to, n_left) {
+            (true, _) if to == "logto" => {
+                // What the walk does behind a way back.
+                self.mirror();
+                None
+            }
             (true, _) => None,
             (false, 0) => {
                 let world = Rc::clone(&self.world);
@@ -299,8 +304,9 @@ impl Town {
                     .map(|gate| format!("{gate:?}"))
                     .filter(|gate| gate.contains("Shut"))
                     .collect();
+                let parked = world.proxy("SELECT parked, count(*) AS n, max(subject) AS one FROM subjects WHERE parked IS NOT NULL GROUP BY 1");
                 self.judge.add(STUCK, 1, || {
-                    format!("not at {to}: {moves:?} {pending:?} {shut:?}")
+                    format!("not at {to}: {moves:?} {pending:?} {shut:?} {parked:?}")
                 });
                 None
             }
