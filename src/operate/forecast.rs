@@ -109,7 +109,7 @@ impl Reason {
                 "from cleanup on: whoever still has a session or a refresh token of Logto's then"
             }
             Self::SessionsEnded => {
-                "a suspension ends all sessions, and a new password in place of a carried one those at mgPass"
+                "a suspension ends all sessions; a new password those of the other side: one chosen at mgPass those at Logto, one set at Logto those that a carried one made at mgPass"
             }
             Self::AnswerLost => {
                 "the answer to a refresh was lost on the way, and the client's own retry came to nothing"

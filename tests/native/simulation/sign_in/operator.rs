@@ -348,7 +348,11 @@ impl Town {
             facts::keep_evidence("checklist", "c1", &[], now_ms),
             facts::keep_evidence("certificate", "c2", &[], now_ms),
         ];
-        for waived in [Waived::AllOf("applications"), Waived::Gate("reads")] {
+        for waived in [
+            Waived::AllOf("applications"),
+            Waived::AllOf("parked"),
+            Waived::Gate("reads"),
+        ] {
             statements.extend(facts::waive(waived, "they stay", "anna"));
         }
         self.world

@@ -51,6 +51,8 @@ struct Held {
 struct Used {
     client: usize,
     held: Option<Held>,
+    /// Since its last session, which was not followed by another yet.
+    lost: Option<Loss>,
     /// What it would be with Logto alone.
     alone_until_ms: i64,
     alone_since_ms: i64,
@@ -102,7 +104,8 @@ pub struct Town {
     pub random: Random,
     pub judge: Judge,
     pub now: Now,
-    /// Whose sessions at mgPass may be ended by a call of the proxy's.
+    /// Whose sessions may be ended by a call of the proxy's: the suspended, and whoever has a
+    /// new password.
     pub owed: HashSet<u32>,
 }
 
@@ -147,6 +150,7 @@ impl Browser {
         let used = clients.iter().map(|client| Used {
             client: *client,
             held: None,
+            lost: None,
             alone_until_ms: 0,
             alone_since_ms: 0,
         });
@@ -230,8 +234,12 @@ impl Town {
         let ids = self.backends.ids.borrow();
         for (id, _) in world.logto.ended.borrow_mut().drain(..) {
             let user = ids[&id];
-            self.backends
-                .end_all(Side::Logto, user, End::Revoked, now_ms);
+            let n = (self.backends).end_all(Side::Logto, user, End::Revoked, now_ms);
+            if !self.owed.contains(&user) {
+                self.judge.ended(n, || {
+                    format!("sessions at Logto of {id}, whom nobody suspended")
+                });
+            }
         }
         for (id, _) in world.mgpass.revoked.borrow_mut().drain(..) {
             let user = ids[&id];
@@ -259,7 +267,7 @@ impl Town {
         let client = self.browsers[browser].used[used].client;
         let kind = self.backends.clients[client].kind;
         let asks_alone = self.browsers[browser].asks_alone(used, kind, now_ms);
-        let mut loss = None;
+        let mut loss = self.browsers[browser].used[used].lost.take();
         if let Some(held) = self.browsers[browser].used[used].held.take() {
             match self.refresh(browser, used, held) {
                 Refreshed::Kept | Refreshed::Later => return,
@@ -416,6 +424,7 @@ impl Town {
         };
         let Some((code, is_asked)) = code else {
             self.browsers[browser].owes_a_sign_in |= asks_alone;
+            self.browsers[browser].used[used].lost = loss;
             return;
         };
         if is_asked {
@@ -427,7 +436,10 @@ impl Town {
             if side == Side::Mgpass {
                 self.judge.n_at_mgpass += 1;
             }
-        } else if !matches!(answer.status, 502..=504) {
+        } else if matches!(answer.status, 502..=504) {
+            // Another time, by another code.
+            self.browsers[browser].used[used].lost = Some(Loss::AnswerLost);
+        } else {
             self.judge.ended(1, || {
                 format!(
                     "a code of {side:?} was answered {} {}",
@@ -577,6 +589,8 @@ impl Town {
                 let reason = self.why_reset(&id, way);
                 self.forced(person, reason);
                 self.people[person].has_reset = true;
+                // Whoever chooses a password at mgPass ends what an old one made at Logto.
+                self.owed.insert(user);
                 self.enter(&id, "user.password_reset", client);
             }
             if way == Way::Password && is_carried && !self.people[person].has_reset {
