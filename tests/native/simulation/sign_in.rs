@@ -22,9 +22,11 @@
 
 mod backends;
 mod broken;
+mod browsers;
 mod judge;
 mod operator;
 mod people;
+mod sign_ins;
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashSet};
@@ -35,9 +37,10 @@ use dual_write_proxy::runtime::ports::Store;
 use self::backends::{Backends, Client, DAY_MS, Kind, LOGTO_MS, Seen};
 use self::broken::Breaker;
 pub use self::broken::{BROKEN, Broken};
+use self::browsers::Browser;
 use self::judge::{Count, FAMILIES, IN_A_FRAME, Judge, TWICE, WRONG_SIDE};
 use self::operator::{Act, COURSE, Now, applications};
-use self::people::{Browser, Person, Town, Way};
+use self::people::{Person, Town, Way};
 use crate::support::executor::Random;
 use crate::support::logto::HANDOVER_SECRET;
 use crate::support::world::START_MS;
