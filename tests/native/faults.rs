@@ -382,12 +382,12 @@ fn sign_ins(seed: u64, n_people: u64, n_days: u64, shows_broken: bool) -> bool {
         );
     }
     if shows_broken {
-        is_good &= broken_sign_ins(seed);
+        is_good &= broken_sign_ins(seed, n_people.min(VARIANT_PEOPLE));
     }
     is_good
 }
 
-fn broken_sign_ins(seed: u64) -> bool {
+fn broken_sign_ins(seed: u64, n_people: u64) -> bool {
     let next = AtomicU64::new(0);
     let caught = Mutex::new(vec![None; sign_in::BROKEN.len()]);
     let n_threads = std::thread::available_parallelism().map_or(2, usize::from);
@@ -401,7 +401,7 @@ fn broken_sign_ins(seed: u64) -> bool {
                     };
                     let verdict = sign_in::run(&sign_in::Setup {
                         seed,
-                        n_people: VARIANT_PEOPLE as usize,
+                        n_people: n_people as usize,
                         n_days: SIGN_IN_DAYS as i64,
                         broken: Some(*broken),
                     });

@@ -5,7 +5,7 @@
 //! Product, over its ports: the whole native service. Every request of a browser or a client
 //! at the auth host (login link, `/oidc/auth`, the check of a password, the submit, token
 //! endpoint, userinfo, end of session), every batch of the Queue, and cron: each minute
-//! while the authority moves, each hour else. So share and pin, mark and readiness, carried
+//! while the authority moves, every four hours else. So share and pin, mark and readiness, carried
 //! passwords and their voids, owners, hand-overs and their gates, the ledger and the forecast
 //! are the product's own, over the real SQL.
 //!
@@ -61,6 +61,7 @@ const KINDS: [Kind; 4] = [Kind::Spa, Kind::Web, Kind::Native, Kind::Web];
 /// Somebody without a second factor.
 const PLAIN: &str = "p00000000000";
 const HOUR_MS: i64 = 3_600_000;
+const CRON_HOURS: i64 = 4;
 
 #[derive(Clone, Copy, Debug)]
 pub struct Setup {
@@ -94,7 +95,7 @@ impl Verdict {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Event {
     Operator(usize),
-    Hour,
+    Cron,
     Minute,
     Visit { browser: usize, used: usize },
     SignOut { browser: usize, used: usize },
@@ -278,7 +279,7 @@ fn live(town: &mut Town, setup: &Setup) {
             Event::Operator(index),
         );
     }
-    push(&mut events, START_MS + HOUR_MS, Event::Hour);
+    push(&mut events, START_MS + HOUR_MS, Event::Cron);
     let span = |random: &Random, ms: i64| (random.next() % ms as u64) as i64;
     for browser in 0..town.browsers.len() {
         for used in 0..town.browsers[browser].n_used() {
@@ -314,9 +315,9 @@ fn live(town: &mut Town, setup: &Setup) {
                     push(&mut events, town.world.now_ms() + 60_000, Event::Minute);
                 }
             }
-            Event::Hour => {
+            Event::Cron => {
                 town.cron();
-                push(&mut events, now_ms + HOUR_MS, Event::Hour);
+                push(&mut events, now_ms + CRON_HOURS * HOUR_MS, Event::Cron);
             }
             Event::Visit { browser, used } => {
                 town.forget_old_cookies(browser);
@@ -341,7 +342,11 @@ fn live(town: &mut Town, setup: &Setup) {
             }
             Event::Suspend(person) => {
                 town.suspend(person, true);
-                push(&mut events, now_ms + 3 * HOUR_MS, Event::Suspended(person));
+                push(
+                    &mut events,
+                    now_ms + (CRON_HOURS + 1) * HOUR_MS,
+                    Event::Suspended(person),
+                );
                 push(&mut events, now_ms + DAY_MS, Event::Release(person));
             }
             Event::Suspended(person) => town.look_at_suspended(person),
