@@ -57,10 +57,9 @@ const PASSWORD_VARIANT_RUNS: u64 = 1_000;
 /// Calls of a sign-in and a change, cron's besides.
 const MAX_PASSWORD_POINTS: u64 = 150;
 const CALM_RUNS: u64 = 200;
-/// Of the long run of sign-ins, of a short one, and of each broken variant.
+/// Of the long run of sign-ins, and of a short one.
 const LONG_PEOPLE: u64 = 10_000;
 const SHORT_PEOPLE: u64 = 150;
-const VARIANT_PEOPLE: u64 = 400;
 const SIGN_IN_DAYS: u64 = 45;
 /// Turns with nothing to cover, of a hundred.
 const MAX_IDLE_PERCENT: u64 = 5;
@@ -201,7 +200,12 @@ fn main() {
         // Asked for by name it is the long run.
         let n_people = n_people.unwrap_or(LONG_PEOPLE);
         let shows_broken = is_full || only_variants;
-        finish(sign_ins(seed.unwrap_or(1), n_people, n_days, shows_broken));
+        finish(sign_in::series(
+            seed.unwrap_or(1),
+            n_people,
+            n_days,
+            shows_broken,
+        ));
     }
     if is_carrying {
         let n_runs = n_runs.unwrap_or(if is_full { 5_000 } else { 100 });
@@ -253,7 +257,7 @@ fn main() {
     }
     if is_all {
         let n_people = if is_full { LONG_PEOPLE } else { SHORT_PEOPLE };
-        is_good &= sign_ins(1, n_people, SIGN_IN_DAYS, is_full);
+        is_good &= sign_in::series(1, n_people, SIGN_IN_DAYS, is_full);
     }
     if is_full && is_all || only_variants {
         let is_asked = |variant: &&Variant| !is_handing_over || variant.series()(0).is_handing_over;
@@ -343,83 +347,6 @@ fn carried_passwords(n_runs: u64, seed: Option<u64>, is_full: bool, shows_broken
         }
     }
     is_good
-}
-
-/// Nobody is signed out by the proxy: 45 days of many people; and each broken variant is
-/// caught by the count that is named for it.
-fn sign_ins(seed: u64, n_people: u64, n_days: u64, shows_broken: bool) -> bool {
-    let began = Instant::now();
-    let setup = sign_in::Setup {
-        seed,
-        n_people: n_people as usize,
-        n_days: n_days as i64,
-        broken: None,
-    };
-    let verdict = sign_in::run(&setup);
-    println!(
-        "sign-in: seed {seed}, {:.0} s",
-        began.elapsed().as_secs_f64()
-    );
-    for line in &verdict.told {
-        println!("  {line}");
-    }
-    let reasons = verdict.reasons.iter();
-    let reasons: Vec<_> = reasons.map(|(code, n)| format!("{code} {n}")).collect();
-    println!(
-        "  people with a new sign-in, or one more step, by reason: {}",
-        reasons.join(", ")
-    );
-    for (name, count) in &verdict.zero {
-        println!("  {:52} {}", name, count.n);
-        for example in &count.examples {
-            println!("    {example}");
-        }
-    }
-    let mut is_good = verdict.is_good();
-    if !is_good {
-        println!(
-            "  sign-in failed (replay: npm run faults -- --sign-in --seed {seed} --people {n_people} --days {n_days})"
-        );
-    }
-    if shows_broken {
-        is_good &= broken_sign_ins(seed, n_people.min(VARIANT_PEOPLE));
-    }
-    is_good
-}
-
-fn broken_sign_ins(seed: u64, n_people: u64) -> bool {
-    let next = AtomicU64::new(0);
-    let caught = Mutex::new(vec![None; sign_in::BROKEN.len()]);
-    let n_threads = std::thread::available_parallelism().map_or(2, usize::from);
-    std::thread::scope(|scope| {
-        for _ in 0..n_threads {
-            scope.spawn(|| {
-                loop {
-                    let index = next.fetch_add(1, Ordering::Relaxed) as usize;
-                    let Some(broken) = sign_in::BROKEN.get(index) else {
-                        return;
-                    };
-                    let verdict = sign_in::run(&sign_in::Setup {
-                        seed,
-                        n_people: n_people as usize,
-                        n_days: SIGN_IN_DAYS as i64,
-                        broken: Some(*broken),
-                    });
-                    let count = verdict.count(broken.shows()).filter(|count| count.n > 0);
-                    caught.lock().unwrap()[index] = count.map(|count| count.n);
-                }
-            });
-        }
-    });
-    let caught = caught.into_inner().unwrap();
-    for (broken, n) in sign_in::BROKEN.iter().zip(&caught) {
-        let said = match n {
-            Some(n) => format!("caught ({}: {n})", broken.shows()),
-            None => format!("NOT CAUGHT by {}", broken.shows()),
-        };
-        println!("  {:52} {said}", broken.name());
-    }
-    caught.iter().all(Option::is_some)
 }
 
 fn replay(setup: Setup) {

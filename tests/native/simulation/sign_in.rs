@@ -26,6 +26,7 @@ mod browsers;
 mod judge;
 mod operator;
 mod people;
+mod series;
 mod sign_ins;
 
 use std::cmp::Reverse;
@@ -35,12 +36,12 @@ use std::rc::Rc;
 use dual_write_proxy::runtime::ports::Store;
 
 use self::backends::{Backends, Client, DAY_MS, Kind, LOGTO_MS, Seen};
-use self::broken::Breaker;
-pub use self::broken::{BROKEN, Broken};
+use self::broken::{BROKEN, Breaker, Broken};
 use self::browsers::Browser;
 use self::judge::{Count, FAMILIES, IN_A_FRAME, Judge, TWICE, WRONG_SIDE};
 use self::operator::{Act, COURSE, Now, applications};
 use self::people::{Person, Town, Way};
+pub use self::series::series;
 use crate::support::executor::Random;
 use crate::support::logto::HANDOVER_SECRET;
 use crate::support::world::START_MS;

@@ -48,8 +48,13 @@ impl Town {
             self.browsers[browser].used[used].lost = loss;
             return;
         };
-        if is_asked {
-            self.asked(browser, used, side, asks_alone, loss);
+        match is_asked {
+            true => self.asked(browser, used, side, asks_alone, loss),
+            // Without a question, as behind a lost answer: with Logto alone it would be so, too.
+            false => {
+                let now_ms = self.world.now_ms();
+                self.browsers[browser].restart_alone(used, false, now_ms);
+            }
         }
         let answer = self.token_request(side, client, "code", &code);
         if answer.status == 200 {
