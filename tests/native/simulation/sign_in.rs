@@ -328,7 +328,7 @@ fn live(town: &mut Town, setup: &Setup) {
                 let least = (days * DAY_MS as f64 / 2.0) as i64;
                 let next_ms = now_ms + least + span(&town.random, least * 2);
                 push(&mut events, next_ms, Event::Visit { browser, used });
-                if town.random.below(60) == 0 && !town.now.mgpass_is_down {
+                if town.random.below(15) == 0 && !town.now.mgpass_is_down {
                     push(
                         &mut events,
                         now_ms + 60_000,

@@ -42,7 +42,7 @@ pub enum Act {
 }
 
 /// In hours from the beginning.
-pub const COURSE: [(i64, Act); 34] = [
+pub const COURSE: [(i64, Act); 36] = [
     (0, Act::Flag("stage", "off")),
     (48, Act::Flag("stage", "shadow")),
     (49, Act::Mirror),
@@ -52,24 +52,27 @@ pub const COURSE: [(i64, Act); 34] = [
     (108, Act::Flag("mgpass_pages", "closed")),
     (192, Act::Share(2_000)),
     (264, Act::Share(5_000)),
-    (336, Act::Share(10_000)),
+    // By mistake.
+    (312, Act::Flag("mgpass_pages", "open")),
+    (330, Act::Flag("mgpass_pages", "closed")),
     (340, Act::Flag("read_percent", "100")),
     (360, Act::MgpassDown(true)),
     (361, Act::MgpassDown(false)),
     (384, Act::Flag("kill_switch", "on")),
-    (388, Act::Flag("kill_switch", "off")),
+    (400, Act::Flag("kill_switch", "off")),
     (408, Act::SecondWriter),
-    (411, Act::Lift),
+    (424, Act::Lift),
     // The first rollback.
     (432, Act::Flag("stage", "shadow")),
     (456, Act::Flag("stage", "dual_write")),
+    (480, Act::Share(10_000)),
     (528, Act::HandOver),
     (540, Act::Flag("mgpass_pages", "open")),
     (620, Act::Flag("mgpass_pages", "closed")),
     // The second.
     (624, Act::ComeBack),
     (625, Act::Share(0)),
-    (630, Act::Share(10_000)),
+    (650, Act::Share(10_000)),
     (696, Act::HandOver),
     (700, Act::Flag("mgpass_pages", "open")),
     (768, Act::AllMove),
