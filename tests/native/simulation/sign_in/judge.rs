@@ -100,7 +100,7 @@ impl Judge {
         self.add(UNREADY, 1, || what);
     }
 
-    pub fn from_session(&mut self, what: String) {
+    pub fn led_from_session(&mut self, what: String) {
         self.add(FROM_SESSION, 1, || what);
     }
 

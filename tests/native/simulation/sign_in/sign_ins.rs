@@ -117,7 +117,7 @@ impl Town {
                 judge.unready(say("not ready"));
             }
             if session.is_some() {
-                judge.from_session(say("a session at Logto lives"));
+                judge.led_from_session(say("a session at Logto lives"));
             }
             let bps = moved_at.map_or(now.share_bps, |bps| bps.min(now.share_bps));
             self.browsers[browser].moved_at_bps = Some(bps);
