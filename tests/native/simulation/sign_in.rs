@@ -290,9 +290,9 @@ fn live(town: &mut Town, setup: &Setup) {
     }
     for person in 0..town.people.len() {
         let at_ms = START_MS + DAY_MS + span(&town.random, 40 * DAY_MS);
-        match town.random.below(50) {
+        match town.random.below(20) {
             0 => push(&mut events, at_ms, Event::Suspend(person)),
-            1 | 2 => push(&mut events, at_ms, Event::Password(person)),
+            1 => push(&mut events, at_ms, Event::Password(person)),
             _ => {}
         }
     }

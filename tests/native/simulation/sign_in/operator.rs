@@ -61,7 +61,7 @@ pub const COURSE: [(i64, Act); 36] = [
     (384, Act::Flag("kill_switch", "on")),
     (400, Act::Flag("kill_switch", "off")),
     (408, Act::SecondWriter),
-    (424, Act::Lift),
+    (431, Act::Lift),
     // The first rollback.
     (432, Act::Flag("stage", "shadow")),
     (456, Act::Flag("stage", "dual_write")),

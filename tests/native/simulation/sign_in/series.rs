@@ -8,7 +8,7 @@ use std::time::Instant;
 use super::{BROKEN, Setup, run};
 
 /// Of each broken variant, at most.
-const VARIANT_PEOPLE: u64 = 400;
+const VARIANT_PEOPLE: u64 = 600;
 const DAYS: i64 = 45;
 
 /// Nobody is signed out by the proxy: 45 days of many people; and each broken variant is
