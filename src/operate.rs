@@ -9,6 +9,7 @@ pub mod cleanup;
 pub mod cutover;
 pub mod dependencies;
 pub mod findings;
+pub mod forecast;
 pub mod guard;
 pub mod metrics;
 pub mod page;

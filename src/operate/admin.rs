@@ -20,7 +20,7 @@ use crate::inbound::request::{Method, UserId, bearer};
 use crate::mirror::mgpass_webhook;
 use crate::mirror::webhook::{self, Received};
 use crate::operate::status::status;
-use crate::operate::{dependencies, metrics, page, prometheus, sign_in, timeline, why};
+use crate::operate::{dependencies, forecast, metrics, page, prometheus, sign_in, timeline, why};
 use crate::runtime::answer::{Answer, OwnAnswer};
 use crate::runtime::context::Request;
 use crate::runtime::error::ProxyError;
@@ -107,7 +107,7 @@ async fn operator<P: Platform>(
         }
         (Method::Get, "applications", _) => sign_in::view(request),
         (Method::Get, "applications/forecast", _) => {
-            sign_in::forecast(platform, &request.flags.applications)
+            forecast::view(platform, &request.flags.applications)
                 .await
                 .map_err(|_| ProxyError::DatabaseUnavailable)?
         }

@@ -10,10 +10,9 @@
 
 use serde_json::{Value, json};
 
-use crate::policy::applications::{Application, Applications, Part};
+use crate::policy::applications::{Application, Part};
 use crate::policy::authority::Holder;
 use crate::policy::flags::{Flags, Share, Stage};
-use crate::population::readiness;
 use crate::runtime::context::Request;
 use crate::runtime::observe::Event;
 use crate::runtime::ports::{DatabaseFailure, Platform, Statement, Store};
@@ -99,33 +98,6 @@ async fn stop<P: Platform>(platform: &P, event: &str) -> bool {
     let outcome = if is_written { "written" } else { "not_written" };
     platform.emit(&Event::SignInStopped { reason, outcome });
     is_written
-}
-
-/// Who will have to sign in anew once it is at mgPass, by application, by how they get in
-/// there, and whether they have a session at Logto now.
-///
-/// # Errors
-/// When mgPass's database does not answer.
-pub async fn forecast<P: Platform>(
-    platform: &P,
-    applications: &Applications,
-) -> Result<Value, DatabaseFailure> {
-    let results = platform
-        .batch(Store::Mgpass, vec![readiness::by_application()])
-        .await?;
-    let rows = results.into_iter().next().unwrap_or_default();
-    let named: Vec<_> = rows
-        .into_iter()
-        .map(|mut row| {
-            let client_id = text(&row, "client_id").unwrap_or_default();
-            let found = applications.of_client(&client_id);
-            let name = found.map(|(application, _)| application.name.as_str());
-            row.insert("application".to_owned(), json!(name));
-            row.insert("live".to_owned(), json!(integer(&row, "live") == Some(1)));
-            row
-        })
-        .collect();
-    Ok(json!({ "people": named }))
 }
 
 /// Nothing secret: client ids and addresses stand in every login link.

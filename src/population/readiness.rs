@@ -48,6 +48,9 @@ const LIST: &str = concat!(
 const NOT_MOVED: &str = "SELECT verdict, count(*) AS n FROM sign_in_ready WHERE verdict IN ('second_factor', 'enterprise_sso') GROUP BY verdict \
      UNION ALL SELECT 'waived', count(*) FROM waivers WHERE term = (SELECT term FROM authority) AND gate = 'factors' HAVING count(*) > 0";
 
+/// Whose sign-in at Logto was looked at since sign-ins move.
+const JUDGED: &str = "SELECT count(*) AS n FROM sign_in_ready";
+
 /// By the application through which Logto first met them. `live`: signed in within the
 /// 14 days that a session and a refresh token of Logto's last.
 const BY_APPLICATION: &str = concat!(
@@ -58,11 +61,24 @@ const BY_APPLICATION: &str = concat!(
      GROUP BY 1, 2, 3 ORDER BY 1, 2, 3"
 );
 
+/// Who may have what at Logto, and who has been at mgPass. A session lasts 14 days; a chain
+/// of refresh tokens is rotated on for a year at most (contract of Logto, lifetimes).
+const POPULATION: &str = concat!(
+    "SELECT json_extract(m.residue, '$.applicationId') AS client_id, count(*) AS n_people, \
+     sum(coalesce(u.last_sign_in_at, 0) > unixepoch() - 1209600) AS n_live, \
+     sum(coalesce(u.last_sign_in_at, 0) > unixepoch() - 31536000) AS n_chained, \
+     sum(",
+    readiness!(),
+    " IN ('email_reset', 'none')) AS n_without_road, \
+     sum(EXISTS (SELECT 1 FROM audit_logs a WHERE a.target_id = u.id AND a.event_type = 'user.login.success')) AS n_there \
+     FROM logto_mirror m JOIN users u ON u.id = m.user_id WHERE u.deleted_at IS NULL GROUP BY 1 ORDER BY 1"
+);
+
 /// Every string above, for the test that prepares each one against the schema.
 #[cfg(not(target_arch = "wasm32"))]
-pub const ALL_SQL: &[&str] = &[COUNT, LIST, BY_APPLICATION];
+pub const ALL_SQL: &[&str] = &[COUNT, LIST, BY_APPLICATION, POPULATION];
 #[cfg(not(target_arch = "wasm32"))]
-pub const PROXY_SQL: &[&str] = &[NOT_MOVED];
+pub const PROXY_SQL: &[&str] = &[NOT_MOVED, JUDGED];
 
 pub fn count() -> Vec<Statement> {
     vec![Statement::new(COUNT, vec![])]
@@ -93,9 +109,18 @@ pub fn parse_not_moved(results: &[Vec<Row>]) -> Json {
     Json::Object(named.collect())
 }
 
+pub fn judged() -> Statement {
+    Statement::new(JUDGED, vec![])
+}
+
 /// Who will have to sign in anew, and how they get in.
 pub fn by_application() -> Statement {
     Statement::new(BY_APPLICATION, vec![])
+}
+
+/// Whom a move can make sign in anew.
+pub fn population() -> Statement {
+    Statement::new(POPULATION, vec![])
 }
 
 /// `only`: of this road.

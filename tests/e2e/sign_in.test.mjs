@@ -248,7 +248,9 @@ describe('an application with a client at each side', () => {
     assert.equal(refreshed.status, 0, refreshed.stdout + refreshed.stderr);
     for (const token of Object.values(tokens)) assert.ok(!(refreshed.stdout + refreshed.stderr).includes(token));
     const forecast = await dwp(['--json', 'app', 'forecast']);
-    assert.ok(JSON.parse(forecast.stdout).people.length > 0, forecast.stderr);
+    const { people, reasons } = JSON.parse(forecast.stdout);
+    assert.ok(people.length > 0, forecast.stderr);
+    assert.ok(reasons.some(({ code, people: n }) => code === 'back_to_logto' && n > 0), forecast.stdout);
     const unknown = await dwp(['app', 'check', 'nowhere', '--mgpass', sandbox.mgpass.url]);
     assert.equal(unknown.status, 2);
   });

@@ -13,12 +13,16 @@
 //! while clients write and read: nothing older than what was acknowledged is ever shown, or
 //! is left in the end, on whichever side has the say.
 //! In a fifth people's passwords are carried, changed and reset: no old one stays alive at mgPass.
+//! In a sixth many people sign in for 45 days while sign-ins move, there and back: the proxy
+//! signs nobody out.
 //! Then broken variants of mirror and hand-over, each against the series that shows it: each must
 //! be caught.
 //!
 //! `--runs N` random runs (and a quarter more with help, and with readers) from seed 0 on, or
 //! `--from S`, `--seed S` one run alone with its events, `--helped`, `--reading`, `--calm`, `--passwords` or
 //! `--handovers` of that series only, `--variants` the broken ones (with `--handovers` its own).
+//! `--sign-in` the sixth alone, with its 10,000 people (`--people N`, `--days D`, `--seed S`, and with
+//! `--variants` its broken ones).
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -40,7 +44,7 @@ use simulation::chaos::{Chaos, FAULTS, GLITCHES};
 use simulation::oracle::Verdict;
 use simulation::variants::{VARIANTS, Variant};
 use simulation::wakes::FATES;
-use simulation::{Course, Setup, passwords, run};
+use simulation::{Course, Setup, passwords, run, sign_in};
 
 /// Calls of one course that are faulted; what comes later is idle sweeps.
 const MAX_POINTS: u64 = 70;
@@ -54,6 +58,10 @@ const PASSWORD_VARIANT_RUNS: u64 = 1_000;
 /// Calls of a sign-in and a change, cron's besides.
 const MAX_PASSWORD_POINTS: u64 = 150;
 const CALM_RUNS: u64 = 200;
+/// Of the long run of sign-ins, and of a short one.
+const LONG_PEOPLE: u64 = 10_000;
+const SHORT_PEOPLE: u64 = 150;
+const SIGN_IN_DAYS: u64 = 45;
 /// Turns with nothing to cover, of a hundred.
 const MAX_IDLE_PERCENT: u64 = 5;
 
@@ -169,6 +177,8 @@ fn main() {
     let (mut is_helped, mut is_reading, mut is_calm) = (false, false, false);
     let mut is_handing_over = false;
     let mut is_carrying = false;
+    let mut is_signing_in = false;
+    let (mut n_people, mut n_days) = (None, SIGN_IN_DAYS);
     while let Some(argument) = arguments.next() {
         let number = |text: Option<String>| text.and_then(|text| text.parse::<u64>().ok());
         match argument.as_str() {
@@ -181,10 +191,26 @@ fn main() {
             "--calm" => is_calm = true,
             "--handovers" => is_handing_over = true,
             "--passwords" => is_carrying = true,
+            "--sign-in" => is_signing_in = true,
+            "--people" => {
+                n_people = Some(number(arguments.next()).expect("--people takes a number"));
+            }
+            "--days" => n_days = number(arguments.next()).expect("--days takes a number"),
             "--variants" => only_variants = true,
             // Cargo's own.
             _ => {}
         }
+    }
+    if is_signing_in {
+        // Asked for by name it is the long run.
+        let n_people = n_people.unwrap_or(LONG_PEOPLE);
+        let shows_broken = is_full || only_variants;
+        finish(sign_in::series(
+            seed.unwrap_or(1),
+            n_people,
+            n_days,
+            shows_broken,
+        ));
     }
     if is_carrying {
         let n_runs = n_runs.unwrap_or(if is_full { 5_000 } else { 100 });
@@ -234,8 +260,14 @@ fn main() {
     if is_all {
         is_good &= carried_passwords(n_runs.div_ceil(20), None, is_full, is_full);
     }
+<<<<<<< HEAD
     if is_all && !is_full {
         is_good &= variants_differ();
+||||||| 66e69f5
+=======
+    if is_all {
+        let n_people = if is_full { LONG_PEOPLE } else { SHORT_PEOPLE };
+        is_good &= sign_in::series(1, n_people, SIGN_IN_DAYS, is_full);
     }
     if is_full && is_all || only_variants {
         let is_asked = |variant: &&Variant| !is_handing_over || variant.series()(0).is_handing_over;

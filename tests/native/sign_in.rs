@@ -3,6 +3,7 @@
 
 mod clients;
 mod ending;
+mod forecast;
 mod link;
 mod mark;
 mod watch;

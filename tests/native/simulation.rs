@@ -9,6 +9,7 @@ mod help;
 pub mod oracle;
 pub mod passwords;
 mod reads;
+pub mod sign_in;
 mod values;
 pub mod variants;
 pub mod wakes;

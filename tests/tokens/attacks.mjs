@@ -9,6 +9,7 @@
 //  5. forward-auth as nginx, Envoy and Traefik ask
 //  6. introspection without a secret and with guessed ones, counted at mgPass
 //  7. sign-in: the pin, redirects, secrets and cookies at the wrong side
+//  8. people whose sign-in moves: mix-up, login CSRF, second factors, probing of passwords
 
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
@@ -19,6 +20,7 @@ import { ask, canBeSent, startEdge } from './edge.mjs';
 import { build, forge, goodClaims, goodHeader } from './forge.mjs';
 import { introspectionAttacks } from './introspection.mjs';
 import { ALGORITHMS, ISSUERS } from './issuers.mjs';
+import { movingAttacks } from './moving.mjs';
 import { signInAttacks } from './sign_in.mjs';
 import { standInTokens } from './stand_ins.mjs';
 
@@ -82,6 +84,7 @@ const attacked = (kind, name, isRefused, found) => {
 };
 await introspectionAttacks(attacked, accepted);
 await signInAttacks(attacked, accepted);
+await movingAttacks(attacked, accepted);
 
 console.log(`classes: ${counts.classes.size}`);
 for (const [kind, row] of counts.classes) console.log(`  ${String(row.refused).padStart(3)}/${String(row.tried).padEnd(3)} ${kind}`);

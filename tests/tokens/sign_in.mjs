@@ -5,7 +5,7 @@
 //     another name
 //  2. redirects through the login link, `/_proxy/signed-out` and the list of applications
 //  3. secrets, codes and tokens in every form in which a client can show them: never at
-//     the side that they are not of
+//     the side that they are not of; access tokens and hints by their issuer
 //  4. the proxy's cookies and its admin token: never at a backend
 
 import { createHmac } from 'node:crypto';
@@ -16,6 +16,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 
+import { Browser } from '../harness/sandbox/browser.mjs';
 import { SECRETS } from '../harness/sandbox/sandbox.mjs';
 import { applyMigrations, startWorkers } from '../harness/sandbox/workers.mjs';
 
@@ -74,8 +75,8 @@ export async function signInAttacks(refused, accepted) {
   }
 }
 
-function seal(name, value, secret = SECRET) {
-  const sealed = `${value}.${Math.floor(Date.now() / 1000)}`;
+function seal(name, value, secret = SECRET, ageS = 0) {
+  const sealed = `${value}.${Math.floor(Date.now() / 1000) - ageS}`;
   const hmac = createHmac('sha256', secret).update(name).update('\0').update(sealed).digest('hex').slice(0, 32);
   return `${sealed}.${hmac}`;
 }
@@ -88,6 +89,8 @@ async function attack({ url, logto, mgpass, refused, accepted }) {
 
   const good = seal(PIN, '0');
   accepted('a browser in the share', { status: await link(`${PIN}=${good}; ${ready}`) === START.mgpass ? 200 : 0 });
+  accepted('an old pin that is still good', { status: await link(`${PIN}=${seal(PIN, '0', SECRET, 399 * 86_400)}; ${ready}`) === START.mgpass ? 200 : 0 });
+  accepted('the good one of two pins', { status: await link(`${PIN}=${seal(PIN, '0', 'guessed')}; ${PIN}=${good}; ${ready}`) === START.mgpass ? 200 : 0 });
   const [value, issued, hmac] = good.split('.');
   for (const [name, cookies] of [
     ['another bucket', `${PIN}=1.${issued}.${hmac}; ${ready}`],
@@ -102,6 +105,11 @@ async function attack({ url, logto, mgpass, refused, accepted }) {
     ['the mark by a sign-out', `${PIN}=${good}; ${READY}=${seal(OUT, '1')}`],
     ['a pin by a mark', `${PIN}=${seal(READY, '0')}; ${ready}`],
     ['a pin under a name without its prefix', `dwp_pin=${good}; ${ready}`],
+    ['a pin older than browsers keep one', `${PIN}=${seal(PIN, '0', SECRET, 401 * 86_400)}; ${ready}`],
+    ['a pin of tomorrow', `${PIN}=${seal(PIN, '0', SECRET, -86_400)}; ${ready}`],
+    ['a mark of months ago, replayed', `${PIN}=${good}; ${READY}=${seal(READY, '1', SECRET, 91 * 86_400)}`],
+    ['no mark beside a replayed pin', `${PIN}=${good}`],
+    ['a mark of another meaning', `${PIN}=${good}; ${READY}=${seal(READY, '2')}`],
     ['a negative bucket', `${PIN}=${seal(PIN, '-1')}; ${ready}`],
     ['a bucket that overflows', `${PIN}=${seal(PIN, '65536')}; ${ready}`],
     ['a session at Logto beside a good pin', `${PIN}=${good}; ${ready}; _session=x`],
@@ -133,6 +141,11 @@ async function attack({ url, logto, mgpass, refused, accepted }) {
       refused('open redirect through applications', at, !location.includes('evil'), location);
     }
   }
+
+  accepted('the link leads to a listed address', { status: await link('') === START.logto ? 200 : 0 });
+  const kept = seal(OUT, Buffer.from('{"a":"news","u":"https://news.example/bye","s":"x"}').toString('base64url'));
+  const back = (await ask('/_proxy/signed-out', { cookie: `${OUT}=${kept}` })).headers.get('location');
+  accepted('a sign-out of its own goes on at Logto, which checks the address', { status: back === `/oidc/session/end?client_id=${CLIENT.logto}&post_logout_redirect_uri=https%3A%2F%2Fnews.example%2Fbye&state=x&proxy_step=2` ? 200 : 0, code: back });
 
   // Each secret is a word that is looked for at the other side.
   const basic = (id, secret) => ({ authorization: `Basic ${btoa(`${id}:${secret}`)}` });
@@ -169,11 +182,62 @@ async function attack({ url, logto, mgpass, refused, accepted }) {
     }
   }
 
+  // Tokens go by their issuer, a hint to nobody but its own side, a client's secret for an
+  // introspection to the client's own.
+  const jwt = (issuer, word) => {
+    const now = Math.floor(Date.now() / 1000);
+    const part = (text) => Buffer.from(JSON.stringify(text)).toString('base64url');
+    return `${part({ alg: 'ES256', kid: 'k' })}.${part({ iss: issuer, sub: word, aud: CLIENT.mgpass, iat: now, exp: now + 600 })}.${Buffer.from(word).toString('base64url')}`;
+  };
+  const tokens = {
+    mgpass: (word) => jwt(mgpass.url, word),
+    logto: (word) => jwt('https://auth.example/oidc', word),
+    opaque: (word) => word,
+  };
+  for (const [kind, make] of Object.entries(tokens)) {
+    const [own, other] = kind === 'mgpass' ? [mgpass, logto] : [logto, mgpass];
+    for (const [road, send] of [
+      ['userinfo', (token) => fetch(`${url}/oidc/me`, { headers: { authorization: `Bearer ${token}` } })],
+      ['userinfo by a form', (token) => fetch(`${url}/oidc/me`, { method: 'POST', body: new URLSearchParams({ access_token: token }) })],
+      ['hint of a sign-out', (token) => fetch(`${url}/oidc/session/end?id_token_hint=${token}&client_id=${CLIENT.logto}`, { redirect: 'manual' })],
+    ]) {
+      n += 1;
+      const token = make(`t0ken${n}x`);
+      const answer = await send(token);
+      await answer.arrayBuffer();
+      refused('token at the wrong side', `${kind}, ${road}`, !other.has(token), answer.status);
+      // A hint goes on in the browser, not from here.
+      if (!road.startsWith('hint')) accepted(`${kind}, ${road}`, { status: own.has(token) ? 200 : 0, code: 'not at its own side' });
+    }
+  }
+  for (const [side, own, other] of [['mgpass', mgpass, logto], ['logto', logto, mgpass]]) {
+    for (const kind of Object.keys(tokens)) {
+      n += 1;
+      const word = `s3cret${n}y`;
+      const answer = await fetch(`${url}/oidc/token/introspection`, { method: 'POST', headers: basic(CLIENT[side], word), body: new URLSearchParams({ token: tokens[kind](`t0ken${n}y`) }) });
+      await answer.arrayBuffer();
+      const marks = [word, btoa(`${CLIENT[side]}:${word}`)];
+      refused('secret at the wrong side', `${side}, introspection of ${kind}`, !marks.some((mark) => other.has(mark)), answer.status);
+      accepted(`${side}, introspection of ${kind}`, { status: marks.some((mark) => own.has(mark)) ? 200 : 0, code: 'its secret is not at its own side' });
+    }
+  }
+
   const cookie = `${PIN}=${good}; ${ready}; _session=logto-s3cret`;
   await fetch(`${url}/oidc/token`, { method: 'POST', headers: { cookie: '_session=logto-s3cret' }, body: new URLSearchParams({ client_id: CLIENT.mgpass, code: 'c' }) });
   await ask('/_proxy/sign-in/news', { cookie });
   await ask('/_proxy/signed-out', { cookie: `${OUT}=x` });
+  // As a browser sends them: by their path to the proxy's own routes alone.
+  const browser = new Browser();
+  await browser.ask('GET', `${url}/_proxy/sign-in/news`);
+  accepted('a browser is given a pin', { status: browser.has(PIN) ? 200 : 0 });
+  for (const at of ['/', '/oidc/auth?client_id=x', '/sign-in', '/api/experience', '/oidc/me', '/consent', '/_session']) await browser.ask('GET', `${url}${at}`);
+  accepted('it comes back to the link', { status: (await browser.ask('GET', `${url}/_proxy/sign-in/news`)).headers.has('set-cookie') ? 0 : 200 });
   refused('cookie at a backend', "Logto's session at mgPass", !mgpass.has('logto-s3cret'));
   refused('cookie at a backend', "the origin's secret at mgPass", !mgpass.has('origin-s3cret'));
-  for (const [name, origin] of [['Logto', logto], ['mgPass', mgpass]]) refused('cookie at a backend', `the pin at ${name}`, !origin.has('dwp_'));
+  for (const [name, origin] of [['Logto', logto], ['mgPass', mgpass]]) {
+    for (const [what, text] of [['the pin', PIN], ['the mark', READY], ['the sign-out', OUT], ['any of its own', 'dwp_']]) {
+      refused('pin at a backend', `${what} at ${name}`, !origin.has(text), {});
+    }
+    accepted(`requests that could show one at ${name}`, { status: origin.seen.length > 0 ? 200 : 0 });
+  }
 }

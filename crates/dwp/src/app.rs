@@ -178,9 +178,25 @@ fn reason(readiness: &str) -> &'static str {
     }
 }
 
+/// Over all applications, in the order in which they come. Without a number: nobody can
+/// know one beforehand.
+fn by_reason(reasons: &[Value]) -> Vec<(&str, Option<u64>, &str)> {
+    let mut found: Vec<(&str, Option<u64>, &str)> = Vec::new();
+    for row in reasons {
+        let n = row.get("people").and_then(Value::as_u64);
+        let code = text(row, "/code");
+        match found.iter_mut().find(|(known, ..)| *known == code) {
+            Some((_, sum, _)) => *sum = sum.zip(n).map(|(sum, n)| sum + n),
+            None => found.push((code, n, text(row, "/meaning"))),
+        }
+    }
+    found
+}
+
 fn forecast(api: &Api, output: Output) -> Result {
     let found = api.get("applications/forecast", &[])?;
     let people = rows(&found, "people")?;
+    let reasons = rows(&found, "reasons")?;
     let without_road = people.iter().any(|row| {
         text(row, "/readiness") == "none" && row.get("live") == Some(&Value::Bool(true))
     });
@@ -207,6 +223,12 @@ fn forecast(api: &Api, output: Output) -> Result {
             "{} will have to sign in anew: the first time of each browser at mgPass. Who is not signed in would have had to anyway.\n",
             plural(n_live, "person", "people")
         ));
+        shown.push_str("\nWhy somebody may have to, and how many people at most:\n");
+        for (code, n, meaning) in by_reason(reasons) {
+            let count = n.map_or("not known".to_owned(), number);
+            let cells = [(code, 26), (&*count, 10), (meaning, 0)];
+            shown.push_str(&format!("{}\n", columns(&cells)));
+        }
         shown
     })?;
     Ok(Health::clean_if(!without_road))
@@ -215,6 +237,18 @@ fn forecast(api: &Api, output: Output) -> Result {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn reasons_are_summed_over_applications() {
+        let row =
+            |code: &str, n: Value| serde_json::json!({ "code": code, "people": n, "meaning": "m" });
+        let rows = [
+            row("a", 3.into()),
+            row("b", Value::Null),
+            row("a", 4.into()),
+        ];
+        assert_eq!(by_reason(&rows), [("a", Some(7), "m"), ("b", None, "m")]);
+    }
 
     #[test]
     fn a_list_is_put_on_one_line_and_judged_by_the_proxys_parser() {

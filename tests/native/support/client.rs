@@ -15,6 +15,7 @@ use futures_util::future::{Either, select};
 use super::executor::Handle;
 use super::faults::{Glitch, Port};
 use super::logto::{LogtoAnswer, LogtoRequest};
+use super::world::Tamper;
 use super::{Node, World};
 
 #[derive(Clone, Debug)]
@@ -165,6 +166,14 @@ impl World {
         let token = self.admin_token();
         self.ask(Request::new("GET", path).token(&token))
     }
+
+    /// To a request that a client sent.
+    fn answer_of_logto(&self, request: &LogtoRequest) -> LogtoAnswer {
+        let clients = self.clients.borrow().clone();
+        clients
+            .and_then(|clients| clients.at_logto(self, request))
+            .unwrap_or_else(|| self.logto.handle(request, self.now_ms()))
+    }
 }
 
 /// As the shell does: without a future where no rule claims the request.
@@ -203,7 +212,11 @@ async fn serve(node: Node, request: Request) -> Answered {
             status: answer.status,
             body: answer.body,
             cookies: answer.cookies,
-            headers: exchange.marks,
+            headers: exchange
+                .marks
+                .into_iter()
+                .chain(answer.location.map(|to| ("location", to)))
+                .collect(),
             at_ms,
             is_own: false,
         },
@@ -248,12 +261,37 @@ impl FakeExchange {
             &describe,
             Err(CallFailure::Unreachable),
             move |world: &World| {
+                let clients = world.clients.borrow().clone();
+                if let Some(clients) = clients {
+                    let body = body.unwrap_or_default();
+                    return Ok(clients.at_mgpass(world, &line, &headers, &body));
+                }
                 world.mgpass.present(&line, headers, body);
                 Ok(LogtoAnswer::glitch(200))
             },
         );
-        self.answer = Some(sent.await?);
-        Ok(200)
+        let answer = sent.await?;
+        let status = answer.status;
+        self.answer = Some(answer);
+        Ok(status)
+    }
+
+    fn tamper(&self) -> Option<Rc<dyn Tamper>> {
+        self.node.world.tamper.borrow().clone()
+    }
+
+    /// Where a broken variant sends what one side refused.
+    fn to_the_other<'a>(forward: &Forward<'a>) -> Forward<'a> {
+        let (backend, url) = match forward.backend {
+            Backend::Logto => (Backend::Mgpass, "https://mgpass.example.test/oauth/token"),
+            Backend::Mgpass => (Backend::Logto, "https://logto.example.test/oidc/token"),
+        };
+        Forward {
+            backend,
+            url: url.to_owned(),
+            origin_secret: None,
+            ..*forward
+        }
     }
 }
 
@@ -262,7 +300,11 @@ impl Exchange for FakeExchange {
 
     fn header(&self, name: &str) -> Option<String> {
         let found = self.request.headers.iter().find(|(key, _)| *key == name);
-        found.map(|(_, value)| value.clone())
+        let value = found.map(|(_, value)| value.clone());
+        match self.tamper() {
+            Some(tamper) => tamper.header(name, value),
+            None => value,
+        }
     }
 
     async fn hold_body(&mut self, max_bytes: usize) -> Result<(), BodyFailure> {
@@ -279,7 +321,11 @@ impl Exchange for FakeExchange {
     }
 
     fn held_text(&self) -> Option<String> {
-        self.held.clone()
+        let held = self.held.clone()?;
+        Some(match self.tamper() {
+            Some(tamper) => tamper.held(held),
+            None => held,
+        })
     }
 
     fn held_bytes(&self) -> Option<Vec<u8>> {
@@ -287,6 +333,48 @@ impl Exchange for FakeExchange {
     }
 
     async fn forward(&mut self, forward: &Forward<'_>) -> Result<u16, CallFailure> {
+        let sent = self.send(forward).await;
+        let Some(tamper) = self.tamper() else {
+            return sent;
+        };
+        match sent {
+            Err(_) if tamper.sends_again() => self.send(forward).await,
+            Ok(400..=499) if tamper.asks_the_other() => {
+                self.send(&Self::to_the_other(forward)).await
+            }
+            sent => sent,
+        }
+    }
+
+    fn add_answer_cookie(&mut self, line: &str) {
+        if let Some(answer) = &mut self.answer {
+            answer.cookies.push(line.to_owned());
+        }
+    }
+
+    fn answer_header(&self, name: &str) -> Option<String> {
+        let answer = self.answer.as_ref()?;
+        match name {
+            "location" => answer.location.clone(),
+            "content-type" => answer.is_json.then(|| "application/json".to_owned()),
+            _ => None,
+        }
+    }
+
+    fn set_answer_header(&mut self, name: &'static str, value: &str) {
+        assert!(self.answer.is_some());
+        self.marks.push((name, value.to_owned()));
+    }
+
+    fn tee_answer(&mut self) -> Option<FakeCopy> {
+        self.answer
+            .as_ref()
+            .map(|answer| FakeCopy(answer.body.clone()))
+    }
+}
+
+impl FakeExchange {
+    async fn send(&mut self, forward: &Forward<'_>) -> Result<u16, CallFailure> {
         if forward.backend == Backend::Mgpass {
             return self.forward_to_mgpass(forward).await;
         }
@@ -317,7 +405,7 @@ impl Exchange for FakeExchange {
                     .remote(Port::Forward, &describe, Err(CallFailure::Unreachable), {
                         let line = what.clone();
                         move |world: &World| {
-                            let answer = || world.logto.handle(&request, world.now_ms());
+                            let answer = || world.answer_of_logto(&request);
                             Ok(match world.glitch(Port::Forward, &line) {
                                 None | Some(Glitch::NotFound) => answer(),
                                 Some(Glitch::Refuse(status)) => LogtoAnswer::glitch(status),
@@ -339,31 +427,5 @@ impl Exchange for FakeExchange {
         let status = answer.status;
         self.answer = Some(answer);
         Ok(status)
-    }
-
-    fn add_answer_cookie(&mut self, line: &str) {
-        if let Some(answer) = &mut self.answer {
-            answer.cookies.push(line.to_owned());
-        }
-    }
-
-    fn answer_header(&self, name: &str) -> Option<String> {
-        let answer = self.answer.as_ref()?;
-        match name {
-            "location" => answer.location.clone(),
-            "content-type" => answer.is_json.then(|| "application/json".to_owned()),
-            _ => None,
-        }
-    }
-
-    fn set_answer_header(&mut self, name: &'static str, value: &str) {
-        assert!(self.answer.is_some());
-        self.marks.push((name, value.to_owned()));
-    }
-
-    fn tee_answer(&mut self) -> Option<FakeCopy> {
-        self.answer
-            .as_ref()
-            .map(|answer| FakeCopy(answer.body.clone()))
     }
 }

@@ -113,11 +113,41 @@ pub trait Tamper {
     fn copies(&self, _: &Message) -> Vec<i64> {
         vec![0]
     }
+    /// What the core reads of a request's headers ...
+    fn header(&self, _name: &str, value: Option<String>) -> Option<String> {
+        value
+    }
+    /// ... and of a body that it holds.
+    fn held(&self, body: String) -> String {
+        body
+    }
+    /// A request of a client's is sent once more where no answer came.
+    fn sends_again(&self) -> bool {
+        false
+    }
+    /// What one side refuses is sent to the other.
+    fn asks_the_other(&self) -> bool {
+        false
+    }
+}
+
+/// Both sides towards browsers and clients, in place of the little that the fakes say.
+pub trait Clients {
+    /// `None`: the fake answers.
+    fn at_logto(&self, world: &World, request: &logto::LogtoRequest) -> Option<logto::LogtoAnswer>;
+    fn at_mgpass(
+        &self,
+        world: &World,
+        line: &str,
+        headers: &[(String, String)],
+        body: &str,
+    ) -> logto::LogtoAnswer;
 }
 
 pub struct World {
     pub executor: Rc<Executor>,
     pub tamper: RefCell<Option<Rc<dyn Tamper>>>,
+    pub clients: RefCell<Option<Rc<dyn Clients>>>,
     /// Whether events are kept.
     pub keeps_events: Cell<bool>,
     /// Whether a rewards database is bound.
@@ -174,6 +204,7 @@ impl World {
         let world = Self {
             executor,
             tamper: RefCell::default(),
+            clients: RefCell::default(),
             keeps_events: Cell::new(true),
             has_rewards: Cell::new(true),
             databases,
