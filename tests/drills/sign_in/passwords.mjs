@@ -72,9 +72,9 @@ export async function carry(scene, book) {
 
   await scene.dwp(['carry', 'allow', '--by', 'drill', '--reason', 'a drill']);
   const check = await scene.dwp('carry check', { allowed: [0, 1] });
+  if (check.status !== 0) throw new Error(`dwp carry check: ${check.stdout}${check.stderr}`);
   const confirmed = await scene.dwp('carry check --mailbox-empty --by drill', { allowed: [0, 1] });
   scene.expect('decided, checked, mailbox looked into', `dwp ${check.status}, ${confirmed.status}`, '0, 0', check.status === 0 && confirmed.status === 0);
-  if (check.status !== 0) console.log(check.stdout);
 
   // Judged behind a sign-in, marked at a later one.
   const isMarked = ({ browser }) => browser.has('__Secure-dwp_ready');
