@@ -17,7 +17,6 @@ const SLOW_MS = 12_000;
 const isAt = (scene, holder) => async () => (await scene.authority()).holder === holder;
 
 async function arm(scene, book) {
-  await book.traffic.still();
   await deployNewSecret(scene);
   scene.sandbox.logto.admitOnly([NEW_SECRET]);
   const { stdout } = await scene.dwp('handover arm --for 4h');
@@ -80,6 +79,7 @@ export async function cutover(scene, book) {
   await scene.logto.faults([]);
   await until('mgPass is the authority', isAt(scene, 'mgpass'), { withinMs: 120_000, everyMs: 50 });
   const result = await command;
+  await book.traffic.still();
   scene.expect('dwp stage cutover --wait', `${result.status}; the write that was under way ${written.status}`, '0; 200', result.status === 0 && written.status === 200);
   for (const [reached, sign] of crossing) {
     const done = await sign;
@@ -120,7 +120,6 @@ export async function wayBack(scene, book) {
   await walkDesk(scene, book, 'dual_write again');
   const { status } = await tryToRegister(scene, newsroom, book.newcomer);
   scene.expect('dual_write again: a registration goes through', status, '204', status === 204);
-  book.traffic.readsGoOn = false;
   await book.flag('read_percent', 0);
   for (const stage of ['shadow', 'off']) {
     await book.flag('stage', stage);

@@ -8,7 +8,7 @@ import path from 'node:path';
 import { pause, until } from '../../harness/sandbox/client.mjs';
 import { startTraffic } from '../cutover/traffic.mjs';
 import { isTakenAtMgpass } from './book.mjs';
-import { walk, walkDesk } from './people.mjs';
+import { led, walk, walkDesk } from './people.mjs';
 
 const ROUNDS = 6;
 
@@ -39,24 +39,19 @@ export async function dualWrite(scene, book) {
   scene.expect('imported, with their addresses and without passwords', `${n} of ${everybody.length}`, 'all', n === everybody.length);
   const ids = everybody.map(({ subject }) => subject);
   book.traffic = startTraffic(scene, { ask: book.ask, written: ids, read: ids, onlyReads: true });
+  // For the gate `reads` alone.
+  await book.traffic.still();
   await book.refreshAll('dual_write, share 0');
   await walk(scene, book, 'dual_write, share 0', 'logto');
   await walkDesk(scene, book, 'dual_write');
 
   const probe = (await book.ask('POST', '/users', { username: 'probe', primaryEmail: 'probe@example.test' })).json().id;
   await until('the probe account is mirrored', () => scene.mgpassRow('SELECT id FROM users WHERE id = ?1', probe), { withinMs: 30_000, everyMs: 300 });
-  await deploy(scene, book, {
+  await scene.sandbox.deploy({
     PASSWORD_CARRY: 'on', PROBE_USER: probe, PROBE_EMAIL: 'probe@example.test', PROBE_PASSWORD: 'probe-password-of-the-drill', PROBE_CLIENT_ID: 'app_newsroom',
     PROBE_CLIENT_SECRET: 'mgpass-newsroom-secret', PROBE_REDIRECT_URI: 'http://127.0.0.1:5999/callback',
   });
-}
-
-/** A new version cuts off what is under way. */
-export async function deploy(scene, book, vars) {
-  await book.traffic.still();
-  await scene.sandbox.deploy(vars);
   await until('the new version answers', async () => (await scene.status()).stage === 'dual_write', { withinMs: 20_000 });
-  book.traffic.resume();
 }
 
 export async function carry(scene, book) {
@@ -97,7 +92,7 @@ export async function carry(scene, book) {
     if (await isTakenAtMgpass(scene, person, person.password) && !await isTakenAtMgpass(scene, person, old)) n += 1;
   }
   scene.expect('changed at Logto: mgPass takes the new one, and not the old', `${n} of ${of('changed').length}`, 'all', n === of('changed').length);
-  book.forecast = (await scene.dwp('app forecast --json')).json().people;
+  book.forecast = (await scene.dwp('app forecast --json', { allowed: [0, 1] })).json().people;
   const forecast = book.forecastOf = (road) => book.forecast.filter((row) => row.live && row.readiness === road).reduce((sum, { n: some }) => sum + some, 0);
   const left = of('dormant', 'factor').length;
   // The user of @logto/browser has no address.
@@ -139,6 +134,7 @@ export async function voided(scene, book) {
   for (const person of people) {
     person.browser.forget('_session');
     person.browser.forget('mgpass_session');
+    await led(person, newsroom, 'mgpass');
     const done = await person.signIn(newsroom, { forgot: true });
     if (done.side === 'mgpass' && done.subject === person.subject && person.nPrompted === 1) nReset += 1;
   }
@@ -155,6 +151,7 @@ export async function prompted(scene, book) {
     person.browser.forget('_session');
     // Whoever sets a password at mgPass now is signed out where the old one was good.
     book.reasons.set(`logto ${person.subject}`, 'password set at mgPass');
+    await led(person, newsroom, 'mgpass');
     const done = await person.signIn(newsroom);
     if (done.side === 'mgpass' && done.subject === person.subject && person.nPrompted === 1) n += 1;
     book.asked.set(person, (book.asked.get(person) ?? 0) + done.asked);
