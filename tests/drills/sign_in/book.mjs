@@ -74,7 +74,13 @@ export function openBook(scene, people) {
 
     /** As an operator sets a flag; it is in force when the command ends. */
     flag: (key, value) => scene.dwp(['flag', 'set', key, String(value), '--persist-to', scene.persistTo]),
-    share: (percent) => book.flag('sign_in_percent', percent),
+    /** A percentage, which a drill changes often. */
+    async percent(key, value) {
+      await scene.sandbox.flag(key, String(value));
+      const seen = { sign_in_percent: async () => (await book.admin('applications')).sign_in_bps, read_percent: async () => (await scene.status()).read_bps, compare_percent: async () => (await scene.status()).compare_bps };
+      await until(`${key} ${value}`, async () => (await seen[key]()) === value * 100, { withinMs: 30_000, everyMs: 250 });
+    },
+    share: (value) => book.percent('sign_in_percent', value),
 
     /** The code in mgPass's newest mail to somebody. */
     async code(subject) {

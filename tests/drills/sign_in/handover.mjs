@@ -99,6 +99,10 @@ export async function atMgpass(scene, book) {
   await unmarked.leadsTo(newsroom);
   const leads = await unmarked.leadsTo(newsroom);
   scene.expect('cutover: a link leads, also for who was not marked, to', leads, 'mgpass', leads === 'mgpass');
+  const factors = book.people.of('factor');
+  for (const { browser } of factors) browser.forget('_session');
+  const kept = (await Promise.all(factors.map((person) => person.leadsTo(newsroom)))).filter((side) => side === 'logto').length;
+  scene.expect('cutover: browsers of people with a second factor stay at Logto', `${kept} of ${factors.length}`, 'all', kept === factors.length);
   await prompted(scene, book);
   await walk(scene, book, 'cutover, share 100', 'mgpass');
   await book.refreshAll('cutover, share 100');
@@ -120,7 +124,7 @@ export async function wayBack(scene, book) {
   await walkDesk(scene, book, 'dual_write again');
   const { status } = await tryToRegister(scene, newsroom, book.newcomer);
   scene.expect('dual_write again: a registration goes through', status, '204', status === 204);
-  await book.flag('read_percent', 0);
+  await book.percent('read_percent', 0);
   for (const stage of ['shadow', 'off']) {
     await book.flag('stage', stage);
     await book.refreshAll(`${stage} again`);

@@ -32,8 +32,8 @@ export async function dualWrite(scene, book) {
   const { everybody } = book.people;
   await book.flag('stage', 'dual_write');
   await scene.dwp('import users --no-inspect --watch', { allowed: [0, 1] });
-  await book.flag('read_percent', 100);
-  await book.flag('compare_percent', 50);
+  await book.percent('read_percent', 100);
+  await book.percent('compare_percent', 50);
   const atMgpass = await rowsOf(scene, 'SELECT id, email, password_hash FROM users');
   const n = everybody.filter(({ subject, email }) => atMgpass.some((row) => row.id === subject && row.email === email && row.password_hash === null)).length;
   scene.expect('imported, with their addresses and without passwords', `${n} of ${everybody.length}`, 'all', n === everybody.length);
