@@ -18,7 +18,7 @@ async function openGates(scene) {
   await KEYS.put('logto', JSON.stringify({ issuer: `${scene.url}/oidc`, stopped_issuing_at: now + 3_600, max_lifetime_s: 3_600, sunset: now + 7_200, keys }));
   const residue = path.join(scene.persistTo, 'residue.gz');
   rmSync(residue, { force: true });
-  await scene.dwp(['cleanup', 'residue', '--to', residue, '--through', 'gzip -c']);
+  await scene.dwp(['cleanup', 'residue', '--to', residue, '--through', 'gzip -c', '--actor', 'drill']);
   await scene.wrangler('stage', 'cleanup');
   // The key must have said so for two minutes.
   await until('the flag is old enough', async () => (await gates(scene)).get('flag')?.state === 'open', { withinMs: 240_000, everyMs: 2_000 });

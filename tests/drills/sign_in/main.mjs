@@ -7,7 +7,7 @@
 // Applications: two made with the middleware of docs/applications/ on `openid-client`, one with a
 // public and one with a confidential client, one on `@logto/node` at Logto and that middleware at
 // mgPass, all three in one group; and one on `@logto/browser` in a Chromium, which stays at Logto.
-// The stage is changed as an operator does, by `dwp`; waits are a drill's (26 s of announcement).
+// The stage is changed as an operator does, by `dwp`; waits are a drill's (34 s of announcement).
 //
 //   before     off and shadow: everybody at Logto
 //   passwords  decided, checked, carried, changed, void, reset, prompted
@@ -48,10 +48,10 @@ console.error = (first, ...rest) => { if (!/^Logto requester error/.test(first))
 const drawn = [];
 const [deskPort] = await freePorts(1);
 const scene = await openScene({
-  main: options.live ? path.join(root, 'target/worker/live/index.js') : undefined,
+  main: options.live ? path.join(root, 'target/worker/live/index.js') : process.env.WORKER_MAIN,
   name: 'sign_in',
   // A write under way keeps draining open for some seconds; how fast mgPass is, is not judged here.
-  vars: { GUARD_MAX_P95_MS: '30000', PIN_SECRET: 'a-key-for-the-pin-of-the-drill', LOGTO_DEADLINE_MS: '19000', PASSWORD_CARRY_PER_MINUTE: '200' },
+  vars: { GUARD_MAX_P95_MS: '30000', PIN_SECRET: 'a-key-for-the-pin-of-the-drill', LOGTO_DEADLINE_MS: '27000', PASSWORD_CARRY_PER_MINUTE: '200' },
   applications: applications(deskPort),
   onEvent: (event) => event.event === 'sign_in.drawn' && drawn.push(event),
 });
