@@ -11,7 +11,7 @@
 --   road       the operation whose request held the password
 --   ticket     of the newest turn; password operations that Logto answered before it are
 --              covered by what is carried
---   epoch      in which that turn ran
+--   n_gaps     in recording, as of that turn (`counters`, `unrecorded`)
 --   tried_at   when a carry was last begun, for the budget
 --   not_before no carry from a check before that
 --   due_at     of `void_owed`: when it is due
@@ -25,7 +25,7 @@ CREATE TABLE passwords (
   reason     TEXT,
   road       TEXT,
   ticket     INTEGER NOT NULL,
-  epoch      INTEGER NOT NULL,
+  n_gaps     INTEGER NOT NULL,
   since      INTEGER NOT NULL,
   tried_at   INTEGER NOT NULL DEFAULT 0,
   not_before INTEGER NOT NULL DEFAULT 0,
@@ -39,7 +39,7 @@ CREATE TABLE passwords (
 CREATE INDEX passwords_due ON passwords (due_at) WHERE state = 'void_owed';
 CREATE INDEX passwords_under_way ON passwords (since) WHERE state = 'carrying';
 CREATE INDEX passwords_there ON passwords (looked_at) WHERE state = 'carried';
-CREATE INDEX passwords_by_epoch ON passwords (epoch) WHERE state = 'carried';
+CREATE INDEX passwords_by_gaps ON passwords (n_gaps) WHERE state = 'carried';
 CREATE INDEX passwords_tried ON passwords (tried_at);
 
 -- Whether passwords may be carried at all: who decided that, and a passed check. One row.

@@ -61,6 +61,7 @@ const LEASE_STATE: &str = concat!(
     " AS now, ",
     sequence!(),
     " AS ticket, (SELECT value FROM counters WHERE name = 'epoch') AS epoch, ",
+    "(SELECT value FROM counters WHERE name = 'unrecorded') AS n_gaps, ",
     "(SELECT holder FROM authority) AS authority, (SELECT generation FROM authority) AS generation, ",
     "(SELECT raise_owed FROM authority) AS raise_owed, ",
     "EXISTS (SELECT 1 FROM held_subjects WHERE subject = ?1) AS is_held_back, ",
@@ -72,7 +73,7 @@ const LEASE_STATE: &str = concat!(
     " AND ",
     coverable!(),
     ") AS coverable, ",
-    "(SELECT json_object('state', state, 'ticket', ticket, 'epoch', epoch, 'not_before', not_before) FROM passwords WHERE subject = ?1) AS password, ",
+    "(SELECT json_object('state', state, 'ticket', ticket, 'n_gaps', n_gaps, 'not_before', not_before) FROM passwords WHERE subject = ?1) AS password, ",
     "coalesce((SELECT failures FROM subjects WHERE subject = ?1), 0) AS failures, ",
     "coalesce((SELECT last_outcome = 'not_visible' FROM subjects WHERE subject = ?1), 0) AS unseen"
 );
@@ -182,6 +183,8 @@ pub struct Lease {
     /// Taken before Logto is read: intents settled up to it are covered.
     pub ticket: i64,
     pub epoch: i64,
+    /// In recording, so far. A way back by the rules raises the epoch and is none.
+    pub n_gaps: i64,
     /// Of the authority; the batch at mgPass carries it.
     pub generation: i64,
     pub authority: Holder,
@@ -294,6 +297,7 @@ pub fn parse_lease(
         holder: holder.to_owned(),
         ticket: integer(row, "ticket")?,
         epoch: integer(row, "epoch")?,
+        n_gaps: integer(row, "n_gaps")?,
         generation: integer(row, "generation")?,
         authority,
         taken_at_ms: now_ms,

@@ -84,7 +84,7 @@ pub fn due(lease: &Lease) -> Due {
         State::VoidOwed => return Due::Void(Why::Unanswered),
         State::Carried | State::None => {}
     }
-    if row.epoch < lease.epoch {
+    if row.n_gaps < lease.n_gaps {
         return Due::Void(Why::Gap);
     }
     let touched = |touch| {
@@ -146,11 +146,11 @@ macro_rules! may_begin {
     };
 }
 
-const FIND: &str = "SELECT json_object('state', state, 'ticket', ticket, 'epoch', epoch, 'not_before', not_before) \
+const FIND: &str = "SELECT json_object('state', state, 'ticket', ticket, 'n_gaps', n_gaps, 'not_before', not_before) \
      AS password FROM passwords WHERE subject = ?1";
 /// One carry within the budget, while all that it rests on holds. `road` is told by then.
 const TRY: &str = concat!(
-    "INSERT INTO passwords (subject, state, road, ticket, epoch, since, tried_at) SELECT ?1, 'none', ?3, ?4, ?5, ",
+    "INSERT INTO passwords (subject, state, road, ticket, n_gaps, since, tried_at) SELECT ?1, 'none', ?3, ?4, ?5, ",
     now!(),
     ", ",
     now!(),
@@ -164,7 +164,7 @@ const TRY: &str = concat!(
 );
 /// Before the call leaves. From here on a void ends it, whatever becomes of the rest.
 const BEGIN: &str = concat!(
-    "UPDATE passwords SET state = 'carrying', reason = NULL, road = ?3, ticket = ?4, epoch = ?5, since = ",
+    "UPDATE passwords SET state = 'carrying', reason = NULL, road = ?3, ticket = ?4, n_gaps = ?5, since = ",
     now!(),
     ", late_until = ",
     now!(),
@@ -274,7 +274,7 @@ impl Writer<'_> {
             lease.holder.as_str().into(),
             road.into(),
             lease.ticket.into(),
-            lease.epoch.into(),
+            lease.n_gaps.into(),
             per_minute.into(),
         ];
         self.statement(TRY, values)
@@ -287,7 +287,7 @@ impl Writer<'_> {
             lease.holder.as_str().into(),
             road.into(),
             lease.ticket.into(),
-            lease.epoch.into(),
+            lease.n_gaps.into(),
             digest.into(),
         ];
         self.statement(BEGIN, values)

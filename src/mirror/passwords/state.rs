@@ -29,7 +29,7 @@ impl State {
 pub struct Row {
     pub state: State,
     pub ticket: i64,
-    pub epoch: i64,
+    pub n_gaps: i64,
     pub not_before: i64,
 }
 

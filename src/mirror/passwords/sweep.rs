@@ -26,8 +26,8 @@ const OLD: &str = concat!(
 const OWED_BY_GAPS: &str = concat!(
     "UPDATE passwords SET state = 'void_owed', due_at = ",
     now!(),
-    ", reason = 'gap' WHERE subject IN (SELECT p.subject FROM passwords p INDEXED BY passwords_by_epoch WHERE p.state = 'carried' ",
-    "AND p.epoch < (SELECT value FROM counters WHERE name = 'epoch') LIMIT 500) AND state = 'carried' AND ",
+    ", reason = 'gap' WHERE subject IN (SELECT p.subject FROM passwords p INDEXED BY passwords_by_gaps WHERE p.state = 'carried' ",
+    "AND p.n_gaps < (SELECT value FROM counters WHERE name = 'unrecorded') LIMIT 500) AND state = 'carried' AND ",
     may_trigger!()
 );
 /// Their turns may be parked, or refused for long.

@@ -93,7 +93,7 @@ export async function refuseOneByOne(scene, traffic) {
   await alone('intents');
   await scene.proxyRow(`DELETE FROM intents WHERE id = 'drill' RETURNING id`);
 
-  await scene.proxyRow(`INSERT INTO passwords (subject, state, ticket, epoch, since) VALUES ('drill', 'carrying', 0, 0, unixepoch() * 1000) RETURNING subject`);
+  await scene.proxyRow(`INSERT INTO passwords (subject, state, ticket, n_gaps, since) VALUES ('drill', 'carrying', 0, 0, unixepoch() * 1000) RETURNING subject`);
   await alone('passwords');
   await scene.proxyRow(`DELETE FROM passwords WHERE subject = 'drill' RETURNING subject`);
 

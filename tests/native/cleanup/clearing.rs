@@ -306,7 +306,7 @@ fn every_table_that_names_a_user_is_cleared() {
     assert_eq!(names, Vec::<&str>::new());
 }
 
-const OWED: &str = "INSERT INTO passwords (subject, state, ticket, epoch, since, due_at) VALUES ('alice0000001', 'void_owed', 1, 0, 1, 1)";
+const OWED: &str = "INSERT INTO passwords (subject, state, ticket, n_gaps, since, due_at) VALUES ('alice0000001', 'void_owed', 1, 0, 1, 1)";
 
 #[test]
 fn a_password_that_is_to_end_at_mgpass_ends_in_cleanup_too() {

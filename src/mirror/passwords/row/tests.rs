@@ -8,7 +8,7 @@ fn row(state: State) -> Option<Row> {
     Some(Row {
         state,
         ticket: 10,
-        epoch: 1,
+        n_gaps: 1,
         not_before: 0,
     })
 }
@@ -29,6 +29,7 @@ fn lease(password: Option<Row>, covered: Vec<Covered>) -> Lease {
         holder: "h".to_owned(),
         ticket: 20,
         epoch: 1,
+        n_gaps: 1,
         generation: 1,
         authority: Holder::Logto,
         taken_at_ms: 0,
@@ -107,9 +108,9 @@ fn what_came_after_a_carry_is_voided_and_what_it_covers_is_not() {
 
 #[test]
 fn a_call_without_an_end_and_a_gap_owe_a_void_whatever_is_covered() {
-    let of = |state, epoch| {
+    let of = |state, n_gaps| {
         due(&Lease {
-            epoch,
+            n_gaps,
             ..lease(row(state), vec![])
         })
     };
