@@ -70,6 +70,10 @@ export async function run({ root, build, quick, scratch, print }) {
 /** People with a password at Logto, mirrored without one. */
 async function prepare(deployment, n) {
   await deployment.flag('stage', 'dual_write');
+  await deployment.flag('applications', JSON.stringify([{
+    name: 'newsroom', group: 'main', owner: 'bench', ready: ['sign_in'],
+    logto: { client_id: WEB.id, start: 'http://localhost:5999/login/logto' }, mgpass: { client_id: NEWSROOM.id, start: 'http://localhost:5999/login/mgpass' },
+  }]));
   await deployment.tick();
   await controlOf(deployment.mgpass).call('PATCH', '/settings', { users_limit_per_minute: 1_000_000 });
   const { users } = deployment.logto;
