@@ -209,7 +209,7 @@ fn allow_scripts<E: Exchange>(
         return;
     };
     let origin = exchange.header("origin");
-    let is_alone = request.isolate.authority.get().is_alone();
+    let is_alone = request.isolate.asks_no_logto();
     let known = origin.filter(|origin| is_alone || request.flags.applications.has_origin(origin));
     answer.headers.push(("vary", "Origin".to_owned()));
     if let Some(origin) = known {
