@@ -38,10 +38,14 @@ pub async fn serve<P: Platform, E: Exchange>(
     exchange: &mut E,
 ) -> Executed<E::Copy> {
     if !request.flags.tells_clients_apart() {
-        return Executed {
+        let mut executed = Executed {
             operation: Operation::PassThrough,
             ..execute(platform, request, exchange).await
         };
+        if request.isolate.asks_no_logto() {
+            allow_scripts(request, exchange, &mut executed);
+        }
+        return executed;
     }
     let served = match request.inbound.operation {
         Operation::OidcEndSession => end_session::serve(platform, request, exchange).await,
