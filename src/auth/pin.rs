@@ -20,6 +20,9 @@ use crate::inbound::request::Secret;
 const SEAL_BYTES: usize = 16;
 /// Browsers keep no cookie longer.
 const PIN_SECONDS: i64 = 400 * 86_400;
+/// What the mark says.
+const READY: &str = "1";
+const STAYS: &str = "0";
 /// A user's factors may change: after so long the mark is worth nothing.
 const READY_SECONDS: i64 = 90 * 86_400;
 /// A page of mgPass's lies between.
@@ -31,8 +34,8 @@ const MAX_KEPT_BYTES: usize = 3_000;
 pub enum Kind {
     /// One random bucket.
     Pin,
-    /// The last sign-in at Logto was by a ready user; apart from the pin, which never
-    /// reaches the route that knows.
+    /// The last sign-in at Logto was by a ready user, or by one whom mgPass cannot take
+    /// over; apart from the pin, which never reaches the route that knows.
     Ready,
     SignOut,
 }
@@ -79,7 +82,12 @@ pub fn bucket_cookie(secret: &Secret<String>, bucket: u16, now_s: i64) -> String
 }
 
 pub fn ready_cookie(secret: &Secret<String>, now_s: i64) -> String {
-    cookie(secret, Kind::Ready, "1", now_s)
+    cookie(secret, Kind::Ready, READY, now_s)
+}
+
+/// Of a user whom mgPass cannot take over.
+pub fn stays_cookie(secret: &Secret<String>, now_s: i64) -> String {
+    cookie(secret, Kind::Ready, STAYS, now_s)
 }
 
 /// `None`: too long to be kept.
@@ -100,7 +108,11 @@ pub fn bucket(secret: &Secret<String>, cookies: &str, now_s: i64) -> Option<u16>
 }
 
 pub fn is_ready(secret: &Secret<String>, cookies: &str, now_s: i64) -> bool {
-    value(secret, Kind::Ready, cookies, now_s).as_deref() == Some("1")
+    value(secret, Kind::Ready, cookies, now_s).as_deref() == Some(READY)
+}
+
+pub fn stays(secret: &Secret<String>, cookies: &str, now_s: i64) -> bool {
+    value(secret, Kind::Ready, cookies, now_s).as_deref() == Some(STAYS)
 }
 
 pub fn sign_out(secret: &Secret<String>, cookies: &str, now_s: i64) -> Option<SignOut> {

@@ -18,6 +18,8 @@ pub struct Browser {
     pub bucket: Option<u16>,
     /// The last sign-in at Logto was by a user who can sign in at mgPass.
     pub is_ready: bool,
+    /// It was by one with a second factor, a passkey or a company sign-in, which mgPass cannot take over.
+    pub stays: bool,
     /// A session at Logto goes on being answered by Logto.
     pub has_logto_session: bool,
 }
@@ -133,8 +135,9 @@ pub fn draw(
     };
     if browser.has_logto_session {
         Why::LogtoSession
-    } else if !is_sole_writer && !browser.is_ready {
-        // After the cutover those who are not ready are a gate, waived by name.
+    } else if browser.stays || (!is_sole_writer && !browser.is_ready) {
+        // After the cutover whoever has no road yet finds one at mgPass; a second factor is
+        // not to be left behind there, and whoever has one is let go by name.
         Why::UserNotReady
     } else if bucket >= flags.sign_in_percent.basis_points() {
         Why::OutsideShare
@@ -177,6 +180,7 @@ mod tests {
         is_top_level: true,
         bucket: Some(100),
         is_ready: true,
+        stays: false,
         has_logto_session: false,
     };
     const BEFORE: Circumstances = Circumstances {
@@ -282,6 +286,17 @@ mod tests {
             ..BEFORE
         };
         check(&[], unready, unknown, Why::UserNotReady);
+    }
+
+    #[test]
+    fn whom_mgpass_cannot_take_over_stays_after_the_cutover_too() {
+        let stays = Browser {
+            is_ready: false,
+            stays: true,
+            ..READY
+        };
+        check(&[], stays, BEFORE, Why::UserNotReady);
+        check(&[], stays, AFTER, Why::UserNotReady);
     }
 
     #[test]

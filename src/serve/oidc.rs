@@ -38,10 +38,14 @@ pub async fn serve<P: Platform, E: Exchange>(
     exchange: &mut E,
 ) -> Executed<E::Copy> {
     if !request.flags.tells_clients_apart() {
-        return Executed {
+        let mut executed = Executed {
             operation: Operation::PassThrough,
             ..execute(platform, request, exchange).await
         };
+        if request.isolate.asks_no_logto() {
+            allow_scripts(request, exchange, &mut executed);
+        }
+        return executed;
     }
     let served = match request.inbound.operation {
         Operation::OidcEndSession => end_session::serve(platform, request, exchange).await,
@@ -197,7 +201,9 @@ fn note<P: Platform>(platform: &P, request: &Request<'_>, client_id: &str, kind:
 }
 
 /// An answer of the proxy's own can be read by the application's scripts, as a backend's
-/// could.
+/// could. Once Logto is not asked any more nobody knows the origins of an application that is
+/// not listed: its scripts must read all the same that their chain is over, which tells
+/// nobody anything.
 fn allow_scripts<E: Exchange>(
     request: &Request<'_>,
     exchange: &E,
@@ -207,7 +213,8 @@ fn allow_scripts<E: Exchange>(
         return;
     };
     let origin = exchange.header("origin");
-    let known = origin.filter(|origin| request.flags.applications.has_origin(origin));
+    let is_alone = request.isolate.asks_no_logto();
+    let known = origin.filter(|origin| is_alone || request.flags.applications.has_origin(origin));
     answer.headers.push(("vary", "Origin".to_owned()));
     if let Some(origin) = known {
         answer.headers.extend([

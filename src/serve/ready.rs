@@ -4,7 +4,8 @@
 //! A ready user has a social account that mgPass knows or a carried password, and neither a second factor nor a
 //! passkey nor a company sign-in at Logto, none of which mgPass can take over. Unknown
 //! counts as not ready. The mark is a convenience and protects nothing: it keeps those who
-//! would get stuck at mgPass away from it.
+//! would get stuck at mgPass away from it, and those who would leave a factor behind there
+//! at Logto after the cutover, too.
 //!
 //! The mark costs the answer to a sign-in one question of the database within
 //! [`LOOK_UP_MS`], and that only while sign-ins move. It goes by its path to the sign-in
@@ -22,14 +23,13 @@ use crate::runtime::backend::logto::{self, LeftBehind};
 use crate::runtime::context::{Context, Request};
 use crate::runtime::observe::Event;
 use crate::runtime::ports::{Exchange, Platform, Statement, Store};
-use crate::runtime::sql::integer;
+use crate::runtime::sql::{integer, text};
 use crate::serve::execute::{Executed, Reply};
 use crate::serve::follow_up::FollowUp;
 
 const LOOK_UP_MS: u32 = 200;
 
-const FIND: &str =
-    "SELECT 1 AS is_ready FROM sign_in_ready WHERE user_id = ?1 AND verdict = 'ready'";
+const FIND: &str = "SELECT verdict FROM sign_in_ready WHERE user_id = ?1";
 const KEEP: &str = "INSERT INTO sign_in_ready (user_id, verdict, judged_at) \
      VALUES (?1, ?2, CAST(unixepoch('subsec') * 1000 AS INTEGER)) ON CONFLICT (user_id) \
      DO UPDATE SET verdict = excluded.verdict, judged_at = excluded.judged_at";
@@ -68,6 +68,17 @@ impl Verdict {
         }
     }
 
+    fn by_code(code: &str) -> Option<Self> {
+        [
+            Self::Ready,
+            Self::NoRoad,
+            Self::SecondFactor,
+            Self::EnterpriseSso,
+        ]
+        .into_iter()
+        .find(|verdict| verdict.code() == code)
+    }
+
     fn code(self) -> &'static str {
         match self {
             Self::Ready => "ready",
@@ -101,25 +112,29 @@ pub async fn mark<P: Platform, E: Exchange>(
         Some(FollowUp::Settle { intent, .. }) => intent.subject.clone(),
         _ => None,
     };
-    let is_ready = match &user {
-        Some(user) => is_known_ready(platform, user).await,
-        None => false,
+    let known = match &user {
+        Some(user) => known(platform, user).await,
+        None => None,
     };
     let now_s = platform.now_ms().div_euclid(1_000);
-    exchange.add_answer_cookie(&match is_ready {
-        true => pin::ready_cookie(secret, now_s),
-        false => pin::no_cookie(Kind::Ready),
+    exchange.add_answer_cookie(&match known {
+        Some(Verdict::Ready) => pin::ready_cookie(secret, now_s),
+        Some(Verdict::SecondFactor | Verdict::EnterpriseSso) => pin::stays_cookie(secret, now_s),
+        Some(Verdict::NoRoad) | None => pin::no_cookie(Kind::Ready),
     });
     user
 }
 
-async fn is_known_ready<P: Platform>(platform: &P, user: &UserId) -> bool {
+async fn known<P: Platform>(platform: &P, user: &UserId) -> Option<Verdict> {
     let find = Statement::new(FIND, vec![user.as_str().into()]);
     let asked = pin!(platform.batch(Store::Proxy, vec![find]));
     let deadline = pin!(platform.sleep(LOOK_UP_MS));
     match select(asked, deadline).await {
-        Either::Left((Ok(results), _)) => results.first().is_some_and(|rows| !rows.is_empty()),
-        Either::Left((Err(_), _)) | Either::Right(_) => false,
+        Either::Left((Ok(results), _)) => {
+            let row = results.first().and_then(|rows| rows.first())?;
+            Verdict::by_code(&text(row, "verdict")?)
+        }
+        Either::Left((Err(_), _)) | Either::Right(_) => None,
     }
 }
 

@@ -147,8 +147,11 @@ pub fn begin_pass_through<'a>(
     now_ms: i64,
 ) -> Option<Forward<'a>> {
     let isolate = &deployment.isolate;
-    let has_owner =
-        || inbound.operation.is_of_a_client() && isolate.last_flags().tells_clients_apart();
+    // Where Logto is not asked any more, the refusal is for the client's scripts too.
+    let has_owner = || {
+        inbound.operation.is_of_a_client()
+            && (isolate.asks_no_logto() || isolate.last_flags().tells_clients_apart())
+    };
     let is_heard = || {
         let flags = isolate.last_flags();
         proof::is_heard(isolate, &deployment.settings.handover, &flags, now_ms)

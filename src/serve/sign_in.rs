@@ -72,6 +72,7 @@ async fn start<P: Platform, E: Exchange>(
         is_top_level,
         bucket,
         is_ready: secret.is_some_and(|secret| pin::is_ready(secret, &cookies, now_s)),
+        stays: secret.is_some_and(|secret| pin::stays(secret, &cookies, now_s)),
         has_logto_session: pin::cookies_named(&cookies, LOGTO_SESSION)
             .any(|value| !value.is_empty()),
     };

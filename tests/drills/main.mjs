@@ -17,6 +17,8 @@ const root = fileURLToPath(new URL('../..', import.meta.url));
 const logs = path.join(root, '.sandbox/drills');
 const SHOWN_LINES = 20;
 
+const needsChromium = () => (findChromium() === undefined ? 'Chromium is not installed' : undefined);
+
 // Name, script with its options, and why it cannot run here.
 const DRILLS = [
   ['demo', ['demo']],
@@ -33,8 +35,8 @@ const DRILLS = [
   ['ramp', ['ramp']],
   ['operator', ['operator']],
   ['cutover', ['cutover', '--', '--users', '10000']],
-  ['sign-in', ['sign-in']],
-  ['page', ['page'], () => (findChromium() === undefined ? 'Chromium is not installed' : undefined)],
+  ['sign-in', ['sign-in'], needsChromium],
+  ['page', ['page'], needsChromium],
   ['bench', ['bench']],
 ];
 

@@ -260,11 +260,9 @@ fn main() {
     if is_all {
         is_good &= carried_passwords(n_runs.div_ceil(20), None, is_full, is_full);
     }
-<<<<<<< HEAD
     if is_all && !is_full {
         is_good &= variants_differ();
-||||||| 66e69f5
-=======
+    }
     if is_all {
         let n_people = if is_full { LONG_PEOPLE } else { SHORT_PEOPLE };
         is_good &= sign_in::series(1, n_people, SIGN_IN_DAYS, is_full);

@@ -15,7 +15,7 @@ pub struct Form {
     /// The first field for a text, an address or a number.
     pub identifier: Option<String>,
     pub password: Option<String>,
-    /// The first button with a name.
+    /// The first button, which is the one that Enter presses, where it has a name.
     pub button: Option<(String, String)>,
     /// There is a button at all, or something that submits.
     pub has_button: bool,
@@ -72,10 +72,10 @@ impl Form {
         let is_button = tag.name == "button";
         match (is_button, kind.as_str()) {
             (true, "" | "submit") | (false, "submit" | "image") => {
-                self.has_button = true;
-                if let (None, Some(name)) = (&self.button, name) {
-                    self.button = Some((name, value.unwrap_or_default()));
+                if !self.has_button {
+                    self.button = name.map(|name| (name, value.unwrap_or_default()));
                 }
+                self.has_button = true;
             }
             (true, _) | (false, "button" | "reset" | "file") => {}
             (false, "password") => self.password = self.password.take().or(name),
@@ -258,6 +258,13 @@ mod tests {
             Some(("consent".to_owned(), "yes".to_owned()))
         );
         assert!(found[0].is_post && found[0].identifier.is_none());
+    }
+
+    #[test]
+    fn a_button_behind_the_first_is_not_pressed() {
+        let html = r#"<form method=post><input name=email><button>Sign in</button><button name="forgot" value="on">Forgot?</button></form>"#;
+        let found = forms(html);
+        assert_eq!((found[0].has_button, &found[0].button), (true, &None));
     }
 
     #[test]

@@ -92,10 +92,17 @@ export async function startDeployment({ root, build, scratch, name, vars = {}, l
 }
 
 /** So many users at Logto, mirrored; their ids. */
-export async function populate({ logto, platform, proxy }, count) {
+export async function populate(deployment, count) {
+  const { logto } = deployment;
   const before = new Set(logto.users.values().map(({ id }) => id));
   await controlOf(logto).call('POST', '/users/bulk', { count });
   const users = [...logto.users.values()].map(({ id }) => id).filter((id) => !before.has(id));
+  await mirror(deployment, users);
+  return users;
+}
+
+/** These users of Logto's, which nobody has mirrored yet. */
+export async function mirror({ platform, proxy }, users) {
   await platform.query('DB', LEAVE_INTENTS, [JSON.stringify(users)]);
   for (let at = 0; at < users.length; at += 10) {
     const messages = users.slice(at, at + 10).map((subject) => ({
@@ -105,7 +112,6 @@ export async function populate({ logto, platform, proxy }, count) {
   }
   const mirrored = async () => (await platform.query('MGPASS_DB', 'SELECT count(*) AS n FROM logto_mirror'))[0].n;
   await until('everybody mirrored', async () => (await mirrored()) >= users.length, { withinMs: 60_000 });
-  return users;
 }
 
 function bundle(entry) {

@@ -20,9 +20,10 @@ import * as listing from './listing.mjs';
 import * as mirror from './mirror.mjs';
 import * as passThrough from './pass_through.mjs';
 import * as reads from './reads.mjs';
+import * as signIn from './sign_in.mjs';
 import * as tokens from './tokens.mjs';
 
-const BENCHMARKS = { pass_through: passThrough, reads, mirror, listing, tokens, cutover };
+const BENCHMARKS = { pass_through: passThrough, reads, mirror, listing, tokens, sign_in: signIn, cutover };
 
 const root = fileURLToPath(new URL('../../..', import.meta.url));
 

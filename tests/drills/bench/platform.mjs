@@ -204,18 +204,24 @@ function prepare(database, sql) {
   return statements.get(sql);
 }
 
+/** By all statements of this connection so far. */
+const changes = (database) => prepare(database, 'SELECT total_changes()').all()[0][0];
+
 function runBatch(database, queries, format) {
   const batch = Array.isArray(queries) ? queries : [queries];
   database.exec('BEGIN IMMEDIATE');
   try {
     const results = batch.map(({ sql, params }) => {
       const statement = prepare(database, sql);
+      const isRead = /^\s*SELECT/i.test(sql);
+      const before = isRead ? 0 : changes(database);
       const rows = statement.all(...(params ?? []));
+      const n = isRead ? 0 : changes(database) - before;
       const columns = statement.columns().map(({ name }) => name);
       return {
         success: true,
         results: format === 'ROWS_AND_COLUMNS' ? { columns, rows } : rows.map((row) => Object.fromEntries(columns.map((name, at) => [name, row[at]]))),
-        meta: { served_by: 'bench', duration: 0, changes: 0, last_row_id: 0, changed_db: false, size_after: 0, rows_read: 0, rows_written: 0 },
+        meta: { served_by: 'bench', duration: 0, changes: n, last_row_id: 0, changed_db: n > 0, size_after: 0, rows_read: 0, rows_written: 0 },
       };
     });
     database.exec('COMMIT');

@@ -35,7 +35,7 @@ function judgeReads(scene, traffic, { label, from }) {
 }
 
 /** The guard judges every second under this load, and one verdict shuts the gate `reads` for three: then again. */
-async function insist(scene) {
+export async function insist(scene) {
   for (let turn = 1; ; turn += 1) {
     const result = await scene.startDwp('stage cutover --wait', { onLine: (line) => say(`  dwp: ${line}`) }).done;
     const isReads = result.status === 1 && result.stdout.includes('waits for: gates (reads)');

@@ -75,6 +75,13 @@ export async function beforeArming(scene, traffic) {
   scene.expect('DB down before arming: lost', `${gone.length}, all at mgPass ${Math.round(tookMs / 1_000)} s later ${gone.slice(0, 3)}`, '0', gone.length === 0);
 }
 
+/** A version that sends the new secret as well; the origin takes both for as long. */
+export async function deployNewSecret(scene) {
+  scene.sandbox.logto.admitOnly([OLD_SECRET, NEW_SECRET]);
+  await scene.sandbox.deploy({ HANDOVER_SECRET: NEW_SECRET });
+  await until('the new version answers', async () => (await scene.status()).stage === 'dual_write', { withinMs: 20_000 });
+}
+
 async function refusal(scene, line) {
   const { status, stderr } = await scene.dwp(line, { allowed: [0, 1, 2] });
   return status === 2 ? stderr : `status ${status}`;
@@ -92,9 +99,7 @@ export async function arm(scene, traffic) {
     if (!said.includes(code)) console.error(`arm, ${code} expected: ${said}`);
   };
   await check('no_handover_secret');
-  logto.admitOnly([OLD_SECRET, NEW_SECRET]);
-  await scene.sandbox.deploy({ HANDOVER_SECRET: NEW_SECRET });
-  await until('the new version answers', async () => (await scene.status()).stage === 'dual_write', { withinMs: 20_000 });
+  await deployNewSecret(scene);
   await check('old_secret_taken');
   logto.admitOnly(undefined);
   await check('no_secret_taken');

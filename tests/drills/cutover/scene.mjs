@@ -37,18 +37,20 @@ const DRILL_VARS = {
   ORIGIN_SECRET: OLD_SECRET, REVERSE_CLIENT_ID: BACK.id, REVERSE_CLIENT_SECRET: BACK.secret,
 };
 
-export async function openScene({ main }) {
-  const persistTo = path.join(root, '.sandbox/cutover');
+/** `name`: of its folder; `vars`, `applications`: over and beside those of every drill; `onEvent` hears each event of the Worker. */
+export async function openScene({ main, name = 'cutover', vars = {}, applications = [], onEvent }) {
+  const persistTo = path.join(root, '.sandbox', name);
   rmSync(persistTo, { recursive: true, force: true });
   mkdirSync(persistTo, { recursive: true });
   // Every line of the Worker, for whoever looks into a miss.
   const log = createWriteStream(path.join(persistTo, 'worker.log'));
   const sandbox = await startSandbox({
-    persistTo, main, vars: DRILL_VARS, queueBatchSize: 50,
+    persistTo, main, vars: { ...DRILL_VARS, ...vars }, queueBatchSize: 50,
     wrapper: fileURLToPath(new URL('broken.mjs', import.meta.url)),
-    logto: { seed: { applications: [...defaultSeed.applications, machine(APP.id, APP.secret, 'app'), machine(BACK.id, BACK.secret, 'back')] } },
+    logto: { seed: { applications: [...defaultSeed.applications, machine(APP.id, APP.secret, 'app'), machine(BACK.id, BACK.secret, 'back'), ...applications] } },
     onLog: (line) => {
       log.write(`${Date.now()} ${line}\n`);
+      if (onEvent && line.startsWith('{"event"')) onEvent(JSON.parse(line));
       if (!line.startsWith('{"event"') && line.trim() !== '') console.error(`worker: ${line.slice(0, 300)}`);
     },
   });

@@ -16,7 +16,7 @@ export const DENSE_MS = 80;
 
 const any = (list) => list[Math.floor(Math.random() * list.length)];
 
-export function startTraffic(scene, { ask, written, read, writeEveryMs = CALM_MS, readers = 3, registerEveryMs = 2_000 }) {
+export function startTraffic(scene, { ask, written, read, writeEveryMs = CALM_MS, readers = 3, registerEveryMs = 2_000, onlyReads = false }) {
   const traffic = {
     ask, written, read,
     writeEveryMs,
@@ -29,7 +29,7 @@ export function startTraffic(scene, { ask, written, read, writeEveryMs = CALM_MS
     registered: new Map(),
     writes: [], reads: [], registrations: [], signIns: [],
     stale: 0,
-    isOn: true, writesGoOn: true, readsGoOn: true, registers: true, creates: true,
+    isOn: true, writesGoOn: !onlyReads, readsGoOn: true, registers: !onlyReads, creates: true,
     loops: [], underWay: new Set(),
   };
   const free = new Set(written);
@@ -149,7 +149,7 @@ export function startTraffic(scene, { ask, written, read, writeEveryMs = CALM_MS
       await traffic.quiet();
       await pause(300);
     },
-    resume() { Object.assign(traffic, { writesGoOn: true, readsGoOn: true, registers: true }); },
+    resume() { Object.assign(traffic, { writesGoOn: !onlyReads, readsGoOn: true, registers: !onlyReads }); },
     async stop() {
       traffic.isOn = false;
       await Promise.allSettled(traffic.loops);

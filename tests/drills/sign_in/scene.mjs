@@ -1,5 +1,5 @@
-// The scene of the drill: the sandbox, two applications in one group made with the documented
-// middleware (docs/applications/login.mjs), and people with a browser each.
+// Two applications in one group made with the documented middleware
+// (docs/applications/login.mjs), and people with a browser each.
 
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
@@ -9,6 +9,8 @@ import { dualLogin } from '../../../docs/applications/login.mjs';
 import { Browser } from '../../harness/sandbox/browser.mjs';
 
 const PASSWORD = 'a-long-Password-7';
+/** Where both sides' clients may bring a browser that has signed out. */
+export const SIGNED_OUT = 'http://127.0.0.1:5999/';
 
 // What the sandbox knows at both sides. The host alone tells the callbacks apart: both stand-ins
 // have one path registered.
@@ -46,7 +48,7 @@ export async function startApplication(name, sandbox) {
     store,
     link: `${proxy}/_proxy/sign-in/${name}`,
     endSession: `${proxy}/oidc/session/end`,
-    afterSignOut: 'http://127.0.0.1:5999/',
+    afterSignOut: SIGNED_OUT,
     sides: {
       logto: {
         ...logto, issuer: `${proxy}/oidc`, start: starts.logto, callback: at('localhost', '/callback'),
@@ -68,12 +70,20 @@ export async function startApplication(name, sandbox) {
     },
     isHome: (url) => { const { port: of, pathname } = new URL(url); return Number(of) === port && pathname === '/'; },
     sessions: () => [...store].filter(([key]) => key.startsWith('session ')).map(([, session]) => session),
+    forget: ({ id }) => store.delete(`session ${id}`),
     close: () => new Promise((resolve) => { server.closeAllConnections(); server.close(resolve); }),
   };
 }
 
 export class Person {
   browser = new Browser();
+  /** At Logto, and at mgPass once it was carried over. */
+  password = PASSWORD;
+  /** At mgPass, where the person has set another there. */
+  atMgpass;
+  /** Newest code that mgPass has mailed to them. */
+  mailbox;
+  nPrompted = 0;
   constructor(number, origin) {
     this.number = number;
     this.username = `person_${number}`;
@@ -96,18 +106,51 @@ export class Person {
     await step('PUT', '', { interactionEvent: register ? 'Register' : 'SignIn' });
     if (register) {
       await step('POST', '/profile', { type: 'username', value: this.username });
-      await step('POST', '/profile', { type: 'password', value: PASSWORD });
+      await step('POST', '/profile', { type: 'password', value: this.password });
       await step('POST', '/identification', {});
     } else {
       const identifier = { type: 'username', value: this.username };
-      await step('POST', '/identification', await (await step('POST', '/verification/password', { identifier, password: PASSWORD })).json());
+      await step('POST', '/identification', await (await step('POST', '/verification/password', { identifier, password: this.password })).json());
     }
     await until?.();
     return (await (await step('POST', '/submit')).json()).redirectTo;
   }
 
+  // A form of mgPass's; where it leads, or its page again.
+  async post(url, fields) {
+    const posted = await this.browser.ask('POST', url, { body: new URLSearchParams(fields) });
+    this.page = posted.headers.has('location') ? undefined : await posted.text();
+    return posted.headers.get('location');
+  }
+
+  // mgPass's own page: by password, or by a code where it asks for a new one.
+  async fillInAtMgpass(url, forgot) {
+    const { email } = this;
+    const asked = forgot ? { email, forgot: 'on' } : { email, password: this.atMgpass ?? this.password };
+    let location = await this.post(url, asked);
+    if (location === null && this.mailbox && /name="new_password"/.test(this.page)) {
+      this.nPrompted += 1;
+      this.atMgpass = `set-at-mgPass-${this.number}`;
+      location = await this.post(url, { email, ...(forgot && { forgot: 'on' }), code: await this.mailbox(), new_password: this.atMgpass });
+    }
+    assert.ok(location, `${this.username} cannot sign in at mgPass: ${this.page?.slice(0, 600)}`);
+    return location;
+  }
+
+  // To both sides' ends, as a browser goes; where it comes out, or the page that it ends at.
+  async signOut(app, at) {
+    const out = await this.browser.follow(new URL('/logout', at).href, (url) => url.startsWith(SIGNED_OUT));
+    if (!out.response) return out.url;
+    const html = await out.response.text();
+    const xsrf = /name="xsrf" value="([^"]+)"/.exec(html)?.[1];
+    if (!xsrf) return `${out.response.status} ${html.trim().slice(0, 80)}`;
+    // Logto's page, a form that submits itself.
+    const last = await this.browser.ask('POST', new URL(/action="([^"]+)"/.exec(html)[1], out.url).href, { body: new URLSearchParams({ xsrf, logout: 'yes' }) });
+    return last.headers.get('location');
+  }
+
   // By the login link to wherever it leads, as a person would; how it went.
-  async signIn(app, { register = false, until } = {}) {
+  async signIn(app, { register = false, forgot = false, until } = {}) {
     let asked = 0;
     let url = app.login.link;
     for (let n = 0; n < 6; n += 1) {
@@ -124,10 +167,8 @@ export class Person {
       assert.match(html, /<form method="post"/, `${this.username} is stuck at ${url}: ${page.response.status} ${html.slice(0, 200)}`);
       const isConsent = html.includes('name="consent"');
       if (!isConsent) asked += 1;
-      const fields = isConsent ? { consent: 'yes' } : { email: this.email, password: PASSWORD };
-      const posted = await this.browser.ask('POST', url, { body: new URLSearchParams(fields) });
-      assert.ok(posted.headers.get('location'), `${this.username} cannot sign in at mgPass: ${posted.status}`);
-      url = new URL(posted.headers.get('location'), url).href;
+      const location = isConsent ? await this.post(url, { consent: 'yes' }) : await this.fillInAtMgpass(url, forgot);
+      url = new URL(location, url).href;
     }
     const home = await (await this.browser.ask('GET', url)).json();
     assert.ok(home.side, `${this.username} is not signed in at ${app.name}`);
@@ -141,6 +182,4 @@ export class Person {
     const to = answer.headers.get('location');
     return to === app.starts.mgpass ? 'mgpass' : to === app.starts.logto ? 'logto' : to;
   }
-
-  get resetPassword() { return PASSWORD; }
 }

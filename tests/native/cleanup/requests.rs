@@ -97,6 +97,14 @@ fn what_only_logto_could_answer_is_refused_by_name_and_says_where_to_go() {
             assert_eq!(body["error"], "invalid_grant", "{path}");
         }
     }
+    // Nobody knows any more where an application of Logto's lives: its script reads it from anywhere.
+    let from = Request::new("POST", "/oidc/token").header("origin", "https://spa.example");
+    let answered = world.ask_at(&node, from);
+    let allowed = answered.header("access-control-allow-origin");
+    assert_eq!(
+        (answered.status, allowed),
+        (410, Some("https://spa.example"))
+    );
     let verify = format!("{PATH}/password/verify");
     let verify = world.write("POST", &verify, r#"{"password":"Vorpal-Blade-42"}"#);
     check_refused(&verify, 410, "proxy.logto_retired");

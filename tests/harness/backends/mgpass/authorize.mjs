@@ -7,7 +7,7 @@ import { newSecret, sha256, verifyPassword } from './crypto.mjs';
 import { html, invalidRequest, json, OAuthError, readForm, readJson } from './http.mjs';
 import { verifyOwnJwt } from './keys.mjs';
 import { consentPage, passwordPage, signInPage } from './page.mjs';
-import { isPrompted, prompt, setPrompted } from './prompt.mjs';
+import { isForgetful, isPrompted, prompt, setPrompted } from './prompt.mjs';
 import { clearedCookie, endBrowserSession, openSession, readBrowserSession, startBrowserSession } from './sessions.mjs';
 
 // ASSUMPTION: the documents give no lifetime of an authorization code.
@@ -57,6 +57,19 @@ export async function signIn(context) {
       return html(passwordPage({ application: asked.application, action: ownAddress(context), email: user.email, message }), 401);
     }
     return enter(context, asked, user, form);
+  }
+  if (form.forgot === 'on') {
+    const isKnown = isForgetful(user, form);
+    const again = (message, status) => html(passwordPage({ application: asked.application, action: ownAddress(context), email: form.email ?? '', isForgotten: true, message }), status);
+    if (form.new_password === undefined) {
+      // The same page for whoever is not known.
+      if (isKnown) await prompt(context, user, 'reset_password');
+      return again();
+    }
+    const message = isKnown ? await setPrompted(context, user, form, 'user.password_reset') : 'Wrong or expired code';
+    if (message === undefined) return enter(context, asked, user, form);
+    await recordFailure(context, asked, user, 'reset_refused');
+    return again(message, 401);
   }
   // ASSUMPTION: somebody without a password and without a verified address is told the same as with a wrong one.
   if (user === null || !(await verifyPassword(form.password ?? '', user.password_hash))) {

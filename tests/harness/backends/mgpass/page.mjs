@@ -10,18 +10,19 @@ export function signInPage({ application, action, message }) {
       <label>Password <input name="password" type="password" autocomplete="current-password" required></label>
       <label><input name="remember" type="checkbox" value="on" checked> Remember me</label>
       <button>Sign in</button>
+      <button name="forgot" value="on" formnovalidate>Forgot password?</button>
     </form>`,
   );
 }
 
-// ASSUMPTION (prompt.mjs): whoever has no password yet sets one here.
-export function passwordPage({ application, action, email, message }) {
+// ASSUMPTION (prompt.mjs): whoever has no password yet sets one here, and whoever forgot theirs.
+export function passwordPage({ application, action, email, message, isForgotten = false }) {
   return page(
     `Set a new password for ${application.name}`,
-    `<p>${escape(application.name)} has moved. We have sent a code to ${escape(email)}.</p>
+    `<p>${isForgotten ? 'If we know your address, we' : `${escape(application.name)} has moved. We`} have sent a code to ${escape(email)}.</p>
     ${message === undefined ? '' : `<p role="alert">${escape(message)}</p>`}
     <form method="post" action="${escape(action)}">
-      <input name="email" type="hidden" value="${escape(email)}">
+      <input name="email" type="hidden" value="${escape(email)}">${isForgotten ? '<input name="forgot" type="hidden" value="on">' : ''}
       <label>Code <input name="code" inputmode="numeric" autocomplete="one-time-code" required autofocus></label>
       <label>New password <input name="new_password" type="password" autocomplete="new-password" minlength="8" required></label>
       <label><input name="remember" type="checkbox" value="on" checked> Remember me</label>

@@ -2,6 +2,8 @@
 // first sign-in. ASSUMPTION, all of it: mgPass's migration guide names the prompt and says
 // nothing of how it works. Here the address is proved by a code in a mail, which stays in a
 // mailbox of the stand-in (control route /mails), and only a verified address gets one.
+// A forgotten password goes the same way: that a reset is entered as `user.password_reset` is
+// assumed, too.
 
 import { auditEntry, userParty } from './audit.mjs';
 import { hashPassword, sha256 } from './crypto.mjs';
@@ -9,12 +11,15 @@ import { hashPassword, sha256 } from './crypto.mjs';
 const CODE_SECONDS = 600;
 const MAX_TRIES = 5;
 
-export function isPrompted(user) {
-  return user !== null && user.password_hash === null && user.email_verified === 1 && !user.is_suspended;
-}
+const hasMailbox = (user) => user !== null && user.email_verified === 1 && !user.is_suspended;
+
+export const isPrompted = (user) => hasMailbox(user) && user.password_hash === null;
+
+/** Whoever says so, has a password, and can be written to. */
+export const isForgetful = (user, form) => form.forgot === 'on' && hasMailbox(user) && user.password_hash !== null;
 
 // Sends a code, and takes the earlier one's place.
-export async function prompt(context, user) {
+export async function prompt(context, user, template = 'set_password') {
   const code = String(crypto.getRandomValues(new Uint32Array(1))[0] % 1_000_000).padStart(6, '0');
   await context.db.batch([
     context.db
@@ -26,12 +31,12 @@ export async function prompt(context, user) {
     context.db
       .prepare('INSERT INTO mails (user_id, subject, code, sent_at) VALUES (?, ?, ?, unixepoch())')
       .bind(user.id, 'Set a new password', code),
-    auditEntry(context, 'user.email_sent', { target: userParty(user), metadata: { template: 'set_password' } }),
+    auditEntry(context, 'user.email_sent', { target: userParty(user), metadata: { template } }),
   ]);
 }
 
 // Why the password was not set, or nothing. A code is good once, for ten minutes and five tries.
-export async function setPrompted(context, user, { code = '', new_password: password = '' }) {
+export async function setPrompted(context, user, { code = '', new_password: password = '' }, entry = 'user.password_set') {
   if (password.length < 8) return 'The password needs at least 8 characters';
   const { results } = await context.db
     .prepare(
@@ -44,9 +49,9 @@ export async function setPrompted(context, user, { code = '', new_password: pass
   await context.db.batch([
     context.db.prepare('DELETE FROM password_prompts WHERE user_id = ?').bind(user.id),
     context.db
-      .prepare('UPDATE users SET password_hash = ? WHERE id = ? AND password_hash IS NULL')
-      .bind(await hashPassword(password), user.id),
-    auditEntry(context, 'user.password_set', { actor: userParty(user), target: userParty(user) }),
+      .prepare('UPDATE users SET password_hash = ? WHERE id = ? AND password_hash IS ?')
+      .bind(await hashPassword(password), user.id, user.password_hash),
+    auditEntry(context, entry, { actor: userParty(user), target: userParty(user) }),
   ]);
   return undefined;
 }

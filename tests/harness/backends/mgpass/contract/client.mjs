@@ -132,9 +132,9 @@ export async function signInOnPage(address, { email, password }) {
   return { location: locationOf(response), cookie };
 }
 
-export async function postSignIn({ email, password }) {
+export async function postSignIn(fields) {
   const page = await authorizeRaw({ client_id: 'app_spa', ...challenge });
-  return submit(await page.text(), { email, password });
+  return submit(await page.text(), fields);
 }
 
 export function locationOf(response) {

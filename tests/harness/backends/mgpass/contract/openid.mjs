@@ -197,6 +197,28 @@ test('five tries a code, and nothing without a verified address', async () => {
   assert.equal((await submit(text, { email: user.email, code, new_password: 'a-new-password' }, {})).status, 401);
 });
 
+test('who forgot theirs sets another by a code; an unknown address is shown the same', async () => {
+  const user = await createUser();
+  await db.prepare('UPDATE users SET email_verified = 1 WHERE id = ?').bind(user.id).run();
+  const mails = async () => (await (await controlCall('GET', '/mails')).json()).length;
+  const before = await mails();
+  const unknown = await postSignIn({ email: 'nobody@example.test', forgot: 'on' });
+  assert.equal(await mails(), before);
+  const page = await postSignIn({ email: user.email, forgot: 'on' });
+  const text = await page.text();
+  assert.deepEqual([page.status, (await unknown.text()).replaceAll('nobody@example.test', user.email)], [unknown.status, text]);
+  const [{ code }] = await (await controlCall('GET', '/mails')).json();
+  const setting = (fields) => submit(text, { email: user.email, forgot: 'on', ...fields }, {});
+  const wrong = code === '000000' ? '000001' : '000000';
+  assert.equal((await setting({ code: wrong, new_password: 'a-new-password' })).status, 401);
+  assert.ok(locationOf(await setting({ code, new_password: 'a-new-password' })).searchParams.has('code'));
+  assert.equal((await setting({ code, new_password: 'another-password' })).status, 401, 'once');
+  const { location } = await signInOnPage(authorizeAddress({ client_id: 'app_newsroom', ...challenge }), { email: user.email, password: 'a-new-password' });
+  assert.ok(location.searchParams.has('code'));
+  const entries = await db.prepare("SELECT count(*) AS n FROM audit_logs WHERE target_id = ? AND event_type = 'user.password_reset'").bind(user.id).first();
+  assert.equal(entries.n, 1);
+});
+
 // --- refresh
 
 test('a refresh token rotates; the same one again within the grace window is 409 and harms nothing', async () => {
