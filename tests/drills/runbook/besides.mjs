@@ -127,7 +127,7 @@ export const besides = {
   Webhooks: {
     after(desk) {
       desk.logto.webhooks.add({ url: `${desk.url}/_proxy/hooks/logto`, signingKey: SECRETS.LOGTO_WEBHOOK_SECRET });
-      const hooks = startWebhooks({ database: desk.databases.mgpass, url: `${desk.url}/_proxy/hooks/mgpass`, secret: SECRETS.MGPASS_WEBHOOK_SECRET });
+      const hooks = startWebhooks({ database: { prepare: (sql) => desk.databases.mgpass.prepare(sql) }, url: `${desk.url}/_proxy/hooks/mgpass`, secret: SECRETS.MGPASS_WEBHOOK_SECRET });
       desk.closers.push(() => hooks.close());
       desk.besides('both webhooks are registered');
     },

@@ -124,7 +124,7 @@ export function readBook(text) {
         const commands = spansOf(piece.text).filter((span) => COMMAND.test(span)).map((span) => ({ text: span, line: piece.line }));
         if (step && piece.text.startsWith('**Gate.**')) step.gate = piece.text;
         if (step && piece.text.startsWith('**Back.**')) {
-          const again = /again from step (\d+)/.exec(piece.text);
+          const again = /again from \[?step (\d+)/.exec(piece.text);
           step.back = { text: piece.text, line: piece.line, commands, again: again ? Number(again[1]) : step.number };
         } else mentions.push(...commands);
       }

@@ -2,7 +2,8 @@
 // real book, as far as it can be held without running it.
 
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import path from 'node:path';
 import { describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 
@@ -184,4 +185,20 @@ describe('docs/runbook.md', () => {
     const typed = book.steps.flatMap(({ blocks, back }) => [...blocks.flatMap(({ commands = [] }) => commands), ...back.commands]);
     for (const { text, line } of [...typed, ...book.mentions]) assert.notEqual(classify(text).kind, 'unknown', `line ${line}: ${text}`);
   });
+});
+
+describe('links of the documents', () => {
+  const root = fileURLToPath(new URL('../../..', import.meta.url));
+  const anchorsOf = (text) => [...text.replace(/```[^]*?```/g, '').matchAll(/^#+ (.*)$/gm)].map(([, heading]) => heading.toLowerCase().replace(/[^\p{L}\p{N}_\- ]/gu, '').replaceAll(' ', '-'));
+  for (const file of ['README.md', 'CONTRIBUTING.md', 'ARCHITECTURE.md', 'SECURITY.md', ...readdirSync(path.join(root, 'docs')).filter((name) => name.endsWith('.md')).map((name) => `docs/${name}`)]) {
+    test(`${file} leads somewhere`, () => {
+      const text = readFileSync(path.join(root, file), 'utf8').replace(/```[^]*?```/g, '');
+      for (const [, to] of text.matchAll(/\]\((?!https?:|mailto:)([^)\s]+)\)/g)) {
+        const [name, anchor] = to.split('#');
+        const target = name === '' ? path.join(root, file) : path.join(root, path.dirname(file), name);
+        assert.ok(existsSync(target), `${to}: no such file`);
+        if (anchor) assert.ok(anchorsOf(readFileSync(target, 'utf8')).includes(anchor), `${to}: no such heading`);
+      }
+    });
+  }
 });

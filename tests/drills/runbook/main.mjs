@@ -4,7 +4,9 @@
 // way back is walked once, then the step again. Twice: as far as the people are imported, and
 // given up; then to the end.
 //
-//   npm run runbook [-- --live] [--until STEP]
+//   npm run runbook [-- --live] [--until STEP] [--only road] [--straight]
+//
+// `--only road` leaves out giving it up, `--straight` the ways back.
 //
 // What has no form on one machine is mapped to what has (commands.mjs); what a person fills
 // in stands in values.mjs; what other people and time do besides, in besides.mjs. All three
@@ -23,7 +25,7 @@ import { Miss, tallyOf, walk } from './walk.mjs';
 const GIVING_UP = 'Giving it up';
 const GIVEN_UP_AFTER = 'Import people';
 
-const { values: options } = parseArgs({ options: { live: { type: 'boolean' }, until: { type: 'string' }, only: { type: 'string' } } });
+const { values: options } = parseArgs({ options: { live: { type: 'boolean' }, until: { type: 'string' }, only: { type: 'string' }, straight: { type: 'boolean' } } });
 const main = options.live ? 'target/worker/live/index.js' : undefined;
 const began = Date.now();
 const book = readBook(readFileSync(path.join(root, 'docs/runbook.md'), 'utf8'));
@@ -35,7 +37,7 @@ const heading = (text) => console.log(`\n=== ${text}`);
 async function follow(name, steps, judge) {
   const desk = await openDesk({ name, main });
   try {
-    await walk(desk, steps, { besides, keeps, tally });
+    await walk(desk, steps, { besides, keeps, tally, isStraight: options.straight });
     await judge?.(desk);
     return desk;
   } finally {
@@ -83,5 +85,5 @@ try {
 }
 if (desk) printTables(desk);
 if (failure) console.error(`\n${failure instanceof Miss ? failure.message : failure.stack}`);
-console.log(`\nrunbook: ${failure ? 'FAILED' : options.until || options.only ? 'passed, in part' : 'passed'} after ${Math.round((Date.now() - began) / 1_000)} s`);
+console.log(`\nrunbook: ${failure ? 'FAILED' : options.until || options.only || options.straight ? 'passed, in part' : 'passed'} after ${Math.round((Date.now() - began) / 1_000)} s`);
 process.exit(failure ? 1 : 0);

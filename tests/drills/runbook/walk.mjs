@@ -96,12 +96,12 @@ async function walkStep(desk, step, besides, tally) {
 }
 
 /** `only`: numbers of the steps to walk, else all. `keeps`: titles whose back is not walked here, with the reason. */
-export async function walk(desk, steps, { besides, keeps, tally }) {
+export async function walk(desk, steps, { besides, keeps, tally, isStraight = false }) {
   const walkedBack = new Set();
   for (let at = 0; at < steps.length; at += 1) {
     const step = steps[at];
     await walkStep(desk, step, besides, tally);
-    if (!step.back || step.back.commands.length === 0 || keeps[step.title] !== undefined || walkedBack.has(step.number)) continue;
+    if (isStraight || !step.back || step.back.commands.length === 0 || keeps[step.title] !== undefined || walkedBack.has(step.number)) continue;
     walkedBack.add(step.number);
     tally.backs += 1;
     console.log('   back:');
