@@ -108,6 +108,17 @@ async function checks() {
   }
 }
 
+/** From the hand-over on; before it nothing of it is asked for. */
+async function leaving({ authority }) {
+  const is_due = ['mgpass', 'alone'].includes(authority?.holder);
+  $('leaving').hidden = !is_due;
+  if (!is_due) return;
+  const [{ gates }, plan, { dependencies }] = await Promise.all([ask('authority'), ask('cleanup'), ask('dependencies')]);
+  const left = plan.steps.length > 0 ? (await ask('cleanup/verify')).findings : null;
+  // Its clock alone is no change.
+  draw('cleanup', { gates, plan: { ...plan, now: 0 }, needs: dependencies.filter(({ kind }) => !OWN_KINDS.includes(kind)).slice(0, 20), left }, cleanup);
+}
+
 /** Each part by itself: one that cannot be had hides no other. */
 async function part(id, work) {
   try {
@@ -140,6 +151,7 @@ async function look({ all = true } = {}) {
         }),
         part('history', async () => draw('history', (await ask('flags/history', { query: { limit: 50 } })).changes ?? [], history)),
         checks(),
+        part('cleanup', () => leaving(status)),
       ]);
     }
   } catch (error) {
@@ -161,7 +173,7 @@ function leave(why = 'Signed out.') {
   drawn = {};
   course = cursor = null;
   if ($('ask').open) $('ask').close();
-  for (const id of ['where', 'verdict', 'age', 'tiles', 'problem-list', 'plots', 'plot-rows', 'readout', 'ramp', 'checklist', 'flags', 'parked', 'jobs', 'findings', 'verdicts', 'history']) $(id).replaceChildren();
+  for (const id of ['where', 'verdict', 'age', 'tiles', 'problem-list', 'plots', 'plot-rows', 'readout', 'ramp', 'checklist', 'cleanup', 'flags', 'parked', 'jobs', 'findings', 'verdicts', 'history']) $(id).replaceChildren();
   $('cursor').removeAttribute('aria-valuetext');
   $('desk').hidden = $('where').hidden = $('tools').hidden = $('stale').hidden = true;
   $('door').hidden = false;

@@ -64,12 +64,12 @@ function startReaders(desk) {
 async function startApplication(desk) {
   const server = http.createServer((request, response) => {
     const side = request.url.startsWith('/login/mgpass') ? 'mgpass' : 'logto';
-    const { endpoint, client } = {
-      logto: { endpoint: `${desk.url}/oidc/auth`, client: 'sandboxspa00000000000' },
-      mgpass: { endpoint: `${desk.mgpass.url}/authorize`, client: 'app_newsroom' },
+    const { endpoint, client, host } = {
+      logto: { endpoint: `${desk.url}/oidc/auth`, client: 'sandboxspa00000000000', host: 'localhost' },
+      mgpass: { endpoint: `${desk.mgpass.url}/authorize`, client: 'app_newsroom', host: '127.0.0.1' },
     }[side];
     const query = new URLSearchParams({
-      client_id: client, redirect_uri: `http://127.0.0.1:${server.address().port}/callback`, response_type: 'code', scope: 'openid profile email offline_access',
+      client_id: client, redirect_uri: `http://${host}:${server.address().port}/callback`, response_type: 'code', scope: 'openid profile email offline_access',
       state: 's', nonce: 'n', code_challenge: 'E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM', code_challenge_method: 'S256',
     });
     response.writeHead(302, { location: `${endpoint}?${query}` }).end();
@@ -174,9 +174,12 @@ export const besides = {
     },
   },
   'Raise the share of reads': {
-    before(desk) {
-      if (!desk.readers) desk.besides(`${READERS} readers are at work from here on`);
+    async before(desk) {
+      if (desk.readers) return;
+      const { FLAGS } = await desk.proxy.getBindings();
+      await FLAGS.put('compare_percent', '100');
       startReaders(desk);
+      desk.besides(`${READERS} readers are at work from here on; each read is compared (compare_percent 100), since there are so few`);
     },
   },
   'List the applications': {
@@ -199,7 +202,6 @@ export const besides = {
   'Carry passwords': {
     between: {
       0: (desk) => desk.besides("somebody looks into the probe's mailbox: nothing from mgPass"),
-      3: undefined,
     },
     async after(desk) {
       const isCarried = async () => (await desk.rows('proxy', "SELECT count(*) AS n FROM passwords WHERE state = 'carried'"))[0].n > 0;
@@ -242,9 +244,6 @@ export const besides = {
       await timePasses(desk, 8 * DAY_MS);
       await desk.rows('proxy', "UPDATE cleanup_notes SET until = until - ? WHERE name = 'refresh_tokens'", 130 * DAY_MS);
       desk.besides('eight days pass since the hand-over, and Logto\'s refresh tokens end');
-    },
-    between: {
-      0: undefined,
     },
     async after(desk) {
       // Whatever was asked before the move is through.

@@ -43,6 +43,8 @@ export function valuesOf({ proxy, logto, mgpass }) {
     ['https://auth.example.com', proxy, 'the host of the route'],
     ['https://logto-origin.example.com', logto, 'Logto behind the proxy'],
     ['https://auth.mgpass.net', mgpass, 'mgPass'],
+    ['1,5,10,25,50,100', '40,70,100', 'the steps: among so few people 1 % is nobody'],
+    ['6 of 6 steps', '3 of 3 steps', 'so many steps then'],
     ['30m', '2s', 'how long a step of the ramp is held'],
     ['--min-reads 1000', '--min-reads 20', 'reads of mgPass before the next step'],
     ['app_...', 'app_newsroom', 'a client of mgPass with a secret'],
