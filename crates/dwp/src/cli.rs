@@ -425,7 +425,7 @@ mod tests {
                 ErrorKind::MissingRequiredArgument
                 | ErrorKind::MissingSubcommand
                 | ErrorKind::DisplayHelp
-                | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => words.len() <= 3,
+                | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => words.len() <= 4,
                 _ => false,
             };
             if !is_named_alone {
