@@ -4,7 +4,7 @@
 // way back is walked once, then the step again. Twice: as far as the people are imported, and
 // given up; then to the end.
 //
-//   npm run runbook [-- --live] [--until STEP] [--only road] [--straight]
+//   npm run runbook [-- --live] [--until STEP] [--only road] [--straight] [--skip 21,22]
 //
 // `--only road` leaves out giving it up, `--straight` the ways back.
 //
@@ -25,7 +25,7 @@ import { Miss, tallyOf, walk } from './walk.mjs';
 const GIVING_UP = 'Giving it up';
 const GIVEN_UP_AFTER = 'Import people';
 
-const { values: options } = parseArgs({ options: { live: { type: 'boolean' }, until: { type: 'string' }, only: { type: 'string' }, straight: { type: 'boolean' } } });
+const { values: options } = parseArgs({ options: { live: { type: 'boolean' }, until: { type: 'string' }, only: { type: 'string' }, straight: { type: 'boolean' }, skip: { type: 'string', default: '' } } });
 const main = options.live ? 'target/worker/live/index.js' : undefined;
 const began = Date.now();
 const book = readBook(readFileSync(path.join(root, 'docs/runbook.md'), 'utf8'));
@@ -62,8 +62,10 @@ function printTables(desk) {
     console.log(`  ${kind === 'elsewhere' ? 'not here' : 'mapped  '}  ${String(commands.length).padStart(2)} x  ${commands[0]}\n               ${how}`);
   }
   console.log('\nfilled in:');
-  for (const [from, to, what] of desk.values) console.log(`  ${from.padEnd(34)} ${(typeof to === 'function' ? to() : to).padEnd(26)} ${what}`);
+  for (const [from, to, what] of desk.values) console.log(`  ${from.padEnd(34)} ${(typeof to === 'function' ? to() : to).padEnd(26)}  ${what}`);
   for (const [name, value] of Object.entries(VARIABLES)) console.log(`  ${name.padEnd(34)} ${value.padEnd(26)} in wrangler.toml`);
+  console.log('\nways back that are not walked:');
+  for (const { number, title, back } of book.steps.filter(({ title }) => keeps[title] !== undefined)) console.log(`  step ${number}  ${back.commands.map(({ text }) => text).join('; ')}\n               ${keeps[title]}`);
   const steps = book.steps.length;
   console.log(`\n${steps} steps; commands of the book: ${tally.run} run, ${tally.mapped} mapped, ${tally.elsewhere} not runnable on one machine, ${tally.again} said again; ${tally.backs} ways back walked; ${tally.expected} things expected and found`);
 }
@@ -79,11 +81,13 @@ try {
   }
   heading('The whole road');
   const until = options.until === undefined ? undefined : Number(options.until);
-  desk = await follow('road', road.filter(({ number }) => until === undefined || number <= until), until === undefined ? judgeEnd : undefined);
+  const skipped = options.skip.split(',').map(Number);
+  const isWhole = until === undefined && options.skip === '';
+  desk = await follow('road', road.filter(({ number }) => (until === undefined || number <= until) && !skipped.includes(number)), isWhole ? judgeEnd : undefined);
 } catch (error) {
   failure = error;
 }
 if (desk) printTables(desk);
 if (failure) console.error(`\n${failure instanceof Miss ? failure.message : failure.stack}`);
-console.log(`\nrunbook: ${failure ? 'FAILED' : options.until || options.only || options.straight ? 'passed, in part' : 'passed'} after ${Math.round((Date.now() - began) / 1_000)} s`);
+console.log(`\nrunbook: ${failure ? 'FAILED' : options.until || options.only || options.straight || options.skip ? 'passed, in part' : 'passed'} after ${Math.round((Date.now() - began) / 1_000)} s`);
 process.exit(failure ? 1 : 0);

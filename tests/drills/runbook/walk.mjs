@@ -95,13 +95,17 @@ async function walkStep(desk, step, besides, tally) {
   await after?.(desk);
 }
 
-/** `only`: numbers of the steps to walk, else all. `keeps`: titles whose back is not walked here, with the reason. */
+/** `isStraight`: without ways back. `keeps`: titles whose back is not walked here, with the reason. */
 export async function walk(desk, steps, { besides, keeps, tally, isStraight = false }) {
   const walkedBack = new Set();
   for (let at = 0; at < steps.length; at += 1) {
     const step = steps[at];
     await walkStep(desk, step, besides, tally);
-    if (isStraight || !step.back || step.back.commands.length === 0 || keeps[step.title] !== undefined || walkedBack.has(step.number)) continue;
+    if (isStraight || !step.back || step.back.commands.length === 0 || walkedBack.has(step.number)) continue;
+    if (keeps[step.title] !== undefined) {
+      console.log(`   back: not walked, ${keeps[step.title]}`);
+      continue;
+    }
     walkedBack.add(step.number);
     tally.backs += 1;
     console.log('   back:');
