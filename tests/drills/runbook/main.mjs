@@ -4,9 +4,9 @@
 // way back is walked once, then the step again. Twice: as far as the people are imported, and
 // given up; then to the end.
 //
-//   npm run runbook [-- --live] [--until STEP] [--only road] [--straight] [--skip 21,22]
+//   npm run runbook [-- --live] [--until STEP] [--only road|given-up] [--straight] [--skip 21,22]
 //
-// `--only road` leaves out giving it up, `--straight` the ways back.
+// `--straight` leaves out the ways back, `--skip` steps.
 //
 // What has no form on one machine is mapped to what has (commands.mjs); what a person fills
 // in stands in values.mjs; what other people and time do besides, in besides.mjs. All three
@@ -77,13 +77,15 @@ try {
   if (end < 0 || wayOut.length === 0) throw new Error(`the book has no step "${GIVEN_UP_AFTER}", or no chapter "${GIVING_UP}"`);
   if (options.only !== 'road') {
     heading(`To step ${end + 1}, and given up`);
-    await follow('given-up', [...road.slice(0, end + 1), ...wayOut]);
+    desk = await follow('given-up', [...road.slice(0, end + 1), ...wayOut]);
   }
-  heading('The whole road');
-  const until = options.until === undefined ? undefined : Number(options.until);
-  const skipped = options.skip.split(',').map(Number);
-  const isWhole = until === undefined && options.skip === '';
-  desk = await follow('road', road.filter(({ number }) => (until === undefined || number <= until) && !skipped.includes(number)), isWhole ? judgeEnd : undefined);
+  if (options.only !== 'given-up') {
+    heading('The whole road');
+    const until = options.until === undefined ? undefined : Number(options.until);
+    const skipped = options.skip.split(',').map(Number);
+    const isWhole = until === undefined && options.skip === '';
+    desk = await follow('road', road.filter(({ number }) => (until === undefined || number <= until) && !skipped.includes(number)), isWhole ? judgeEnd : undefined);
+  }
 } catch (error) {
   failure = error;
 }
