@@ -24,7 +24,7 @@ import { APP, filled, OPERATOR, REVERSE, SECRETS, valuesOf, VARIABLES } from './
 export const root = fileURLToPath(new URL('../../..', import.meta.url));
 
 // What a small population on a laptop asks for: whatever is slow here is the machine, not mgPass.
-const DRILL_VARS = {
+export const DRILL_VARS = {
   GUARD_WINDOW_S: '10', GUARD_MIN_READS: '5', GUARD_MIN_COMPARED: '3', GUARD_MAX_P95_MS: '4294967295', GUARD_MAX_P95_PERCENT: '4294967295',
   METRICS_FLUSH_MS: '300', MGPASS_DEADLINE_MS: '15000', GUARD_MAX_FAILURE_BPS: '5000', ELIGIBILITY_DEADLINE_MS: '5000', COMPARISONS_PER_SECOND: '1000',
   // Some people of the sandbox have a username alone.

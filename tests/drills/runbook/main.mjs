@@ -18,7 +18,7 @@ import { parseArgs } from 'node:util';
 
 import { besides, keeps } from './besides.mjs';
 import { readBook } from './book.mjs';
-import { openDesk, root } from './desk.mjs';
+import { DRILL_VARS, HASTY_VARS, openDesk, root } from './desk.mjs';
 import { SECRETS, VARIABLES } from './values.mjs';
 import { Miss, tallyOf, walk } from './walk.mjs';
 
@@ -64,6 +64,7 @@ function printTables(desk) {
   console.log('\nfilled in:');
   for (const [from, to, what] of desk.values) console.log(`  ${from.padEnd(34)} ${(typeof to === 'function' ? to() : to).padEnd(26)}  ${what}`);
   for (const [name, value] of Object.entries(VARIABLES)) console.log(`  ${name.padEnd(34)} ${value.padEnd(26)} in wrangler.toml`);
+  console.log(`\nsettings that are the drill's and not the book's: ${Object.entries(DRILL_VARS).map((pair) => pair.join('=')).join(' ')}; while users change hands ${Object.entries(HASTY_VARS).map((pair) => pair.join('=')).join(' ')}; cron each second`);
   console.log('\nways back that are not walked:');
   for (const { number, title, back } of book.steps.filter(({ title }) => keeps[title] !== undefined)) console.log(`  step ${number}  ${back.commands.map(({ text }) => text).join('; ')}\n               ${keeps[title]}`);
   const steps = book.steps.length;
