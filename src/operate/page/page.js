@@ -86,7 +86,7 @@ function show_status(status) {
   const sentence = verdict_of(status.problems);
   if ($('verdict').textContent !== sentence) $('verdict').textContent = sentence;
   $('verdict').className = status.problems.length === 0 ? 'good' : '';
-  document.title = `${status.problems.some(({ severity }) => severity !== 'notice') ? `(!) ${sentence} ` : ''}${status.stage} · Dual-write proxy`;
+  document.title = `${status.problems.some(({ severity }) => severity !== 'notice') ? `(!) ${sentence} ` : ''}${stage_of(status)} · Dual-write proxy`;
   draw('problem-list', status.problems, problems_shown);
   draw('tiles', [status.reads, status.outbox, status.parked, status.report, status.verdicts?.[0], status.walk, status.passwords, status.cron_at, status.problems], () => tiles(status));
   draw('ramp', status.ramp, (plan) => ramp(plan, act));

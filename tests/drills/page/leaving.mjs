@@ -17,6 +17,7 @@ export async function leaving(desk, browser) {
   desk.readers = undefined;
   await holder(desk, 'mgpass', 21);
   await shows(desk, browser, /gates are shut/);
+  assert.match(await page.locator('#where').innerText(), /^Stage cutover\. mgPass is the source of truth/);
   const before = await section.innerText();
   for (const part of ['not kept: dwp cleanup keep-issuer', 'no end is named', 'not taken along', 'The stage is not cleanup.', 'clearing waits not_in_cleanup']) assert.ok(before.toLowerCase().includes(part.toLowerCase()), `${part} not in\n${before}`);
   assert.equal(await section.locator('tr.bad').filter({ hasText: 'issuer' }).count(), 1);
@@ -38,6 +39,7 @@ export async function leaving(desk, browser) {
   await note({ name: 'archive', until: String(Date.now() + DAY_MS), digest: '0'.repeat(64), n: '1', actor: 'Ama' });
   await until('all is cleared', async () => (await desk.operator('POST', 'cleanup/step')).json().step === null);
   await shows(desk, browser, /steps cleared/);
+  assert.match(await page.locator('#where').innerText(), /^Stage cleanup\. .*Logto is not asked any more/);
   const left = await section.innerText();
   assert.match(left, /clean\s+DB names no user/i);
   // The flags are other than the stage still.
