@@ -25,7 +25,7 @@ const FORMS = [
   [/^npx wrangler kv key (put|delete) --remote /, MAPPED, 'wrangler, `--local`', { as: local }],
   [/^npx wrangler deploy$/, MAPPED, 'wrangler, `--dry-run`; then the Worker in workerd gets the variables of wrangler.toml', { act: 'deploy' }],
   [/^npx wrangler secret put (?<name>[A-Z_]+)$/, MAPPED, 'a variable of the Worker in workerd, a version of it for each block', { act: 'secret' }],
-  [/^npx wrangler delete (?<name>\S+)$/, MAPPED, 'the Worker in workerd is asked nothing more; at the end all that was created must be deleted', { act: 'remove' }],
+  [/^npx wrangler delete (?<name>\S+)$/, MAPPED, 'noted as deleted; at the end nothing that was created may be left', { act: 'remove' }],
   [/^npx wrangler (?<kind>d1|queues) delete (?<name>\S+)$/, MAPPED, 'noted as deleted', { act: 'remove' }],
   [/^npx wrangler (?<kind>kv namespace) delete --binding (?<name>\S+)$/, MAPPED, 'noted as deleted', { act: 'remove' }],
   [/^npx wrangler tail( .*)?$/, ELSEWHERE, 'reads the log of a deployed Worker; the drill keeps the log of workerd'],

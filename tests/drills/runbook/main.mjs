@@ -18,6 +18,7 @@ import { parseArgs } from 'node:util';
 
 import { besides, keeps } from './besides.mjs';
 import { readBook } from './book.mjs';
+import { classify } from './commands.mjs';
 import { DRILL_VARS, HASTY_VARS, openDesk, root } from './desk.mjs';
 import { SECRETS, VARIABLES } from './values.mjs';
 import { Miss, tallyOf, walk } from './walk.mjs';
@@ -68,12 +69,17 @@ function printTables(desk) {
   console.log('\nways back that are not walked:');
   for (const { number, title, back } of book.steps.filter(({ title }) => keeps[title] !== undefined)) console.log(`  step ${number}  ${back.commands.map(({ text }) => text).join('; ')}\n               ${keeps[title]}`);
   const steps = book.steps.length;
-  console.log(`\n${steps} steps; commands of the book: ${tally.run} run, ${tally.mapped} mapped, ${tally.elsewhere} not runnable on one machine, ${tally.again} said again; ${tally.backs} ways back walked; ${tally.expected} things expected and found`);
+  console.log(`\n${steps} steps; commands of the book: ${tally.run} run, ${tally.mapped} mapped, ${tally.elsewhere} not runnable on one machine, ${tally.again} said again; ${tally.backs} ways back walked; ${tally.expected} things expected and found; ${book.mentions.length} commands in sentences, each of a known form (their words are held by \`npm test\`)`);
 }
 
 let failure;
 let desk;
 try {
+  for (const { text, line } of book.mentions) {
+    if (classify(text).kind === 'unknown') throw new Error(`docs/runbook.md:${line}: no command that the drill knows: ${text}`);
+  }
+  const gone = Object.keys({ ...besides, ...keeps }).filter((title) => !book.steps.some((step) => step.title === title));
+  if (gone.length > 0) throw new Error(`besides.mjs speaks of steps that the book does not have: ${gone.join(', ')}`);
   const end = road.findIndex(({ title }) => title === GIVEN_UP_AFTER);
   if (end < 0 || wayOut.length === 0) throw new Error(`the book has no step "${GIVEN_UP_AFTER}", or no chapter "${GIVING_UP}"`);
   if (options.only !== 'road') {
