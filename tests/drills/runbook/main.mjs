@@ -4,9 +4,9 @@
 // way back is walked once, then the step again. Twice: as far as the people are imported, and
 // given up; then to the end.
 //
-//   npm run runbook [-- --live] [--until STEP] [--only road|given-up] [--straight] [--skip 21,22]
+//   npm run runbook [-- --live] [--until STEP] [--only road|given-up] [--straight] [--backs 20,30] [--skip 21,22]
 //
-// `--straight` leaves out the ways back, `--skip` steps.
+// `--straight` leaves out the ways back, `--backs` all others, `--skip` steps.
 //
 // What has no form on one machine is mapped to what has (commands.mjs); what a person fills
 // in stands in values.mjs; what other people and time do besides, in besides.mjs. All three
@@ -26,7 +26,7 @@ import { Miss, tallyOf, walk } from './walk.mjs';
 const GIVING_UP = 'Giving it up';
 const GIVEN_UP_AFTER = 'Import people';
 
-const { values: options } = parseArgs({ options: { live: { type: 'boolean' }, until: { type: 'string' }, only: { type: 'string' }, straight: { type: 'boolean' }, skip: { type: 'string', default: '' } } });
+const { values: options } = parseArgs({ options: { live: { type: 'boolean' }, until: { type: 'string' }, only: { type: 'string' }, straight: { type: 'boolean' }, backs: { type: 'string' }, skip: { type: 'string', default: '' } } });
 const main = options.live ? 'target/worker/live/index.js' : undefined;
 const began = Date.now();
 const book = readBook(readFileSync(path.join(root, 'docs/runbook.md'), 'utf8'));
@@ -38,7 +38,7 @@ const heading = (text) => console.log(`\n=== ${text}`);
 async function follow(name, steps, judge) {
   const desk = await openDesk({ name, main });
   try {
-    await walk(desk, steps, { besides, keeps, tally, isStraight: options.straight });
+    await walk(desk, steps, { besides, keeps, tally, isStraight: options.straight, backs: options.backs?.split(',').map(Number) });
     await judge?.(desk);
     return desk;
   } finally {
@@ -98,5 +98,5 @@ try {
 }
 if (desk) printTables(desk);
 if (failure) console.error(`\n${failure instanceof Miss ? failure.message : failure.stack}`);
-console.log(`\nrunbook: ${failure ? 'FAILED' : options.until || options.only || options.straight || options.skip ? 'passed, in part' : 'passed'} after ${Math.round((Date.now() - began) / 1_000)} s`);
+console.log(`\nrunbook: ${failure ? 'FAILED' : options.until || options.only || options.straight || options.backs || options.skip ? 'passed, in part' : 'passed'} after ${Math.round((Date.now() - began) / 1_000)} s`);
 process.exit(failure ? 1 : 0);

@@ -95,13 +95,13 @@ async function walkStep(desk, step, besides, tally) {
   await after?.(desk);
 }
 
-/** `isStraight`: without ways back. `keeps`: titles whose back is not walked here, with the reason. */
-export async function walk(desk, steps, { besides, keeps, tally, isStraight = false }) {
+/** `isStraight`: without ways back; `backs`: with these alone. `keeps`: titles whose back is not walked here, with the reason. */
+export async function walk(desk, steps, { besides, keeps, tally, isStraight = false, backs }) {
   const walkedBack = new Set();
   for (let at = 0; at < steps.length; at += 1) {
     const step = steps[at];
     await walkStep(desk, step, besides, tally);
-    if (isStraight || !step.back || step.back.commands.length === 0 || walkedBack.has(step.number)) continue;
+    if (isStraight || (backs && !backs.includes(step.number)) || !step.back || step.back.commands.length === 0 || walkedBack.has(step.number)) continue;
     if (keeps[step.title] !== undefined) {
       console.log(`   back: not walked, ${keeps[step.title]}`);
       continue;
