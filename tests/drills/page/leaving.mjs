@@ -16,7 +16,7 @@ export async function leaving(desk, browser) {
   await desk.readers?.stop();
   desk.readers = undefined;
   await holder(desk, 'mgpass', 21);
-  await shows(desk, browser, /gates are shut/);
+  await shows(desk, browser, /gates are shut/i);
   assert.match(await page.locator('#where').innerText(), /^Stage cutover\. mgPass is the source of truth/);
   const before = await section.innerText();
   for (const part of ['not kept: dwp cleanup keep-issuer', 'no end is named', 'not taken along', 'The stage is not cleanup.', 'clearing waits not_in_cleanup']) assert.ok(before.toLowerCase().includes(part.toLowerCase()), `${part} not in\n${before}`);
@@ -38,7 +38,7 @@ export async function leaving(desk, browser) {
   await note({ name: 'route', until: String(Date.now() + DAY_MS), how: 'a drill', actor: 'Ama' });
   await note({ name: 'archive', until: String(Date.now() + DAY_MS), digest: '0'.repeat(64), n: '1', actor: 'Ama' });
   await until('all is cleared', async () => (await desk.operator('POST', 'cleanup/step')).json().step === null);
-  await shows(desk, browser, /steps cleared/);
+  await shows(desk, browser, /steps cleared/i);
   assert.match(await page.locator('#where').innerText(), /^Stage cleanup\. .*Logto is not asked any more/);
   const left = await section.innerText();
   assert.match(left, /clean\s+DB names no user/i);
@@ -58,4 +58,4 @@ async function holder(desk, name, generation) {
 const shows = (desk, browser, what) => until(`${what} on the page`, async () => {
   await looked(browser);
   return what.test(await browser.page.locator('#leaving').innerText());
-});
+}, 120_000);
