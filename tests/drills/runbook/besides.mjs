@@ -235,6 +235,12 @@ export const besides = {
       const { name } = desk.logto.users.get(desk.testUser);
       if (name !== 'after the hand-over 2') throw new Error(`after the return Logto lacks a write: ${name}`);
       desk.besides('Logto has what was written meanwhile');
+      const listed = await desk.run('dwp hold list --json');
+      for (const { id, subject = id, reason, detail } of JSON.parse(listed.output).users) {
+        const released = await desk.run(`dwp hold release ${subject}`);
+        if (released.status !== 0) throw new Error(`dwp hold release ${subject}: ${released.output}`);
+        desk.besides(`the operator has looked at who is held (dwp hold list: ${subject}, ${reason} ${detail ?? ''}) and releases them: Logto's values are right`);
+      }
     },
   },
   Watch: {
