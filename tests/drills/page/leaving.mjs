@@ -34,6 +34,7 @@ export async function leaving(desk, browser) {
   await browser.look('cleanup-named', ['wide-light', 'narrow-dark']);
 
   await desk.flag('stage', 'cleanup');
+  await desk.flag('salt', 'left behind');
   await holder(desk, 'alone', 22);
   await note({ name: 'route', until: String(Date.now() + DAY_MS), how: 'a drill', actor: 'Ama' });
   await note({ name: 'archive', until: String(Date.now() + DAY_MS), digest: '0'.repeat(64), n: '1', actor: 'Ama' });
@@ -42,7 +43,7 @@ export async function leaving(desk, browser) {
   assert.match(await page.locator('#where').innerText(), /^Stage cleanup\. .*Logto is not asked any more/);
   const left = await section.innerText();
   assert.match(left, /clean\s+DB names no user/i);
-  // The flags are other than the stage still.
+  // One that nobody has deleted.
   assert.match(left, /left\s+FLAGS holds no key but the stage/i);
   await browser.look('cleanup-cleared', ['wide-light', 'wide-dark', 'narrow-light', 'narrow-dark']);
   say('leaving Logto alone: gates, what was named, what is left');
