@@ -1,5 +1,6 @@
-// Format, lints for host and wasm, layout and map of the tree, what comes in from
-// outside, and the release Worker within its budget, bundled as a deployment would be.
+// Format, lints for host and wasm, layout and map of the tree, stores that the runbook
+// creates, what comes in from outside, and the release Worker within its budget, bundled as
+// a deployment would be.
 // Nothing is advisory.
 import { spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
@@ -19,6 +20,8 @@ const steps = [
   ['clippy, wasm', ['cargo', 'clippy', '--quiet', '--lib', '--target', 'wasm32-unknown-unknown', '--', '-D', 'warnings']],
   ['clippy, tool', ['cargo', 'clippy', '--quiet', '--locked', '--target-dir', 'target/tools', ...TOOL, '--', '-D', 'warnings']],
   ['layout and map', ['cargo', 'test', '--quiet', '--test', 'native', 'tidy', '--', '--nocapture'], 'layout: '],
+  // Every store that wrangler.toml binds is created by a command of the runbook.
+  ['stores', [process.execPath, '--test', 'tests/drills/runbook/stores.test.mjs']],
   // The release Worker, built and bundled as a deployment would: what it would upload and
   // bind, without an account and without the network.
   ['dry deployment', [process.execPath, 'node_modules/wrangler/bin/wrangler.js', 'deploy', '--dry-run', '--outdir', 'target/dry']],

@@ -25,7 +25,7 @@ const suites = [
     const { code, text } = await run('cargo', ['test', '--quiet', '--workspace', '--all-targets']);
     return { code, passed: sum(text, /(\d+) passed/g), failed: sum(text, /(\d+) failed/g) };
   }],
-  ...['scripts', 'tests/harness/backends/logto', 'tests/harness/backends/mgpass', 'tests/translate_write', 'tests/harness/sandbox', 'tests/e2e'].map((directory) => [directory, async () => {
+  ...['scripts', 'tests/harness/backends/logto', 'tests/harness/backends/mgpass', 'tests/translate_write', 'tests/harness/sandbox', 'tests/drills/runbook', 'tests/e2e'].map((directory) => [directory, async () => {
     const files = readdirSync(path.join(root, directory)).filter((name) => name.endsWith('.test.mjs')).map((name) => `${directory}/${name}`);
     // One file at a time: each starts a workerd of its own.
     const { code, text } = await run(process.execPath, [

@@ -18,6 +18,7 @@ const SCRIPT: &str = concat!(
     include_str!("page/plots.js"),
     include_str!("page/tables.js"),
     include_str!("page/checklist.js"),
+    include_str!("page/cleanup.js"),
     include_str!("page/page.js"),
 );
 

@@ -34,6 +34,7 @@ const DRILLS = [
   ['limits', ['limits']],
   ['ramp', ['ramp']],
   ['operator', ['operator']],
+  ['runbook', ['runbook']],
   ['cutover', ['cutover', '--', '--users', '10000']],
   ['sign-in', ['sign-in'], needsChromium],
   ['page', ['page'], needsChromium],

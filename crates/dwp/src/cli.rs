@@ -343,6 +343,98 @@ mod tests {
         }
     }
 
+    /// Commands as the documents have them: in fences and as code in a sentence.
+    fn documented(text: &str) -> Vec<String> {
+        let mut found = Vec::new();
+        let mut is_fenced = false;
+        for line in text.replace("\\\n", " ").lines() {
+            if line.trim_start().starts_with("```") {
+                is_fenced = !is_fenced;
+            } else if is_fenced {
+                let line = line.split(" #").next().unwrap_or_default().trim();
+                let command = line.find("dwp ").map(|at| line.split_at(at).1);
+                found.extend(
+                    command
+                        .filter(|_| line.starts_with("dwp ") || line.contains("=... dwp "))
+                        .map(str::to_owned),
+                );
+            } else {
+                let spans = line.split('`').skip(1).step_by(2);
+                found.extend(
+                    spans
+                        .filter(|span| span.starts_with("dwp "))
+                        .map(str::to_owned),
+                );
+            }
+        }
+        found
+    }
+
+    /// With a value for each word in capitals, the first of alternatives, all that is optional.
+    fn filled_in(command: &str) -> Vec<String> {
+        let plain = command.replace("\\|", "|").replace(['[', ']'], "");
+        let mut words: Vec<String> = Vec::new();
+        for (nth, part) in plain.split('"').enumerate() {
+            match nth % 2 {
+                1 => words.push(part.to_owned()),
+                _ => words.extend(part.split_whitespace().map(str::to_owned)),
+            }
+        }
+        let of = |word: &String| {
+            let word = word.split('|').next().unwrap_or_default();
+            match word {
+                "KIND" => "users",
+                "STAGE" => "cutover",
+                "N" => "7",
+                "DATE" => "2027-03-31",
+                word => word,
+            }
+            .to_owned()
+        };
+        words.iter().map(of).collect()
+    }
+
+    #[test]
+    fn every_command_of_the_documents_is_understood() {
+        use clap::error::ErrorKind;
+        let documents = [
+            include_str!("../../../docs/runbook.md"),
+            include_str!("../../../docs/reference.md"),
+            include_str!("../../../docs/troubleshooting.md"),
+            include_str!("../../../docs/applications.md"),
+            include_str!("../../../docs/passwords.md"),
+            include_str!("../../../docs/status.md"),
+            include_str!("../../../docs/events.md"),
+        ];
+        let commands: Vec<_> = documents.iter().flat_map(|text| documented(text)).collect();
+        assert!(commands.len() > 100, "{}", commands.len());
+        let mut not_understood = Vec::new();
+        for command in commands {
+            let words = filled_in(&command);
+            let named = [words.clone(), vec!["--actor".to_owned(), "anna".to_owned()]].concat();
+            let Err(error) = Cli::try_parse_from(&words) else {
+                continue;
+            };
+            // Who says so comes from the account.
+            if Cli::try_parse_from(&named).is_ok() {
+                continue;
+            }
+            // `dwp stage`, `dwp readiness --csv`: said in a sentence, not to be typed so.
+            let is_named_alone = match error.kind() {
+                ErrorKind::InvalidValue => words.last().is_some_and(|word| word.starts_with("--")),
+                ErrorKind::MissingRequiredArgument
+                | ErrorKind::MissingSubcommand
+                | ErrorKind::DisplayHelp
+                | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => words.len() <= 4,
+                _ => false,
+            };
+            if !is_named_alone {
+                not_understood.push(format!("{command}: {}", error.kind()));
+            }
+        }
+        assert_eq!(not_understood, Vec::<String>::new());
+    }
+
     #[test]
     fn what_makes_no_sense_is_a_usage_error_of_status_2() {
         for line in [

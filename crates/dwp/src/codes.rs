@@ -23,7 +23,7 @@ pub const PARKED: &[Advice] = &[
     Advice {
         code: "id_taken_at_mgpass",
         meaning: "mgPass has a user of this id whom the mirror did not make",
-        action: "Find out who made that row. The same person (an earlier import): adopt the row as the runbook says, then replay. Somebody else: they cannot be carried under this id.",
+        action: "Find out who made that row. The same person (an earlier import): adopt the row as docs/troubleshooting.md says, then replay. Somebody else: they cannot be carried under this id.",
     },
     Advice {
         code: "deleted_at_mgpass",
@@ -78,7 +78,7 @@ pub const PARKED: &[Advice] = &[
     Advice {
         code: "earned_at_mgpass",
         meaning: "this person's ledger at mgPass holds entries that did not come from the import",
-        action: "Nothing of theirs was overwritten. Book the difference by hand at mgPass, or decide person by person (docs/runbook.md, Points).",
+        action: "Nothing of theirs was overwritten. Book the difference by hand at mgPass, or decide person by person (docs/troubleshooting.md, Points).",
     },
     Advice {
         code: "changed_at_mgpass",
@@ -224,7 +224,7 @@ pub const NOTES: &[Advice] = &[
 const ELSEWHERE: Advice = Advice {
     code: "",
     meaning: "this command has no words for this code",
-    action: "See docs/runbook.md, and `dwp explain USER` for one of them.",
+    action: "See docs/troubleshooting.md, and `dwp explain USER` for one of them.",
 };
 
 /// By what stands before the colon.

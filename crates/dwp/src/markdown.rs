@@ -254,7 +254,7 @@ fn readiness(counts: &Counts) -> String {
                 "none",
                 "ask them for an email at Logto, or give them access by hand: `dwp readiness --csv FILE`",
             ),
-            other => (other, "see docs/runbook.md"),
+            other => (other, "see docs/troubleshooting.md"),
         };
         text.push_str(&format!(
             "| {} | {} | {action} |\n",

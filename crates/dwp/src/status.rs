@@ -91,8 +91,13 @@ fn screen(status: &Value) -> String {
 }
 
 fn heading(status: &Value) -> String {
-    let stage = text(status, "stage").unwrap_or("unknown");
     let holder = status.pointer("/authority/holder").and_then(Value::as_str);
+    let of_authority = status.pointer("/authority/stage").and_then(Value::as_str);
+    let stage = match holder {
+        Some("mgpass" | "alone") => of_authority,
+        _ => text(status, "stage"),
+    };
+    let stage = stage.unwrap_or("unknown");
     let since = integer(status, "/authority/since").map(|at| format!(" since {}", instant(at)));
     let whose = match holder {
         Some("logto") => "Logto is the source of truth",
@@ -346,6 +351,40 @@ mod tests {
         }
         assert!(screen.lines().count() <= 24, "{screen}");
         assert!(!screen.contains("18000000"), "{screen}");
+    }
+
+    /// The flag is a wish then, and what it lets the proxy do is no stage of the migration.
+    #[test]
+    fn after_the_hand_over_the_stage_is_that_of_the_authority() {
+        for (holder, stage, expected) in [
+            (
+                "logto",
+                "dual_write",
+                "stage shadow; Logto is the source of truth since ",
+            ),
+            (
+                "draining",
+                "dual_write",
+                "stage shadow; the source of truth is changing since ",
+            ),
+            (
+                "mgpass",
+                "cutover",
+                "stage cutover; mgPass is the source of truth since ",
+            ),
+            (
+                "alone",
+                "cleanup",
+                "stage cleanup; mgPass is the source of truth, and Logto is not asked any more since ",
+            ),
+        ] {
+            let status = json!({ "stage": "shadow", "authority": { "holder": holder, "stage": stage, "since": 1 } });
+            assert!(
+                heading(&status).starts_with(expected),
+                "{}",
+                heading(&status)
+            );
+        }
     }
 
     #[test]

@@ -81,7 +81,7 @@ pub fn judge(facts: Option<&(Facts, i64)>, max_without: i64, now_ms: i64) -> Ver
         ),
         Probed::KeptOut(code) => Verdict::red(
             format!("The probe account could not sign in at mgPass: {code}."),
-            "Sign in with it by hand at mgPass; the runbook has a line for each code.",
+            "Sign in with it by hand at mgPass; docs/troubleshooting.md has a line for each code.",
         ),
         Probed::SignedIn => Verdict::green(format!(
             "{} a way in, {} none, and {max_without} may have none; the probe account signed in.",

@@ -69,7 +69,7 @@ pub fn judge(facts: Option<&(Facts, i64)>, now_ms: i64) -> Verdict {
             return Verdict::of(
                 State::NotProbed,
                 "No key of Logto's was imported: with Logto gone nobody's token could be verified.",
-                "`dwp keys import` (runbook, \"Logto's keys\").",
+                "`dwp keys import` (runbook, \"Keys of Logto\").",
             );
         }
         Some(imported) if imported.is_over => {

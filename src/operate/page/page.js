@@ -86,7 +86,7 @@ function show_status(status) {
   const sentence = verdict_of(status.problems);
   if ($('verdict').textContent !== sentence) $('verdict').textContent = sentence;
   $('verdict').className = status.problems.length === 0 ? 'good' : '';
-  document.title = `${status.problems.some(({ severity }) => severity !== 'notice') ? `(!) ${sentence} ` : ''}${status.stage} · Dual-write proxy`;
+  document.title = `${status.problems.some(({ severity }) => severity !== 'notice') ? `(!) ${sentence} ` : ''}${stage_of(status)} · Dual-write proxy`;
   draw('problem-list', status.problems, problems_shown);
   draw('tiles', [status.reads, status.outbox, status.parked, status.report, status.verdicts?.[0], status.walk, status.passwords, status.cron_at, status.problems], () => tiles(status));
   draw('ramp', status.ramp, (plan) => ramp(plan, act));
@@ -106,6 +106,17 @@ async function checks() {
     const text = error.status === 404 ? 'No checklist in this version.' : `Could not be read: ${error.message}`;
     draw('checklist', text, empty);
   }
+}
+
+/** From the hand-over on; before it nothing of it is asked for. */
+async function leaving({ authority }) {
+  const is_due = ['mgpass', 'alone'].includes(authority?.holder);
+  $('leaving').hidden = !is_due;
+  if (!is_due) return;
+  const [{ gates }, plan, { dependencies }] = await Promise.all([ask('authority'), ask('cleanup'), ask('dependencies')]);
+  const left = plan.steps.length > 0 ? (await ask('cleanup/verify')).findings : null;
+  // Its clock alone is no change.
+  draw('cleanup', { gates, plan: { ...plan, now: 0 }, needs: dependencies.filter(({ kind }) => !OWN_KINDS.includes(kind)).slice(0, 20), left }, cleanup);
 }
 
 /** Each part by itself: one that cannot be had hides no other. */
@@ -140,6 +151,7 @@ async function look({ all = true } = {}) {
         }),
         part('history', async () => draw('history', (await ask('flags/history', { query: { limit: 50 } })).changes ?? [], history)),
         checks(),
+        part('cleanup', () => leaving(status)),
       ]);
     }
   } catch (error) {
@@ -161,7 +173,7 @@ function leave(why = 'Signed out.') {
   drawn = {};
   course = cursor = null;
   if ($('ask').open) $('ask').close();
-  for (const id of ['where', 'verdict', 'age', 'tiles', 'problem-list', 'plots', 'plot-rows', 'readout', 'ramp', 'checklist', 'flags', 'parked', 'jobs', 'findings', 'verdicts', 'history']) $(id).replaceChildren();
+  for (const id of ['where', 'verdict', 'age', 'tiles', 'problem-list', 'plots', 'plot-rows', 'readout', 'ramp', 'checklist', 'cleanup', 'flags', 'parked', 'jobs', 'findings', 'verdicts', 'history']) $(id).replaceChildren();
   $('cursor').removeAttribute('aria-valuetext');
   $('desk').hidden = $('where').hidden = $('tools').hidden = $('stale').hidden = true;
   $('door').hidden = false;

@@ -5,9 +5,13 @@
 const long = (text) => el('code', { class: 'any' }, text);
 const failed = (data) => data?.failure && empty(`Could not be read: ${data.failure}.`);
 
-function where({ stage, authority }) {
+// Once mgPass is the authority the flag is no stage of the migration any more.
+const stage_of = ({ stage, authority }) => (['mgpass', 'alone'].includes(authority?.holder) ? authority.stage : stage) ?? 'unknown';
+
+function where(status) {
+  const { authority } = status;
   const whose = { logto: 'Logto is the source of truth', mgpass: 'mgPass is the source of truth', draining: 'The source of truth is changing', returning: 'The source of truth is changing', alone: 'mgPass is the source of truth, and Logto is not asked any more' };
-  return ['Stage ', el('strong', null, stage ?? 'unknown'), `. ${whose[authority?.holder] ?? 'The source of truth is not known'}`,
+  return ['Stage ', el('strong', null, stage_of(status)), `. ${whose[authority?.holder] ?? 'The source of truth is not known'}`,
     ...(authority?.since ? [' since ', ago(authority.since)] : []), '.'];
 }
 

@@ -34,7 +34,7 @@ pub(super) fn people(facts: &Facts, all: &mut Vec<Problem>) {
                 reasons.join(", ")
             ),
             remedy: format!(
-                "`dwp parked` names them. The runbook says for each reason what to do; then {}.",
+                "`dwp parked` names them. docs/troubleshooting.md says for each reason what to do; then {}.",
                 again(&facts.parked)
             ),
         });

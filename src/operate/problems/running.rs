@@ -46,7 +46,7 @@ pub(super) fn platform(facts: &Facts, all: &mut Vec<Problem>) {
             severity: Critical,
             since: None,
             what: format!("The proxy's own database cannot be read ({code}): reads stay on Logto, writes are recorded by the Queue."),
-            remedy: "Look at the state of D1, and at the migrations of schema/proxy. Longer than a day: raise the epoch when it is back (runbook, \"Gaps and the epoch\").".to_owned(),
+            remedy: "Look at the state of D1, and at the migrations of schema/proxy. Longer than a day: raise the epoch when it is back (docs/troubleshooting.md, \"Gaps and the epoch\").".to_owned(),
         });
     }
     if facts.flags.is_none() {
@@ -110,7 +110,7 @@ pub(super) fn mirror(facts: &Facts, all: &mut Vec<Problem>) {
             severity: Severity::Critical,
             since: Some(since),
             what: "A carried password that may be an old one by now has not been taken away at mgPass for ten minutes.".to_owned(),
-            remedy: "`password.voided` in the log says why. Mend it; if it lasts, set these people another password at mgPass by hand (runbook, \"Passwords\").".to_owned(),
+            remedy: "`password.voided` in the log says why. Mend it; if it lasts, set these people another password at mgPass by hand (docs/troubleshooting.md, \"Passwords\").".to_owned(),
         });
     }
     let backlog = &facts.backlog;
@@ -140,7 +140,7 @@ pub(super) fn mirror(facts: &Facts, all: &mut Vec<Problem>) {
                     backlog.n_unresolved
                 ),
                 remedy:
-                    "The walk finds whom they made. If they stay: runbook, \"Reading the status\"."
+                    "The walk finds whom they made. If they stay: docs/troubleshooting.md, \"The backlog\"."
                         .to_owned(),
             });
         }

@@ -4,7 +4,7 @@
 // proof of equality each read all pages once.
 //
 // Beside it the same with an index on the order, which Logto's schema does not have
-// and an operator may add (docs/runbook.md).
+// and an operator may add (docs/reference.md).
 //
 // Skipped where there is no PostgreSQL (scripts/postgres.mjs).
 

@@ -11,6 +11,7 @@
 //   browser  a Chromium and its watch over the page
 //   desk     the sandbox, traffic, and a past for the plots
 //   states   one after the other, as an operator meets them
+//   leaving  after the hand-over: what stands in the way, and what is left
 //   canary   values of a user in every field, looked for in all that operators see
 
 import { parseArgs } from 'node:util';
@@ -19,6 +20,7 @@ import { openBrowser } from './browser.mjs';
 import { canary } from './canary.mjs';
 import { findChromium } from './chromium.mjs';
 import { openDesk, say } from './desk.mjs';
+import { leaving } from './leaving.mjs';
 import { states } from './states.mjs';
 
 const { values: options } = parseArgs({ options: { live: { type: 'boolean' } } });
@@ -32,7 +34,7 @@ const desk = await openDesk({ main: options.live ? 'target/worker/live/index.js'
 const browser = await openBrowser({ executable: chromium, origin: desk.origin });
 let failure;
 try {
-  for (const [title, run] of [['States', states], ['A canary in every field of a user', canary]]) {
+  for (const [title, run] of [['States', states], ['A canary in every field of a user', canary], ['Leaving Logto alone', leaving]]) {
     console.log(`\n${title}`);
     await run(desk, browser);
   }

@@ -27,7 +27,7 @@ export async function states(desk, browser) {
 }
 
 /** The page asked anew, and what it shows then. */
-async function looked({ page }) {
+export async function looked({ page }) {
   const asked = page.waitForResponse((answer) => answer.url().includes('/flags/history'));
   await page.getByRole('button', { name: 'Look again' }).click();
   await asked;
