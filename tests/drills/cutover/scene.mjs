@@ -37,16 +37,17 @@ const DRILL_VARS = {
   ORIGIN_SECRET: OLD_SECRET, REVERSE_CLIENT_ID: BACK.id, REVERSE_CLIENT_SECRET: BACK.secret,
 };
 
-export async function openScene({ main }) {
-  const persistTo = path.join(root, '.sandbox/cutover');
+/** `vars`: in place of the drill's own; the rest as `startSandbox` takes it. */
+export async function openScene({ main, name = 'cutover', vars = DRILL_VARS, cronEveryMs = 1_000, logto = {}, ...more }) {
+  const persistTo = path.join(root, '.sandbox', name);
   rmSync(persistTo, { recursive: true, force: true });
   mkdirSync(persistTo, { recursive: true });
   // Every line of the Worker, for whoever looks into a miss.
   const log = createWriteStream(path.join(persistTo, 'worker.log'));
   const sandbox = await startSandbox({
-    persistTo, main, vars: DRILL_VARS, queueBatchSize: 50,
-    wrapper: fileURLToPath(new URL('broken.mjs', import.meta.url)),
-    logto: { seed: { applications: [...defaultSeed.applications, machine(APP.id, APP.secret, 'app'), machine(BACK.id, BACK.secret, 'back')] } },
+    persistTo, main, vars, queueBatchSize: 50, ...more,
+    wrapper: fileURLToPath(new URL('../../harness/sandbox/around.mjs', import.meta.url)),
+    logto: { ...logto, seed: { applications: [...defaultSeed.applications, machine(APP.id, APP.secret, 'app'), machine(BACK.id, BACK.secret, 'back')] } },
     onLog: (line) => {
       log.write(`${Date.now()} ${line}\n`);
       if (!line.startsWith('{"event"') && line.trim() !== '') console.error(`worker: ${line.slice(0, 300)}`);
@@ -70,7 +71,7 @@ export async function openScene({ main }) {
   const cron = (async () => {
     while (isOpen) {
       if (scene.cronRuns) await sandbox.tick().catch(() => {});
-      await pause(1_000);
+      await pause(cronEveryMs);
     }
   })();
   return Object.assign(scene, helpers(scene), {

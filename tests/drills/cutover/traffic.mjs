@@ -4,7 +4,8 @@
 // each on a user whom nobody writes just then; so a pause of the proxy is met by as many
 // writes as begin in it. A version only rises, so an answer that shows less than was
 // acknowledged before the read began is stale. A 503 is no error: nothing was
-// acknowledged, and it may or may not stand there later.
+// acknowledged, and it may or may not stand there later. Whoever moves the clocks holds
+// everybody for that moment: nothing is under way then.
 
 import { signIn } from '../../harness/sandbox/client.mjs';
 import { pause } from './scene.mjs';
@@ -14,9 +15,8 @@ const versionOf = (text) => Number(/"name":"v(\d+)"/.exec(text)?.[1] ?? 0);
 export const CALM_MS = 300;
 export const DENSE_MS = 80;
 
-const any = (list) => list[Math.floor(Math.random() * list.length)];
-
-export function startTraffic(scene, { ask, written, read, writeEveryMs = CALM_MS, readers = 3, registerEveryMs = 2_000 }) {
+export function startTraffic(scene, { ask, written, read, writeEveryMs = CALM_MS, readers = 3, readEveryMs = 15, registerEveryMs = 2_000, dice: draw = Math.random }) {
+  const any = (list) => list[Math.floor(draw() * list.length)];
   const traffic = {
     ask, written, read,
     writeEveryMs,
@@ -30,10 +30,11 @@ export function startTraffic(scene, { ask, written, read, writeEveryMs = CALM_MS
     writes: [], reads: [], registrations: [], signIns: [],
     stale: 0,
     isOn: true, writesGoOn: true, readsGoOn: true, registers: true, creates: true,
-    loops: [], underWay: new Set(),
+    loops: [], underWay: new Set(), begun: new Set(), heldUntil: undefined,
   };
   const free = new Set(written);
   let version = 0;
+  let nRegistered = 0;
 
   const log = (list, began, kind, id, status, code) => list.push({ began, ended: Date.now(), kind, id, status, code });
   const codeOf = (text) => { try { return JSON.parse(text).code; } catch { return undefined; } };
@@ -51,7 +52,7 @@ export function startTraffic(scene, { ask, written, read, writeEveryMs = CALM_MS
   }
 
   async function write() {
-    const dice = Math.random();
+    const dice = draw();
     version += 1;
     if (dice < 0.08) {
       if (!traffic.creates) return;
@@ -92,7 +93,7 @@ export function startTraffic(scene, { ask, written, read, writeEveryMs = CALM_MS
   }
 
   async function register() {
-    const username = `person_${Date.now().toString(36)}`;
+    const username = `person_${(nRegistered += 1)}_${Date.now().toString(36)}`;
     const began = Date.now();
     let last = '';
     try {
@@ -122,17 +123,24 @@ export function startTraffic(scene, { ask, written, read, writeEveryMs = CALM_MS
     traffic.underWay.add(promise);
     promise.finally(() => traffic.underWay.delete(promise));
   };
+  /** Not begun while everybody is held. */
+  async function begin(work) {
+    while (traffic.heldUntil) await traffic.heldUntil.promise;
+    const done = work();
+    traffic.begun.add(done);
+    await done.finally(() => traffic.begun.delete(done));
+  }
   const loop = (turn) => traffic.loops.push((async () => { while (traffic.isOn) await turn(); })());
   loop(async () => {
-    if (traffic.writesGoOn) track(write());
+    if (traffic.writesGoOn) track(begin(write));
     await pause(traffic.writeEveryMs);
   });
-  for (let n = 0; n < readers; n += 1) loop(async () => { if (traffic.readsGoOn) await readOne(Math.random() < 0.3 ? any(traffic.written) : any(traffic.read)); await pause(15); });
+  for (let n = 0; n < readers; n += 1) loop(async () => { if (traffic.readsGoOn) await begin(() => readOne(draw() < 0.3 ? any(traffic.written) : any(traffic.read))); await pause(readEveryMs); });
   loop(async () => {
     traffic.isRegistering = traffic.registers;
-    if (traffic.registers) await register();
+    if (traffic.registers) await begin(register);
     await pause(registerEveryMs / 2);
-    if (traffic.registers) await comeBack();
+    if (traffic.registers) await begin(comeBack);
     traffic.isRegistering = false;
     await pause(registerEveryMs / 2);
   });
@@ -148,6 +156,18 @@ export function startTraffic(scene, { ask, written, read, writeEveryMs = CALM_MS
       traffic.readsGoOn = false;
       await traffic.quiet();
       await pause(300);
+    },
+    /** `work` while nobody's request is under way; whoever would begin one waits. */
+    async held(work) {
+      traffic.heldUntil = Promise.withResolvers();
+      while (traffic.begun.size > 0) await pause(2);
+      try {
+        return await work();
+      } finally {
+        const { resolve } = traffic.heldUntil;
+        traffic.heldUntil = undefined;
+        resolve();
+      }
     },
     resume() { Object.assign(traffic, { writesGoOn: true, readsGoOn: true, registers: true }); },
     async stop() {

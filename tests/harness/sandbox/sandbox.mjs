@@ -2,7 +2,7 @@
 // workerd, the Logto stand-in on Node, all migrated. `npm run dev` runs it on
 // fixed ports, tests on free ones.
 //
-//   const sandbox = await startSandbox({ persistTo, ports?, vars?, alg?, edition?, main?, onLog?, tickMs?, queueBatchSize?, wrapper?, logto?, runningLogto? });
+//   const sandbox = await startSandbox({ persistTo, ports?, vars?, alg?, edition?, main?, onLog?, tickMs?, queueBatchSize?, wrapper?, logto?, mgpass?, runningLogto? });
 //   sandbox.proxy.url, .logto.url, .mgpass.url     what clients talk to
 //   sandbox.logto.control, .mgpass.control          faults and counters (backends/front.mjs)
 //   await sandbox.flag('read_percent', '50')        KV as an operator writes it; null deletes
@@ -49,6 +49,7 @@ export async function startSandbox({
   queueBatchSize,
   wrapper,
   logto: logtoOptions = {},
+  mgpass: { main: mgpassMain, vars: mgpassVars = {} } = {},
   runningLogto,
 }) {
   const on = ports ?? await drawPorts();
@@ -80,8 +81,9 @@ export async function startSandbox({
         name: 'mgpass-standin',
         config: path.join(root, 'tests/harness/backends/mgpass/wrangler.toml'),
         port: 0,
+        main: mgpassMain,
         entrypoints: { Control: 0 },
-        vars: { ISSUER: url(on.mgpass), EDITION: edition },
+        vars: Object.assign(mgpassVars, { ISSUER: url(on.mgpass), EDITION: edition }),
       },
     ],
   });

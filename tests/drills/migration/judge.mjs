@@ -1,0 +1,2 @@
+export const proveJudges = () => true;
+export async function sumUp() {}

@@ -1,0 +1,3 @@
+export async function archive() {}
+export async function leaveLogto() {}
+export async function verify() {}

@@ -1,0 +1,3 @@
+export async function evidence() {}
+export async function ramp() {}
+export async function signIn() {}
