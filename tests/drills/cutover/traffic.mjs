@@ -11,6 +11,8 @@ import { signIn } from '../../harness/sandbox/client.mjs';
 import { pause } from './scene.mjs';
 
 const versionOf = (text) => Number(/"name":"v(\d+)"/.exec(text)?.[1] ?? 0);
+/** An answer that shows less than was acknowledged before the read began. */
+export const isStale = (text, least) => versionOf(text) < least;
 /** Between two writes: as much as the mirror keeps up with on two cores; and while the users change hands. */
 export const CALM_MS = 300;
 export const DENSE_MS = 80;
@@ -86,7 +88,7 @@ export function startTraffic(scene, { ask, written, read, writeEveryMs = CALM_MS
   async function readOne(id) {
     const least = traffic.acknowledged.get(id) ?? 0;
     const answer = await call(traffic.reads, 'read', id, 'GET', `/users/${id}`);
-    if (answer.status === 200 && versionOf(answer.text) < least) {
+    if (answer.status === 200 && isStale(answer.text, least)) {
       traffic.stale += 1;
       console.error(`stale: ${id} shows v${versionOf(answer.text)}, acknowledged v${least}, ${answer.headers.get('x-proxy-as-of') ?? 'not as-of'}`);
     }

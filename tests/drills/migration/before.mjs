@@ -4,9 +4,8 @@
 import { createPrivateKey } from 'node:crypto';
 import { readFileSync, writeFileSync } from 'node:fs';
 
-import { settled } from '../cutover/judge.mjs';
 import { startTraffic } from '../cutover/traffic.mjs';
-import { seen } from './faults.mjs';
+import { calm, seen } from './faults.mjs';
 import { giveRoads, givePasswords, isReady, refreshAll, registerPeople } from './people.mjs';
 import { mendPoints, mendTaken, TAKEN } from './population.mjs';
 import { DAY, MINUTE, OLD_SECRET, pause, renewing, say, until } from './scene.mjs';
@@ -106,14 +105,14 @@ export async function keys(scene) {
 
 export async function equality(scene) {
   await scene.put('stage', 'dual_write', (status) => status.stage === 'dual_write');
-  await settled(scene);
+  await calm(scene);
   // A row at mgPass that somebody made lie, past every API.
   const liar = scene.spare.pop();
   await scene.mgpass.call('POST', '/users/alter', { id: liar, column: 'name', value: 'a lie' });
   const first = await scene.dwp('report --run --json', { allowed: [0, 1] });
   const { report } = first.json();
   const isFound = report.unexplained > 0 || (await scene.mgpassRow('SELECT name FROM users WHERE id = ?1', liar)).name !== 'a lie';
-  await scene.dwp('report --repair', { allowed: [0, 1] });
+  await scene.dwp('report --run --repair', { allowed: [0, 1] });
   await scene.passUntil('the lie is undone', async () => (await scene.mgpassRow('SELECT name FROM users WHERE id = ?1', liar)).name !== 'a lie', { steps: 20 });
   const second = await equal(scene);
   scene.fault('equality', 'a lying row', `${report.unexplained} unexplained found; undone`);

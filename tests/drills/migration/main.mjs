@@ -39,13 +39,14 @@ const phases = [];
 let failure;
 const sampler = sampling(scene);
 try {
-  if (!proveJudges()) throw new Error('a judge does not find what it is for');
+  if (!await proveJudges()) throw new Error('a judge does not find what it is for');
   await populate(scene, { nUsers: number('users', options.users), seed: scene.seed });
   phases.push({ name: 'set-up', ms: realNow() - began, began, ahead: 0 });
   say(`set-up: ${scene.users.size} people at Logto, ${scene.points.users} with points, ${scene.ownPeople.length} of mgPass's own`);
   for (const [name, phase] of Object.entries(PHASES)) {
     const from = realNow();
     scene.heading(name);
+    scene.mark(name);
     await phase(scene);
     phases.push({ name, ms: realNow() - from, began: from, ahead: aheadNow() });
     const { traffic } = scene;
