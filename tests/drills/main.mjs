@@ -32,6 +32,7 @@ const DRILLS = [
   ['limits', ['limits']],
   ['ramp', ['ramp']],
   ['operator', ['operator']],
+  ['migration', ['migration']],
   ['cutover', ['cutover', '--', '--users', '10000']],
   ['sign-in', ['sign-in']],
   ['page', ['page'], () => (findChromium() === undefined ? 'Chromium is not installed' : undefined)],

@@ -4,7 +4,7 @@
 
 import { presented } from '../sign_in/judge.mjs';
 import { Person, startApplication } from '../sign_in/scene.mjs';
-import { pause, until } from './scene.mjs';
+import { pause, realNow, until } from './scene.mjs';
 
 const N = 8;
 /** Every fourth has no social account that mgPass knows: a person must help them. */
@@ -39,7 +39,7 @@ const sessions = (scene) => scene.apps.flatMap((app) => app.sessions().map((sess
 export async function refreshAll(scene, phase, { only = () => true } = {}) {
   for (const { app, session } of sessions(scene).filter(only)) {
     scene.sent.set(session.refreshToken, (scene.sent.get(session.refreshToken) ?? 0) + 1);
-    const entry = { phase, app: app.name, side: session.side, subject: session.subject, isDone: true };
+    const entry = { at: realNow(), phase, app: app.name, side: session.side, subject: session.subject, isDone: true };
     try {
       await app.login.refresh(session);
     } catch (error) {

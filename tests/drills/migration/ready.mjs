@@ -12,7 +12,7 @@ async function at(scene, percent) {
     const now = await plan(scene);
     if (now.state !== 'running' && now.in_force_bps !== percent * 100) throw new Error(`the plan is ${now.state}: ${now.why}`);
     return now.in_force_bps === percent * 100;
-  });
+  }, { restMs: 150 });
   scene.mark(`reads ${percent} %`);
 }
 
@@ -20,18 +20,18 @@ export async function ramp(scene) {
   const { traffic } = scene;
   const nReads = traffic.reads.length;
   await scene.put('compare_percent', '50', (status) => status.compare_bps === 5_000);
-  await scene.dwp('ramp start --steps 10,50,100 --hold 5m --min-reads 20 --reason the-day');
-  await at(scene, 10);
-  await at(scene, 50);
+  await scene.dwp('ramp start --steps 25,60,100 --hold 5m --min-reads 10 --reason the-day');
+  await at(scene, 25);
+  await at(scene, 60);
   await scene.mgpass.faults([{ match: { path: '^/api/users' }, status: 503, body: { error: 'unavailable' } }]);
-  await scene.passUntil('the plan is aborted', async () => (await plan(scene)).state === 'aborted', { stepMs: 20_000 });
+  await scene.passUntil('the plan is aborted', async () => (await plan(scene)).state === 'aborted', { stepMs: 20_000, restMs: 150 });
   scene.mark('mgPass down, plan aborted');
   await scene.mgpass.faults([]);
   const { why } = await plan(scene);
   await scene.put('guard', null, (status) => status.guard === null);
   await scene.dwp('ramp resume --reason mgPass-is-back');
   await at(scene, 100);
-  await scene.passUntil('the plan is done', async () => (await plan(scene)).state === 'done');
+  await scene.passUntil('the plan is done', async () => (await plan(scene)).state === 'done', { restMs: 150 });
   const reads = traffic.reads.slice(nReads);
   const bad = reads.filter(({ status }) => status !== 200).length;
   scene.fault('ramp', 'mgPass down', `plan aborted (${why}), then resumed; ${bad} of ${reads.length} reads failed`);

@@ -28,7 +28,7 @@ const VARS = {
   PIN_SECRET: 'a-key-for-the-pin-of-the-drill', ...EVIDENCE,
   // Two cores carry everything: slowness is this machine's.
   GUARD_MAX_P95_PERCENT: '10000', GUARD_MAX_P95_MS: '10000', ELIGIBILITY_DEADLINE_MS: '5000', MGPASS_DEADLINE_MS: '4000', COMPARISONS_PER_SECOND: '1000',
-  METRICS_FLUSH_MS: '300', GUARD_MIN_READS: '20', GUARD_MIN_COMPARED: '10',
+  METRICS_FLUSH_MS: '300', GUARD_MIN_READS: '10', GUARD_MIN_COMPARED: '5',
   // Some of the population have neither an address nor a social account.
   CHECK_MAX_WITHOUT_ROAD: '100000', DELETIONS_PER_HOUR: '10000',
 };
@@ -80,11 +80,11 @@ export async function openMigration({ seed, main }) {
       await sandbox.tick();
     },
     /** Minute by minute until it is so. */
-    async passUntil(what, isSo, { stepMs = MINUTE, steps = 90 } = {}) {
+    async passUntil(what, isSo, { stepMs = MINUTE, steps = 90, restMs = 30 } = {}) {
       for (let n = 0; !(await isSo()); n += 1) {
         if (n === steps) throw new Error(`not after ${steps} times ${stepMs / 1_000} s: ${what}`);
         await scene.pass(stepMs);
-        await pause(30);
+        await pause(restMs);
       }
     },
 
