@@ -62,9 +62,12 @@ export async function openScene({ main, name = 'cutover', vars = DRILL_VARS, cro
     cronRuns: true,
     /** Every request that changes something at Logto, from the beginning on. */
     atLogto: [],
+    /** And whatever it was asked at all. */
+    heardByLogto: [],
     rows: [],
   };
   sandbox.logto.front.onRequest((entry) => {
+    scene.heardByLogto.push(entry);
     if (!['GET', 'HEAD', 'OPTIONS'].includes(entry.method)) scene.atLogto.push(entry);
   });
   let isOpen = true;

@@ -5,7 +5,8 @@
 // writes as begin in it. A version only rises, so an answer that shows less than was
 // acknowledged before the read began is stale. A 503 is no error: nothing was
 // acknowledged, and it may or may not stand there later. Whoever moves the clocks holds
-// everybody for that moment: nothing is under way then.
+// everybody for that moment: nothing is under way then. No more than `mostWrites` wait for
+// their answer at the same time.
 
 import { signIn } from '../../harness/sandbox/client.mjs';
 import { pause } from './scene.mjs';
@@ -17,7 +18,7 @@ export const isStale = (text, least) => versionOf(text) < least;
 export const CALM_MS = 300;
 export const DENSE_MS = 80;
 
-export function startTraffic(scene, { ask, written, read, writeEveryMs = CALM_MS, readers = 3, readEveryMs = 15, registerEveryMs = 2_000, dice: draw = Math.random }) {
+export function startTraffic(scene, { ask, written, read, writeEveryMs = CALM_MS, readers = 3, readEveryMs = 15, mostWrites = 100, registerEveryMs = 2_000, dice: draw = Math.random }) {
   const any = (list) => list[Math.floor(draw() * list.length)];
   const traffic = {
     ask, written, read,
@@ -134,10 +135,13 @@ export function startTraffic(scene, { ask, written, read, writeEveryMs = CALM_MS
   }
   const loop = (turn) => traffic.loops.push((async () => { while (traffic.isOn) await turn(); })());
   loop(async () => {
-    if (traffic.writesGoOn) track(begin(write));
+    if (traffic.writesGoOn && traffic.underWay.size < mostWrites) track(begin(write));
     await pause(traffic.writeEveryMs);
   });
-  for (let n = 0; n < readers; n += 1) loop(async () => { if (traffic.readsGoOn) await begin(() => readOne(draw() < 0.3 ? any(traffic.written) : any(traffic.read))); await pause(readEveryMs); });
+  // A reader rests as long as it waited, so that a slow machine is not asked more than it can answer.
+  const rest = () => pause(Math.min(500, Math.max(readEveryMs, lastRead())));
+  const lastRead = () => { const last = traffic.reads.at(-1); return last ? last.ended - last.began : 0; };
+  for (let n = 0; n < readers; n += 1) loop(async () => { if (traffic.readsGoOn) await begin(() => readOne(draw() < 0.3 ? any(traffic.written) : any(traffic.read))); await rest(); });
   loop(async () => {
     traffic.isRegistering = traffic.registers;
     if (traffic.registers) await begin(register);

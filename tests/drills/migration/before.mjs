@@ -8,7 +8,7 @@ import { startTraffic } from '../cutover/traffic.mjs';
 import { calm, seen } from './faults.mjs';
 import { giveRoads, givePasswords, isReady, refreshAll, registerPeople } from './people.mjs';
 import { mendPoints, mendTaken, TAKEN } from './population.mjs';
-import { DAY, MINUTE, OLD_SECRET, pause, renewing, say, until } from './scene.mjs';
+import { CALM_MS, DAY, MINUTE, OLD_SECRET, pause, renewing, say, until } from './scene.mjs';
 
 export async function off(scene) {
   scene.sandbox.logto.admitOnly([OLD_SECRET]);
@@ -22,7 +22,7 @@ export async function off(scene) {
   await scene.ask('GET', `/users/${ids[0]}`);
   scene.traffic = startTraffic(scene, {
     ask: scene.ask, written: ids.slice(0, nWritten), read: ids.slice(nWritten, -scene.spare.length),
-    readers: 3, readEveryMs: 15, writeEveryMs: 200, registerEveryMs: 2_000, dice: scene.dice,
+    readers: 3, readEveryMs: 15, writeEveryMs: CALM_MS, mostWrites: 30, registerEveryMs: 2_000, dice: scene.dice,
   });
   // A pipe asks mgPass nothing.
   await scene.mgpass.off();
@@ -50,10 +50,12 @@ export async function importAll(scene) {
   await until('the import is under way', async () => (await scene.proxyRow("SELECT count(*) AS n FROM job_users"))?.n > 20, { withinMs: 30_000, everyMs: 30 }).catch(() => {});
   const at = await scene.proxyRow('SELECT count(*) AS n FROM job_users');
   await scene.killed();
-  await scene.pass(MINUTE);
-  await scene.passUntil('the import ends', async () => (await scene.proxyRow("SELECT state FROM jobs WHERE kind = 'users' ORDER BY id DESC LIMIT 1"))?.state === 'done', { stepMs: 20_000 });
+  // What was cut off is looked at a quarter of an hour later.
+  await scene.pass(16 * MINUTE);
+  await scene.passUntil('the import ends', async () => (await scene.proxyRow("SELECT state FROM jobs WHERE kind = 'users' ORDER BY id DESC LIMIT 1"))?.state === 'done', { restMs: 100 });
   const result = await scene.dwpImport.done;
   scene.fault('import', 'workerd killed', `after ${at.n} people; the command went on and ended with ${result.status}`);
+  await calm(scene);
   await giveRoads(scene, scene.ask);
   await mendTaken(scene);
   const { json } = await scene.dwp('import users --watch --json', { allowed: [0, 1] });

@@ -7,9 +7,8 @@ import { DENSE_MS, tally } from '../cutover/traffic.mjs';
 import { calm, seen } from './faults.mjs';
 import { refreshAll } from './people.mjs';
 import { gather } from './ready.mjs';
-import { HOUR, MINUTE, NEW_SECRET, OLD_SECRET, pause, say, until } from './scene.mjs';
+import { CALM_MS, HOUR, MINUTE, NEW_SECRET, OLD_SECRET, pause, say, until } from './scene.mjs';
 
-const CALM_MS = 150;
 const authority = (scene) => scene.authority();
 
 async function arm(scene) {
@@ -55,13 +54,13 @@ async function handOver(scene, label, { during }) {
     await scene.passUntil('draining', async () => {
       if (await isMoving()) return true;
       const { until: until_ } = await scene.proxyRow('SELECT announced_until AS until FROM authority');
-      if (until_ !== null && until_ - Date.now() < 2 * MINUTE) traffic.writeEveryMs = DENSE_MS;
+      if (until_ !== null && until_ - Date.now() < 2 * MINUTE) Object.assign(traffic, { isDense: true, writeEveryMs: DENSE_MS });
       return false;
     });
     scene.mark('draining');
     await during?.(turn);
     const result = await command.done;
-    traffic.writeEveryMs = CALM_MS;
+    Object.assign(traffic, { isDense: false, writeEveryMs: CALM_MS });
     const { holder } = await authority(scene);
     if (holder === 'mgpass') break;
     const { cause } = (await scene.moves()).at(-1);

@@ -48,7 +48,7 @@ export async function leaveLogto(scene) {
   const shut = async () => [...(await gates(scene)).values()].filter(({ state }) => state === 'shut');
   await scene.passUntil('the gates of cleanup', async () => (await shut()).length === 0, { steps: 15 }).catch(async () => { throw new Error((await shut()).map(({ name, why, names }) => `${name}: ${why} ${names}`).join('; ')); });
   // The last token that the applications have of Logto's: good for an hour.
-  await scene.ask('GET', `/users/${scene.spare[0]}`);
+  await scene.ask.renew();
   scene.keepsToken = true;
   Object.assign(scene.traffic, { registers: false });
   await scene.traffic.quiet();
@@ -56,11 +56,8 @@ export async function leaveLogto(scene) {
   say(`     dwp: ${stdout.trim().split('\n').at(-1)}`);
   const { holder } = await scene.authority();
   scene.expect('cleanup: reached', `${status}, ${holder}; waived of the checklist: ${not.join(', ') || 'none'}`, '0, alone', status === 0 && holder === 'alone');
-  scene.leftAt = Date.now();
+  scene.leftAt = (await scene.moves()).findLast(({ to_holder: to }) => to === 'alone').at;
   scene.mark('Logto is left alone');
-  // What was sent before it has been answered.
-  await pause(300);
-  await scene.logto.reset();
   // A place that still says cutover must not make anybody ask Logto.
   await scene.stores([{ store: 'FLAGS', stale: { stage: 'cutover', read_percent: null } }]);
   Object.assign(scene.traffic, { writesGoOn: true, readsGoOn: true });

@@ -3,7 +3,7 @@
 //
 // A drill's: the clocks, moved while nobody's request is under way (`pass`), so that every
 // wait is production's own, from the five seconds for which an isolate keeps a flag to the
-// days before cleanup; and cron, which here runs once a second and after each move.
+// days before cleanup; and cron, which here runs every one and a half seconds and after each move.
 // A drill's too are the bounds that judge latency, since what is slow here is two cores.
 
 import path from 'node:path';
@@ -19,6 +19,8 @@ import { EVIDENCE } from '../operator/desk.mjs';
 import { dwp as runDwp, root, startDwp } from '../import/support.mjs';
 
 export { pause, realNow, say, until };
+/** Between two writes, where the mirror has nothing left to do. */
+export const CALM_MS = 200;
 export const MINUTE = 60_000;
 export const HOUR = 60 * MINUTE;
 export const DAY = 24 * HOUR;
@@ -37,7 +39,7 @@ export async function openMigration({ seed, main }) {
   const keys = await makeKeys('ES384');
   const mgpassVars = {};
   const scene = await openScene({
-    main, name: 'migration', vars: VARS, logto: { keys },
+    main, name: 'migration', vars: VARS, logto: { keys }, cronEveryMs: 1_500,
     mgpass: { main: path.join(root, 'tests/harness/backends/mgpass/moved.mjs'), vars: mgpassVars },
   });
   const { sandbox, mgpassApi } = scene;
@@ -120,7 +122,7 @@ export function renewing(scene, client = APP) {
     }
     return scene.api(held.token)(method, route, body);
   };
-  return Object.assign(ask, { token: () => held?.token });
+  return Object.assign(ask, { async renew() { held = { at: Date.now(), token: await scene.token(client) }; } });
 }
 
 /** Once a second, for the page: where things stand, and how long requests took since. */
@@ -139,6 +141,8 @@ export function sampling(scene) {
       held: traffic.writes.slice(from.writes ?? 0).filter(({ began, ended }) => ended - began > 1_000).length,
     });
     from = { reads: traffic.reads.length, writes: traffic.writes.length };
+    // As many writes as the mirror keeps up with on this machine, but while the users change hands.
+    if (!traffic.isDense) traffic.writeEveryMs = Math.min(4_000, CALM_MS + 100 * scene.samples.at(-1).backlog);
   };
   const loop = (async () => {
     while (isOn) {
