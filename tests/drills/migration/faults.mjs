@@ -15,13 +15,20 @@ export async function seen(scene, forMs) {
   return { reads: sum(traffic.reads.slice(nReads)), writes: sum(traffic.writes.slice(nWrites)) };
 }
 
+const OPEN = 'SELECT count(*) AS n, (SELECT value FROM counters WHERE name = \'sequence\') AS at FROM intents WHERE discharged_at IS NULL';
+
 /** No writes for as long as the mirror needs; a write that nobody answered is looked at a quarter of an hour later. */
 export async function calm(scene) {
   await scene.traffic.quiet();
-  for (let n = 0; ; n += 1) {
-    const isSettled = await settled(scene, { withinMs: n === 0 ? 2_000 : 300 }).then(() => true, () => false);
-    if (isSettled) break;
-    if (n === 25) throw new Error(`nothing settles: ${JSON.stringify(await scene.proxyRows('SELECT * FROM intents WHERE discharged_at IS NULL LIMIT 5'))} ${JSON.stringify(await scene.proxyRows("SELECT * FROM subjects WHERE subject IN (SELECT subject FROM intents WHERE discharged_at IS NULL) LIMIT 3"))}`);
+  let before;
+  for (let n = 0; ; ) {
+    if (await settled(scene, { withinMs: 1_500 }).then(() => true, () => false)) break;
+    const now = await scene.proxyRow(OPEN);
+    const isAtWork = before === undefined || now.n !== before.n || now.at !== before.at;
+    before = now;
+    if (isAtWork) continue;
+    n += 1;
+    if (n === 40) throw new Error(`nothing settles: ${JSON.stringify(await scene.proxyRows('SELECT * FROM intents WHERE discharged_at IS NULL LIMIT 5'))}`);
     await scene.pass(MINUTE);
   }
   scene.traffic.resume();

@@ -33,7 +33,7 @@ export async function sumUp(scene) {
   const gone = await lost(scene, traffic, 'mgpass', scene.aside);
   const byProxy = ended({ refreshes: scene.refreshes, ...kept, revoked });
   const asked = people.map((person) => scene.asked.get(person) ?? 0);
-  const nForecast = scene.forecast.social + scene.forecast.helped;
+  const nForecast = scene.forecast.byThemselves + scene.forecast.helped;
   const atLogto = contacts(scene.heardByLogto, scene.leftAt);
   if (atLogto.length > 0) console.error('at Logto after it was left:', atLogto.slice(0, 5));
   scene.expect('requests of applications and people', requests, 'more than 0', requests > 0);

@@ -6,10 +6,10 @@ import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 
 import { judgeBook, judgeCutover } from '../cutover/handover.mjs';
-import { gates } from '../cutover/gates.mjs';
 import { carryKeys, equal } from './before.mjs';
 import { calm, seen } from './faults.mjs';
 import { forgetReplaced, givePasswords, goStraightToMgpass, isReady, move, refreshAll } from './people.mjs';
+import { shutUntil } from './handing_over.mjs';
 import { checklist } from './ready.mjs';
 import { DAY, HOUR, MINUTE, pause, say, until } from './scene.mjs';
 
@@ -45,8 +45,7 @@ export async function leaveLogto(scene) {
   await waive(scene, 'dependencies', '--all');
   await scene.put('stage', 'cleanup', () => true);
   await scene.pass(3 * MINUTE);
-  const shut = async () => [...(await gates(scene)).values()].filter(({ state }) => state === 'shut');
-  await scene.passUntil('the gates of cleanup', async () => (await shut()).length === 0, { steps: 15 }).catch(async () => { throw new Error((await shut()).map(({ name, why, names }) => `${name}: ${why} ${names}`).join('; ')); });
+  await shutUntil(scene, { steps: 15 });
   // The last token that the applications have of Logto's: good for an hour.
   await scene.ask.renew();
   scene.keepsToken = true;

@@ -104,10 +104,13 @@ const admin = async (scene, route) => (await fetch(`${scene.url}/_proxy/${route}
 
 export async function signIn(scene) {
   const { people: rows } = await admin(scene, 'applications/forecast');
-  const of = (readiness) => rows.filter((row) => row.live && row.readiness === readiness).reduce((sum, { n }) => sum + n, 0);
+  // By the application through which Logto first met them: the probe came through none.
+  const { client_id: newsroom } = scene.apps[0].listed.logto;
+  const of = (...roads) => rows.filter((row) => row.live && row.client_id === newsroom && roads.includes(row.readiness)).reduce((sum, { n }) => sum + n, 0);
   const ready = scene.people.filter(isReady);
   // Who registered meanwhile has a name alone, and no road.
-  scene.forecast = { social: of('social'), helped: scene.people.length - ready.length, none: of('none') + of('email_reset') };
+  scene.forecast = { byThemselves: of('carried', 'prompted', 'reset', 'password', 'social'), helped: scene.people.length - ready.length };
+  say(`     forecast: ${JSON.stringify(rows.filter((row) => row.live))}`);
   await scene.put('mgpass_pages', 'closed', () => true);
   await scene.put('sign_in_percent', '50', () => true);
   await scene.logto.faults([{ match: { path: '^/(oidc/token|api/experience)' }, delay_ms: 120 }]);
@@ -119,6 +122,6 @@ export async function signIn(scene) {
   scene.mark('sign-in share 100 %');
   const came = await move(scene, ready);
   const asked = ready.map((person) => scene.asked.get(person) ?? 0);
-  scene.expect('sign-in: asked anew at mgPass, against the forecast', `${asked.filter((n) => n > 0).length} people, ${asked.every((n) => n === 1) ? 'once each' : asked}; ${came.logto} sign-ins led to Logto`, `${scene.forecast.social}, once each, 0`, asked.every((n) => n === 1) && asked.length === scene.forecast.social && came.logto === 0);
+  scene.expect('sign-in: asked anew at mgPass, against the forecast', `${asked.filter((n) => n > 0).length} people, ${asked.every((n) => n === 1) ? 'once each' : asked}; ${came.logto} sign-ins led to Logto`, `${scene.forecast.byThemselves}, once each, 0`, asked.every((n) => n === 1) && asked.length === scene.forecast.byThemselves && came.logto === 0);
   await refreshAll(scene, 'sign-in');
 }

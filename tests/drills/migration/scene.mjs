@@ -3,7 +3,7 @@
 //
 // A drill's: the clocks, moved while nobody's request is under way (`pass`), so that every
 // wait is production's own, from the five seconds for which an isolate keeps a flag to the
-// days before cleanup; and cron, which here runs every one and a half seconds and after each move.
+// days before cleanup; and cron, which here runs every two seconds and after each move.
 // A drill's too are the bounds that judge latency, since what is slow here is two cores.
 
 import path from 'node:path';
@@ -25,6 +25,8 @@ export const MINUTE = 60_000;
 export const HOUR = 60 * MINUTE;
 export const DAY = 24 * HOUR;
 
+const LEASED = "SELECT count(*) AS n FROM subjects WHERE lease_until > unixepoch('subsec') * 1000";
+
 const VARS = {
   ORIGIN_SECRET: OLD_SECRET, REVERSE_CLIENT_ID: BACK.id, REVERSE_CLIENT_SECRET: BACK.secret,
   PIN_SECRET: 'a-key-for-the-pin-of-the-drill', ...EVIDENCE,
@@ -39,7 +41,7 @@ export async function openMigration({ seed, main }) {
   const keys = await makeKeys('ES384');
   const mgpassVars = {};
   const scene = await openScene({
-    main, name: 'migration', vars: VARS, logto: { keys }, cronEveryMs: 1_500,
+    main, name: 'migration', vars: VARS, logto: { keys }, cronEveryMs: 2_000,
     mgpass: { main: path.join(root, 'tests/harness/backends/mgpass/moved.mjs'), vars: mgpassVars },
   });
   const { sandbox, mgpassApi } = scene;
@@ -75,9 +77,12 @@ export async function openMigration({ seed, main }) {
       await until(`${key} ${value}`, async () => isSeen(await scene.status()), { everyMs: 100 });
     },
 
-    /** So much later for everybody; then cron. */
+    /** So much later for everybody; then cron. Not in the middle of a reconcile, whose lease would be over. */
     async pass(ms) {
-      const move = () => passTime(sandbox, ms);
+      const move = async () => {
+        await until('no lease', async () => (await scene.proxyRow(LEASED)).n === 0, { withinMs: 2_000, everyMs: 10 }).catch(() => {});
+        await passTime(sandbox, ms);
+      };
       await (scene.traffic ? scene.traffic.held(move) : move());
       await sandbox.tick();
     },
