@@ -137,11 +137,12 @@ async function stray(scene) {
 
 async function mgpassDown(scene) {
   await calm(scene);
+  // The feed says up to when Logto has everything; readers go on.
+  await scene.traffic.quiet();
   await scene.passUntil('no debt, log read', async () => {
     const sum = JSON.parse((await scene.dwp('debt --json', { allowed: [0, 1] })).stdout);
     return sum.users === 0 && sum.log_read_seconds_ago !== null && sum.log_read_seconds_ago < 10;
   }, { stepMs: 5_000 });
-  await scene.traffic.quiet();
   await scene.mgpass.off();
   await scene.stores([{ store: 'MGPASS_DB', down: true }]);
   const { reads } = await seen(scene, 800);

@@ -99,7 +99,7 @@ export async function openMigration({ seed, main }) {
     async killed() {
       for (const pid of workerdPids()) process.kill(pid, 'SIGKILL');
       mgpassVars.AHEAD_S = String(aheadS());
-      await sandbox.deploy({ DRILL_AHEAD_S: String(aheadS()) });
+      await sandbox.deploy({ DRILL_AHEAD_S: String(aheadS()) }, { isMigrated: true });
     },
     deploy: (changed) => {
       mgpassVars.AHEAD_S = String(aheadS());

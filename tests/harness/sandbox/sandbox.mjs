@@ -9,6 +9,7 @@
 //   await sandbox.tick()                            one run of cron: it never fires by itself here
 //   await sandbox.reload()                          code, configs and migrations as they are now; Logto goes on
 //   await sandbox.deploy({ HANDOVER_SECRET: '...' }) a version with these variables besides, on fresh isolates; undefined takes one away
+//                                                    {isMigrated: true}: no migration is applied, as after a crash
 //   await sandbox.close()
 
 import path from 'node:path';
@@ -118,9 +119,9 @@ export async function startSandbox({
   await bind();
   const tick = () => workers.scheduled('dual-write-proxy', '* * * * *');
   const ticking = tickMs && setInterval(() => tick().catch(() => {}), tickMs);
-  const reload = async () => {
+  const reload = async ({ isMigrated = false } = {}) => {
     await workers.reload();
-    await migrate();
+    if (!isMigrated) await migrate();
     await bind();
   };
   return {
@@ -132,10 +133,10 @@ export async function startSandbox({
     flag: (key, value) => (value === null ? FLAGS.delete(key) : FLAGS.put(key, value)),
     databases,
     reload,
-    async deploy(changed) {
+    async deploy(changed, options) {
       Object.assign(proxyVars, changed);
       for (const [name, value] of Object.entries(proxyVars)) if (value === undefined) delete proxyVars[name];
-      await reload();
+      await reload(options);
     },
     async close() {
       clearInterval(ticking);
