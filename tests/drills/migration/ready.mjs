@@ -3,7 +3,7 @@
 import { startWebhooks } from '../../harness/backends/mgpass/webhooks.mjs';
 import { SECRETS } from '../../harness/sandbox/sandbox.mjs';
 import { equal } from './before.mjs';
-import { isReady, markReady, move, refreshAll } from './people.mjs';
+import { forgetReplaced, isReady, markReady, move, refreshAll } from './people.mjs';
 import { MINUTE, pause, say, until } from './scene.mjs';
 
 const plan = async (scene) => (await scene.status()).ramp;
@@ -122,5 +122,7 @@ export async function signIn(scene) {
   const came = await move(scene, ready);
   const asked = ready.map((person) => scene.asked.get(person) ?? 0);
   scene.expect('sign-in: asked anew at mgPass, against the forecast', `${asked.filter((n) => n > 0).length} people, ${asked.every((n) => n === 1) ? 'once each' : asked}; ${came.logto} sign-ins led to Logto`, `${scene.forecast.byThemselves}, once each, 0`, asked.every((n) => n === 1) && asked.length === scene.forecast.byThemselves && came.logto === 0);
+  // What their browsers held at Logto before is in nobody's hands any more.
+  say(`     ${forgetReplaced(scene)} sessions at Logto replaced by one at mgPass`);
   await refreshAll(scene, 'sign-in');
 }
