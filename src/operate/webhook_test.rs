@@ -3,6 +3,8 @@
 //!
 //! At Logto a member of the probe user's custom data changes (`User.Data.Updated`); at
 //! mgPass the probe account signs in (`user.login.success`). Both are harmless twice.
+//! While mgPass is the authority, nothing is changed at Logto: it would be a stray. Its side
+//! is judged by what comes of the reverse mirror's own changes.
 
 use crate::mirror::receipts;
 use crate::operate::probe::{self, Probed};
@@ -21,8 +23,10 @@ pub async fn cause<P: Platform>(
         receipts::test(Backend::Logto, "User.Data.Updated"),
         receipts::test(Backend::Mgpass, "user.login.success"),
     ];
-    platform.batch(Store::Proxy, begun).await?;
+    let begun = platform.batch(Store::Proxy, begun).await?;
+    let is_logtos = begun.first().is_some_and(|rows| !rows.is_empty());
     let at_logto = match &context.settings.checks.probe {
+        _ if !is_logtos => Ok(()),
         ProbeSettings::There(probe) => {
             let touched =
                 logto::probe::touch(platform, context, &probe.user, platform.now_ms()).await;

@@ -35,6 +35,7 @@ const DRILLS = [
   ['ramp', ['ramp']],
   ['operator', ['operator']],
   ['runbook', ['runbook']],
+  ['migration', ['migration']],
   ['cutover', ['cutover', '--', '--users', '10000']],
   ['sign-in', ['sign-in'], needsChromium],
   ['page', ['page'], needsChromium],

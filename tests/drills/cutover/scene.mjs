@@ -37,17 +37,20 @@ const DRILL_VARS = {
   ORIGIN_SECRET: OLD_SECRET, REVERSE_CLIENT_ID: BACK.id, REVERSE_CLIENT_SECRET: BACK.secret,
 };
 
-/** `name`: of its folder; `vars`, `applications`: over and beside those of every drill; `onEvent` hears each event of the Worker. */
-export async function openScene({ main, name = 'cutover', vars = {}, applications = [], onEvent }) {
+/**
+ * `name`: of its folder; `base`: in place of the variables of every drill, `vars`, `applications`: over and beside
+ * them; `onEvent` hears each event of the Worker; the rest as `startSandbox` takes it.
+ */
+export async function openScene({ main, name = 'cutover', base = DRILL_VARS, vars = {}, applications = [], onEvent, cronEveryMs = 1_000, logto = {}, ...more }) {
   const persistTo = path.join(root, '.sandbox', name);
   rmSync(persistTo, { recursive: true, force: true });
   mkdirSync(persistTo, { recursive: true });
   // Every line of the Worker, for whoever looks into a miss.
   const log = createWriteStream(path.join(persistTo, 'worker.log'));
   const sandbox = await startSandbox({
-    persistTo, main, vars: { ...DRILL_VARS, ...vars }, queueBatchSize: 50,
-    wrapper: fileURLToPath(new URL('broken.mjs', import.meta.url)),
-    logto: { seed: { applications: [...defaultSeed.applications, machine(APP.id, APP.secret, 'app'), machine(BACK.id, BACK.secret, 'back'), ...applications] } },
+    persistTo, main, vars: { ...base, ...vars }, queueBatchSize: 50, ...more,
+    wrapper: fileURLToPath(new URL('../../harness/sandbox/around.mjs', import.meta.url)),
+    logto: { ...logto, seed: { applications: [...defaultSeed.applications, machine(APP.id, APP.secret, 'app'), machine(BACK.id, BACK.secret, 'back'), ...applications] } },
     onLog: (line) => {
       log.write(`${Date.now()} ${line}\n`);
       if (onEvent && line.startsWith('{"event"')) onEvent(JSON.parse(line));
@@ -63,16 +66,19 @@ export async function openScene({ main, name = 'cutover', vars = {}, application
     cronRuns: true,
     /** Every request that changes something at Logto, from the beginning on. */
     atLogto: [],
+    /** And whatever it was asked at all. */
+    heardByLogto: [],
     rows: [],
   };
   sandbox.logto.front.onRequest((entry) => {
+    scene.heardByLogto.push(entry);
     if (!['GET', 'HEAD', 'OPTIONS'].includes(entry.method)) scene.atLogto.push(entry);
   });
   let isOpen = true;
   const cron = (async () => {
     while (isOpen) {
       if (scene.cronRuns) await sandbox.tick().catch(() => {});
-      await pause(1_000);
+      await pause(cronEveryMs);
     }
   })();
   return Object.assign(scene, helpers(scene), {

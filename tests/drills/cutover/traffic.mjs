@@ -4,19 +4,22 @@
 // each on a user whom nobody writes just then; so a pause of the proxy is met by as many
 // writes as begin in it. A version only rises, so an answer that shows less than was
 // acknowledged before the read began is stale. A 503 is no error: nothing was
-// acknowledged, and it may or may not stand there later.
+// acknowledged, and it may or may not stand there later. Whoever moves the clocks holds
+// everybody for that moment: nothing is under way then. No more than `mostWrites` wait for
+// their answer at the same time.
 
 import { signIn } from '../../harness/sandbox/client.mjs';
 import { pause } from './scene.mjs';
 
 const versionOf = (text) => Number(/"name":"v(\d+)"/.exec(text)?.[1] ?? 0);
+/** An answer that shows less than was acknowledged before the read began. */
+export const isStale = (text, least) => versionOf(text) < least;
 /** Between two writes: as much as the mirror keeps up with on two cores; and while the users change hands. */
 export const CALM_MS = 300;
 export const DENSE_MS = 80;
 
-const any = (list) => list[Math.floor(Math.random() * list.length)];
-
-export function startTraffic(scene, { ask, written, read, writeEveryMs = CALM_MS, readers = 3, registerEveryMs = 2_000, onlyReads = false }) {
+export function startTraffic(scene, { ask, written, read, writeEveryMs = CALM_MS, readers = 3, readEveryMs = 15, mostWrites = 100, registerEveryMs = 2_000, dice: draw = Math.random, onlyReads = false }) {
+  const any = (list) => list[Math.floor(draw() * list.length)];
   const traffic = {
     ask, written, read,
     writeEveryMs,
@@ -30,10 +33,11 @@ export function startTraffic(scene, { ask, written, read, writeEveryMs = CALM_MS
     writes: [], reads: [], registrations: [], signIns: [],
     stale: 0,
     isOn: true, writesGoOn: !onlyReads, readsGoOn: true, registers: !onlyReads, creates: true,
-    loops: [], underWay: new Set(),
+    loops: [], underWay: new Set(), begun: new Set(), heldUntil: undefined,
   };
   const free = new Set(written);
   let version = 0;
+  let nRegistered = 0;
 
   const log = (list, began, kind, id, status, code) => list.push({ began, ended: Date.now(), kind, id, status, code });
   const codeOf = (text) => { try { return JSON.parse(text).code; } catch { return undefined; } };
@@ -51,7 +55,7 @@ export function startTraffic(scene, { ask, written, read, writeEveryMs = CALM_MS
   }
 
   async function write() {
-    const dice = Math.random();
+    const dice = draw();
     version += 1;
     if (dice < 0.08) {
       if (!traffic.creates) return;
@@ -85,14 +89,14 @@ export function startTraffic(scene, { ask, written, read, writeEveryMs = CALM_MS
   async function readOne(id) {
     const least = traffic.acknowledged.get(id) ?? 0;
     const answer = await call(traffic.reads, 'read', id, 'GET', `/users/${id}`);
-    if (answer.status === 200 && versionOf(answer.text) < least) {
+    if (answer.status === 200 && isStale(answer.text, least)) {
       traffic.stale += 1;
       console.error(`stale: ${id} shows v${versionOf(answer.text)}, acknowledged v${least}, ${answer.headers.get('x-proxy-as-of') ?? 'not as-of'}`);
     }
   }
 
   async function register() {
-    const username = `person_${Date.now().toString(36)}`;
+    const username = `person_${(nRegistered += 1)}_${Date.now().toString(36)}`;
     const began = Date.now();
     let last = '';
     try {
@@ -122,17 +126,27 @@ export function startTraffic(scene, { ask, written, read, writeEveryMs = CALM_MS
     traffic.underWay.add(promise);
     promise.finally(() => traffic.underWay.delete(promise));
   };
+  /** Not begun while everybody is held. */
+  async function begin(work) {
+    while (traffic.heldUntil) await traffic.heldUntil.promise;
+    const done = work();
+    traffic.begun.add(done);
+    await done.finally(() => traffic.begun.delete(done));
+  }
   const loop = (turn) => traffic.loops.push((async () => { while (traffic.isOn) await turn(); })());
   loop(async () => {
-    if (traffic.writesGoOn) track(write());
+    if (traffic.writesGoOn && traffic.underWay.size < mostWrites) track(begin(write));
     await pause(traffic.writeEveryMs);
   });
-  for (let n = 0; n < readers; n += 1) loop(async () => { if (traffic.readsGoOn) await readOne(Math.random() < 0.3 ? any(traffic.written) : any(traffic.read)); await pause(15); });
+  // A reader rests as long as it waited, so that a slow machine is not asked more than it can answer.
+  const rest = () => pause(Math.min(500, Math.max(readEveryMs, lastRead())));
+  const lastRead = () => { const last = traffic.reads.at(-1); return last ? last.ended - last.began : 0; };
+  for (let n = 0; n < readers; n += 1) loop(async () => { if (traffic.readsGoOn) await begin(() => readOne(draw() < 0.3 ? any(traffic.written) : any(traffic.read))); await rest(); });
   loop(async () => {
     traffic.isRegistering = traffic.registers;
-    if (traffic.registers) await register();
+    if (traffic.registers) await begin(register);
     await pause(registerEveryMs / 2);
-    if (traffic.registers) await comeBack();
+    if (traffic.registers) await begin(comeBack);
     traffic.isRegistering = false;
     await pause(registerEveryMs / 2);
   });
@@ -148,6 +162,18 @@ export function startTraffic(scene, { ask, written, read, writeEveryMs = CALM_MS
       traffic.readsGoOn = false;
       await traffic.quiet();
       await pause(300);
+    },
+    /** `work` while nobody's request is under way; whoever would begin one waits. */
+    async held(work) {
+      traffic.heldUntil = Promise.withResolvers();
+      while (traffic.begun.size > 0) await pause(2);
+      try {
+        return await work();
+      } finally {
+        const { resolve } = traffic.heldUntil;
+        traffic.heldUntil = undefined;
+        resolve();
+      }
     },
     resume() { Object.assign(traffic, { writesGoOn: !onlyReads, readsGoOn: true, registers: !onlyReads }); },
     async stop() {

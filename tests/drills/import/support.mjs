@@ -13,15 +13,16 @@ import { root } from '../../e2e/support.mjs';
 
 export { root };
 
-const began = Date.now();
-export const say = (line) => console.log(`${String(Math.round((Date.now() - began) / 1000)).padStart(5)} s  ${line}`);
+const began = performance.now();
+export const say = (line) => console.log(`${String(Math.round((performance.now() - began) / 1000)).padStart(5)} s  ${line}`);
 export const group = (number) => Math.round(number).toLocaleString('en');
 
 /** The command, started; `done` is {status, signal, stdout, stderr, json()}. */
-export function startDwp(proxyUrl, args, { onLine = () => {} } = {}) {
+export function startDwp(proxyUrl, args, { onLine = () => {}, env = {} } = {}) {
   const child = spawn(path.join(root, 'target/debug/dwp'), args, {
+    cwd: root,
     stdio: ['ignore', 'pipe', 'pipe'],
-    env: { PATH: process.env.PATH, DWP_URL: proxyUrl, ADMIN_TOKEN: SECRETS.ADMIN_TOKEN },
+    env: { PATH: process.env.PATH, DWP_URL: proxyUrl, ADMIN_TOKEN: SECRETS.ADMIN_TOKEN, ...env },
   });
   const stderr = [];
   createInterface({ input: child.stderr }).on('line', (line) => { stderr.push(line); onLine(line); });

@@ -27,10 +27,10 @@ const CLIENTS = {
   },
 };
 
-export async function startApplication(name, sandbox) {
-  const { logto, mgpass, throughProxy } = CLIENTS[name];
+/** `store`: the sessions of one that was there before, with other settings. */
+export async function startApplication(name, sandbox, { throughProxy = CLIENTS[name].throughProxy, store = new Map() } = {}) {
+  const { logto, mgpass } = CLIENTS[name];
   const proxy = sandbox.proxy.url;
-  const store = new Map();
   let login;
   const server = http.createServer(async (request, response) => {
     if (await login.handle(request, response)) return;

@@ -2,13 +2,14 @@
 // workerd, the Logto stand-in on Node, all migrated. `npm run dev` runs it on
 // fixed ports, tests on free ones.
 //
-//   const sandbox = await startSandbox({ persistTo, ports?, vars?, alg?, edition?, main?, onLog?, tickMs?, queueBatchSize?, wrapper?, logto?, runningLogto? });
+//   const sandbox = await startSandbox({ persistTo, ports?, vars?, alg?, edition?, main?, onLog?, tickMs?, queueBatchSize?, wrapper?, logto?, mgpass?, runningLogto? });
 //   sandbox.proxy.url, .logto.url, .mgpass.url     what clients talk to
 //   sandbox.logto.control, .mgpass.control          faults and counters (backends/front.mjs)
 //   await sandbox.flag('read_percent', '50')        KV as an operator writes it; null deletes
 //   await sandbox.tick()                            one run of cron: it never fires by itself here
 //   await sandbox.reload()                          code, configs and migrations as they are now; Logto goes on
 //   await sandbox.deploy({ HANDOVER_SECRET: '...' }) a version with these variables besides, on fresh isolates; undefined takes one away
+//                                                    {isMigrated: true}: no migration is applied, as after a crash
 //   await sandbox.close()
 
 import path from 'node:path';
@@ -49,6 +50,7 @@ export async function startSandbox({
   queueBatchSize,
   wrapper,
   logto: logtoOptions = {},
+  mgpass: { main: mgpassMain, vars: mgpassVars = {} } = {},
   runningLogto,
 }) {
   const on = ports ?? await drawPorts();
@@ -80,8 +82,9 @@ export async function startSandbox({
         name: 'mgpass-standin',
         config: path.join(root, 'tests/harness/backends/mgpass/wrangler.toml'),
         port: 0,
+        main: mgpassMain,
         entrypoints: { Control: 0 },
-        vars: { ISSUER: url(on.mgpass), EDITION: edition },
+        vars: Object.assign(mgpassVars, { ISSUER: url(on.mgpass), EDITION: edition }),
       },
     ],
   });
@@ -116,9 +119,9 @@ export async function startSandbox({
   await bind();
   const tick = () => workers.scheduled('dual-write-proxy', '* * * * *');
   const ticking = tickMs && setInterval(() => tick().catch(() => {}), tickMs);
-  const reload = async () => {
+  const reload = async ({ isMigrated = false } = {}) => {
     await workers.reload();
-    await migrate();
+    if (!isMigrated) await migrate();
     await bind();
   };
   return {
@@ -130,10 +133,10 @@ export async function startSandbox({
     flag: (key, value) => (value === null ? FLAGS.delete(key) : FLAGS.put(key, value)),
     databases,
     reload,
-    async deploy(changed) {
+    async deploy(changed, options) {
       Object.assign(proxyVars, changed);
       for (const [name, value] of Object.entries(proxyVars)) if (value === undefined) delete proxyVars[name];
-      await reload();
+      await reload(options);
     },
     async close() {
       clearInterval(ticking);

@@ -154,9 +154,13 @@ function readModules(entry, define, wrapper) {
   const isBuilt = readdirSync(root).some((file) => file.endsWith('.wasm'));
   if (isBuilt) {
     // Loaded as if it lay beside the entry, which it imports.
-    const around = wrapper && { type: 'ESModule', path: path.join(root, path.basename(wrapper)), contents: readFileSync(wrapper, 'utf8') };
+    const around = wrapper && { type: 'ESModule', path: path.join(root, path.basename(wrapper)), contents: bundled(wrapper, { external: ['./index.js'] }) };
     return { modulesRoot: root, modules: [...(around ? [around] : []), ...collectModules(entry)] };
   }
+  return { modulesRoot: root, modules: [{ type: 'ESModule', path: entry, contents: bundled(entry, { define }) }] };
+}
+
+function bundled(entry, { external = [], define } = {}) {
   const { outputFiles } = buildSync({
     entryPoints: [entry],
     bundle: true,
@@ -164,13 +168,12 @@ function readModules(entry, define, wrapper) {
     format: 'esm',
     target: 'es2022',
     conditions: ['workerd', 'worker', 'browser'],
-    external: ['cloudflare:*', 'node:*'],
+    external: ['cloudflare:*', 'node:*', ...external],
     define,
     sourcemap: 'inline',
     logLevel: 'error',
   });
-  const contents = outputFiles[0].text;
-  return { modulesRoot: root, modules: [{ type: 'ESModule', path: entry, contents }] };
+  return outputFiles[0].text;
 }
 
 // The entry and what it imports by relative path, in turn. Only reached files

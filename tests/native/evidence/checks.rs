@@ -167,6 +167,22 @@ fn a_silent_webhook_is_red_after_a_minute_until_it_is_heard() {
 }
 
 #[test]
+fn while_mgpass_is_the_authority_a_test_changes_nobody_at_logto() {
+    let world = good();
+    run(&world);
+    let sql = "UPDATE authority SET holder = 'mgpass'";
+    world.databases.execute(Store::Proxy, sql);
+    world.advance(1_000);
+    let (status, begun) = ask(&world, "POST", "webhooks/test");
+    assert_eq!((status, &begun["check"]["state"]), (202, &json!("idle")));
+    let served = world.logto.served.borrow();
+    assert!(!served.iter().any(|line| line.starts_with("PATCH ")));
+    let figures = &begun["check"]["figures"];
+    assert_eq!(figures["logto"]["test"], json!(null));
+    assert_eq!(figures["mgpass"]["test"]["heard"], false);
+}
+
+#[test]
 fn a_test_that_could_cause_nothing_is_red_with_its_code() {
     let world = with(&[("PROBE_EMAIL", "")]);
     world.advance(1_000);

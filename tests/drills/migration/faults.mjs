@@ -1,0 +1,35 @@
+// What a fault costs whoever is at work meanwhile.
+
+import { settled } from '../cutover/judge.mjs';
+import { MINUTE, pause } from './scene.mjs';
+
+const isGood = (entry) => (entry.status >= 200 && entry.status < 300) || (entry.kind === 'delete' && entry.status === 404);
+
+const sum = (list) => ({ n: list.length, good: list.filter(isGood).length, bad: list.filter((entry) => !isGood(entry)).length, list });
+
+/** Some time of traffic, and what it came to. */
+export async function seen(scene, forMs) {
+  const { traffic } = scene;
+  const [nReads, nWrites] = [traffic.reads.length, traffic.writes.length];
+  await pause(forMs);
+  return { reads: sum(traffic.reads.slice(nReads)), writes: sum(traffic.writes.slice(nWrites)) };
+}
+
+const OPEN = 'SELECT count(*) AS n, (SELECT value FROM counters WHERE name = \'sequence\') AS at FROM intents WHERE discharged_at IS NULL';
+
+/** No writes for as long as the mirror needs; a write that nobody answered is looked at a quarter of an hour later. */
+export async function calm(scene) {
+  await scene.traffic.quiet();
+  let before;
+  for (let n = 0; ; ) {
+    if (await settled(scene, { withinMs: 1_500 }).then(() => true, () => false)) break;
+    const now = await scene.proxyRow(OPEN);
+    const isAtWork = before === undefined || now.n !== before.n || now.at !== before.at;
+    before = now;
+    if (isAtWork) continue;
+    n += 1;
+    if (n === 40) throw new Error(`nothing settles: ${JSON.stringify(await scene.proxyRows('SELECT * FROM intents WHERE discharged_at IS NULL LIMIT 5'))}`);
+    await scene.pass(MINUTE);
+  }
+  scene.traffic.resume();
+}

@@ -1,0 +1,191 @@
+// The users change hands, two days pass, they come back, and change hands again.
+
+import { release } from '../cutover/abandon.mjs';
+import { gates } from '../cutover/gates.mjs';
+import { judgeBook, judgeCutover, judgeEqual, wayBack } from '../cutover/handover.mjs';
+import { DENSE_MS, tally } from '../cutover/traffic.mjs';
+import { calm, seen } from './faults.mjs';
+import { refreshAll } from './people.mjs';
+import { gather } from './ready.mjs';
+import { CALM_MS, HOUR, MINUTE, NEW_SECRET, OLD_SECRET, pause, say, until } from './scene.mjs';
+
+const authority = (scene) => scene.authority();
+
+async function arm(scene) {
+  const { logto } = scene.sandbox;
+  const { handover_armed: isNew } = scene;
+  if (!isNew) {
+    logto.admitOnly([OLD_SECRET, NEW_SECRET]);
+    await scene.traffic.still();
+    await scene.deploy({ HANDOVER_SECRET: NEW_SECRET });
+    await until('the new version answers', async () => (await scene.status()).stage === 'dual_write', { withinMs: 20_000, everyMs: 100 });
+    logto.admitOnly([NEW_SECRET]);
+    scene.traffic.resume();
+    scene.handover_armed = true;
+  }
+  await scene.dwp('handover arm --for 4h');
+}
+
+/** Minute by minute until no gate is shut; who is in the way is named. */
+export async function shutUntil(scene, steps) {
+  let shut = [];
+  const isOpen = async () => {
+    shut = [...(await gates(scene)).values()].filter(({ state }) => state === 'shut');
+    return shut.length === 0;
+  };
+  await scene.passUntil('gates', isOpen, steps).catch(() => { throw new Error(`shut: ${shut.map(({ name, why, names }) => `${name}: ${why} ${names}`).join('; ')}`); });
+}
+
+/** Who waits for a person and who stays at Logto is let go by name; all else must be open. */
+async function openGates(scene) {
+  for (const gate of ['parked', 'applications']) await scene.dwp(['handover', 'waive', gate, '--all', '--reason', 'known by name', '--actor', 'ama']);
+  await shutUntil(scene, { stepMs: 20_000, steps: 40 });
+}
+
+/** To mgPass, by the command; again where the guard's newest verdict was in the way, or it went back by itself. */
+async function handOver(scene, label, { during }) {
+  const { traffic } = scene;
+  const causes = [];
+  for (let turn = 1; ; turn += 1) {
+    await openGates(scene);
+    const command = scene.startDwp('stage cutover --wait', { onLine: (line) => say(`     dwp: ${line}`) });
+    let hasEnded = false;
+    command.done.then(() => { hasEnded = true; });
+    const isMoving = async () => hasEnded || !['logto'].includes((await authority(scene)).holder);
+    await until('announced', async () => (await isMoving()) || (await scene.proxyRow('SELECT announced_until AS until FROM authority')).until !== null, { withinMs: 20_000 });
+    scene.mark('announced');
+    // Eighteen minutes in production, and here.
+    await scene.passUntil('draining', async () => {
+      if (await isMoving()) return true;
+      const { until: until_ } = await scene.proxyRow('SELECT announced_until AS until FROM authority');
+      if (until_ !== null && until_ - Date.now() < 2 * MINUTE) Object.assign(traffic, { isDense: true, writeEveryMs: DENSE_MS });
+      return false;
+    });
+    scene.mark('draining');
+    await during?.(turn);
+    const result = await command.done;
+    Object.assign(traffic, { isDense: false, writeEveryMs: CALM_MS });
+    const { holder } = await authority(scene);
+    if (holder === 'mgpass') break;
+    const { cause } = (await scene.moves()).at(-1);
+    causes.push(cause);
+    say(`     not yet: ${holder}, ${cause}, ${result.stdout.trim()}`);
+    if (turn === 4) throw new Error(`no hand-over: ${causes}`);
+    await calm(scene);
+    if (holder !== 'logto') await scene.passUntil('back by itself', async () => (await authority(scene)).holder === 'logto', { steps: 5 });
+  }
+  const moved = (await scene.moves()).findLast(({ to_holder: to, from_holder: from }) => to === 'mgpass' && from === 'draining');
+  scene.movedAt = moved.at;
+  const held = traffic.within(traffic.writes, moved.at - moved.held_ms, moved.at);
+  const good = held.filter(({ status }) => status >= 200 && status < 300).length;
+  scene.mark('mgPass is the authority');
+  scene.expect(`${label}: writes held while draining`, `${good} of ${held.length} done, ${tally(held.filter(({ status }) => status >= 300))}, ${moved.held_ms} ms${causes.length > 0 ? `; went back before: ${causes}` : ''}`, 'done, or told to come again', moved.held_ms < 120_000);
+  return moved;
+}
+
+export async function cutover(scene) {
+  await arm(scene);
+  await handOver(scene, 'cutover', {
+    // Logto slow in the very moment in which the last writes drain.
+    during: () => scene.logto.faults([{ match: { path: '^/api/users' }, delay_ms: 250 }]),
+  });
+  await scene.logto.faults([]);
+  scene.fault('cutover', 'Logto slow', 'its answers 250 ms late while draining');
+  await scene.put('stage', 'cutover', () => true);
+  // And a place that has heard of nothing.
+  await scene.stores([{ store: 'FLAGS', stale: { stage: 'off', read_percent: null, sign_in_percent: null } }]);
+  await scene.pass(6_000);
+  const { reads, writes } = await seen(scene, 1_200);
+  await scene.stores();
+  await scene.pass(6_000);
+  scene.fault('cutover', 'KV late', `a place that still says off: ${reads.good} of ${reads.n} reads, ${writes.good} of ${writes.n} writes done, none at Logto`);
+  await judgeCutover(scene, scene.traffic, 'cutover');
+  await judgeBook(scene, scene.traffic, 'cutover', 'mgpass');
+  await refreshAll(scene, 'cutover');
+}
+
+export async function twoDays(scene) {
+  const { users } = scene;
+  for (let n = 0; n < 6; n += 1) {
+    await scene.pass(8 * HOUR);
+    await pause(250);
+    if (n === 1) await stray(scene);
+    if (n === 3) await mgpassDown(scene);
+    if (n % 3 === 2) await refreshAll(scene, `day ${(n + 1) / 3}`);
+  }
+  // One changes at mgPass's own page.
+  const id = scene.spare.pop();
+  await scene.mgpassApi('PATCH', `/users/${id}`, { name: 'Of the portal' });
+  await scene.passUntil('a change at mgPass reaches Logto', () => users.find(id).name === 'Of the portal', { steps: 30 });
+  scene.expect('two days: a change at mgPass\'s own page is at Logto', 'yes', 'yes', true);
+  await judgeCutover(scene, scene.traffic, 'two days');
+  await judgeBook(scene, scene.traffic, 'two days', 'mgpass');
+  const { stdout } = await scene.dwp('watch cutover --once', { allowed: [0, 1] });
+  say(`     dwp: ${stdout.trim().split('\n')[0]}`);
+}
+
+/** Somebody changes a user at Logto, around the proxy. */
+async function stray(scene) {
+  const id = scene.spare.pop();
+  scene.users.update(id, { name: 'A stray' });
+  const found = async () => JSON.parse((await scene.dwp('stray list --json', { allowed: [0, 1] })).stdout).strays.some(({ subject, path }) => subject === id && path === 'name');
+  await scene.passUntil('the stray is found', found, { steps: 40 });
+  await scene.dwp(`stray resolve ${id} --towards mgpass`);
+  await scene.passUntil('the stray is gone', () => scene.users.find(id).name !== 'A stray', { steps: 20 });
+  scene.fault('two days', 'a stray', 'found by user and field, resolved towards mgPass');
+}
+
+async function mgpassDown(scene) {
+  await calm(scene);
+  // The feed says up to when Logto has everything; readers go on.
+  await scene.traffic.quiet();
+  await scene.passUntil('no debt, log read', async () => {
+    const sum = JSON.parse((await scene.dwp('debt --json', { allowed: [0, 1] })).stdout);
+    return sum.users === 0 && sum.log_read_seconds_ago !== null && sum.log_read_seconds_ago < 10;
+  }, { stepMs: 5_000 });
+  await scene.mgpass.off();
+  await scene.stores([{ store: 'MGPASS_DB', down: true }]);
+  const { reads } = await seen(scene, 800);
+  await scene.stores();
+  await scene.mgpass.on();
+  scene.traffic.resume();
+  scene.fault('two days', 'mgPass down', `its API and its database; ${reads.good} of ${reads.n} reads answered by the fallback`);
+  scene.expect('two days, mgPass down: reads by the fallback', `${reads.good} of ${reads.n}`, 'all', reads.good === reads.n && reads.n > 0);
+  await scene.pass(MINUTE);
+}
+
+export async function goBack(scene) {
+  await calm(scene);
+  await scene.stores([{ store: 'MGPASS_DB', late_ms: 60 }]);
+  scene.mark('on the way back');
+  await wayBack(scene, scene.traffic, { label: 'return' });
+  const [hits] = await scene.stores();
+  scene.fault('return', 'D1 slow', `${hits} batches of mgPass's database 60 ms late`);
+  scene.mark('Logto is the authority');
+  await scene.put('stage', 'dual_write', (status) => status.stage === 'dual_write');
+  await judgeEqual(scene, scene.traffic, 'return');
+  await release(scene, 'return');
+  scene.traffic.resume();
+  await refreshAll(scene, 'return');
+}
+
+export async function cutoverAgain(scene) {
+  await gather(scene, 'certificate of the second term');
+  await arm(scene);
+  let at;
+  await handOver(scene, 'cutover again', {
+    async during(turn) {
+      if (turn > 1) return;
+      at = (await authority(scene)).holder;
+      await scene.killed();
+      // What hung without an answer keeps it from ending: it goes back by itself, and is begun anew.
+      await pause(1_500);
+      if ((await authority(scene)).holder === 'draining') await scene.pass(130_000);
+    },
+  });
+  scene.fault('cutover again', 'workerd killed', `while ${at}`);
+  await scene.put('stage', 'cutover', () => true);
+  await judgeCutover(scene, scene.traffic, 'cutover again');
+  await judgeBook(scene, scene.traffic, 'cutover again', 'mgpass');
+  await refreshAll(scene, 'cutover again');
+}

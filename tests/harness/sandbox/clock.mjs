@@ -1,0 +1,36 @@
+// The clocks of a sandbox, moved together: this process's (the Logto stand-in's and the
+// applications'), the proxy's isolate, mgPass's, and D1's as both of them see it. So days
+// pass in no time for everybody: tokens expire, evidence grows old, rows come due.
+//
+// Timers do not move: a deadline on a call that is under way stays what it was. So whoever
+// moves the clocks holds the traffic for that moment. It needs a sandbox that was started
+// with around.mjs and with mgPass's moved.mjs.
+
+const Real = globalThis.Date;
+let aheadMs = 0;
+
+class MovedDate extends Real {
+  constructor(...given) {
+    if (given.length === 0) super(MovedDate.now());
+    else super(...given);
+  }
+  static now() {
+    return Real.now() + aheadMs;
+  }
+}
+
+/** Milliseconds of the machine, whatever the clocks show. */
+export const realNow = () => Real.now();
+export const aheadS = () => aheadMs / 1_000;
+
+/** From now on so much later, in whole seconds. */
+export async function passTime(sandbox, ms) {
+  const seconds = Math.ceil((aheadMs + ms) / 1_000);
+  globalThis.Date = MovedDate;
+  aheadMs = seconds * 1_000;
+  const tell = async (url) => {
+    const answer = await fetch(url, { method: 'PUT', body: JSON.stringify({ ahead_s: seconds }) });
+    if (!answer.ok) throw new Error(`the clock of ${url}: ${answer.status} ${await answer.text()}`);
+  };
+  await Promise.all([tell(`${sandbox.proxy.url}/__drill/clock`), tell(`${sandbox.mgpass.control.url}/clock`)]);
+}
