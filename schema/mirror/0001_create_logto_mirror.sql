@@ -24,6 +24,10 @@
 --   password_mark
 --               keyed hash of mgPass's hash of the user's password, and which key that
 --               was; NULL: there was none
+--   password_seen
+--               the same, as the walk last met it while Logto was the authority: that
+--               password was set before the hand-over. NULL: there was none, or it was
+--               not looked at
 --   password_carried
 --               1: mgPass's password is the one that the proxy carried over
 --   void_hash   mgPass's hash of a random password that nobody knows; while it is the
@@ -54,6 +58,7 @@ CREATE TABLE logto_mirror (
   logto_base TEXT CHECK (logto_base IS NULL OR json_valid(logto_base)),
   logto_ticket INTEGER NOT NULL DEFAULT 0,
   password_mark TEXT,
+  password_seen TEXT,
   password_carried INTEGER NOT NULL DEFAULT 0 CHECK (password_carried IN (0, 1)),
   void_hash  TEXT,
   own_set_from INTEGER NOT NULL DEFAULT 0,

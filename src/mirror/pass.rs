@@ -69,7 +69,7 @@ const BEGIN: &str = concat!(
     " RETURNING pass"
 );
 
-const EPOCH: &str = "SELECT value AS epoch FROM counters WHERE name = 'epoch'";
+const EPOCH: &str = "SELECT value AS epoch, (SELECT holder IN ('logto', 'draining') FROM authority) AS is_before FROM counters WHERE name = 'epoch'";
 const PARKED_AMONG: &str = "SELECT s.subject AS subject, s.parked AS parked FROM json_each(?1) w \
      JOIN subjects s ON s.subject = w.value WHERE s.parked IS NOT NULL";
 
@@ -181,7 +181,15 @@ impl Position {
 }
 
 /// The recording epoch, and who of these is parked for which reason.
-pub fn epoch_and_parked(users: &[&str]) -> Vec<Statement> {
+/// Who of these is parked, and where the whole stands.
+pub struct Standing {
+    pub epoch: i64,
+    /// What was read before this was asked was read before a hand-over.
+    pub is_before_hand_over: bool,
+    pub parked: Vec<(UserId, String)>,
+}
+
+pub fn standing(users: &[&str]) -> Vec<Statement> {
     let users = serde_json::json!(users).to_string();
     vec![
         Statement::new(EPOCH, vec![]),
@@ -189,13 +197,18 @@ pub fn epoch_and_parked(users: &[&str]) -> Vec<Statement> {
     ]
 }
 
-pub fn parse_epoch_and_parked(results: &[Vec<Row>]) -> Option<(i64, Vec<(UserId, String)>)> {
-    let [epoch, parked] = results else {
+pub fn parse_standing(results: &[Vec<Row>]) -> Option<Standing> {
+    let [standing, parked] = results else {
         return None;
     };
     let parked = parked.iter().filter_map(|row| {
         let user = UserId::parse(&text(row, "subject")?)?;
         Some((user, text(row, "parked")?))
     });
-    Some((integer(epoch.first()?, "epoch")?, parked.collect()))
+    let standing = standing.first()?;
+    Some(Standing {
+        epoch: integer(standing, "epoch")?,
+        is_before_hand_over: integer(standing, "is_before")? != 0,
+        parked: parked.collect(),
+    })
 }

@@ -112,6 +112,7 @@ const MIRROR_TABLES: &[Table] = &[
             "logto_base",
             "logto_ticket",
             "password_mark",
+            "password_seen",
             "password_carried",
             "void_hash",
             "own_set_from",

@@ -22,6 +22,7 @@ use crate::mirror::listing::{self, Listed, Odd, PAGE_SIZE};
 use crate::mirror::mapping::map;
 use crate::mirror::pass::{self, Phase, Position};
 use crate::mirror::reconcile::Park;
+use crate::mirror::reverse::password;
 use crate::mirror::states::{self, PageStates};
 use crate::mirror::target;
 use crate::mirror::triggers::Trigger;
@@ -262,22 +263,29 @@ impl Step {
         let entered = is_heavy.then(|| context.isolate.enter_heavy(platform.now_ms()));
         let _heavy = entered.map(|entered| entered.ok_or(NO_ROOM)).transpose()?;
         let ids: Vec<_> = listed.iter().map(|one| one.user.id.as_str()).collect();
-        let results = platform
-            .batch(Store::Mgpass, states::read(&ids))
+        let mut asked = states::read(&ids);
+        asked.push(password::read(&ids));
+        let mut results = platform
+            .batch(Store::Mgpass, asked)
             .await
             .map_err(DatabaseFailure::code)?;
+        let unseen = password::unseen(&results.pop().unwrap_or_default(), context.subject_key);
         let states = states::parse(&results).ok_or(DatabaseFailure::Refused.code())?;
         drop(results);
         let n_whole = states::n_whole(&states, listed.iter().map(|one| &one.user.id));
         let listed = listed.get(..n_whole).unwrap_or_default();
         let ids = ids.get(..n_whole).unwrap_or_default();
-        let asked = pass::epoch_and_parked(ids);
+        let asked = pass::standing(ids);
         let results = platform
             .batch(Store::Proxy, asked)
             .await
             .map_err(DatabaseFailure::code)?;
-        let (epoch, parked) =
-            pass::parse_epoch_and_parked(&results).ok_or(DatabaseFailure::Refused.code())?;
+        let standing = pass::parse_standing(&results).ok_or(DatabaseFailure::Refused.code())?;
+        if let Some(unseen) = unseen.filter(|_| standing.is_before_hand_over) {
+            // Not noted, the next pass notes it.
+            let _ = platform.batch(Store::Mgpass, vec![unseen]).await;
+        }
+        let (epoch, parked) = (standing.epoch, standing.parked);
         let settings = &context.settings.mapping;
         let (mut missing, mut differing) = (Vec::new(), Vec::new());
         for one in listed {

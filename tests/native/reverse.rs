@@ -297,6 +297,30 @@ fn a_password_of_mgpasss_own_pages_ends_the_one_at_logto_and_its_sessions() {
     assert_eq!(world.logto.ended.borrow().len(), 1);
 }
 
+#[test]
+fn a_password_that_was_set_before_the_hand_over_ends_nothing_at_logto() {
+    let world = super::support::handover::world_with(&[("SUBJECT_KEY", "k")]);
+    world.mirrored(ALICE, |user| user.name = Some("Alice".into()));
+    let mut passwords = world.logto.passwords.borrow_mut();
+    passwords.insert(ALICE.to_owned(), "of-before".to_owned());
+    drop(passwords);
+    edit(&world, ALICE, "password_hash = 'after-a-reset'");
+    // Whole passes of the walk.
+    for _ in 0..3 {
+        world.tick();
+        world.advance(60_000);
+    }
+    hand_over(&world, "mgpass", 5);
+    look(&world, Trigger::Walk, ALICE);
+    assert_eq!(world.logto.passwords.borrow()[ALICE], "of-before");
+    assert_eq!(world.logto.ended.borrow().len(), 0);
+    assert_eq!(debts(&world), Vec::<String>::new());
+    edit(&world, ALICE, "password_hash = 'of-mgpass-since'");
+    look(&world, Trigger::Walk, ALICE);
+    assert_ne!(world.logto.passwords.borrow()[ALICE], "of-before");
+    assert_eq!(world.logto.ended.borrow().len(), 1);
+}
+
 /// A call of one that stopped may still land; nobody waits for it but the record of it.
 fn sent_without_an_answer(world: &World, ago_ms: i64) {
     let sql = format!(

@@ -11,7 +11,7 @@ use dual_write_proxy::mirror::{
     backlog, edits, fence, findings as mirror_findings, intent, mgpass_webhook, outbox, owed, pass,
     passwords::{decision, place, row as password_row, sweep as password_sweep},
     preflight, receipts,
-    reverse::{feed, rows as back_rows, walk as back_walk},
+    reverse::{feed, password as back_password, rows as back_rows, walk as back_walk},
     states, target, telling, triggers, wake, writer,
 };
 use dual_write_proxy::operate::certificate;
@@ -71,6 +71,7 @@ fn every_statement_prepares_against_the_migrations() {
         (Store::Mgpass, feed::MGPASS_SQL),
         (Store::Proxy, back_walk::PROXY_SQL),
         (Store::Mgpass, back_walk::MGPASS_SQL),
+        (Store::Mgpass, back_password::MGPASS_SQL),
         (Store::Proxy, holds::ALL_SQL),
         (Store::Proxy, translated::ALL_SQL),
         (Store::Mgpass, handover_target::ALL_SQL),
@@ -202,6 +203,10 @@ fn the_lists_of_statements_are_complete() {
         (
             include_str!("../../src/mirror/reverse/feed.rs"),
             &[feed::PROXY_SQL, feed::MGPASS_SQL].concat(),
+        ),
+        (
+            include_str!("../../src/mirror/reverse/password.rs"),
+            back_password::MGPASS_SQL,
         ),
         (
             include_str!("../../src/mirror/reverse/walk.rs"),
@@ -596,6 +601,7 @@ fn no_statement_reads_a_growing_table_from_end_to_end() {
         (&mgpass, feed::MGPASS_SQL),
         (&proxy, back_walk::PROXY_SQL),
         (&mgpass, back_walk::MGPASS_SQL),
+        (&mgpass, back_password::MGPASS_SQL),
         (&proxy, holds::ALL_SQL),
         (&proxy, translated::ALL_SQL),
         (&mgpass, handover_target::ALL_SQL),

@@ -267,12 +267,7 @@ impl<P: Platform> Run<'_, P> {
         let is_ours = self.lease.covered.iter().any(|intent| {
             ["users.password", "account.password"].contains(&intent.operation.as_str())
         });
-        password::judge(
-            self.here.password_hash.as_deref(),
-            self.here.password_mark.as_deref(),
-            self.context.subject_key,
-            is_ours,
-        )
+        password::judge(&self.here.password, self.context.subject_key, is_ours)
     }
 
     /// Logto may carry it out yet, and that is said; then the relay waits for it.

@@ -10,6 +10,7 @@ use serde_json::json;
 use crate::inbound::request::UserId;
 use crate::mirror::base::Base;
 use crate::mirror::reverse::decide::Sent;
+use crate::mirror::reverse::password::Standing;
 use crate::mirror::target::{self, MirrorRow, TargetState};
 use crate::mirror::view::{View, shown_rows};
 use crate::runtime::backend::logto::LogtoUser;
@@ -17,8 +18,8 @@ use crate::runtime::ports::{Row, Statement, Value};
 use crate::runtime::settings::MappingSettings;
 use crate::runtime::sql::{in_generation, integer, late_commit_ms, now, text};
 
-const LEFT_AT_LOGTO: &str = "SELECT m.logto_base AS logto_base, m.logto_ticket AS logto_ticket, m.password_mark AS password_mark, \
-     (SELECT password_hash FROM users WHERE id = ?1) AS password_hash, \
+const LEFT_AT_LOGTO: &str = "SELECT m.logto_base AS logto_base, m.logto_ticket AS logto_ticket, m.password_mark AS mark, m.password_seen AS seen, \
+     (SELECT password_hash FROM users WHERE id = ?1) AS hash, \
      EXISTS (SELECT 1 FROM audit_logs a WHERE a.target_id = ?1 AND a.event_type = 'user.deleted' \
      AND a.created_at >= coalesce(m.seen_at, 0) - 5) AS is_deletion_logged \
      FROM (SELECT 1) LEFT JOIN logto_mirror m ON m.user_id = ?1";
@@ -112,8 +113,7 @@ pub struct Here {
     pub logto_base: Option<Base>,
     /// Number of the newest reconcile towards Logto.
     pub logto_ticket: i64,
-    pub password_mark: Option<String>,
-    pub password_hash: Option<String>,
+    pub password: Standing,
     /// mgPass's audit log has it, too.
     pub is_deletion_logged: bool,
 }
@@ -132,8 +132,7 @@ pub fn parse_read(results: &[Vec<Row>]) -> Option<Here> {
         target: target::parse_read(results)?,
         logto_base: text(row, "logto_base").as_deref().and_then(Base::parse),
         logto_ticket: integer(row, "logto_ticket").unwrap_or(0),
-        password_mark: text(row, "password_mark"),
-        password_hash: text(row, "password_hash"),
+        password: Standing::parse(row),
         is_deletion_logged: integer(row, "is_deletion_logged")? != 0,
     })
 }

@@ -6,8 +6,6 @@
 //! listing did not show. It only leaves intents: the relay sends, or finds a stray. A user
 //! whom Logto has and the mirror does not know was made there by somebody: a stray as well.
 
-use std::collections::HashMap;
-
 use serde_json::json;
 
 use crate::handover::authority::Side;
@@ -18,7 +16,7 @@ use crate::mirror::base::Base;
 use crate::mirror::listing::{self, Listed, Oddity, PAGE_SIZE};
 use crate::mirror::pass::{self, Phase, Position};
 use crate::mirror::reverse::decide::USER;
-use crate::mirror::reverse::password::{self, Password};
+use crate::mirror::reverse::password;
 use crate::mirror::reverse::{feed, rows};
 use crate::mirror::triggers::Trigger;
 use crate::mirror::waking::send_wakes;
@@ -26,8 +24,8 @@ use crate::mirror::{states, target, wake};
 use crate::runtime::backend::BackendFailure;
 use crate::runtime::context::Context;
 use crate::runtime::observe::Event;
-use crate::runtime::ports::{DatabaseFailure, Platform, Row, Statement, Store};
-use crate::runtime::sql::{integer, text};
+use crate::runtime::ports::{DatabaseFailure, Platform, Statement, Store};
+use crate::runtime::sql::integer;
 
 /// A minute's share.
 const USERS_PER_TICK: usize = 300;
@@ -37,13 +35,11 @@ const BUDGET_MS: i64 = 25_000;
 /// Of a step, were each user of its page compared alone.
 const STEP_QUERIES: usize = 60;
 
-const PASSWORDS: &str = "SELECT m.user_id AS id, m.password_mark AS mark, u.password_hash AS hash FROM json_each(?1) w \
-     JOIN logto_mirror m ON m.user_id = w.value LEFT JOIN users u ON u.id = m.user_id";
 /// Registered at mgPass itself, not before this moment.
 const BORN: &str = "SELECT u.id AS subject FROM json_each(?1) w JOIN users u ON u.id = w.value WHERE u.created_at >= ?2 - 5";
 /// Every string above, for the test that prepares each one against mgPass's database.
 #[cfg(not(target_arch = "wasm32"))]
-pub const MGPASS_SQL: &[&str] = &[PASSWORDS, BORN];
+pub const MGPASS_SQL: &[&str] = &[BORN];
 const HANDED_OVER: &str = "SELECT coalesce((SELECT max(at) FROM authority_log WHERE from_holder = 'draining' AND to_holder = 'mgpass'), 0) AS at";
 /// Every string above that is about the proxy's own.
 #[cfg(not(target_arch = "wasm32"))]
@@ -179,10 +175,7 @@ async fn compare<P: Platform>(
 ) -> Result<usize, Stuck> {
     let ids: Vec<_> = listed.iter().map(|one| one.user.id.as_str()).collect();
     let mut asked = states::read(&ids);
-    asked.push(Statement::new(
-        PASSWORDS,
-        vec![json!(ids).to_string().into()],
-    ));
+    asked.push(password::read(&ids));
     let results = platform
         .batch(Store::Mgpass, asked)
         .await
@@ -191,7 +184,7 @@ async fn compare<P: Platform>(
         .split_last()
         .ok_or(DatabaseFailure::Refused.code())?;
     let states = states::parse(results).ok_or(DatabaseFailure::Refused.code())?;
-    let passwords = changed_passwords(passwords, context);
+    let passwords = password::changed(passwords, context.subject_key);
     let n_whole = states::n_whole(&states, listed.iter().map(|one| &one.user.id));
     for one in listed.iter().take(n_whole) {
         let id = &one.user.id;
@@ -207,20 +200,11 @@ async fn compare<P: Platform>(
         let is_equal = here
             .as_ref()
             .is_some_and(|here| Base::of_logto(here) == Base::of_logto(&one.user));
-        if !is_equal || passwords.get(id.as_str()) == Some(&true) {
+        if !is_equal || passwords.contains(id.as_str()) {
             step.differing.push(id.clone());
         }
     }
     Ok(n_whole)
-}
-
-fn changed_passwords(passwords: &[Row], context: &Context<'_>) -> HashMap<String, bool> {
-    let changed = passwords.iter().filter_map(|row| {
-        let (hash, mark) = (text(row, "hash"), text(row, "mark"));
-        let judged = password::judge(hash.as_deref(), mark.as_deref(), context.subject_key, false);
-        Some((text(row, "id")?, judged != Password::Same))
-    });
-    changed.collect()
 }
 
 async fn step_mgpass<P: Platform>(platform: &P, position: &Position) -> Result<Step, Stuck> {
