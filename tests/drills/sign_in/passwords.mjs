@@ -137,8 +137,6 @@ export async function voided(scene, book) {
     await led(person, newsroom, 'mgpass');
     const done = await person.signIn(newsroom, { forgot: true });
     if (done.side === 'mgpass' && done.subject === person.subject && person.nPrompted === 1) nReset += 1;
-    // From the cutover on it ends the old one at Logto.
-    book.reasons.set(`logto ${person.subject}`, 'password set at mgPass');
   }
   const roads = await readiness(scene);
   scene.expect('campaign: reset at mgPass, and seen there', `${nReset}; dwp readiness: reset ${roads.reset}`, `${people.length}; ${people.length}`, nReset === people.length && roads.reset === people.length);
