@@ -250,7 +250,7 @@ describe('an application with a client at each side', () => {
     const forecast = await dwp(['--json', 'app', 'forecast']);
     const { people, reasons } = JSON.parse(forecast.stdout);
     assert.ok(people.length > 0, forecast.stderr);
-    assert.ok(reasons.some(({ code, people: n }) => code === 'back_to_logto' && n > 0), forecast.stdout);
+    assert.ok(reasons.some(({ code, people: n }) => code === 'first_sign_in_at_mgpass' && n > 0), forecast.stdout);
     const unknown = await dwp(['app', 'check', 'nowhere', '--mgpass', sandbox.mgpass.url]);
     assert.equal(unknown.status, 2);
   });

@@ -3,7 +3,7 @@
 
 use std::rc::Rc;
 
-use dual_write_proxy::handover::cleanup::{Note, notes};
+use dual_write_proxy::handover::cleanup::notes;
 use dual_write_proxy::handover::facts;
 use dual_write_proxy::policy::flags::Stage;
 use dual_write_proxy::runtime::isolate::OldIssuer;

@@ -1,6 +1,7 @@
 //! The way into cleanup: by its gates, and by nothing else.
 
 use super::*;
+use crate::support::handover::cleanup_note;
 
 const DAY_MS: i64 = 86_400_000;
 
@@ -16,20 +17,9 @@ fn ready() -> Rc<World> {
          VALUES ({}, 'draining', 'mgpass', 5, 1, 'drained')",
         now_ms - 7 * DAY_MS
     ));
-    let note = |name: &str, until: i64| {
-        notes::keep(&Note {
-            name: name.to_owned(),
-            until,
-            how: "exported".to_owned(),
-            digest: "d".to_owned(),
-            n: 2,
-            actor: "anna".to_owned(),
-            at_ms: 0,
-        })
-    };
     let statements = [
-        note("residue", 1_000_000),
-        note("refresh_tokens", now_ms),
+        cleanup_note("residue", 1_000_000),
+        cleanup_note("refresh_tokens", now_ms),
         facts::keep_evidence("checklist", "c1", &[], now_ms),
         facts::keep_evidence("certificate", "c2", &[], now_ms),
     ];

@@ -6,7 +6,7 @@ use dual_write_proxy::handover::advance::{self, Ran};
 use dual_write_proxy::handover::cleanup::{self, Note, notes};
 use dual_write_proxy::handover::{arm, facts, wish};
 use dual_write_proxy::policy::flags::Stage;
-use dual_write_proxy::runtime::ports::Store;
+use dual_write_proxy::runtime::ports::{Statement, Store};
 use dual_write_proxy::runtime::snapshot;
 
 use super::World;
@@ -32,6 +32,19 @@ pub fn world_with(changes: &[(&str, &str)]) -> Rc<World> {
     world.logto.is_closed.set(true);
     *world.logto.secrets.borrow_mut() = vec![HANDOVER_SECRET];
     world
+}
+
+/// What an operator named or did, before Logto is left alone.
+pub fn cleanup_note(name: &str, until: i64) -> Statement {
+    notes::keep(&Note {
+        name: name.to_owned(),
+        until,
+        how: "exported".to_owned(),
+        digest: "d".to_owned(),
+        n: 2,
+        actor: "anna".to_owned(),
+        at_ms: 0,
+    })
 }
 
 impl World {
@@ -62,16 +75,7 @@ impl World {
     /// All that the gates of cleanup ask for, but for what KV says: what a person may waive
     /// is waived.
     pub fn prepare_cleanup(&self) {
-        let residue = Note {
-            name: "residue".to_owned(),
-            until: 0,
-            how: "exported".to_owned(),
-            digest: "d".to_owned(),
-            n: 0,
-            actor: "anna".to_owned(),
-            at_ms: 0,
-        };
-        let mut statements = vec![notes::keep(&residue)];
+        let mut statements = vec![cleanup_note("residue", 0)];
         for gate in cleanup::NAMES {
             if cleanup::may_be_waived_whole(gate) {
                 statements.extend(facts::waive(facts::Waived::Gate(gate), "tried", "anna"));
