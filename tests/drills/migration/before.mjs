@@ -121,7 +121,7 @@ export async function equality(scene) {
   scene.fault('equality', 'a lying row', `found ${report.unexplained > 0 ? 'by the report' : 'by the walk'}, undone`);
   scene.expect('equality', `${second.compared} compared, ${second.unexplained} unexplained; the lie ${isFound ? 'found' : 'not found'}`, '0; found', second.unexplained === 0 && second.compared > 0 && isFound);
   await givePasswords(scene, scene.people.filter(isReady));
-  await givePasswords(scene, [{ subject: scene.probe.PROBE_USER, resetPassword: scene.probe.PROBE_PASSWORD }]);
+  await givePasswords(scene, [{ subject: scene.probe.PROBE_USER, password: scene.probe.PROBE_PASSWORD }]);
   await refreshAll(scene, 'equality');
   await pause(100);
 }

@@ -61,7 +61,7 @@ export async function giveRoads(scene, ask) {
 
 /** What a reset campaign, or a help desk, comes to. */
 export async function givePasswords(scene, people) {
-  for (const person of people) await scene.mgpassApi('PATCH', `/users/${person.subject}`, { password: person.resetPassword });
+  for (const person of people) await scene.mgpassApi('PATCH', `/users/${person.subject}`, { password: person.password });
 }
 
 const leave = (people) => { for (const { browser } of people) browser.forget('_session'); };
