@@ -57,7 +57,8 @@ export async function importAll(scene) {
   scene.fault('import', 'workerd killed', `after ${at.n} people; the command went on and ended with ${result.status}`);
   await calm(scene);
   await giveRoads(scene, scene.ask);
-  await mendTaken(scene);
+  // The other stays until a person has decided.
+  await mendTaken(scene, 1);
   const { json } = await scene.dwp('import users --watch --json', { allowed: [0, 1] });
   const { outcomes, total, parked, notes } = json();
   say(`     ${JSON.stringify({ total, outcomes, parked, notes })}`);

@@ -65,8 +65,8 @@ export async function mendPoints(scene) {
   ]);
 }
 
-/** One of two who stand in the way gives the address free; the other stays, for a person to decide. */
-export async function mendTaken(scene) {
-  await scene.sandbox.databases.mgpass.prepare("UPDATE users SET email = NULL WHERE email = 'taken.1@example.test'").run();
-  await scene.dwp(['replay', '--user', TAKEN[0]]);
+/** Who stands in the way of one of the two gives the address free. */
+export async function mendTaken(scene, nth) {
+  await scene.sandbox.databases.mgpass.prepare('UPDATE users SET email = NULL WHERE email = ?1').bind(`taken.${nth}@example.test`).run();
+  await scene.dwp(['replay', '--user', TAKEN[nth - 1]]);
 }
