@@ -85,6 +85,18 @@ impl Broken {
         }
     }
 
+    /// Shown only by somebody who is at mgPass before the cutover.
+    pub fn is_rare(self) -> bool {
+        matches!(
+            self,
+            Self::PinNotKept
+                | Self::StopNotWritten
+                | Self::KillSwitchNotAsked
+                | Self::RollbackForgetsOwners
+                | Self::SuspensionNotOwed
+        )
+    }
+
     /// By which it must be caught.
     pub fn shows(self) -> &'static str {
         match self {
