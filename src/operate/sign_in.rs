@@ -18,11 +18,14 @@ use crate::runtime::observe::Event;
 use crate::runtime::ports::{DatabaseFailure, Platform, Statement, Store};
 use crate::runtime::sql::{integer, text};
 
-const CURSOR: &str = "SELECT audit FROM sign_in_watch WHERE id = 1";
+/// And since when nobody else was to write: what came before Logto had the authority back
+/// was mgPass's to write.
+const CURSOR: &str = "SELECT w.audit AS audit, CASE a.holder WHEN 'logto' THEN a.since / 1000 ELSE 0 END AS since \
+     FROM sign_in_watch w, authority a WHERE w.id = 1";
 const MOVE: &str = "INSERT INTO sign_in_watch (id, audit) VALUES (1, ?1) \
      ON CONFLICT (id) DO UPDATE SET audit = excluded.audit WHERE audit <> excluded.audit";
 const FOREIGN: &str = "SELECT coalesce(max(rowid), 0) AS newest, (SELECT event_type FROM audit_logs a \
-     WHERE rowid > ?1 AND event_type IN ('user.created', 'user.register', 'user.updated') \
+     WHERE rowid > ?1 AND created_at >= ?2 AND event_type IN ('user.created', 'user.register', 'user.updated') \
      AND actor_id IS NOT 'logto_mirror' AND NOT (event_type = 'user.updated' AND EXISTS (SELECT 1 FROM logto_mirror m \
      WHERE m.user_id = a.target_id AND a.created_at BETWEEN m.own_set_from - 5 AND m.own_set_until)) ORDER BY rowid LIMIT 1) AS event FROM audit_logs";
 
@@ -45,7 +48,7 @@ pub async fn watch<P: Platform>(platform: &P, flags: &Flags, holder: Holder) {
 }
 
 fn is_watched(flags: &Flags, holder: Holder) -> bool {
-    holder != Holder::Mgpass
+    matches!(holder, Holder::Logto | Holder::Draining)
         && flags.stage >= Stage::DualWrite
         && flags.sign_in_percent > Share::NONE
         && flags.sign_in_stop.is_none()
@@ -60,8 +63,11 @@ async fn look<P: Platform>(
         .batch(Store::Proxy, vec![Statement::new(CURSOR, vec![])])
         .await
         .map_err(|failure| ("cursor", failure))?;
-    let cursor = first(cursor).and_then(|row| integer(&row, "audit"));
-    let foreign = Statement::new(FOREIGN, vec![cursor.unwrap_or(i64::MAX).into()]);
+    let cursor = first(cursor);
+    let of_cursor = |name| cursor.as_ref().and_then(|row| integer(row, name));
+    let after = of_cursor("audit").unwrap_or(i64::MAX);
+    let since_s = of_cursor("since").unwrap_or(0);
+    let foreign = Statement::new(FOREIGN, vec![after.into(), since_s.into()]);
     let found = platform
         .batch(Store::Mgpass, vec![foreign])
         .await

@@ -79,8 +79,12 @@ impl Breaker {
         }
     }
 
-    pub fn is_closed(&self) -> bool {
-        matches!(self.0, State::Closed { .. })
+    /// For who asks no permit: without reads nobody probes, and what was learned is
+    /// forgotten here, too.
+    pub fn is_closed(&self, now_ms: i64) -> bool {
+        let mut now = *self;
+        now.forget(now_ms);
+        matches!(now.0, State::Closed { .. })
     }
 
     /// Whether one read may go to mgPass now. A permit of a probe is taken by asking.
@@ -226,7 +230,15 @@ mod tests {
     fn old_failures_are_forgotten() {
         let mut breaker = fed(&[Failure; 4], 0);
         breaker.record(Failure, FORGET_AFTER_MS + 1);
-        assert!(breaker.is_closed());
+        assert!(breaker.is_closed(FORGET_AFTER_MS + 1));
+    }
+
+    #[test]
+    fn who_asks_no_permit_does_not_go_by_an_old_outage() {
+        let breaker = fed(&[Failure; 5], 0);
+        let quiet_ms = FIRST_REST_MS + FORGET_AFTER_MS;
+        assert!(!breaker.is_closed(quiet_ms));
+        assert!(breaker.is_closed(quiet_ms + 1));
     }
 
     #[test]

@@ -21,6 +21,7 @@ mod write;
 use crate::handover::authority::{Holder, View};
 use crate::inbound::Inbound;
 use crate::inbound::classify::{Kind, Operation};
+use crate::inbound::request::UserId;
 use crate::policy::flags::bucket::Bucket;
 use crate::policy::plan::{Plan, Reason};
 use crate::runtime::answer::{Answer, OwnAnswer};
@@ -58,6 +59,8 @@ pub struct Executed<C> {
     /// The code of the proxy's own error or refusal.
     pub error: Option<&'static str>,
     pub follow_up: Option<FollowUp<C>>,
+    /// Who ends a sign-in at Logto by it, once Logto is not the authority.
+    pub signs_in: Option<UserId>,
 }
 
 /// What was done about recording this request. Never an error of the client's.
@@ -95,6 +98,7 @@ impl<C> Executed<C> {
             fallback: None,
             error: None,
             follow_up: None,
+            signs_in: None,
         }
     }
 

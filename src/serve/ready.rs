@@ -19,6 +19,7 @@ use crate::auth::pin::{self, Kind};
 use crate::inbound::classify::Operation;
 use crate::inbound::request::UserId;
 use crate::policy::flags::Share;
+use crate::policy::plan::Reason;
 use crate::runtime::backend::logto::{self, LeftBehind};
 use crate::runtime::context::{Context, Request};
 use crate::runtime::observe::Event;
@@ -51,6 +52,15 @@ enum Verdict {
     NoRoad,
     SecondFactor,
     EnterpriseSso,
+}
+
+/// Of somebody who signs in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Known {
+    As(Verdict),
+    NotJudged,
+    /// Nobody can tell who that is, or the database gave no answer in time.
+    Unsaid,
 }
 
 impl Verdict {
@@ -110,31 +120,40 @@ pub async fn mark<P: Platform, E: Exchange>(
     }
     let user = match &executed.follow_up {
         Some(FollowUp::Settle { intent, .. }) => intent.subject.clone(),
-        _ => None,
+        _ => executed.signs_in.clone(),
     };
     let known = match &user {
         Some(user) => known(platform, user).await,
-        None => None,
+        None => Known::Unsaid,
     };
     let now_s = platform.now_ms().div_euclid(1_000);
-    exchange.add_answer_cookie(&match known {
-        Some(Verdict::Ready) => pin::ready_cookie(secret, now_s),
-        Some(Verdict::SecondFactor | Verdict::EnterpriseSso) => pin::stays_cookie(secret, now_s),
-        Some(Verdict::NoRoad) | None => pin::no_cookie(Kind::Ready),
-    });
+    let line = match known {
+        Known::As(Verdict::Ready) => pin::ready_cookie(secret, now_s),
+        Known::As(Verdict::SecondFactor | Verdict::EnterpriseSso) => {
+            pin::stays_cookie(secret, now_s)
+        }
+        // From draining on it is the mark that keeps somebody at Logto, not its absence.
+        Known::Unsaid if executed.plan.reason == Reason::SignIn => return user,
+        Known::As(Verdict::NoRoad) | Known::NotJudged | Known::Unsaid => {
+            pin::no_cookie(Kind::Ready)
+        }
+    };
+    exchange.add_answer_cookie(&line);
     user
 }
 
-async fn known<P: Platform>(platform: &P, user: &UserId) -> Option<Verdict> {
+async fn known<P: Platform>(platform: &P, user: &UserId) -> Known {
     let find = Statement::new(FIND, vec![user.as_str().into()]);
     let asked = pin!(platform.batch(Store::Proxy, vec![find]));
     let deadline = pin!(platform.sleep(LOOK_UP_MS));
     match select(asked, deadline).await {
         Either::Left((Ok(results), _)) => {
-            let row = results.first().and_then(|rows| rows.first())?;
-            Verdict::by_code(&text(row, "verdict")?)
+            let row = results.first().and_then(|rows| rows.first());
+            let code = row.and_then(|row| text(row, "verdict"));
+            let verdict = code.and_then(|code| Verdict::by_code(&code));
+            verdict.map_or(Known::NotJudged, Known::As)
         }
-        Either::Left((Err(_), _)) | Either::Right(_) => None,
+        Either::Left((Err(_), _)) | Either::Right(_) => Known::Unsaid,
     }
 }
 

@@ -103,7 +103,7 @@ async fn judge<P: Platform>(
     let view = proof::prove(platform, context.isolate, &context.settings.handover).await;
     let mut circumstances = Circumstances {
         holder: view.map(|view| view.holder),
-        mgpass_is_up: context.isolate.breaker.get().is_closed(),
+        mgpass_is_up: context.isolate.breaker.get().is_closed(platform.now_ms()),
     };
     let why = draw(&request.flags, application, browser, circumstances);
     if why.side() == Side::Logto || mgpass::answers(platform, context).await {

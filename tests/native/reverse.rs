@@ -210,6 +210,35 @@ fn who_is_held_is_looked_at_and_written_by_neither_side() {
 }
 
 #[test]
+fn a_suspension_reaches_logto_for_who_is_held_too_and_nothing_else_does() {
+    let world = world();
+    world.databases.execute(
+        Store::Proxy,
+        "INSERT INTO held_subjects (subject, reason, since) VALUES ('alice0000001', 'debt', 1)",
+    );
+    edit(&world, ALICE, "name = 'Ours'");
+    for (text, is_suspended) in [("true", true), ("false", false)] {
+        let sent = format!(r#"{{"isSuspended":{text}}}"#);
+        let answered = world.write("PATCH", &format!("{PATH}/is-suspended"), &sent);
+        assert_eq!(answered.status, 200, "{}", answered.body);
+        world.deliver();
+        assert_eq!(at_logto(&world, ALICE)["isSuspended"], is_suspended);
+    }
+    look(&world, Trigger::Walk, ALICE);
+    assert_eq!(writes_at_logto(&world).len(), 2);
+    assert_ne!(at_logto(&world, ALICE)["name"], "Ours");
+    assert_eq!(open_strays(&world), Vec::<String>::new());
+    // Released, what is left is carried.
+    world
+        .databases
+        .execute(Store::Proxy, "DELETE FROM held_subjects");
+    look(&world, Trigger::Walk, ALICE);
+    assert_eq!(at_logto(&world, ALICE)["name"], "Ours");
+    assert_eq!(at_logto(&world, ALICE)["isSuspended"], false);
+    assert_eq!(open_strays(&world), Vec::<String>::new());
+}
+
+#[test]
 fn a_deletion_at_mgpass_needs_a_second_witness_and_the_brake_holds() {
     let world = world();
     edit(

@@ -16,6 +16,7 @@ use super::start_again;
 use crate::handover::authority::{Holder, View};
 use crate::handover::proof;
 use crate::inbound::classify::Shown;
+use crate::inbound::request::UserId;
 use crate::policy::plan::{Plan, Primary, Reason};
 use crate::runtime::backend::logto;
 use crate::runtime::context::{Context, Request};
@@ -51,6 +52,13 @@ const FIND: &str = "SELECT 1 AS begun FROM sign_in_begun WHERE uid = ?1 AND gene
 #[cfg(not(target_arch = "wasm32"))]
 pub const ALL_SQL: &[&str] = &[KEEP, FORGET, FIND];
 
+/// What a step can come to.
+enum Step {
+    /// A sign-in, and nothing else; of whom, where Logto tells.
+    SignsIn(Option<UserId>),
+    Other,
+}
+
 impl Request<'_> {
     /// # Errors
     /// When the authority is Logto after all.
@@ -62,15 +70,18 @@ impl Request<'_> {
         shown: Shown,
         view: View,
     ) -> Result<Executed<E::Copy>, Moved> {
-        match self
+        let signs_in = match self
             .only_signs_in(platform, context, exchange, shown, view)
             .await
         {
-            Ok(true) => {}
-            Ok(false) => return self.start_again(platform, context, exchange).await,
+            Ok(Step::SignsIn(user)) => user,
+            Ok(Step::Other) => return self.start_again(platform, context, exchange).await,
             Err(error) => return Ok(self.failed(error)),
-        }
-        let executed = self.pass(exchange, Reason::SignIn).await;
+        };
+        let executed = Executed {
+            signs_in,
+            ..self.pass(exchange, Reason::SignIn).await
+        };
         if shown == Shown::Beginning
             && executed.status == 204
             && let Some(uid) = self.interaction_uid(exchange)
@@ -120,34 +131,39 @@ impl Request<'_> {
         exchange: &mut E,
         shown: Shown,
         view: View,
-    ) -> Result<bool, ProxyError> {
+    ) -> Result<Step, ProxyError> {
+        let only = |is_only: bool| match is_only {
+            true => Step::SignsIn(None),
+            false => Step::Other,
+        };
         match shown {
-            Shown::Always => Ok(true),
-            Shown::Event(member) => Ok(names_sign_in(&body(exchange).await?, member)),
-            Shown::Beginning => Ok(begins_sign_in(&body(exchange).await?)),
+            Shown::Always => Ok(only(true)),
+            Shown::Event(member) => Ok(only(names_sign_in(&body(exchange).await?, member))),
+            Shown::Beginning => Ok(only(begins_sign_in(&body(exchange).await?))),
             Shown::Progress => {
                 if links(&body(exchange).await?) {
-                    return Ok(false);
+                    return Ok(Step::Other);
                 }
                 let Some(browser) = self.browser(exchange) else {
                     // Logto says that there is no interaction.
-                    return Ok(true);
+                    return Ok(only(true));
                 };
                 let found = logto::interaction(platform, context, &browser).await;
                 match found {
-                    Ok(Some(found)) => Ok(found.only_signs_in),
-                    Ok(None) => Ok(true),
+                    Ok(Some(found)) if found.only_signs_in => Ok(Step::SignsIn(found.user)),
+                    Ok(Some(_)) => Ok(Step::Other),
+                    Ok(None) => Ok(only(true)),
                     Err(_) => Err(ProxyError::LogtoUnreachable),
                 }
             }
             Shown::Kept => {
                 let Some(uid) = self.interaction_uid(exchange) else {
-                    return Ok(true);
+                    return Ok(only(true));
                 };
                 let find = Statement::new(FIND, vec![uid.into(), view.generation.into()]);
                 let found = platform.batch(Store::Proxy, vec![find]).await;
                 let found = found.map_err(|_| ProxyError::DatabaseUnavailable)?;
-                Ok(found.first().is_some_and(|rows| !rows.is_empty()))
+                Ok(only(found.first().is_some_and(|rows| !rows.is_empty())))
             }
         }
     }

@@ -203,7 +203,7 @@ impl Request<'_> {
         let share = u64::from(self.flags.compare_share().basis_points());
         // While mgPass fails there is nothing to compare with.
         share > 0
-            && context.isolate.breaker.get().is_closed()
+            && context.isolate.breaker.get().is_closed(platform.now_ms())
             && platform.random_u64() % 10_000 < share
             && context
                 .isolate

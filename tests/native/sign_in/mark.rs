@@ -5,8 +5,9 @@ use std::rc::Rc;
 use dual_write_proxy::runtime::ports::Store;
 use serde_json::Value;
 
-use super::{world, world_with};
+use super::{PIN_SECRET, list, world, world_with};
 use crate::support::client::Answered;
+use crate::support::handover;
 use crate::support::logto::{Interaction, User};
 use crate::support::{Fault, Port, Request, World};
 
@@ -139,6 +140,24 @@ fn while_nothing_moves_no_answer_is_touched_and_nobody_is_judged() {
     let world = world_with(&[("PIN_SECRET", "")]);
     world.mirrored("u1", social);
     assert_eq!(marked(&sign_in(&world, "u1")), None);
+}
+
+#[test]
+fn who_stays_at_logto_keeps_the_mark_after_the_cutover() {
+    let world = handover::world_with(&[("PIN_SECRET", PIN_SECRET)]);
+    world.flag("applications", &list(&["sign_in", "sign_out"]));
+    world.flag("sign_in_percent", "100");
+    world.flag("mgpass_pages", "closed");
+    world.mirrored("u1", |user| user.factors.push("Totp"));
+    sign_in(&world, "u1");
+    world.deliver();
+    world.handed_over();
+    let again = sign_in(&world, "u1");
+    assert!(mark(&again).is_some_and(|value| value.starts_with("0.")));
+    world
+        .faults
+        .always(Port::ProxyDatabase, "sign_in_ready", Fault::Hang);
+    assert_eq!(mark(&sign_in(&world, "u1")), None, "left as it is");
 }
 
 #[test]

@@ -2,10 +2,12 @@
 
 use std::rc::Rc;
 
+use dual_write_proxy::policy::flags::Stage;
 use dual_write_proxy::runtime::ports::Store;
 use serde_json::Value;
 
-use super::{ADMIN, LOGTO_CLIENT, MGPASS_CLIENT, form, world};
+use super::{ADMIN, LOGTO_CLIENT, MGPASS_CLIENT, PIN_SECRET, form, list, world};
+use crate::support::handover;
 use crate::support::{Fault, Port, Request, World};
 
 fn cron(world: &Rc<World>) {
@@ -64,6 +66,27 @@ fn what_stopped_once_is_not_judged_again_and_what_comes_later_is() {
     cron(&world);
     assert!(stop(&world).is_some());
     assert_eq!(world.events("sign_in.stopped").len(), 2);
+}
+
+#[test]
+fn what_was_entered_while_mgpass_was_the_authority_stops_nothing_after_the_way_back() {
+    let world = handover::world_with(&[("PIN_SECRET", PIN_SECRET)]);
+    world.flag("applications", &list(&["sign_in", "sign_out"]));
+    world.flag("sign_in_percent", "100");
+    world.flag("mgpass_pages", "closed");
+    cron(&world);
+    world.handed_over();
+    enter(&world, "a1", "user.created", "'usr_1'");
+    world.advance(2_000);
+    world.wish(Some(Stage::DualWrite));
+    world.operate();
+    assert_eq!(world.holder(), "logto");
+    cron(&world);
+    assert_eq!(stop(&world), None);
+    world.advance(2_000);
+    enter(&world, "a2", "user.created", "'usr_1'");
+    cron(&world);
+    assert!(stop(&world).is_some());
 }
 
 #[test]

@@ -14,7 +14,8 @@
 //! the two requests above, mgPass's pages, and the people and their applications
 //! (`sign_in/people.rs`). Written in as done: the checklist, the certificate and the
 //! comparison of reads that the gates ask for, and the first mirroring by waking everybody.
-//! Cron being rarer than in production costs time only: what waits for it waits longer.
+//! Cron is rarer than in production: what waits for it waits longer. Where a look that comes
+//! late would be another one, it comes in time: behind a password that the proxy set.
 //!
 //! A new sign-in is one that Logto alone would not have asked for: each browser has beside it
 //! what it would hold with Logto alone. Each has a reason of the forecast's, and no more
@@ -63,6 +64,7 @@ const KINDS: [Kind; 4] = [Kind::Spa, Kind::Web, Kind::Native, Kind::Web];
 const PLAIN: &str = "p00000000000";
 const HOUR_MS: i64 = 3_600_000;
 const CRON_HOURS: i64 = 4;
+const SOON_MS: i64 = 10 * 60_000;
 
 #[derive(Clone, Copy, Debug)]
 pub struct Setup {
@@ -97,9 +99,17 @@ impl Verdict {
 enum Event {
     Operator(usize),
     Cron,
+    /// Once more, soon behind something that it looks for.
+    Soon,
     Minute,
-    Visit { browser: usize, used: usize },
-    SignOut { browser: usize, used: usize },
+    Visit {
+        browser: usize,
+        used: usize,
+    },
+    SignOut {
+        browser: usize,
+        used: usize,
+    },
     Suspend(usize),
     Suspended(usize),
     Release(usize),
@@ -221,6 +231,7 @@ fn settle(world: &Rc<World>, setup: &Setup) -> Town {
         random,
         judge: Judge::default(),
         now: Now::new(),
+        owes_cron: false,
         owed: HashSet::new(),
     }
 }
@@ -296,9 +307,15 @@ fn live(town: &mut Town, setup: &Setup) {
             _ => {}
         }
     }
+    let mut is_coming = false;
     while let Some(Reverse((at_ms, _, event))) = events.pop() {
         if at_ms > end_ms {
             break;
+        }
+        if town.owes_cron && !is_coming {
+            is_coming = true;
+            let soon_ms = town.world.now_ms() + SOON_MS;
+            push(&mut events, soon_ms, Event::Soon);
         }
         let now_ms = town.world.now_ms();
         town.pass(at_ms.max(now_ms));
@@ -315,6 +332,11 @@ fn live(town: &mut Town, setup: &Setup) {
                 if town.now.is_moving() {
                     push(&mut events, town.world.now_ms() + 60_000, Event::Minute);
                 }
+            }
+            Event::Soon => {
+                is_coming = false;
+                town.owes_cron = false;
+                town.cron();
             }
             Event::Cron => {
                 town.cron();

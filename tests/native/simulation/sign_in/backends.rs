@@ -166,6 +166,11 @@ impl Backends {
         session.ended.is_none() && session.ends_ms > now_ms
     }
 
+    /// All that its user had at that side was ended.
+    pub fn is_revoked(&self, side: Side, session: usize) -> bool {
+        self.sessions.borrow()[index(side)][session].ended == Some(End::Revoked)
+    }
+
     /// Its cookie has run out.
     pub fn is_over(&self, side: Side, session: usize, now_ms: i64) -> bool {
         self.sessions.borrow()[index(side)][session].ends_ms <= now_ms

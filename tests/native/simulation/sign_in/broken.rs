@@ -21,6 +21,7 @@ pub enum Broken {
     PinNotKept,
     ReadyNotDemanded,
     FactorsNotLookedFor,
+    MarkForgotten,
     SessionNotFirst,
     DrawnInFrames,
     OwnerGuessed,
@@ -35,7 +36,7 @@ pub enum Broken {
     ForecastForgetsTheEnd,
 }
 
-pub const BROKEN: [Broken; 19] = [
+pub const BROKEN: [Broken; 20] = [
     Broken::PagesNotAsked,
     Broken::StopNotWritten,
     Broken::KillSwitchNotAsked,
@@ -43,6 +44,7 @@ pub const BROKEN: [Broken; 19] = [
     Broken::PinNotKept,
     Broken::ReadyNotDemanded,
     Broken::FactorsNotLookedFor,
+    Broken::MarkForgotten,
     Broken::SessionNotFirst,
     Broken::DrawnInFrames,
     Broken::OwnerGuessed,
@@ -67,6 +69,7 @@ impl Broken {
             Self::PinNotKept => "pin drawn anew each time",
             Self::ReadyNotDemanded => "mark of a ready user not demanded",
             Self::FactorsNotLookedFor => "second factors not looked for",
+            Self::MarkForgotten => "mark of who stays at Logto not looked at",
             Self::SessionNotFirst => "session at Logto not answered by Logto first",
             Self::DrawnInFrames => "drawn in a frame as in a window",
             Self::OwnerGuessed => "owner guessed, not by client id",
@@ -82,6 +85,18 @@ impl Broken {
         }
     }
 
+    /// Shown only by somebody who is at mgPass before the cutover.
+    pub fn is_rare(self) -> bool {
+        matches!(
+            self,
+            Self::PinNotKept
+                | Self::StopNotWritten
+                | Self::KillSwitchNotAsked
+                | Self::RollbackForgetsOwners
+                | Self::SuspensionNotOwed
+        )
+    }
+
     /// By which it must be caught.
     pub fn shows(self) -> &'static str {
         match self {
@@ -89,6 +104,7 @@ impl Broken {
             Self::StopNotWritten | Self::KillSwitchNotAsked | Self::StageNotAsked => judge::BRAKED,
             Self::PinNotKept => judge::MOVED_BACK,
             Self::ReadyNotDemanded | Self::FactorsNotLookedFor => judge::UNREADY,
+            Self::MarkForgotten => judge::AROUND_FACTOR,
             Self::SessionNotFirst => judge::FROM_SESSION,
             Self::DrawnInFrames => judge::IN_A_FRAME,
             Self::OwnerGuessed | Self::BothAsked | Self::RollbackForgetsOwners => judge::WRONG_SIDE,
@@ -156,6 +172,9 @@ impl Tamper for Breaker {
         match (self.broken, name) {
             (Broken::PinNotKept, "cookie") => {
                 value.map(|cookies| Self::without(&cookies, "__Secure-dwp_pin"))
+            }
+            (Broken::MarkForgotten, "cookie") => {
+                value.map(|cookies| Self::without(&cookies, "__Secure-dwp_ready"))
             }
             (Broken::SessionNotFirst, "cookie") => {
                 value.map(|cookies| Self::without(&cookies, "_session"))

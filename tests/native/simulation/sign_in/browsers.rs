@@ -32,6 +32,8 @@ pub(super) struct Jar {
     pub(super) sign_out: Option<String>,
     pub(super) logto: Option<usize>,
     pub(super) mgpass: Option<usize>,
+    /// By a mark: who last signed in here at Logto has what mgPass cannot take over.
+    pub(super) stays: bool,
 }
 
 pub struct Browser {
@@ -39,8 +41,9 @@ pub struct Browser {
     pub(super) jar: Jar,
     pub(super) used: Vec<Used>,
     pub(super) alone_until_ms: i64,
-    /// Who gave up when both would have asked is asked later.
-    pub(super) owes_a_sign_in: bool,
+    /// Logto alone has asked, and nobody has yet: who gave up then, or whose application still
+    /// held a younger chain, is asked later. As long as a session lasts that began then.
+    pub(super) owes_a_sign_in_until_ms: i64,
     /// The smallest share by which it was drawn.
     pub(super) moved_at_bps: Option<u16>,
 }
@@ -78,7 +81,10 @@ impl Jar {
             let kept = (!line.contains("Max-Age=0")).then(|| pair.clone());
             match pair.split('=').next() {
                 Some("__Secure-dwp_pin") => self.pin = kept,
-                Some("__Secure-dwp_ready") => self.ready = kept,
+                Some("__Secure-dwp_ready") => {
+                    self.stays |= pair.starts_with("__Secure-dwp_ready=0.");
+                    self.ready = kept;
+                }
                 Some("__Secure-dwp_sign_out") => self.sign_out = kept,
                 Some("_session") => {
                     self.logto = pair
@@ -105,7 +111,7 @@ impl Browser {
             jar: Jar::default(),
             used: used.collect(),
             alone_until_ms: 0,
-            owes_a_sign_in: false,
+            owes_a_sign_in_until_ms: 0,
             moved_at_bps: None,
         }
     }

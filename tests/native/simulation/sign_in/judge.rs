@@ -56,6 +56,7 @@ pub const WRONG_SIDE: &str = "presented at the wrong side";
 pub const BRAKED: &str = "led to mgPass with a brake pulled";
 pub const TWO_WRITERS: &str = "led to mgPass with two writers";
 pub const UNREADY: &str = "led to mgPass not ready, before the cutover";
+pub const AROUND_FACTOR: &str = "led to mgPass, marked as one who stays at Logto";
 pub const FROM_SESSION: &str = "led to mgPass from a live session at Logto";
 pub const MOVED_BACK: &str = "moved back without a cause";
 pub const IN_A_FRAME: &str = "drawn or marked in a frame";
@@ -65,7 +66,7 @@ pub const UNNAMED: &str = "new sign-ins without a reason";
 pub const UNFORESEEN: &str = "new sign-ins beyond the forecast";
 pub const STUCK: &str = "moves of the operator's that came to nothing";
 
-pub const ZERO: [&str; 15] = [
+pub const ZERO: [&str; 16] = [
     ENDED,
     TWICE,
     FAMILIES,
@@ -73,6 +74,7 @@ pub const ZERO: [&str; 15] = [
     BRAKED,
     TWO_WRITERS,
     UNREADY,
+    AROUND_FACTOR,
     FROM_SESSION,
     MOVED_BACK,
     IN_A_FRAME,
@@ -98,6 +100,10 @@ impl Judge {
 
     pub fn unready(&mut self, what: String) {
         self.add(UNREADY, 1, || what);
+    }
+
+    pub fn around_factor(&mut self, what: String) {
+        self.add(AROUND_FACTOR, 1, || what);
     }
 
     pub fn led_from_session(&mut self, what: String) {

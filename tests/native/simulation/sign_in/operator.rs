@@ -292,6 +292,8 @@ impl Town {
         self.now.changed_ms = self.world.now_ms();
         self.now.goes_to = match (self.now.holder == to, n_left) {
             (true, _) if to == "logto" => {
+                // As docs/runbook.md says of those of whom Logto does not have all.
+                self.release();
                 // What the walk does behind a way back.
                 self.mirror();
                 None
@@ -324,6 +326,20 @@ impl Town {
         let answer = self.world.ask_at(&node, request);
         let forecast: Value = serde_json::from_str(&answer.body).unwrap_or_default();
         self.judge.forecast(&forecast);
+    }
+
+    /// As `dwp hold release`, of everybody.
+    fn release(&mut self) {
+        let held = self.world.proxy("SELECT subject FROM held_subjects");
+        for row in held {
+            let user = row["subject"].as_str().unwrap_or_default();
+            let path = format!("/_proxy/holds/release?user={user}");
+            let answer = self.ask(Request::new("POST", &path).token(OPERATOR));
+            if answer.status != 200 {
+                let said = format!("{user} not released: {}", answer.body);
+                self.judge.add(STUCK, 1, || said);
+            }
+        }
     }
 
     fn mirror(&mut self) {

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use dual_write_proxy::policy::applications::Side;
 use serde_json::{Value, json};
 
-use super::backends::{Backends, End, Kind};
+use super::backends::{Backends, End, Kind, LOGTO_MS};
 use super::browsers::{Browser, Held, Loss};
 use super::judge::Judge;
 use super::operator::Now;
@@ -27,6 +27,13 @@ pub enum Way {
     Factor,
     SocialAndFactor,
     Company,
+}
+
+impl Way {
+    /// mgPass cannot take it over.
+    pub fn stays(self) -> bool {
+        matches!(self, Self::Factor | Self::SocialAndFactor | Self::Company)
+    }
 }
 
 pub struct Person {
@@ -54,6 +61,9 @@ pub struct Town {
     pub random: Random,
     pub judge: Judge,
     pub now: Now,
+    /// The proxy has set a password at mgPass: what that left in mgPass's log is told from
+    /// others' entries for 15 minutes, in which cron comes by.
+    pub owes_cron: bool,
     /// Whose sessions may be ended by a call of the proxy's: the suspended, and whoever has a
     /// new password.
     pub owed: HashSet<u32>,
@@ -71,7 +81,9 @@ impl Town {
         let world = Rc::clone(&self.world);
         world.logto.served.borrow_mut().clear();
         world.logto.presented.borrow_mut().clear();
-        world.mgpass.served.borrow_mut().clear();
+        for (line, _) in world.mgpass.served.borrow_mut().drain(..) {
+            self.owes_cron |= line.starts_with("PATCH");
+        }
         let now_ms = world.now_ms();
         let ids = self.backends.ids.borrow();
         for (id, _) in world.logto.ended.borrow_mut().drain(..) {
@@ -112,7 +124,12 @@ impl Town {
         let mut loss = self.browsers[browser].used[used].lost.take();
         if let Some(held) = self.browsers[browser].used[used].held.take() {
             match self.refresh(browser, used, held) {
-                Refreshed::Kept | Refreshed::Later => return,
+                Refreshed::Kept | Refreshed::Later => {
+                    if asks_alone {
+                        self.browsers[browser].owes_a_sign_in_until_ms = now_ms + LOGTO_MS;
+                    }
+                    return;
+                }
                 Refreshed::Gone(why) => loss = Some(why),
             }
         }

@@ -5,7 +5,7 @@ use dual_write_proxy::policy::applications::Side;
 use dual_write_proxy::runtime::ports::Store;
 use serde_json::json;
 
-use super::backends::DAY_MS;
+use super::backends::{DAY_MS, LOGTO_MS};
 use super::browsers::Loss;
 use super::people::{Town, Way};
 use crate::support::Request;
@@ -38,18 +38,33 @@ impl Town {
             true => Side::Mgpass,
             false => Side::Logto,
         };
-        self.judge_draw(browser, client, side, cookies.contains("dwp_ready"));
+        self.judge_draw(browser, client, side, cookies.contains("dwp_ready=1."));
+        let had_logto = self.browsers[browser].jar.logto;
         let code = match side {
             Side::Logto => self.at_logto(browser, client),
             Side::Mgpass => self.at_mgpass(browser, client),
         };
         let Some((code, is_asked)) = code else {
-            self.browsers[browser].owes_a_sign_in |= asks_alone;
+            if asks_alone {
+                let until_ms = self.world.now_ms() + LOGTO_MS;
+                self.browsers[browser].owes_a_sign_in_until_ms = until_ms;
+            }
             self.browsers[browser].used[used].lost = loss;
             return;
         };
         match is_asked {
-            true => self.asked(browser, used, side, asks_alone, loss),
+            true => {
+                let is_revoked = |session| self.backends.is_revoked(Side::Logto, session);
+                // Its cookie was there, and what it named was not any more.
+                let is_ended = side == Side::Logto && had_logto.is_some_and(is_revoked);
+                let loss = match is_ended {
+                    true => loss
+                        .filter(|loss| *loss != Loss::ByItself)
+                        .or(Some(Loss::Revoked)),
+                    false => loss,
+                };
+                self.asked(browser, used, side, asks_alone, loss);
+            }
             // Without a question, as behind a lost answer: with Logto alone it would be so, too.
             false => {
                 let now_ms = self.world.now_ms();
@@ -116,6 +131,9 @@ impl Town {
             if !is_sole && (!is_ready || !had_mark) && self.world.holder() != "mgpass" {
                 judge.unready(say("not ready"));
             }
+            if way.stays() && jar.stays {
+                judge.around_factor(say("and a mark"));
+            }
             if session.is_some() {
                 judge.led_from_session(say("a session at Logto lives"));
             }
@@ -124,7 +142,10 @@ impl Town {
             return;
         }
         let is_moved = moved_at.is_some_and(|bps| bps <= now.share_bps);
+        // By the mark of a sign-in at Logto: it cannot be of anybody else's.
+        let stays = way.stays() && jar.stays;
         let is_free = !now.is_braked()
+            && !stays
             && !now.mgpass_is_down
             && (now.pages_are_closed || is_sole)
             && now.moves(client)
@@ -280,8 +301,8 @@ impl Town {
     ) {
         let now_ms = self.world.now_ms();
         self.judge.n_asked += 1;
-        let owed = std::mem::take(&mut self.browsers[browser].owes_a_sign_in);
-        if asks_alone || owed {
+        let owed_until_ms = std::mem::take(&mut self.browsers[browser].owes_a_sign_in_until_ms);
+        if asks_alone || owed_until_ms > now_ms {
             return;
         }
         // From here on Logto alone would have been signed in at as well.
