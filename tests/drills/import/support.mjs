@@ -57,9 +57,11 @@ const seconds = (ms) => (ms === null ? null : Math.floor(ms / 1_000));
 const providers = ['google', 'apple', 'facebook'];
 
 /** The row that mgPass should hold, by the table in docs/operations.md and not by the Worker's code. */
-const wanted = (user) => JSON.stringify([
+const wanted = (user, row) => JSON.stringify([
   user.primaryEmail, e164(user.primaryPhone), user.name || user.username || null, user.avatar, user.isSuspended ? 1 : 0,
-  user.customData, seconds(user.createdAt), seconds(user.lastSignInAt),
+  user.customData, seconds(user.createdAt),
+  // A later sign-in at mgPass is its own.
+  Math.max(seconds(user.lastSignInAt) ?? 0, row.last_sign_in_at ?? 0) || null,
   providers.filter((target) => user.identities[target]).map((target) => [target, user.identities[target].userId, user.identities[target].details ?? null]).sort(),
 ]);
 const held = (row) => JSON.stringify([
@@ -84,7 +86,7 @@ export async function compareStores(sandbox) {
       seen.add(row.id);
       const user = truth.get(row.id);
       if (user === undefined) found.extra.push(row.id);
-      else if (wanted(user) !== held(row)) found.differing.push(row.id);
+      else if (wanted(user, row) !== held(row)) found.differing.push(row.id);
     }
     if (results.length < PAGE) break;
     last = results.at(-1).id;
