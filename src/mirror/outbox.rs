@@ -192,7 +192,7 @@ pub struct Lease {
     pub failures: i64,
     /// The last of them: mgPass's API did not show what was written.
     pub is_unseen: bool,
-    /// Looked at, and written by neither direction.
+    /// Looked at, and written by neither direction, but for a suspension towards Logto.
     pub is_held_back: bool,
     /// What is known of the user's password at mgPass.
     pub password: Option<state::Row>,
