@@ -69,7 +69,7 @@ const BEGIN: &str = concat!(
     " RETURNING pass"
 );
 
-const EPOCH: &str = "SELECT value AS epoch, (SELECT holder IN ('logto', 'draining') FROM authority) AS is_before FROM counters WHERE name = 'epoch'";
+const STANDING: &str = "SELECT value AS epoch, (SELECT holder IN ('logto', 'draining') FROM authority) AS is_before FROM counters WHERE name = 'epoch'";
 const PARKED_AMONG: &str = "SELECT s.subject AS subject, s.parked AS parked FROM json_each(?1) w \
      JOIN subjects s ON s.subject = w.value WHERE s.parked IS NOT NULL";
 
@@ -83,7 +83,7 @@ pub const ALL_SQL: &[&str] = &[
     GIVE_UP,
     NEXT,
     BEGIN,
-    EPOCH,
+    STANDING,
     PARKED_AMONG,
 ];
 
@@ -180,8 +180,7 @@ impl Position {
     }
 }
 
-/// The recording epoch, and who of these is parked for which reason.
-/// Who of these is parked, and where the whole stands.
+/// Who of these is parked for which reason, and where the whole stands.
 pub struct Standing {
     pub epoch: i64,
     /// What was read before this was asked was read before a hand-over.
@@ -192,7 +191,7 @@ pub struct Standing {
 pub fn standing(users: &[&str]) -> Vec<Statement> {
     let users = serde_json::json!(users).to_string();
     vec![
-        Statement::new(EPOCH, vec![]),
+        Statement::new(STANDING, vec![]),
         Statement::new(PARKED_AMONG, vec![users.into()]),
     ]
 }

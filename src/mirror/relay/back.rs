@@ -16,9 +16,7 @@ use crate::handover::debt::{self, Class, Owed};
 use crate::mirror::base::Base;
 use crate::mirror::outbox::Lease;
 use crate::mirror::preflight;
-use crate::mirror::reverse::decide::{
-    Carriage, Carry, Decision, Here, Inputs, USER, What, Word, decide,
-};
+use crate::mirror::reverse::decide::{Carriage, Decision, Here, Inputs, USER, What, Word, decide};
 use crate::mirror::reverse::password::{self, Password};
 use crate::mirror::reverse::rows::{self, Leave};
 use crate::mirror::triggers::Trigger;
@@ -194,16 +192,32 @@ struct Run<'a, P> {
 impl<P: Platform> Run<'_, P> {
     async fn carry(
         &self,
-        carriage: Carriage,
+        mut carriage: Carriage,
         form: Option<&LogtoUser>,
         there: Option<&LogtoUser>,
     ) -> Result<Ended, Stopped> {
-        let password = self.password();
+        let is_held = self.lease.is_held_back;
+        if is_held {
+            // Who is held is not written, but for a suspension: until a person decides,
+            // what they hold at Logto would live. Nothing else of the base changes.
+            let carries = &mut carriage.carries;
+            carries.retain(|carry| matches!(carry.what, What::Suspension(_)));
+            match &self.here.logto_base {
+                Some(base) if !carries.is_empty() => carriage.base = base.clone(),
+                _ => {
+                    return Ok(Ended {
+                        strays: carriage.strays,
+                        ..Ended::of("held")
+                    });
+                }
+            }
+        }
+        let password = match is_held {
+            true => Password::Same,
+            false => self.password(),
+        };
         let ends_password = matches!(password, Password::Changed(_));
         let strays = carriage.strays;
-        if self.lease.is_held_back {
-            return self.carry_suspension(carriage.carries, strays).await;
-        }
         let has_sent = !carriage.carries.is_empty() || ends_password;
         let mut sending = Sending {
             base: carriage.base,
@@ -225,7 +239,7 @@ impl<P: Platform> Run<'_, P> {
             owed,
             stopped,
         } = sending;
-        let is_whole = strays.is_empty() && owed.is_empty() && stopped.is_none();
+        let is_whole = !is_held && strays.is_empty() && owed.is_empty() && stopped.is_none();
         let noted = password.mark().filter(|_| stopped.is_none()).cloned();
         let left = self.leave_rows(Some(base), noted, false, is_whole).await;
         if has_sent && !matches!(stopped, Some(Unsure::Unknown(_))) {
@@ -249,6 +263,7 @@ impl<P: Platform> Run<'_, P> {
             });
         }
         let outcome = match (has_sent, strays.is_empty(), owed.is_empty()) {
+            _ if is_held => "held",
             (_, false, _) => "stray",
             (_, true, false) => "owed",
             (true, true, true) => "sent_back",
@@ -259,47 +274,6 @@ impl<P: Platform> Run<'_, P> {
             owed,
             has_sent,
             ..Ended::of(outcome)
-        })
-    }
-
-    /// Who is held is not written, but for a suspension: until a person decides, what they
-    /// hold at Logto would live. Nothing else of the base changes.
-    async fn carry_suspension(
-        &self,
-        mut carries: Vec<Carry>,
-        strays: Vec<String>,
-    ) -> Result<Ended, Stopped> {
-        carries.retain(|carry| matches!(carry.what, What::Suspension(_)));
-        let held = Ended {
-            strays,
-            ..Ended::of("held")
-        };
-        let (false, Some(base)) = (carries.is_empty(), &self.here.logto_base) else {
-            return Ok(held);
-        };
-        let mut sending = Sending {
-            base: base.clone(),
-            owed: Vec::new(),
-            stopped: None,
-        };
-        self.announce(&carries, false).await?;
-        self.send_all(carries, &mut sending).await;
-        if let Some(unsure) = sending.stopped {
-            return Err(self.unanswered(unsure).await);
-        }
-        let is_left = self
-            .leave_rows(Some(sending.base), None, false, false)
-            .await?;
-        let answered = rows::answered(&self.lease.subject, self.lease.ticket, is_left);
-        // Not forgotten, it is forgotten by age.
-        let _ = at_proxy(self.platform, vec![answered]).await;
-        if !is_left {
-            return Err(Stopped::Superseded(self.lease.ticket));
-        }
-        Ok(Ended {
-            owed: sending.owed,
-            has_sent: true,
-            ..held
         })
     }
 
