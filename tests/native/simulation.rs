@@ -10,6 +10,7 @@ pub mod oracle;
 pub mod passwords;
 mod reads;
 pub mod sign_in;
+pub mod totals;
 mod values;
 pub mod variants;
 pub mod wakes;

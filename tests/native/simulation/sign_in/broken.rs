@@ -30,7 +30,7 @@ pub enum Broken {
     RollbackForgetsOwners,
     RollbackEndsSessions,
     SignsOutAtOneSide,
-    SuspensionNotOwed,
+    SuspensionEndsNothing,
     CleanupBeforeItsDay,
     ForecastForgetsTheWayBack,
     ForecastForgetsTheEnd,
@@ -53,7 +53,7 @@ pub const BROKEN: [Broken; 20] = [
     Broken::RollbackForgetsOwners,
     Broken::RollbackEndsSessions,
     Broken::SignsOutAtOneSide,
-    Broken::SuspensionNotOwed,
+    Broken::SuspensionEndsNothing,
     Broken::CleanupBeforeItsDay,
     Broken::ForecastForgetsTheWayBack,
     Broken::ForecastForgetsTheEnd,
@@ -78,7 +78,7 @@ impl Broken {
             Self::RollbackForgetsOwners => "rollback that takes all clients for Logto's",
             Self::RollbackEndsSessions => "rollback that ends sessions at mgPass",
             Self::SignsOutAtOneSide => "signing out at one side only",
-            Self::SuspensionNotOwed => "suspension that owes mgPass nothing",
+            Self::SuspensionEndsNothing => "suspension that ends nothing at mgPass",
             Self::CleanupBeforeItsDay => "cleanup before Logto's chains were to end",
             Self::ForecastForgetsTheWayBack => "forecast without who is at mgPass",
             Self::ForecastForgetsTheEnd => "forecast without Logto's chains",
@@ -93,7 +93,7 @@ impl Broken {
                 | Self::StopNotWritten
                 | Self::KillSwitchNotAsked
                 | Self::RollbackForgetsOwners
-                | Self::SuspensionNotOwed
+                | Self::SuspensionEndsNothing
         )
     }
 
@@ -111,7 +111,7 @@ impl Broken {
             Self::SentAgain => judge::TWICE,
             Self::RollbackEndsSessions | Self::CleanupBeforeItsDay => judge::ENDED,
             Self::SignsOutAtOneSide => judge::LEFT,
-            Self::SuspensionNotOwed => judge::SUSPENDED,
+            Self::SuspensionEndsNothing => judge::SUSPENDED,
             Self::ForecastForgetsTheWayBack | Self::ForecastForgetsTheEnd => judge::UNFORESEEN,
         }
     }
@@ -220,36 +220,31 @@ impl Tamper for Breaker {
             // Somebody who has none.
             call.url = format!("{users}/{}/mfa-verifications", super::PLAIN);
         }
+        if self.broken == Broken::SuspensionEndsNothing && call.url.ends_with("/revoke-all") {
+            // Of nobody: taken for done.
+            call.url = call.url.replace("/revoke-all", "/revoke-none");
+        }
         call
     }
 
-    fn statements(&self, _: &World, store: Store, statements: Vec<Statement>) -> Vec<Statement> {
-        let mut changed: Vec<_> = statements
-            .into_iter()
-            .map(|statement| {
-                let is_effect = statement
-                    .sql
-                    .starts_with("INSERT INTO logto_mirror_effects");
-                match self.broken {
-                    Broken::SuspensionNotOwed if is_effect => {
-                        Statement::new("SELECT NULL AS n", vec![])
-                    }
-                    _ => statement,
-                }
-            })
-            .collect();
+    fn statements(
+        &self,
+        _: &World,
+        store: Store,
+        mut statements: Vec<Statement>,
+    ) -> Vec<Statement> {
         // At the first look into mgPass's rows behind the way back.
         if self.broken == Broken::RollbackEndsSessions
             && store == Store::Mgpass
             && self.is_back.take()
         {
-            changed.push(Statement::new(
+            statements.push(Statement::new(
                 "INSERT INTO logto_mirror_effects (user_id, effect, ticket, owed_at) \
                  SELECT user_id, 'revoke_all', ticket, 1 FROM logto_mirror WHERE true ON CONFLICT DO NOTHING",
                 vec![],
             ));
         }
-        changed
+        statements
     }
 
     fn results(

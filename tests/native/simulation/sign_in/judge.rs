@@ -90,40 +90,8 @@ impl Judge {
         self.zero.entry(name).or_default().add(n, what);
     }
 
-    pub fn braked(&mut self, what: String) {
-        self.add(BRAKED, 1, || what);
-    }
-
-    pub fn two_writers(&mut self, what: String) {
-        self.add(TWO_WRITERS, 1, || what);
-    }
-
-    pub fn unready(&mut self, what: String) {
-        self.add(UNREADY, 1, || what);
-    }
-
-    pub fn around_factor(&mut self, what: String) {
-        self.add(AROUND_FACTOR, 1, || what);
-    }
-
-    pub fn led_from_session(&mut self, what: String) {
-        self.add(FROM_SESSION, 1, || what);
-    }
-
-    pub fn moved_back(&mut self, what: String) {
-        self.add(MOVED_BACK, 1, || what);
-    }
-
-    pub fn left_signed_in(&mut self, what: String) {
-        self.add(LEFT, 1, || what);
-    }
-
-    pub fn unnamed(&mut self, what: String) {
-        self.add(UNNAMED, 1, || what);
-    }
-
-    pub fn ended(&mut self, n: u64, what: impl FnOnce() -> String) {
-        self.add(ENDED, n, what);
+    pub fn say(&mut self, name: &'static str, what: String) {
+        self.add(name, 1, || what);
     }
 
     /// Taken before something moves: what comes until the next is held against it.
@@ -149,15 +117,14 @@ impl Judge {
             false => of_all,
         };
         let Some(most) = self.foreseen.get(&key).copied() else {
-            return self.add(UNFORESEEN, 1, || format!("{code} is in no forecast"));
+            return self.say(UNFORESEEN, format!("{code} is in no forecast"));
         };
         let hit = self.since.entry(key).or_default();
         let is_more = hit.insert(person) && most.is_some_and(|most| hit.len() as u64 > most);
         if is_more {
             let n = hit.len();
-            self.add(UNFORESEEN, 1, || {
-                format!("{code} of {client_id}: {n} people, foreseen {most:?}")
-            });
+            let told = format!("{code} of {client_id}: {n} people, foreseen {most:?}");
+            self.say(UNFORESEEN, told);
         }
     }
 

@@ -5,7 +5,7 @@
 
 use std::rc::Rc;
 
-use dual_write_proxy::handover::cleanup::{Note, notes};
+use dual_write_proxy::handover::cleanup::notes;
 use dual_write_proxy::handover::facts::{self, Waived};
 use dual_write_proxy::policy::flags::Stage;
 use dual_write_proxy::runtime::isolate::OldIssuer;
@@ -16,6 +16,7 @@ use super::backends::DAY_MS;
 use super::judge::{STUCK, SUSPENDED};
 use super::people::Town;
 use super::{NAMES, OPERATOR};
+use crate::support::handover::cleanup_note;
 use crate::support::tokens::{LOGTO_KEY, imported};
 use crate::support::world::START_MS;
 use crate::support::{Node, Request};
@@ -389,25 +390,14 @@ impl Town {
         let now_s = now_ms / 1_000;
         let keys = imported(&LOGTO_KEY, Some(now_s + 3_600), now_s + 86_400);
         *world.imported_keys.borrow_mut() = Some(keys);
-        let note = |name: &str, until: i64| {
-            notes::keep(&Note {
-                name: name.to_owned(),
-                until,
-                how: "exported".to_owned(),
-                digest: "d".to_owned(),
-                n: 2,
-                actor: "anna".to_owned(),
-                at_ms: 0,
-            })
-        };
         let issuer = OldIssuer {
             discovery: "{}".to_owned(),
             jwks: "{}".to_owned(),
         };
         let mut statements = vec![
             notes::keep_issuer(&issuer),
-            note("residue", 1_000_000),
-            note("refresh_tokens", named_ms),
+            cleanup_note("residue", 1_000_000),
+            cleanup_note("refresh_tokens", named_ms),
             facts::keep_evidence("checklist", "c1", &[], now_ms),
             facts::keep_evidence("certificate", "c2", &[], now_ms),
         ];

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::backends::{Backends, End, Kind, LOGTO_MS};
 use super::browsers::{Browser, Held, Loss};
-use super::judge::Judge;
+use super::judge::{ENDED, Judge};
 use super::operator::Now;
 use crate::support::client::Answered;
 use crate::support::executor::Random;
@@ -90,7 +90,7 @@ impl Town {
             let user = ids[&id];
             let n = (self.backends).end_all(Side::Logto, user, End::Revoked, now_ms);
             if !self.owed.contains(&user) {
-                self.judge.ended(n, || {
+                self.judge.add(ENDED, n, || {
                     format!("sessions at Logto of {id}, whom nobody suspended")
                 });
             }
@@ -101,8 +101,9 @@ impl Town {
                 .backends
                 .end_all(Side::Mgpass, user, End::Revoked, now_ms);
             if !self.owed.contains(&user) {
-                self.judge
-                    .ended(n, || format!("revoke-all of {id}, whom nobody suspended"));
+                self.judge.add(ENDED, n, || {
+                    format!("revoke-all of {id}, whom nobody suspended")
+                });
             }
         }
     }
@@ -217,7 +218,7 @@ impl Town {
                     .is_none_or(|ends_ms| self.world.now_ms() < ends_ms)
                     && lived.is_ok()
                 {
-                    self.judge.ended(1, || {
+                    self.judge.add(ENDED, 1, || {
                         format!("{} refused before the day that was named", held.token)
                     });
                 }
@@ -231,7 +232,7 @@ impl Town {
                     Err(_) => Loss::ByItself,
                     Ok(()) => {
                         let was = &held.token;
-                        self.judge.ended(1, || {
+                        self.judge.add(ENDED, 1, || {
                             format!("{was} lived, and was answered {status} {}", answer.body)
                         });
                         Loss::ByItself
@@ -254,7 +255,7 @@ impl Town {
         let answer = self.ask(Request::new("GET", "/oidc/me").token(&held.access));
         let may_read = held.side == Side::Mgpass || self.now.holder == "logto";
         if may_read && answer.status != 200 {
-            self.judge.ended(1, || {
+            self.judge.add(ENDED, 1, || {
                 format!(
                     "userinfo by a live token of {:?}: {}",
                     held.side, answer.status

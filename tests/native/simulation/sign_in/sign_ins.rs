@@ -7,6 +7,9 @@ use serde_json::json;
 
 use super::backends::{DAY_MS, LOGTO_MS};
 use super::browsers::Loss;
+use super::judge::{
+    AROUND_FACTOR, BRAKED, ENDED, FROM_SESSION, LEFT, MOVED_BACK, TWO_WRITERS, UNNAMED, UNREADY,
+};
 use super::people::{Town, Way};
 use crate::support::Request;
 use crate::support::client::Answered;
@@ -81,7 +84,7 @@ impl Town {
             // Another time, by another code.
             self.browsers[browser].used[used].lost = Some(Loss::AnswerLost);
         } else {
-            self.judge.ended(1, || {
+            self.judge.add(ENDED, 1, || {
                 format!(
                     "a code of {side:?} was answered {} {}",
                     answer.status, answer.body
@@ -122,20 +125,20 @@ impl Town {
             let say =
                 |why: &str| format!("{way:?} in browser {browser} at {}: {why}", now.day(now_ms));
             if now.is_braked() {
-                judge.braked(say("braked"));
+                judge.say(BRAKED, say("braked"));
             }
             if !now.pages_are_closed && !is_sole {
-                judge.two_writers(say("mgPass's pages are open"));
+                judge.say(TWO_WRITERS, say("mgPass's pages are open"));
             }
             let is_ready = matches!(way, Way::Password | Way::Social);
             if !is_sole && (!is_ready || !had_mark) && self.world.holder() != "mgpass" {
-                judge.unready(say("not ready"));
+                judge.say(UNREADY, say("not ready"));
             }
             if way.stays() && jar.stays {
-                judge.around_factor(say("and a mark"));
+                judge.say(AROUND_FACTOR, say("and a mark"));
             }
             if session.is_some() {
-                judge.led_from_session(say("a session at Logto lives"));
+                judge.say(FROM_SESSION, say("a session at Logto lives"));
             }
             let bps = moved_at.map_or(now.share_bps, |bps| bps.min(now.share_bps));
             self.browsers[browser].moved_at_bps = Some(bps);
@@ -152,7 +155,10 @@ impl Town {
             && jar.logto.is_none()
             && (had_mark || is_sole);
         if is_moved && is_free && now.is_steady(now_ms) {
-            judge.moved_back(format!("browser {browser} at {}", now.day(now_ms)));
+            judge.say(
+                MOVED_BACK,
+                format!("browser {browser} at {}", now.day(now_ms)),
+            );
         }
     }
 
@@ -329,9 +335,10 @@ impl Town {
             None => {
                 let day = self.now.day(now_ms);
                 let way = self.people[person].way;
-                self.judge.unnamed(format!(
-                    "{way:?} in browser {browser} at {side:?}, {day}, {loss:?}"
-                ));
+                self.judge.say(
+                    UNNAMED,
+                    format!("{way:?} in browser {browser} at {side:?}, {day}, {loss:?}"),
+                );
             }
         }
     }
@@ -391,7 +398,7 @@ impl Town {
         if left.contains(&true) && self.now.moves(client) && self.now.signs_out_at_both() {
             let day = self.now.day(now_ms);
             self.judge
-                .left_signed_in(format!("browser {browser} at {day}: {left:?}"));
+                .say(LEFT, format!("browser {browser} at {day}: {left:?}"));
         }
         self.judge.n_signed_out += 1;
         let browser = &mut self.browsers[browser];
