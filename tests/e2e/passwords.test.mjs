@@ -11,11 +11,10 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 
-import { management, managementToken, signIn, until } from '../harness/sandbox/client.mjs';
-import { controlOf, SECRETS, startSandbox } from '../harness/sandbox/sandbox.mjs';
+import { management, managementToken, REDIRECT_URI, signIn, until } from '../harness/sandbox/client.mjs';
+import { controlOf, PROBE_VARS, SECRETS, startSandbox } from '../harness/sandbox/sandbox.mjs';
 import { scratch } from './support.mjs';
 
-const CALLBACK = 'http://127.0.0.1:5999/callback';
 const [OLD, NEW, LAST] = ['canary-Old-password-1', 'canary-New-password-2', 'canary-Last-password-3'];
 const place = scratch();
 const lines = [];
@@ -41,7 +40,7 @@ async function created(username, password) {
 // mgPass's hosted page, as a browser without a session.
 async function atMgpass(fields) {
   const query = new URLSearchParams({
-    response_type: 'code', client_id: 'app_newsroom', redirect_uri: CALLBACK, scope: 'openid', state: 's',
+    response_type: 'code', client_id: 'app_newsroom', redirect_uri: REDIRECT_URI, scope: 'openid', state: 's',
     code_challenge: 'E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM', code_challenge_method: 'S256',
   });
   const address = `${sandbox.mgpass.url}/authorize?${query}`;
@@ -59,15 +58,7 @@ before(async () => {
   api = management(sandbox.proxy.url, await managementToken(`${sandbox.proxy.url}/oidc`));
   user = await created('kofi', OLD);
   const probe = await created('probe');
-  await sandbox.deploy({
-    PASSWORD_CARRY: 'on',
-    PROBE_USER: probe,
-    PROBE_EMAIL: 'probe@example.test',
-    PROBE_PASSWORD: 'probe-password-of-the-sandbox',
-    PROBE_CLIENT_ID: 'app_newsroom',
-    PROBE_CLIENT_SECRET: 'mgpass-newsroom-secret',
-    PROBE_REDIRECT_URI: CALLBACK,
-  });
+  await sandbox.deploy({ PASSWORD_CARRY: 'on', ...PROBE_VARS, PROBE_USER: probe });
 });
 
 after(async () => {

@@ -46,15 +46,13 @@ export async function downgrades(place, refused, accepted) {
       const third = await place.signIn(id, PASSWORD);
       third.forget('_session');
       const to = await leadsTo(third);
-      accepted('without a second factor: moved', { status: to?.endsWith('/mgpass') && third.value('__Secure-dwp_ready')?.startsWith('1.') ? 200 : 0, code: to });
+      accepted('without a second factor: moved', { status: to?.endsWith('/mgpass') && third.isMarkedReady ? 200 : 0, code: to });
       const status = await atMgpass({ email: `${id}@example.test`, password: PASSWORD });
       accepted('without a second factor: signs in at mgPass by the carried password', { status: status === 302 ? 200 : status });
       continue;
     }
     refused(kind, `${name}: not carried by a sign-in`, !['carried', 'carrying'].includes(await stateOf(id)), await stateOf(id));
-    // The mark says that they stay; the cookie's first part is its value.
-    const mark = second.value('__Secure-dwp_ready') ?? '';
-    refused(kind, `${name}: not marked as ready`, !mark.startsWith('1.') && (await verdictOf(id)) !== 'ready', await verdictOf(id));
+    refused(kind, `${name}: not marked as ready`, !second.isMarkedReady && (await verdictOf(id)) !== 'ready', await verdictOf(id));
     second.forget('_session');
     const to = await leadsTo(second);
     refused(kind, `${name}: not moved`, to === 'https://news.example/login', to);

@@ -9,15 +9,14 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 
-import { management, managementToken, until } from '../harness/sandbox/client.mjs';
-import { controlOf, SECRETS, startSandbox } from '../harness/sandbox/sandbox.mjs';
+import { management, managementToken, REDIRECT_URI, until } from '../harness/sandbox/client.mjs';
+import { controlOf, PROBE_VARS, SECRETS, startSandbox } from '../harness/sandbox/sandbox.mjs';
 import { Browser } from '../harness/sandbox/browser.mjs';
 import { hashPassword } from '../harness/backends/logto/passwords.mjs';
 import { downgrades } from './downgrade.mjs';
 import { mixUps } from './mix_up.mjs';
 import { probing } from './probing.mjs';
 
-export const CALLBACK = 'http://127.0.0.1:5999/callback';
 export const SPA = 'sandboxspa00000000000';
 
 /** `refused(kind, name, isRefused, found)` for each attack, `accepted(name, {status})` for each valid call. */
@@ -62,7 +61,7 @@ async function prepare(sandbox) {
   place.begin = async (at = origin) => {
     const browser = new Browser();
     const query = new URLSearchParams({
-      client_id: SPA, redirect_uri: CALLBACK, response_type: 'code', scope: 'openid offline_access', prompt: 'consent', state: 's',
+      client_id: SPA, redirect_uri: REDIRECT_URI, response_type: 'code', scope: 'openid offline_access', prompt: 'consent', state: 's',
       code_challenge: 'E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM', code_challenge_method: 'S256',
     });
     await browser.ask('GET', `${at}/oidc/auth?${query}`);
@@ -85,7 +84,7 @@ async function prepare(sandbox) {
   // mgPass's hosted page, as a browser without a session.
   place.atMgpass = async (fields) => {
     const query = new URLSearchParams({
-      response_type: 'code', client_id: 'app_newsroom', redirect_uri: CALLBACK, scope: 'openid', state: 's',
+      response_type: 'code', client_id: 'app_newsroom', redirect_uri: REDIRECT_URI, scope: 'openid', state: 's',
       code_challenge: 'E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM', code_challenge_method: 'S256',
     });
     const answer = await fetch(`${sandbox.mgpass.url}/authorize?${query}`, { method: 'POST', body: new URLSearchParams(fields), redirect: 'manual' });
@@ -98,15 +97,7 @@ async function prepare(sandbox) {
 
 async function allowCarrying({ sandbox, created, origin }) {
   const probe = await created('probe');
-  await sandbox.deploy({
-    PASSWORD_CARRY: 'on',
-    PROBE_USER: probe,
-    PROBE_EMAIL: 'probe@example.test',
-    PROBE_PASSWORD: 'probe-password-of-the-sandbox',
-    PROBE_CLIENT_ID: 'app_newsroom',
-    PROBE_CLIENT_SECRET: 'mgpass-newsroom-secret',
-    PROBE_REDIRECT_URI: CALLBACK,
-  });
+  await sandbox.deploy({ PASSWORD_CARRY: 'on', ...PROBE_VARS, PROBE_USER: probe });
   const operator = async (route) => {
     const answer = await fetch(`${origin}/_proxy/${route}`, { method: 'POST', headers: { authorization: `Bearer ${SECRETS.ADMIN_TOKEN}` } });
     return answer.json();

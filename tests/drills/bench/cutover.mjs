@@ -12,7 +12,7 @@
 // mgPass's behind a front of it: what they take is in every figure, and small beside it.
 
 import { startLoad } from './load.mjs';
-import { median, ratio, table } from './statistics.mjs';
+import { inTurns, median, ratio, table } from './statistics.mjs';
 import { management, managementToken, mgpassToken, until } from '../../harness/sandbox/client.mjs';
 import { controlOf, SECRETS } from '../../harness/sandbox/sandbox.mjs';
 import { populate, startDeployment } from './deployment.mjs';
@@ -100,19 +100,6 @@ async function timed(requests, one) {
 let version = 0;
 const change = (ask) => (id) => ask('PATCH', `/users/${id}`, { name: `n${(version += 1)}` });
 const look = (ask) => (id) => ask('GET', `/users/${id}`);
-
-/** Both sides in turns, the order changed every round; the first round warms up. */
-async function inTurns(rounds, cases) {
-  const samples = cases.map(() => []);
-  for (let round = 0; round <= rounds; round += 1) {
-    for (let turn = 0; turn < cases.length; turn += 1) {
-      const index = (round + turn) % cases.length;
-      const value = await cases[index](round);
-      if (round > 0) samples[index].push(value);
-    }
-  }
-  return samples;
-}
 
 async function measureBefore({ sides, load, rounds, requests, slice_ms }) {
   const bytes = await Promise.all(sides.map(async ({ deployment }) => (await (await fetch(`${deployment.proxy.url}/oidc/jwks`)).arrayBuffer()).byteLength));

@@ -204,19 +204,14 @@ function prepare(database, sql) {
   return statements.get(sql);
 }
 
-/** By all statements of this connection so far. */
-const changes = (database) => prepare(database, 'SELECT total_changes()').all()[0][0];
-
 function runBatch(database, queries, format) {
   const batch = Array.isArray(queries) ? queries : [queries];
   database.exec('BEGIN IMMEDIATE');
   try {
     const results = batch.map(({ sql, params }) => {
       const statement = prepare(database, sql);
-      const isRead = /^\s*SELECT/i.test(sql);
-      const before = isRead ? 0 : changes(database);
       const rows = statement.all(...(params ?? []));
-      const n = isRead ? 0 : changes(database) - before;
+      const n = /^\s*SELECT/i.test(sql) ? 0 : prepare(database, 'SELECT changes()').all()[0][0];
       const columns = statement.columns().map(({ name }) => name);
       return {
         success: true,

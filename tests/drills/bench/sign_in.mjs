@@ -10,10 +10,10 @@
 // One client, one request at a time. Logto's stand-in runs in the client's own process: what its
 // Argon2 takes is in both figures of a password.
 
-import { median, ratio, table } from './statistics.mjs';
+import { inTurns, median, ratio, table } from './statistics.mjs';
 import { Browser } from '../../harness/sandbox/browser.mjs';
 import { M2M, MANAGEMENT_API, pause, REDIRECT_URI, until } from '../../harness/sandbox/client.mjs';
-import { controlOf, SECRETS } from '../../harness/sandbox/sandbox.mjs';
+import { controlOf, PROBE_VARS, SECRETS } from '../../harness/sandbox/sandbox.mjs';
 import { mirror, startDeployment } from './deployment.mjs';
 
 const FULL = { rounds: 8, requests: 10, refreshes: 40, pause_ms: 400 };
@@ -23,8 +23,7 @@ const PROBE = 'benchprobe01';
 const NEWSROOM = { id: 'app_newsroom', secret: 'mgpass-newsroom-secret' };
 const WEB = { id: 'sandboxweb00000000000', secret: 'sample-secret-web' };
 const CARRY = {
-  PASSWORD_CARRY: 'on', PASSWORD_CARRY_PER_MINUTE: '10000', PROBE_USER: PROBE, PROBE_EMAIL: 'probe@example.test', PROBE_PASSWORD: 'probe-password-of-the-bench',
-  PROBE_CLIENT_ID: NEWSROOM.id, PROBE_CLIENT_SECRET: NEWSROOM.secret, PROBE_REDIRECT_URI: REDIRECT_URI,
+  PASSWORD_CARRY: 'on', PASSWORD_CARRY_PER_MINUTE: '10000', ...PROBE_VARS, PROBE_USER: PROBE,
 };
 
 export async function run({ root, build, quick, scratch, print }) {
@@ -186,17 +185,4 @@ async function timed(requests, one) {
     times.push((performance.now() - began) * 1_000);
   }
   return median(times);
-}
-
-/** The order changed every round; the first round warms up. */
-async function inTurns(rounds, cases) {
-  const samples = cases.map(() => []);
-  for (let round = 0; round <= rounds; round += 1) {
-    for (let turn = 0; turn < cases.length; turn += 1) {
-      const index = (round + turn) % cases.length;
-      const value = await cases[index](round);
-      if (round > 0) samples[index].push(value);
-    }
-  }
-  return samples;
 }

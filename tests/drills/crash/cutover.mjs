@@ -15,7 +15,7 @@
 import { appendFileSync } from 'node:fs';
 
 import { startLogto } from '../../harness/backends/logto/main.mjs';
-import { defaultSeed } from '../../harness/backends/logto/seed.mjs';
+import { defaultSeed, machine } from '../../harness/backends/logto/seed.mjs';
 import { management, managementToken, pause, signIn, until } from '../../harness/sandbox/client.mjs';
 import { workerdPids } from '../../harness/sandbox/machine.mjs';
 import { controlOf, drawPorts, SECRETS, startSandbox } from '../../harness/sandbox/sandbox.mjs';
@@ -58,10 +58,7 @@ async function open(main, log) {
   const url = (port) => `http://127.0.0.1:${port}`;
   const logto = await startLogto({
     port: ports.logto, controlPort: ports.logtoControl, endpoint: url(ports.proxy), originSecret: SECRET,
-    seed: { applications: [...defaultSeed.applications, {
-      id: BACK.id, type: 'MachineToMachine', name: 'back', description: null, cors: [], secret: BACK.secret, managementAccess: true,
-      client: { grant_types: ['client_credentials'], response_types: [], redirect_uris: [], token_endpoint_auth_method: 'client_secret_basic' },
-    }] },
+    seed: { applications: [...defaultSeed.applications, machine(BACK, 'back')] },
   });
   const problems = [];
   const start = () => startSandbox({

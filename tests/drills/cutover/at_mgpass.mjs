@@ -180,7 +180,7 @@ export async function strays(scene, traffic, { n = 12 } = {}) {
   const injected = people.map((id, index) => (index % 2 === 0 ? [id, 'avatar'] : [id, 'name']));
   for (const [id, field] of injected) scene.users.update(id, { [field]: field === 'avatar' ? 'https://stray.example.test/x.png' : `Stray ${id}` });
   await scene.logto.faults([]);
-  const found = async () => JSON.parse((await scene.dwp('stray list --json', { allowed: [0, 1] })).stdout).strays.map(({ subject, path }) => `${subject} ${path}`);
+  const found = async () => (await scene.dwp('stray list --json', { allowed: [0, 1] })).json().strays.map(({ subject, path }) => `${subject} ${path}`);
   const wanted = injected.map(([id, field]) => `${id} ${field}`);
   let listed = [];
   await until('all strays', async () => { listed = await found(); return wanted.every((one) => listed.includes(one)); }, { withinMs: 90_000, everyMs: 1_000 }).catch(() => {});

@@ -8,7 +8,7 @@ import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 
-import { defaultSeed } from '../../harness/backends/logto/seed.mjs';
+import { defaultSeed, machine } from '../../harness/backends/logto/seed.mjs';
 import { machineToken, management, MANAGEMENT_API, pause, until } from '../../harness/sandbox/client.mjs';
 import { controlOf, SECRETS, startSandbox } from '../../harness/sandbox/sandbox.mjs';
 import { dwp as runDwp, root, say, startDwp } from '../import/support.mjs';
@@ -18,10 +18,6 @@ export { pause, say, until };
 export const OLD_SECRET = 'what-the-origin-took-before';
 export const NEW_SECRET = 'what-only-the-new-version-sends';
 
-const machine = (id, secret, name) => ({
-  id, type: 'MachineToMachine', name, description: null, cors: [], secret, managementAccess: true,
-  client: { grant_types: ['client_credentials'], response_types: [], redirect_uris: [], token_endpoint_auth_method: 'client_secret_basic' },
-});
 /** An application of the customer's; what the reverse mirror calls as; and whoever goes around the proxy. */
 export const APP = { id: 'drillapp0000000000000', secret: 'drill-secret-app' };
 export const BACK = { id: 'drillback000000000000', secret: 'drill-secret-back' };
@@ -50,7 +46,7 @@ export async function openScene({ main, name = 'cutover', base = DRILL_VARS, var
   const sandbox = await startSandbox({
     persistTo, main, vars: { ...base, ...vars }, queueBatchSize: 50, ...more,
     wrapper: fileURLToPath(new URL('../../harness/sandbox/around.mjs', import.meta.url)),
-    logto: { ...logto, seed: { applications: [...defaultSeed.applications, machine(APP.id, APP.secret, 'app'), machine(BACK.id, BACK.secret, 'back'), ...applications] } },
+    logto: { ...logto, seed: { applications: [...defaultSeed.applications, machine(APP, 'app'), machine(BACK, 'back'), ...applications] } },
     onLog: (line) => {
       log.write(`${Date.now()} ${line}\n`);
       if (onEvent && line.startsWith('{"event"')) onEvent(JSON.parse(line));

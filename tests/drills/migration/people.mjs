@@ -73,7 +73,7 @@ export async function markReady(scene) {
     for (const person of scene.people) await signIn(scene, person, scene.apps[0]);
     await pause(600);
   }
-  return scene.people.filter(({ browser }) => browser.has('__Secure-dwp_ready')).length;
+  return scene.people.filter(({ browser }) => browser.isMarkedReady).length;
 }
 
 async function signIn(scene, person, app) {

@@ -12,15 +12,14 @@ import { promisify } from 'node:util';
 
 import { management, managementToken, pause } from '../../harness/sandbox/client.mjs';
 import { seedRewards } from '../../harness/sandbox/rewards.mjs';
-import { controlOf, SECRETS, startSandbox } from '../../harness/sandbox/sandbox.mjs';
+import { controlOf, PROBE_VARS, SECRETS, startSandbox } from '../../harness/sandbox/sandbox.mjs';
 
 const root = fileURLToPath(new URL('../../..', import.meta.url));
 export const persistTo = path.join(root, '.sandbox/operator');
 
 /** What the checklist needs beside: an account of the operator's, secrets of both webhooks. */
 export const EVIDENCE = {
-  PROBE_USER: 'dwpprobe0001', PROBE_EMAIL: 'dwp.probe@example.test', PROBE_PASSWORD: 'a probe signs in & out',
-  PROBE_CLIENT_ID: 'app_newsroom', PROBE_CLIENT_SECRET: 'mgpass-newsroom-secret', PROBE_REDIRECT_URI: 'http://127.0.0.1:5999/callback',
+  ...PROBE_VARS, PROBE_USER: 'dwpprobe0001', PROBE_EMAIL: 'dwp.probe@example.test', PROBE_PASSWORD: 'a probe signs in & out',
   LOGTO_WEBHOOK_SECRET: 'a-key-of-logtos-webhook', MGPASS_WEBHOOK_SECRET: 'a-key-of-mgpass-webhook',
 };
 

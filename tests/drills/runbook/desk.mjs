@@ -13,7 +13,7 @@ import { unstable_readConfig as readConfig } from 'wrangler';
 
 import { startLogto } from '../../harness/backends/logto/main.mjs';
 import { makeKeys } from '../../harness/backends/logto/keys.mjs';
-import { defaultSeed } from '../../harness/backends/logto/seed.mjs';
+import { defaultSeed, machine } from '../../harness/backends/logto/seed.mjs';
 import { migrateMgpass, startMgpassFront } from '../../harness/backends/mgpass/main.mjs';
 import { pause } from '../../harness/sandbox/client.mjs';
 import { controlOf, drawPorts } from '../../harness/sandbox/sandbox.mjs';
@@ -33,11 +33,6 @@ export const DRILL_VARS = {
 /** From arming to cleanup: the announcement is 12 s in place of 18 minutes. */
 export const HASTY_VARS = { HANDOVER_LEASE_S: '3', LOGTO_DEADLINE_MS: '5000', HANDOVER_LATE_S: '4' };
 const RUNS_AT_MOST_MS = 300_000;
-
-const machine = ({ id, secret }, name) => ({
-  id, type: 'MachineToMachine', name, description: null, cors: [], secret, managementAccess: true,
-  client: { grant_types: ['client_credentials'], response_types: [], redirect_uris: [], token_endpoint_auth_method: 'client_secret_basic' },
-});
 
 /** wrangler.toml as an operator has it, at another place: paths are whole, and what is built is there. */
 function ownConfig(folder) {

@@ -6,6 +6,7 @@ import { readFileSync, rmSync } from 'node:fs';
 import path from 'node:path';
 
 import { pause, until } from '../../harness/sandbox/client.mjs';
+import { PROBE_VARS } from '../../harness/sandbox/sandbox.mjs';
 import { startTraffic } from '../cutover/traffic.mjs';
 import { isTakenAtMgpass } from './book.mjs';
 import { led, walk, walkDesk } from './people.mjs';
@@ -47,10 +48,7 @@ export async function dualWrite(scene, book) {
 
   const probe = (await book.ask('POST', '/users', { username: 'probe', primaryEmail: 'probe@example.test' })).json().id;
   await until('the probe account is mirrored', () => scene.mgpassRow('SELECT id FROM users WHERE id = ?1', probe), { withinMs: 30_000, everyMs: 300 });
-  await scene.sandbox.deploy({
-    PASSWORD_CARRY: 'on', PROBE_USER: probe, PROBE_EMAIL: 'probe@example.test', PROBE_PASSWORD: 'probe-password-of-the-drill', PROBE_CLIENT_ID: 'app_newsroom',
-    PROBE_CLIENT_SECRET: 'mgpass-newsroom-secret', PROBE_REDIRECT_URI: 'http://127.0.0.1:5999/callback',
-  });
+  await scene.sandbox.deploy({ PASSWORD_CARRY: 'on', ...PROBE_VARS, PROBE_USER: probe });
   await until('the new version answers', async () => (await scene.status()).stage === 'dual_write', { withinMs: 20_000 });
 }
 
@@ -72,7 +70,7 @@ export async function carry(scene, book) {
   scene.expect('decided, checked, mailbox looked into', `dwp ${check.status}, ${confirmed.status}`, '0, 0', check.status === 0 && confirmed.status === 0);
 
   // Judged behind a sign-in, marked at a later one.
-  const isMarked = ({ browser }) => browser.has('__Secure-dwp_ready');
+  const isMarked = ({ browser }) => browser.isMarkedReady;
   for (let round = 0; round < ROUNDS && !moving.every(isMarked); round += 1) {
     for (const person of moving) if (!isMarked(person)) await signInAtLogto(person, person.home?.app ?? newsroom);
     if (round < 2) for (const person of of('factor')) await signInAtLogto(person, newsroom);

@@ -30,6 +30,10 @@ export class Browser {
   forget(part) {
     this.#cookies = this.#cookies.filter(({ name }) => !name.startsWith(part));
   }
+  /** The proxy's mark of a ready user; the cookie's first part is what it says, and one who stays at Logto has one, too. */
+  get isMarkedReady() {
+    return this.value('__Secure-dwp_ready')?.startsWith('1.') ?? false;
+  }
   value(name) {
     return this.#cookies.find((held) => held.name === name)?.value;
   }

@@ -6,28 +6,14 @@
 // moves the clocks holds the traffic for that moment. It needs a sandbox that was started
 // with around.mjs and with mgPass's moved.mjs.
 
-const Real = globalThis.Date;
-let aheadMs = 0;
+import { movedBy as aheadS, moveClock, realNow } from './isolate_clock.mjs';
 
-class MovedDate extends Real {
-  constructor(...given) {
-    if (given.length === 0) super(MovedDate.now());
-    else super(...given);
-  }
-  static now() {
-    return Real.now() + aheadMs;
-  }
-}
-
-/** Milliseconds of the machine, whatever the clocks show. */
-export const realNow = () => Real.now();
-export const aheadS = () => aheadMs / 1_000;
+export { aheadS, realNow };
 
 /** From now on so much later, in whole seconds. */
 export async function passTime(sandbox, ms) {
-  const seconds = Math.ceil((aheadMs + ms) / 1_000);
-  globalThis.Date = MovedDate;
-  aheadMs = seconds * 1_000;
+  const seconds = aheadS() + Math.ceil(ms / 1_000);
+  moveClock(seconds);
   const tell = async (url) => {
     const answer = await fetch(url, { method: 'PUT', body: JSON.stringify({ ahead_s: seconds }) });
     if (!answer.ok) throw new Error(`the clock of ${url}: ${answer.status} ${await answer.text()}`);

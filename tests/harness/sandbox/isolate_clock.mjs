@@ -1,6 +1,6 @@
-// A clock that can be moved, inside one isolate: `Date`, and the clock of D1 as its
-// statements ask for it. Timers go on as ever. Loaded beside a Worker by whoever moves the
-// clocks of a sandbox (clock.mjs); nothing else has it.
+// A clock that can be moved, inside one isolate or process: `Date`, and the clock of D1 as
+// its statements ask for it. Timers go on as ever. Loaded beside a Worker, and by whoever
+// moves the clocks of a sandbox (clock.mjs); nothing else has it.
 
 const Real = globalThis.Date;
 let aheadS = 0;
@@ -21,7 +21,9 @@ export function moveClock(seconds) {
   aheadS = seconds;
 }
 
-export const isMoved = () => aheadS !== 0;
+export const movedBy = () => aheadS;
+/** Milliseconds of the machine, whatever the clock shows. */
+export const realNow = () => Real.now();
 
 /** A statement by the moved clock. */
 export const onTime = (sql) => (aheadS === 0 ? sql : sql.replace(/unixepoch\((?:'subsec')?\)/g, (clock) => `(${clock} + ${aheadS})`));

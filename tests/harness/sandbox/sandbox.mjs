@@ -31,6 +31,15 @@ export const SECRETS = {
   ADMIN_TOKEN: 'operator-of-the-sandbox',
 };
 
+/** An account of the operator's own that signs in at mgPass's page; `PROBE_USER` is its id. */
+export const PROBE_VARS = {
+  PROBE_EMAIL: 'probe@example.test',
+  PROBE_PASSWORD: 'probe-password-of-the-sandbox',
+  PROBE_CLIENT_ID: 'app_newsroom',
+  PROBE_CLIENT_SECRET: 'mgpass-newsroom-secret',
+  PROBE_REDIRECT_URI: 'http://127.0.0.1:5999/callback',
+};
+
 // Origins name each other before anyone listens, so ports are drawn first.
 export async function drawPorts() {
   const names = Object.keys(PORTS);

@@ -14,6 +14,12 @@ export const MANAGEMENT_RESOURCE = 'https://default.logto.app/api';
 const userFlow = { grant_types: ['authorization_code', 'refresh_token'], response_types: ['code'] };
 const callback = 'http://127.0.0.1:5999/callback';
 
+/** A machine-to-machine application that may use the Management API. */
+export const machine = ({ id, secret }, name) => ({
+  id, type: 'MachineToMachine', name, description: null, cors: [], secret, managementAccess: true,
+  client: { grant_types: ['client_credentials'], response_types: [], redirect_uris: [], token_endpoint_auth_method: 'client_secret_basic' },
+});
+
 export const defaultSeed = {
   applications: [
     {
@@ -24,11 +30,7 @@ export const defaultSeed = {
       id: 'sandboxweb00000000000', type: 'Traditional', name: 'web', description: null, cors: [], secret: 'sample-secret-web',
       client: { ...userFlow, token_endpoint_auth_method: 'client_secret_basic', redirect_uris: [callback], post_logout_redirect_uris: ['http://127.0.0.1:5999/'] },
     },
-    {
-      id: 'sandboxm2m00000000000', type: 'MachineToMachine', name: 'proxy-m2m', description: null, cors: [], secret: 'sample-secret-m2m',
-      managementAccess: true,
-      client: { grant_types: ['client_credentials'], response_types: [], redirect_uris: [], token_endpoint_auth_method: 'client_secret_basic' },
-    },
+    machine({ id: 'sandboxm2m00000000000', secret: 'sample-secret-m2m' }, 'proxy-m2m'),
     {
       id: 'sandboxm2mnoroles0000', type: 'MachineToMachine', name: 'm2m-noroles', description: null, cors: [], secret: 'sample-secret-m2m-noroles',
       client: { grant_types: ['client_credentials'], response_types: [], redirect_uris: [], token_endpoint_auth_method: 'client_secret_basic' },
