@@ -12,7 +12,7 @@ use serde::Serialize;
 use crate::handover::gates::{self, EVIDENCE_MS, Evidence, Gate, Named, Shut, Waiver};
 use crate::handover::row::Authority;
 use crate::handover::wish::LATE_MS;
-use crate::policy::cutover::Points;
+use crate::policy::cutover::{Points, PointsChange};
 use crate::policy::flags::Stage;
 use crate::runtime::digest::digest;
 use crate::runtime::settings::Least;
@@ -248,29 +248,27 @@ fn points(facts: &Facts) -> Result<String, Shut> {
             "Wait for cron, which reads them every ten minutes.",
         );
     };
-    if (first.n_imported, first.imported_sum) != (last.n_imported, last.imported_sum) {
-        return shut(
+    match last.changed_since(&first) {
+        Some(PointsChange::Imported) => shut(
             format!(
                 "{} entries of {} points were imported, and there are {} of {} now.",
                 first.n_imported, first.imported_sum, last.n_imported, last.imported_sum
             ),
             LOOK,
-        );
-    }
-    if last.n_adrift > first.n_adrift {
-        return shut(
+        ),
+        Some(PointsChange::Adrift) => shut(
             format!(
                 "{} balances are not the sum of their entries; {} were not after the hand-over.",
                 last.n_adrift, first.n_adrift
             ),
             LOOK,
-        );
+        ),
+        None => Ok(format!(
+            "{} imported entries unchanged, {} later ones; balances are their sums.",
+            last.n_imported,
+            last.n_entries - last.n_imported
+        )),
     }
-    Ok(format!(
-        "{} imported entries unchanged, {} later ones; balances are their sums.",
-        last.n_imported,
-        last.n_entries - last.n_imported
-    ))
 }
 
 fn refresh_tokens(authority: &Authority, facts: &Facts) -> Result<String, Shut> {

@@ -117,7 +117,7 @@ fn judge(
             ),
             "points" => (
                 points::judge(&points, now_ms),
-                points.finished_at_ms,
+                points.at_ms(),
                 Some(points::figures(&points)),
             ),
             "webhooks" => (

@@ -85,6 +85,25 @@ pub struct Points {
     pub n_adrift: i64,
 }
 
+/// What became of points that only mgPass writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PointsChange {
+    /// What was imported is not there as it was.
+    Imported,
+    /// More balances than before are not the sum of their entries.
+    Adrift,
+}
+
+impl Points {
+    /// Entries that mgPass added are no change.
+    pub fn changed_since(&self, first: &Self) -> Option<PointsChange> {
+        if (first.n_imported, first.imported_sum) != (self.n_imported, self.imported_sum) {
+            return Some(PointsChange::Imported);
+        }
+        (self.n_adrift > first.n_adrift).then_some(PointsChange::Adrift)
+    }
+}
+
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Facts {
     pub now_ms: i64,
@@ -126,13 +145,10 @@ pub fn judge(facts: &Facts, tuning: &Tuning) -> (Advice, &'static str) {
             }
         }
     }
-    if let Some((first, last)) = facts.points {
-        if (first.n_imported, first.imported_sum) != (last.n_imported, last.imported_sum) {
-            return (Advice::Look, "points_changed");
-        }
-        if last.n_adrift > first.n_adrift {
-            return (Advice::Look, "points_adrift");
-        }
+    match facts.points.map(|(first, last)| last.changed_since(&first)) {
+        Some(Some(PointsChange::Imported)) => return (Advice::Look, "points_changed"),
+        Some(Some(PointsChange::Adrift)) => return (Advice::Look, "points_adrift"),
+        Some(None) | None => {}
     }
     if facts.n_strays > 0 {
         return (Advice::Look, "strays");

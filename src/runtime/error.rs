@@ -59,6 +59,10 @@ pub enum ProxyError {
     /// A real import hands users over to the mirror, which is off.
     #[error("the stage is off: set it to shadow, or start a dry run")]
     StageOff,
+    #[error(
+        "Logto is not the authority, and jobs read what stands there: `dwp debt` shows what it lacks, `dwp stray list` what was changed at it"
+    )]
+    LogtoNotAuthority,
     #[error("no rewards database is bound, so there are no points to import")]
     RewardsNotBound,
     /// The proxy's own database, or mgPass's, did not answer an operator.
@@ -148,6 +152,7 @@ impl ProxyError {
             Self::JobNotActive => "proxy.job_not_active",
             Self::NoSuchJob => "proxy.no_such_job",
             Self::StageOff => "proxy.stage_off",
+            Self::LogtoNotAuthority => "proxy.logto_not_authority",
             Self::RewardsNotBound => "proxy.rewards_not_bound",
             Self::DatabaseUnavailable => "proxy.database_unavailable",
             Self::MalformedUser => "proxy.malformed_user_id",
@@ -191,6 +196,7 @@ impl ProxyError {
             Self::JobActive
             | Self::JobNotActive
             | Self::StageOff
+            | Self::LogtoNotAuthority
             | Self::RewardsNotBound
             | Self::UserLives
             | Self::RampActive

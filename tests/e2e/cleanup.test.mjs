@@ -17,9 +17,10 @@ import { text } from 'node:stream/consumers';
 import { after, before, test } from 'node:test';
 import { gunzipSync } from 'node:zlib';
 
+import { scratch } from '../harness/sandbox/scratch.mjs';
 import { management, managementToken, until } from '../harness/sandbox/client.mjs';
 import { controlOf, startSandbox } from '../harness/sandbox/sandbox.mjs';
-import { root, scratch } from './support.mjs';
+import { root } from './support.mjs';
 
 const SECRET = 'what-only-this-version-sends';
 const store = scratch();

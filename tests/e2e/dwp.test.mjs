@@ -9,7 +9,8 @@ import path from 'node:path';
 import { after, before, test } from 'node:test';
 import { text } from 'node:stream/consumers';
 
-import { root, scratch } from './support.mjs';
+import { scratch } from '../harness/sandbox/scratch.mjs';
+import { root } from './support.mjs';
 
 const TOKEN = 'operator-of-the-test';
 const store = scratch();

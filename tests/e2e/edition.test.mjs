@@ -10,9 +10,9 @@ import { after, before, test } from 'node:test';
 
 import { decodeProtectedHeader } from 'jose';
 
+import { scratch } from '../harness/sandbox/scratch.mjs';
 import { management, managementToken, mgpassToken, pause, until } from '../harness/sandbox/client.mjs';
 import { controlOf, SECRETS, startSandbox } from '../harness/sandbox/sandbox.mjs';
-import { scratch } from './support.mjs';
 
 let sandbox;
 let store;

@@ -8,9 +8,9 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 
+import { scratch } from '../harness/sandbox/scratch.mjs';
 import { management, managementToken, pause, until } from '../harness/sandbox/client.mjs';
 import { startSandbox } from '../harness/sandbox/sandbox.mjs';
-import { scratch } from './support.mjs';
 
 const SECRET = 'what-only-this-version-sends';
 const store = scratch();

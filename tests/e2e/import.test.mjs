@@ -8,8 +8,8 @@ import path from 'node:path';
 import { after, before, test } from 'node:test';
 
 import { compareStores, dwp, fill, root } from '../drills/import/support.mjs';
+import { scratch } from '../harness/sandbox/scratch.mjs';
 import { controlOf, startSandbox } from '../harness/sandbox/sandbox.mjs';
-import { scratch } from './support.mjs';
 
 const PEOPLE = 230;
 let store;

@@ -7,9 +7,9 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 
+import { scratch } from '../harness/sandbox/scratch.mjs';
 import { management, managementToken, mgpassToken, pause, signIn, until } from '../harness/sandbox/client.mjs';
 import { controlOf, SECRETS, startSandbox } from '../harness/sandbox/sandbox.mjs';
-import { scratch } from './support.mjs';
 
 for (const alg of ['ES384', 'RS256']) {
   describe(`tokens of Logto signed with ${alg}`, () => {

@@ -11,9 +11,9 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 
+import { scratch } from '../harness/sandbox/scratch.mjs';
 import { management, managementToken, REDIRECT_URI, signIn, until } from '../harness/sandbox/client.mjs';
 import { controlOf, PROBE_VARS, SECRETS, startSandbox } from '../harness/sandbox/sandbox.mjs';
-import { scratch } from './support.mjs';
 
 const [OLD, NEW, LAST] = ['canary-Old-password-1', 'canary-New-password-2', 'canary-Last-password-3'];
 const place = scratch();

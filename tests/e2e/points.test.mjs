@@ -9,10 +9,10 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 
+import { scratch } from '../harness/sandbox/scratch.mjs';
 import { pause, until } from '../harness/sandbox/client.mjs';
 import { people, seedRewards } from '../harness/sandbox/rewards.mjs';
 import { controlOf, SECRETS, startSandbox } from '../harness/sandbox/sandbox.mjs';
-import { scratch } from './support.mjs';
 
 const GENERATED = 230;
 // More than one portion of entries.

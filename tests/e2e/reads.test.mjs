@@ -8,16 +8,15 @@
 // the breaker; the operator's two pages.
 
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { after, before, test } from 'node:test';
 
+import { scratch } from '../harness/sandbox/scratch.mjs';
 import { controlOf, SECRETS, startSandbox } from '../harness/sandbox/sandbox.mjs';
 import { LEAVE_INTENTS, managementToken, pause, until } from '../harness/sandbox/client.mjs';
 import { raw } from './support.mjs';
 
-const persistTo = mkdtempSync(path.join(tmpdir(), 'e2e-reads-'));
+const { directory: persistTo, remove } = scratch('e2e-reads');
 const GENERATED = 150;
 let sandbox;
 let logto;
@@ -49,7 +48,7 @@ before(async () => {
 
 after(async () => {
   await sandbox?.close();
-  rmSync(persistTo, { recursive: true, force: true });
+  remove();
 });
 
 function extremes() {

@@ -20,10 +20,11 @@ import { after, before, describe, test } from 'node:test';
 
 import * as oidc from 'openid-client';
 
+import { scratch } from '../harness/sandbox/scratch.mjs';
 import { Browser } from '../harness/sandbox/browser.mjs';
 import { management, managementToken, pause, SPA, until } from '../harness/sandbox/client.mjs';
 import { controlOf, SECRETS, startSandbox } from '../harness/sandbox/sandbox.mjs';
-import { root, scratch } from './support.mjs';
+import { root } from './support.mjs';
 
 // Flags are kept for five seconds in the isolate, then refreshed behind a request.
 const FLAGS_SEEN_MS = 5_300;

@@ -1,21 +1,15 @@
 // The built Worker before an origin of the test's own making, on real workerd.
 
 import { once } from 'node:events';
-import { mkdtempSync, rmSync } from 'node:fs';
 import http from 'node:http';
-import os from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 
+import { scratch } from '../harness/sandbox/scratch.mjs';
 import { SECRETS } from '../harness/sandbox/sandbox.mjs';
 import { applyMigrations, startWorkers } from '../harness/sandbox/workers.mjs';
 
 export const root = fileURLToPath(new URL('../..', import.meta.url));
-
-export function scratch() {
-  const directory = mkdtempSync(path.join(os.tmpdir(), 'dual-write-'));
-  return { directory, remove: () => rmSync(directory, { recursive: true, force: true }) };
-}
 
 // An origin that answers what the test says; the last request is kept as it came.
 export async function startOrigin() {

@@ -9,9 +9,9 @@ import { after, before, describe, test } from 'node:test';
 
 import * as oidc from 'openid-client';
 
+import { scratch } from '../harness/sandbox/scratch.mjs';
 import { Jar, logtoClient, management, managementToken, pause, REDIRECT_URI, SPA, until } from '../harness/sandbox/client.mjs';
 import { controlOf, SECRETS, startSandbox } from '../harness/sandbox/sandbox.mjs';
-import { scratch } from './support.mjs';
 
 const PASSWORD = 'Jubjub-Bird-9000';
 

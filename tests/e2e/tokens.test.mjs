@@ -8,9 +8,9 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 
+import { scratch } from '../harness/sandbox/scratch.mjs';
 import { managementToken, pause } from '../harness/sandbox/client.mjs';
 import { controlOf, startSandbox } from '../harness/sandbox/sandbox.mjs';
-import { scratch } from './support.mjs';
 
 const CLIENTS = {
   logto: ['sandboxm2m00000000000', 'sample-secret-m2m'],

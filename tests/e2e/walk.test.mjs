@@ -9,9 +9,9 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 
+import { scratch } from '../harness/sandbox/scratch.mjs';
 import { management, managementToken, mgpassToken, until } from '../harness/sandbox/client.mjs';
 import { controlOf, SECRETS, startSandbox } from '../harness/sandbox/sandbox.mjs';
-import { scratch } from './support.mjs';
 
 let sandbox;
 let store;

@@ -7,9 +7,9 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 
+import { scratch } from '../harness/sandbox/scratch.mjs';
 import { REDIRECT_URI, SPA, Jar, managementToken, signIn, until } from '../harness/sandbox/client.mjs';
 import { SECRETS, controlOf, startSandbox } from '../harness/sandbox/sandbox.mjs';
-import { scratch } from './support.mjs';
 
 const json = { 'content-type': 'application/json' };
 

@@ -4,11 +4,9 @@
 //   imported  Logto cannot be reached and has stopped issuing; our copy stands in
 //   sunset    the same, and the copy's time is over
 
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 
+import { scratch } from '../harness/sandbox/scratch.mjs';
 import { startWorkers } from '../harness/sandbox/workers.mjs';
 import { ISSUERS, keySets, makeKeys, serveIssuers } from './issuers.mjs';
 
@@ -21,7 +19,7 @@ export async function startEdge({ extraWorkers = [], vars = {}, onLog } = {}) {
   const sets = keySets(keys);
   const issuers = await serveIssuers(sets);
   const stop = Math.floor(Date.now() / 1000) - 600;
-  const persistTo = mkdtempSync(path.join(tmpdir(), 'tokens-'));
+  const { directory: persistTo, remove } = scratch('tokens');
   const proxy = (name, logtoOrigin) => ({
     name,
     config: fileURLToPath(new URL('wrangler.toml', import.meta.url)),
@@ -68,7 +66,7 @@ export async function startEdge({ extraWorkers = [], vars = {}, onLog } = {}) {
     async close() {
       await running.dispose();
       await issuers.close();
-      rmSync(persistTo, { recursive: true, force: true });
+      remove();
     },
   };
 }

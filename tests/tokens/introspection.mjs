@@ -1,10 +1,8 @@
 // Introspection by callers who have no secret, or guess one: through the built Worker
 // before the stand-ins, counted at mgPass. Whoever has one goes on as ever.
 
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import path from 'node:path';
 
+import { scratch } from '../harness/sandbox/scratch.mjs';
 import { startSandbox, controlOf } from '../harness/sandbox/sandbox.mjs';
 
 // src/policy/allowance.rs: tries of one address in a minute of the clock. The attacks may
@@ -13,14 +11,14 @@ const TRIES = 2 * 20;
 
 /** `refused(kind, name, isRefused, found)` for each attack, `accepted(name, {status})` for each valid call. */
 export async function introspectionAttacks(refused, accepted) {
-  const persistTo = mkdtempSync(path.join(tmpdir(), 'tokens-'));
+  const { directory: persistTo, remove } = scratch('tokens');
   const sandbox = await startSandbox({ persistTo });
   try {
     await sandbox.flag('stage', 'dual_write');
     await attack(sandbox, refused, accepted);
   } finally {
     await sandbox.close();
-    rmSync(persistTo, { recursive: true, force: true });
+    remove();
   }
 }
 

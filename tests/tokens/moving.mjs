@@ -5,10 +5,8 @@
 //  2. downgrade.mjs: a second factor at Logto and a password alone at mgPass
 //  3. probing.mjs: a second way to try passwords
 
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import path from 'node:path';
 
+import { scratch } from '../harness/sandbox/scratch.mjs';
 import { management, managementToken, REDIRECT_URI, until } from '../harness/sandbox/client.mjs';
 import { controlOf, PROBE_VARS, SECRETS, startSandbox } from '../harness/sandbox/sandbox.mjs';
 import { Browser } from '../harness/sandbox/browser.mjs';
@@ -21,7 +19,7 @@ export const SPA = 'sandboxspa00000000000';
 
 /** `refused(kind, name, isRefused, found)` for each attack, `accepted(name, {status})` for each valid call. */
 export async function movingAttacks(refused, accepted) {
-  const persistTo = mkdtempSync(path.join(tmpdir(), 'tokens-'));
+  const { directory: persistTo, remove } = scratch('tokens');
   const vars = { PIN_SECRET: 'a-key-for-the-pin', HANDOVER_SECRET: 'a-secret-of-the-hand-over', WALK: 'off', PASSWORD_CARRY_PER_MINUTE: '600' };
   const sandbox = await startSandbox({ persistTo, vars });
   try {
@@ -31,7 +29,7 @@ export async function movingAttacks(refused, accepted) {
     await mixUps(place, refused, accepted);
   } finally {
     await sandbox.close();
-    rmSync(persistTo, { recursive: true, force: true });
+    remove();
   }
 }
 

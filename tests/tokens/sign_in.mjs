@@ -10,12 +10,11 @@
 
 import { createHmac } from 'node:crypto';
 import { once } from 'node:events';
-import { mkdtempSync, rmSync } from 'node:fs';
 import http from 'node:http';
-import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 
+import { scratch } from '../harness/sandbox/scratch.mjs';
 import { Browser } from '../harness/sandbox/browser.mjs';
 import { SECRETS } from '../harness/sandbox/sandbox.mjs';
 import { applyMigrations, startWorkers } from '../harness/sandbox/workers.mjs';
@@ -47,7 +46,7 @@ async function startOrigin(answer = () => ({})) {
 
 /** `refused(kind, name, isRefused, found)` for each attack, `accepted(name, {status})` for each valid call. */
 export async function signInAttacks(refused, accepted) {
-  const persistTo = mkdtempSync(path.join(tmpdir(), 'tokens-'));
+  const { directory: persistTo, remove } = scratch('tokens');
   const logto = await startOrigin();
   const mgpass = await startOrigin((request) => (request.url.endsWith('/openid-configuration')
     ? { issuer: mgpass.url, token_endpoint: `${mgpass.url}/token`, jwks_uri: `${mgpass.url}/jwks` }
@@ -71,7 +70,7 @@ export async function signInAttacks(refused, accepted) {
   } finally {
     await workers.dispose();
     await Promise.all([logto.close(), mgpass.close()]);
-    rmSync(persistTo, { recursive: true, force: true });
+    remove();
   }
 }
 

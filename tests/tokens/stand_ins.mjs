@@ -1,10 +1,8 @@
 // Tokens that the stand-ins issue: oidc-provider as Logto sets it up, in both of
 // Logto's eras, and mgPass; each with the proxy it is to be shown to.
 
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import path from 'node:path';
 
+import { scratch } from '../harness/sandbox/scratch.mjs';
 import { SECRETS, controlOf, startSandbox } from '../harness/sandbox/sandbox.mjs';
 
 const LOGTO_API = 'https://default.logto.app/api';
@@ -13,11 +11,11 @@ const open = [];
 export async function standInTokens() {
   const tokens = [];
   for (const alg of ['ES384', 'RS256']) {
-    const persistTo = mkdtempSync(path.join(tmpdir(), 'tokens-'));
+    const { directory: persistTo, remove } = scratch('tokens');
     const sandbox = await startSandbox({ persistTo, alg, vars: { VERIFY_AUDIENCES: `${LOGTO_API},app_newsroom,app_proxy` } });
     open.push(async () => {
       await sandbox.close();
-      rmSync(persistTo, { recursive: true, force: true });
+      remove();
     });
     const { url } = sandbox.proxy;
     const add = (name, token, isValid, query = '') => tokens.push({ name, token, isValid, url, query });

@@ -33,7 +33,7 @@ const N_DEPENDENCIES: &str = concat!("SELECT count(*) AS n FROM ", unwaived_depe
 const POINTS: &str = "SELECT json_extract(points_first, '$.n_imported') AS first_n_imported, json_extract(points_first, '$.imported_sum') AS first_imported_sum, \
      json_extract(points_first, '$.n_entries') AS first_n_entries, json_extract(points_first, '$.n_adrift') AS first_n_adrift, \
      json_extract(points_last, '$.n_imported') AS last_n_imported, json_extract(points_last, '$.imported_sum') AS last_imported_sum, \
-     json_extract(points_last, '$.n_entries') AS last_n_entries, json_extract(points_last, '$.n_adrift') AS last_n_adrift \
+     json_extract(points_last, '$.n_entries') AS last_n_entries, json_extract(points_last, '$.n_adrift') AS last_n_adrift, points_at \
      FROM cutover_watch WHERE term = (SELECT term FROM authority) AND points_last IS NOT NULL";
 
 /// Every string above, for the test that prepares each one against the schema.
@@ -57,7 +57,7 @@ pub fn read(least: Least) -> Vec<Statement> {
         plain(SINCE),
         Statement::new(DEPENDENCIES, vec![quiet_ms.into(), N_NAMES.into()]),
         Statement::new(N_DEPENDENCIES, vec![quiet_ms.into()]),
-        plain(POINTS),
+        points(),
         evidence(),
         waivers(),
         notes::read(),
@@ -98,7 +98,13 @@ pub fn parse(results: &[Vec<Row>], least: Least) -> Option<Facts> {
     })
 }
 
-fn parse_points(row: &Row) -> Option<(Points, Points)> {
+/// Of this term, while mgPass is the authority: as first and as last read, and when
+/// (`points_at`).
+pub fn points() -> Statement {
+    Statement::new(POINTS, vec![])
+}
+
+pub fn parse_points(row: &Row) -> Option<(Points, Points)> {
     let of = |when: &str| {
         let number = |name: &str| integer(row, &format!("{when}_{name}"));
         Some(Points {

@@ -134,6 +134,7 @@ fn refusal(refusal: CommandRefusal) -> ProxyError {
         CommandRefusal::Active => ProxyError::JobActive,
         CommandRefusal::NotActive => ProxyError::JobNotActive,
         CommandRefusal::StageOff => ProxyError::StageOff,
+        CommandRefusal::NotLogtos => ProxyError::LogtoNotAuthority,
         CommandRefusal::RewardsNotBound => ProxyError::RewardsNotBound,
         CommandRefusal::Database(_) => ProxyError::DatabaseUnavailable,
     }

@@ -1,9 +1,12 @@
 //! Points: what the last comparison of both sides found of balances, the sum of the
-//! ledger, and the tier.
+//! ledger, and the tier. While mgPass is the authority nobody compares, since only mgPass
+//! writes them: then, what became of them since the hand-over.
 
 use serde_json::{Value as Json, json};
 
 use super::{State, Verdict, count};
+use crate::handover::cleanup;
+use crate::policy::cutover::{Points, PointsChange};
 use crate::runtime::ports::{Row, Statement};
 use crate::runtime::sql::{integer, text};
 
@@ -26,20 +29,50 @@ pub struct Facts {
     /// Users whose points differ.
     pub n_drift: i64,
     pub by_path: Vec<(String, i64)>,
+    /// While mgPass is the authority.
+    pub watched: Option<Watched>,
+}
+
+/// As first and as last read since the hand-over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Watched {
+    pub first: Points,
+    pub last: Points,
+    pub at_ms: i64,
+}
+
+impl Facts {
+    /// When what it goes by was found.
+    pub fn at_ms(&self) -> Option<i64> {
+        match self.watched {
+            Some(watched) => Some(watched.at_ms),
+            None => self.finished_at_ms,
+        }
+    }
 }
 
 pub fn read() -> Vec<Statement> {
-    [LAST, PATHS].map(|sql| Statement::new(sql, vec![])).into()
+    let plain = |sql| Statement::new(sql, vec![]);
+    vec![plain(LAST), plain(PATHS), cleanup::facts::points()]
 }
 
 /// `None`: a row was not as the schema says.
 pub fn parse(results: &[Vec<Row>], is_bound: bool) -> Option<Facts> {
-    let [last, paths] = results else {
+    let [last, paths, watched] = results else {
         return None;
+    };
+    let watched = match watched.first() {
+        Some(row) => {
+            let (first, last) = cleanup::facts::parse_points(row)?;
+            let at_ms = integer(row, "points_at")?;
+            Some(Watched { first, last, at_ms })
+        }
+        None => None,
     };
     let Some(last) = last.first() else {
         return Some(Facts {
             is_bound,
+            watched,
             ..Facts::default()
         });
     };
@@ -50,6 +83,7 @@ pub fn parse(results: &[Vec<Row>], is_bound: bool) -> Option<Facts> {
         n_compared: integer(last, "n_compared")?,
         n_drift: integer(last, "n_drift")?,
         by_path: paths.iter().map(path).collect::<Option<_>>()?,
+        watched,
     })
 }
 
@@ -61,6 +95,9 @@ pub fn judge(facts: &Facts, now_ms: i64) -> Verdict {
             "No database of points is bound.",
             "Bind REWARDS_DB, or waive the check when no points move.",
         );
+    }
+    if let Some(watched) = facts.watched {
+        return of_mgpass(&watched, now_ms);
     }
     let Some(finished_at_ms) = facts.finished_at_ms else {
         return Verdict::of(State::NotProbed, "Both sides were never compared.", RUN);
@@ -90,7 +127,35 @@ pub fn judge(facts: &Facts, now_ms: i64) -> Verdict {
     .no_older(finished_at_ms, now_ms, RUN)
 }
 
+fn of_mgpass(watched: &Watched, now_ms: i64) -> Verdict {
+    const LOOK: &str = "`dwp watch cutover --once`; find out who changed them.";
+    let Watched { first, last, at_ms } = watched;
+    let why = match last.changed_since(first) {
+        Some(PointsChange::Imported) => {
+            "What was imported is not there as it was after the hand-over."
+        }
+        Some(PointsChange::Adrift) => {
+            "More balances than after the hand-over are not the sum of their entries."
+        }
+        None => {
+            return Verdict::green(format!(
+                "{} unchanged since the hand-over.",
+                count(last.n_imported, "imported entry", "imported entries")
+            ))
+            .no_older(
+                *at_ms,
+                now_ms,
+                "Cron reads them every ten minutes: find out why it does not.",
+            );
+        }
+    };
+    Verdict::red(why, LOOK)
+}
+
 pub fn figures(facts: &Facts) -> Json {
+    if let Some(Watched { first, last, .. }) = facts.watched {
+        return json!({ "first": first, "last": last });
+    }
     let by_path: serde_json::Map<String, Json> = facts
         .by_path
         .iter()
@@ -102,6 +167,54 @@ pub fn figures(facts: &Facts) -> Json {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn while_mgpass_is_the_authority_they_stand_as_they_did() {
+        let points = Points {
+            n_imported: 4,
+            imported_sum: 50,
+            n_entries: 4,
+            n_adrift: 1,
+        };
+        let check = |last: Points, now_ms: i64, expected: State| {
+            let facts = Facts {
+                is_bound: true,
+                // Of before the hand-over.
+                finished_at_ms: Some(-super::super::MAX_AGE_MS),
+                watched: Some(Watched {
+                    first: points,
+                    last,
+                    at_ms: 7,
+                }),
+                ..Facts::default()
+            };
+            assert_eq!(judge(&facts, now_ms).state, expected, "{last:?}");
+            assert_eq!(facts.at_ms(), Some(7));
+        };
+        let later = Points {
+            n_entries: 9,
+            n_adrift: 0,
+            ..points
+        };
+        check(later, 8, State::Green);
+        check(later, 8 + super::super::MAX_AGE_MS, State::Old);
+        for last in [
+            Points {
+                n_imported: 3,
+                ..points
+            },
+            Points {
+                imported_sum: 51,
+                ..points
+            },
+            Points {
+                n_adrift: 2,
+                ..points
+            },
+        ] {
+            check(last, 8, State::Red);
+        }
+    }
 
     #[test]
     fn drift_is_red_and_what_was_not_compared_is_not_green() {

@@ -5,7 +5,7 @@ use super::{Kind, wake_all};
 use crate::policy::flags::Stage;
 use crate::runtime::observe::Event;
 use crate::runtime::ports::{DatabaseFailure, Platform, Row, Statement, Store};
-use crate::runtime::sql::integer;
+use crate::runtime::sql::{integer, text};
 
 pub const MAX_LANES: i64 = 16;
 const DEFAULT_LANES: i64 = 4;
@@ -19,6 +19,8 @@ pub enum CommandRefusal {
     NotActive,
     /// A real import needs the mirror: it hands over what needs more than a page.
     StageOff,
+    /// A job reads Logto, which lacks what was written since: it would wait for the way back.
+    NotLogtos,
     /// There is nowhere to take points from.
     RewardsNotBound,
     Database(DatabaseFailure),
@@ -46,7 +48,15 @@ pub async fn start<P: Platform>(
         },
         ..order
     };
-    let row = changed(platform, store::start(&order), CommandRefusal::Active).await?;
+    let results = asked(platform, store::start(&order)).await?;
+    let holder = results
+        .get(2)
+        .and_then(|rows| text(rows.first()?, "holder"));
+    let refusal = match holder.as_deref() {
+        Some("logto") => CommandRefusal::Active,
+        _ => CommandRefusal::NotLogtos,
+    };
+    let row = turned(results, refusal)?;
     operated(platform, "job.start");
     if let Some(job) = integer(&row, "id") {
         wake_all(platform, job, order.lanes).await;
@@ -63,12 +73,8 @@ pub async fn change_state<P: Platform>(
     kind: Kind,
     transition: Transition,
 ) -> Result<Row, CommandRefusal> {
-    let row = changed(
-        platform,
-        store::change_state(kind, transition),
-        CommandRefusal::NotActive,
-    )
-    .await?;
+    let results = asked(platform, store::change_state(kind, transition)).await?;
+    let row = turned(results, CommandRefusal::NotActive)?;
     operated(
         platform,
         match transition {
@@ -85,15 +91,18 @@ pub async fn change_state<P: Platform>(
     Ok(row)
 }
 
-async fn changed<P: Platform>(
+async fn asked<P: Platform>(
     platform: &P,
     statements: Vec<Statement>,
-    refusal: CommandRefusal,
-) -> Result<Row, CommandRefusal> {
-    let results = platform
+) -> Result<Vec<Vec<Row>>, CommandRefusal> {
+    platform
         .batch(Store::Proxy, statements)
         .await
-        .map_err(CommandRefusal::Database)?;
+        .map_err(CommandRefusal::Database)
+}
+
+/// The job's row, where the first statement has turned it.
+fn turned(results: Vec<Vec<Row>>, refusal: CommandRefusal) -> Result<Row, CommandRefusal> {
     let has_turned = results.first().is_some_and(|rows| !rows.is_empty());
     let row = results
         .into_iter()

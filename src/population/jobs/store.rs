@@ -19,8 +19,9 @@ const START: &str = concat!(
     now!(),
     ", ",
     now!(),
-    " WHERE true ON CONFLICT DO NOTHING RETURNING id"
+    " WHERE (SELECT holder FROM authority) = 'logto' ON CONFLICT DO NOTHING RETURNING id"
 );
+const HOLDER: &str = "SELECT holder FROM authority";
 const NEWEST: &str = "SELECT * FROM jobs WHERE kind = ?1 ORDER BY id DESC LIMIT 1";
 const RUNNING: &str = concat!(
     "SELECT id, lanes FROM jobs WHERE state = 'running' AND moved_at < ",
@@ -139,6 +140,7 @@ const UNRECORDED: &str = "SELECT w.value AS id FROM json_each(?3) w \
 pub const ALL_SQL: &[&str] = &[
     NEXT,
     START,
+    HOLDER,
     NEWEST,
     RUNNING,
     TURN,
@@ -175,7 +177,8 @@ pub struct Order {
     pub rate: Option<i64>,
 }
 
-/// The first list is empty when one of the kind is active already.
+/// The first list is empty when one of the kind is active already, or where the third says
+/// that Logto is not the authority.
 pub fn start(order: &Order) -> Vec<Statement> {
     let values = vec![
         order.kind.name().into(),
@@ -186,7 +189,11 @@ pub fn start(order: &Order) -> Vec<Statement> {
         order.lanes.into(),
         order.rate.into(),
     ];
-    vec![Statement::new(START, values), newest(order.kind)]
+    vec![
+        Statement::new(START, values),
+        newest(order.kind),
+        Statement::new(HOLDER, vec![]),
+    ]
 }
 
 pub fn newest(kind: Kind) -> Statement {

@@ -2,13 +2,15 @@
 //
 //   token endpoint   a refresh of Logto's through the proxy, beside the same made of Logto
 //                    direct; and one of mgPass's, beside mgPass direct
-//   password         Logto's page checks one, with passwords carried over beside not. A carry
-//                    asks Logto twice and mgPass once, behind the answer: the client must not
-//                    wait for it. Each person is new to it, since nobody is carried twice; after
-//                    each there is a pause in which the carry comes to its end
+//   password         Logto's page checks one: not carried over, carried over, and carried over
+//                    while each call of the carry is answered LATE_MS late. A carry asks Logto
+//                    twice and mgPass once, behind the answer: a client that waited for it would
+//                    wait that much longer. Each person is new to it, since nobody is carried
+//                    twice; after each there is a pause in which the carry comes to its end
 //
-// One client, one request at a time. Logto's stand-in runs in the client's own process: what its
-// Argon2 takes is in both figures of a password.
+// One client, one request at a time. Logto's stand-in runs in the client's own process, which
+// answers the carry's calls while the client reads its own answer: that is in the figure of
+// what is carried over, beside what any request costs that a rule claims.
 
 import { inTurns, median, ratio, table } from './statistics.mjs';
 import { Browser } from '../../harness/sandbox/browser.mjs';
@@ -16,8 +18,10 @@ import { M2M, MANAGEMENT_API, pause, REDIRECT_URI, until } from '../../harness/s
 import { controlOf, PROBE_VARS, SECRETS } from '../../harness/sandbox/sandbox.mjs';
 import { mirror, startDeployment } from './deployment.mjs';
 
-const FULL = { rounds: 8, requests: 10, refreshes: 40, pause_ms: 400 };
-const QUICK = { rounds: 2, requests: 3, refreshes: 5, pause_ms: 400 };
+const FULL = { rounds: 8, requests: 10, refreshes: 40 };
+const QUICK = { rounds: 2, requests: 3, refreshes: 5 };
+const PAUSE_MS = 400;
+const LATE_MS = 300;
 const PASSWORD = 'a-long-Password-7';
 const PROBE = 'benchprobe01';
 const NEWSROOM = { id: 'app_newsroom', secret: 'mgpass-newsroom-secret' };
@@ -27,35 +31,47 @@ const CARRY = {
 };
 
 export async function run({ root, build, quick, scratch, print }) {
-  const { rounds, requests, refreshes, pause_ms } = quick ? QUICK : FULL;
+  const { rounds, requests, refreshes } = quick ? QUICK : FULL;
   const vars = { WALK: 'off', CHECK_EVERY_S: '0' };
   const off = await startDeployment({ root, build, scratch, name: 'sign-in', vars });
   let on;
   try {
     on = await startDeployment({ root, build, scratch, name: 'carrying', vars: { ...vars, ...CARRY } });
+    // One round more, to warm up.
     const n = (rounds + 1) * requests;
-    const people = [await prepare(off, n), await prepare(on, n)];
+    const [notCarried, carriedOver] = [await prepare(off, n), await prepare(on, 2 * n)];
     await allow(on);
-    const tokens = await measureTokens(off, people[0][0], { rounds, refreshes });
-    const passwords = await inTurns(rounds, [off, on].map((deployment, side) => (round) => check(deployment, people[side].slice(round * requests, (round + 1) * requests), pause_ms)));
+    const tokens = await measureTokens(off, notCarried[0], { rounds, refreshes });
+    const part = (people, round) => people.slice(round * requests, (round + 1) * requests);
+    const passwords = await inTurns(rounds, [
+      (round) => check(off, part(notCarried, round)),
+      (round) => check(on, part(carriedOver, round)),
+      (round) => carryingLate(on, () => check(on, part(carriedOver.slice(n), round), PAUSE_MS + 3 * LATE_MS)),
+    ]);
     const carried = async ({ platform }) => (await platform.query('DB', "SELECT count(*) AS n FROM passwords WHERE state = 'carried'"))[0].n;
-    await until('all are carried', async () => (await carried(on)) >= n, { withinMs: 20_000 }).catch(() => {});
-    const counts = { off: await carried(off), on: await carried(on), of: n };
-    if (counts.off !== 0 || counts.on !== n) throw new Error(`carried: ${JSON.stringify(counts)}`);
+    await until('all are carried', async () => (await carried(on)) >= 2 * n, { withinMs: 20_000 }).catch(() => {});
+    const counts = { off: await carried(off), on: await carried(on), of: 2 * n };
+    if (counts.off !== 0 || counts.on !== 2 * n) throw new Error(`carried: ${JSON.stringify(counts)}`);
     const of = ({ median: middle, min, max }, what) => `${middle.toFixed(2)} of ${what} (${min.toFixed(2)} to ${max.toFixed(2)})`;
     const at = (samples) => Math.round(median(samples));
+    const [withoutCarry, withCarry, withLateCarry] = passwords;
     const figures = {
       tokens: tokens.map(({ name, samples: [direct, through] }) => ({ name, direct_us: at(direct), through_us: at(through), through_to_direct: ratio(through, direct) })),
-      password: { off_us: at(passwords[0]), on_us: at(passwords[1]), on_to_off: ratio(passwords[1], passwords[0]), carried: counts },
+      password: {
+        off_us: at(withoutCarry), on_us: at(withCarry), late_us: at(withLateCarry), late_ms: LATE_MS,
+        on_to_off: ratio(withCarry, withoutCarry), late_to_on: ratio(withLateCarry, withCarry), carried: counts,
+      },
     };
     print(table([
       ['token endpoint, p50 us', 'direct', 'through the proxy', ''],
       ...figures.tokens.map(({ name, direct_us, through_us, through_to_direct }) => [name, direct_us, through_us, of(through_to_direct, 'direct')]),
     ]));
-    const { off_us, on_us, on_to_off } = figures.password;
+    const { off_us, on_us, late_us, on_to_off, late_to_on } = figures.password;
     print(`\n${table([
-      ['a password checked at Logto through the proxy, p50 us', 'not carried', 'carried over', ''],
-      ['POST /api/experience/verification/password', off_us, on_us, of(on_to_off, 'not carried')],
+      ['a password checked at Logto through the proxy, p50 us', '', ''],
+      ['not carried', off_us, ''],
+      ['carried over', on_us, of(on_to_off, 'not carried')],
+      [`carried over, each call of it ${LATE_MS} ms late`, late_us, of(late_to_on, 'carried over')],
     ])}`);
     print(`passwords carried: ${counts.on} of ${counts.of} where it is on, ${counts.off} where it is not`);
     print(`Medians of ${rounds} rounds of ${refreshes} refreshes and ${requests} passwords; a ratio is the median of the rounds' ratios, with the smallest and the largest.`);
@@ -134,8 +150,21 @@ async function atThePage({ proxy }) {
   return browser;
 }
 
+/** What a carry asks, and nobody else here: the check at Logto's Management API, and mgPass's users. */
+async function carryingLate({ logto, mgpass }, work) {
+  const late = (path) => [{ match: { path }, latency_ms: LATE_MS }];
+  await controlOf(logto).faults(late('^/api/users'));
+  await controlOf(mgpass).faults(late('^/(api/)?users'));
+  try {
+    return await work();
+  } finally {
+    await controlOf(logto).faults([]);
+    await controlOf(mgpass).faults([]);
+  }
+}
+
 /** Each of them enters their password; the median of what that took, in microseconds. */
-async function check(deployment, people, pause_ms) {
+async function check(deployment, people, pauseMs = PAUSE_MS) {
   const times = [];
   for (const { username } of people) {
     const browser = await atThePage(deployment);
@@ -144,7 +173,7 @@ async function check(deployment, people, pause_ms) {
     const answer = await step(browser, 'POST', `${deployment.proxy.url}/api/experience/verification/password`, body);
     await answer.arrayBuffer();
     times.push((performance.now() - began) * 1_000);
-    await pause(pause_ms);
+    await pause(pauseMs);
   }
   return median(times);
 }

@@ -14,12 +14,12 @@
 
 import { appendFileSync } from 'node:fs';
 
+import { scratch } from '../../harness/sandbox/scratch.mjs';
 import { startLogto } from '../../harness/backends/logto/main.mjs';
 import { defaultSeed, machine } from '../../harness/backends/logto/seed.mjs';
 import { management, managementToken, pause, signIn, until } from '../../harness/sandbox/client.mjs';
 import { workerdPids } from '../../harness/sandbox/machine.mjs';
 import { controlOf, drawPorts, SECRETS, startSandbox } from '../../harness/sandbox/sandbox.mjs';
-import { scratch } from '../../e2e/support.mjs';
 import { compareStores, dwp, say } from '../import/support.mjs';
 
 const N_USERS = 60;

@@ -17,9 +17,10 @@
 import { createHash } from 'node:crypto';
 import path from 'node:path';
 
+import { scratch } from '../../harness/sandbox/scratch.mjs';
 import { startLogto } from '../../harness/backends/logto/main.mjs';
 import { migrateMgpass, startMgpassFront } from '../../harness/backends/mgpass/main.mjs';
-import { root, scratch } from '../../e2e/support.mjs';
+import { root } from '../../e2e/support.mjs';
 import { management, managementToken, pause, until } from '../../harness/sandbox/client.mjs';
 import { freePorts, workerdPids } from '../../harness/sandbox/machine.mjs';
 import { controlOf, SECRETS } from '../../harness/sandbox/sandbox.mjs';

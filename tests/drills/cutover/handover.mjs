@@ -109,7 +109,7 @@ async function unansweredEnded(scene) {
 }
 
 /** mgPass to Logto, with everything carried over first. */
-export async function wayBack(scene, traffic, { label }) {
+export async function wayBack(scene, traffic, { label, isDisturbed = false }) {
   scene.heading(label);
   // As an operator would: not while Logto lacks hundreds of writes.
   await traffic.quiet();
@@ -127,7 +127,7 @@ export async function wayBack(scene, traffic, { label }) {
   const [began, moved] = [await movedAt(scene, 'returning'), await movedAt(scene, 'logto')];
   traffic.writeEveryMs = CALM_MS;
   await pause(4_000);
-  judgeHeld(scene, traffic, { label, from: began, to: moved });
+  judgeHeld(scene, traffic, { label, from: began, to: moved, isDisturbed });
   judgeReads(scene, traffic, { label, from });
   return moved;
 }

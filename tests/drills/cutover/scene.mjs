@@ -8,6 +8,7 @@ import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 
+import { scratch } from '../../harness/sandbox/scratch.mjs';
 import { defaultSeed, machine } from '../../harness/backends/logto/seed.mjs';
 import { machineToken, management, MANAGEMENT_API, pause, until } from '../../harness/sandbox/client.mjs';
 import { controlOf, SECRETS, startSandbox } from '../../harness/sandbox/sandbox.mjs';
@@ -38,11 +39,12 @@ const DRILL_VARS = {
  * them; `onEvent` hears each event of the Worker; the rest as `startSandbox` takes it.
  */
 export async function openScene({ main, name = 'cutover', base = DRILL_VARS, vars = {}, applications = [], onEvent, cronEveryMs = 1_000, logto = {}, ...more }) {
-  const persistTo = path.join(root, '.sandbox', name);
-  rmSync(persistTo, { recursive: true, force: true });
-  mkdirSync(persistTo, { recursive: true });
+  const { directory: persistTo } = scratch(name);
+  const folder = path.join(root, '.sandbox', name);
+  rmSync(folder, { recursive: true, force: true });
+  mkdirSync(folder, { recursive: true });
   // Every line of the Worker, for whoever looks into a miss.
-  const log = createWriteStream(path.join(persistTo, 'worker.log'));
+  const log = createWriteStream(path.join(folder, 'worker.log'));
   const sandbox = await startSandbox({
     persistTo, main, vars: { ...base, ...vars }, queueBatchSize: 50, ...more,
     wrapper: fileURLToPath(new URL('../../harness/sandbox/around.mjs', import.meta.url)),
@@ -54,7 +56,7 @@ export async function openScene({ main, name = 'cutover', base = DRILL_VARS, var
     },
   });
   const scene = {
-    sandbox, persistTo,
+    sandbox, persistTo, folder,
     logto: controlOf(sandbox.logto),
     mgpass: controlOf(sandbox.mgpass),
     users: sandbox.logto.users,

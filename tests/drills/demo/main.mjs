@@ -8,16 +8,16 @@
 
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
-import { rmSync } from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 
 import { controlOf, SECRETS, startSandbox } from '../../harness/sandbox/sandbox.mjs';
+import { scratch } from '../../harness/sandbox/scratch.mjs';
 import { management, managementToken, mgpassToken, pause, signIn, tamper, until } from '../../harness/sandbox/client.mjs';
 
 const root = fileURLToPath(new URL('../../..', import.meta.url));
-const persistTo = path.join(root, '.sandbox/demo');
+const { directory: persistTo } = scratch('demo');
 const USERS = 200;
 const GET_USER = 'GET /api/users/:id';
 
@@ -28,7 +28,6 @@ const note = (what, result) => {
 };
 const heading = (text) => console.log(`\n${text}`);
 
-rmSync(persistTo, { recursive: true, force: true });
 const events = [];
 const sandbox = await startSandbox({
   persistTo,

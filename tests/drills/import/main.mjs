@@ -8,10 +8,10 @@
 // Options: --seed N, --lanes N, --kills N (crash), --keep (leaves .sandbox/import-* there).
 // Ends with `import: passed`; any miss exits non-zero.
 
-import { rmSync } from 'node:fs';
 import path from 'node:path';
 import { parseArgs } from 'node:util';
 
+import { scratchOr } from '../../harness/sandbox/scratch.mjs';
 import { crash } from './crash.mjs';
 import { obstacles } from './obstacles.mjs';
 import { sizes } from './sizes.mjs';
@@ -29,10 +29,9 @@ const number = (name, value) => {
 };
 
 const run = values.crash ? crash : values.obstacles ? obstacles : sizes;
-const directory = path.join(root, `.sandbox/import-${run.name}`);
+const { directory } = scratchOr(path.join(root, `.sandbox/import-${run.name}`), values);
 let failure;
 try {
-  rmSync(directory, { recursive: true, force: true });
   await run({
     directory,
     users: values.users && number('users', values.users),
@@ -43,7 +42,6 @@ try {
 } catch (error) {
   failure = error;
 }
-if (!values.keep) rmSync(directory, { recursive: true, force: true });
 if (failure) console.error(`\n${failure.stack}`);
 console.log(`import: ${failure ? 'failed' : 'passed'}`);
 process.exit(failure ? 1 : 0);

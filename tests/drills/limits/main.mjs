@@ -13,12 +13,12 @@
 // above it, and what happened.
 
 import assert from 'node:assert/strict';
-import { rmSync } from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 
 import { dwp, group, root, say } from '../import/support.mjs';
+import { scratchOr } from '../../harness/sandbox/scratch.mjs';
 import { management, managementToken, until } from '../../harness/sandbox/client.mjs';
 import { controlOf, SECRETS, startSandbox } from '../../harness/sandbox/sandbox.mjs';
 
@@ -222,12 +222,11 @@ function print() {
   console.log('');
 }
 
-const directory = path.join(root, '.sandbox/limits');
+const state = scratchOr(path.join(root, '.sandbox/limits'), options);
 let failure;
 try {
-  rmSync(directory, { recursive: true, force: true });
   const sandbox = await startSandbox({
-    persistTo: directory, onLog, wrapper: fileURLToPath(new URL('enforce.mjs', import.meta.url)),
+    persistTo: state.directory, onLog, wrapper: fileURLToPath(new URL('enforce.mjs', import.meta.url)),
   });
   try {
     await main(sandbox);
@@ -242,7 +241,6 @@ try {
   failure = error;
 }
 print();
-if (!options.keep) rmSync(directory, { recursive: true, force: true });
 if (failure) console.error(failure.stack);
 console.log(`limits: ${failure ? 'failed' : 'passed'}`);
 process.exit(failure ? 1 : 0);

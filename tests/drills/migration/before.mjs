@@ -94,7 +94,7 @@ export async function carryKeys(scene, name, { stoppedAt = 'not-yet', sunset }) 
 }
 
 export async function keys(scene) {
-  await scene.logto.faults([{ match: { method: 'GET', path: '^/oidc/jwks' }, delay_ms: 900 }]);
+  await scene.logto.faults([{ match: { method: 'GET', path: '^/oidc/jwks' }, latency_ms: 900 }]);
   const stdout = await carryKeys(scene, 'keys', { sunset: Math.floor((Date.now() + 120 * DAY) / 1_000) });
   await scene.logto.faults([]);
   scene.fault('keys', 'Logto slow', 'its key set 900 ms late');

@@ -28,8 +28,8 @@ export async function calm(scene) {
     before = now;
     if (isAtWork) continue;
     n += 1;
-    if (n === 40) throw new Error(`nothing settles: ${JSON.stringify(await scene.proxyRows('SELECT * FROM intents WHERE discharged_at IS NULL LIMIT 5'))}`);
-    await scene.pass(MINUTE);
+    if (n === 4) throw new Error(`nothing settles: ${JSON.stringify(await scene.proxyRows('SELECT * FROM intents WHERE discharged_at IS NULL LIMIT 5'))}`);
+    await scene.pass(16 * MINUTE);
   }
   scene.traffic.resume();
 }

@@ -40,29 +40,50 @@ async function openGates(scene) {
   await shutUntil(scene, { stepMs: 20_000, steps: 40 });
 }
 
-/** To mgPass, by the command; again where the guard's newest verdict was in the way, or it went back by itself. */
-async function handOver(scene, label, { during }) {
+/**
+ * To mgPass, by the command; again where the guard's newest verdict was in the way, or it went
+ * back by itself. Logto is slow in the very minutes in which the last writes drain; `struck`
+ * happens the moment they do.
+ */
+async function handOver(scene, label, { struck }) {
   const { traffic } = scene;
   const causes = [];
   for (let turn = 1; ; turn += 1) {
     await openGates(scene);
-    const command = scene.startDwp('stage cutover --wait', { onLine: (line) => say(`     dwp: ${line}`) });
-    let hasEnded = false;
-    command.done.then(() => { hasEnded = true; });
-    const isMoving = async () => hasEnded || !['logto'].includes((await scene.authority()).holder);
-    await until('announced', async () => (await isMoving()) || (await scene.proxyRow('SELECT announced_until AS until FROM authority')).until !== null, { withinMs: 20_000 });
+    const order = () => scene.startDwp('stage cutover --wait', { onLine: (line) => say(`     dwp: ${line}`) }).done;
+    // It ends where a gate is shut at the end of the announcement; the wish stands, and is waited for again.
+    const command = (async () => {
+      for (;;) {
+        const result = await order();
+        if (!result.stdout.includes('waits for: gates (reads)')) return result;
+      }
+    })();
+    let left;
+    const look = async () => {
+      const { holder, until: until_ } = await scene.proxyRow('SELECT holder, announced_until AS until FROM authority');
+      left = until_ === null ? undefined : until_ - Date.now();
+      return holder;
+    };
+    await until('announced', async () => (await look()) !== 'logto' || left !== undefined, { withinMs: 20_000 });
     scene.mark('announced');
     // Eighteen minutes in production, and here.
-    await scene.passUntil('draining', async () => {
-      if (await isMoving()) return true;
-      const { until: until_ } = await scene.proxyRow('SELECT announced_until AS until FROM authority');
-      if (until_ !== null && until_ - Date.now() < 2 * MINUTE) Object.assign(traffic, { isDense: true, writeEveryMs: DENSE_MS });
-      return false;
-    });
-    scene.mark('draining');
-    await during?.(turn);
-    const result = await command.done;
+    while (await look() === 'logto' && left > 4 * MINUTE) await scene.pass(3 * MINUTE);
+    await scene.logto.faults([{ match: { path: '^/api/users' }, latency_ms: 250 }]);
+    Object.assign(traffic, { isDense: true, writeEveryMs: DENSE_MS });
+    let isOver = false;
+    command.then(() => { isOver = true; });
+    const strike = (async () => {
+      while (!isOver && await look() === 'logto') await pause(15);
+      isOver = true;
+      scene.mark('draining');
+      await struck?.(turn);
+    })();
+    // As many reads as the guard needs for its verdict.
+    await scene.passUntil('draining', () => isOver, { restMs: 400 });
+    await strike;
+    const result = await command;
     Object.assign(traffic, { isDense: false, writeEveryMs: CALM_MS });
+    await scene.logto.faults([]);
     const { holder } = await scene.authority();
     if (holder === 'mgpass') break;
     const { cause } = (await scene.moves()).at(-1);
@@ -84,11 +105,7 @@ async function handOver(scene, label, { during }) {
 
 export async function cutover(scene) {
   await arm(scene);
-  await handOver(scene, 'cutover', {
-    // Logto slow in the very moment in which the last writes drain.
-    during: () => scene.logto.faults([{ match: { path: '^/api/users' }, delay_ms: 250 }]),
-  });
-  await scene.logto.faults([]);
+  await handOver(scene, 'cutover', {});
   scene.fault('cutover', 'Logto slow', 'its answers 250 ms late while draining');
   await scene.put('stage', 'cutover', () => true);
   // And a place that has heard of nothing.
@@ -157,7 +174,7 @@ export async function goBack(scene) {
   await calm(scene);
   await scene.stores([{ store: 'MGPASS_DB', late_ms: 60 }]);
   scene.mark('on the way back');
-  await wayBack(scene, scene.traffic, { label: 'return' });
+  await wayBack(scene, scene.traffic, { label: 'return', isDisturbed: true });
   const [hits] = await scene.stores();
   scene.fault('return', 'D1 slow', `${hits} batches of mgPass's database 60 ms late`);
   scene.mark('Logto is the authority');
@@ -179,16 +196,16 @@ export async function cutoverAgain(scene) {
   await arm(scene);
   let at;
   await handOver(scene, 'cutover again', {
-    async during(turn) {
+    async struck(turn) {
       if (turn > 1) return;
-      at = (await scene.authority()).holder;
       await scene.killed();
+      at = (await scene.authority()).holder;
       // What hung without an answer keeps it from ending: it goes back by itself, and is begun anew.
       await pause(1_500);
       if ((await scene.authority()).holder === 'draining') await scene.pass(130_000);
     },
   });
-  scene.fault('cutover again', 'workerd killed', `while ${at}`);
+  scene.fault('cutover again', 'workerd killed', `as soon as draining was seen; then ${at}`);
   await scene.put('stage', 'cutover', () => true);
   await judgeCutover(scene, scene.traffic, 'cutover again');
   await judgeBook(scene, scene.traffic, 'cutover again', 'mgpass');

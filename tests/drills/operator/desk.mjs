@@ -4,7 +4,6 @@
 
 import assert from 'node:assert/strict';
 import { execFile, spawn } from 'node:child_process';
-import { rmSync } from 'node:fs';
 import path from 'node:path';
 import { text } from 'node:stream/consumers';
 import { fileURLToPath } from 'node:url';
@@ -13,9 +12,10 @@ import { promisify } from 'node:util';
 import { management, managementToken, pause } from '../../harness/sandbox/client.mjs';
 import { seedRewards } from '../../harness/sandbox/rewards.mjs';
 import { controlOf, PROBE_VARS, SECRETS, startSandbox } from '../../harness/sandbox/sandbox.mjs';
+import { scratch } from '../../harness/sandbox/scratch.mjs';
 
 const root = fileURLToPath(new URL('../../..', import.meta.url));
-export const persistTo = path.join(root, '.sandbox/operator');
+export const { directory: persistTo } = scratch('operator');
 
 /** What the checklist needs beside: an account of the operator's, secrets of both webhooks. */
 export const EVIDENCE = {
@@ -27,7 +27,6 @@ const began = Date.now();
 export const say = (line) => console.log(`${String(Math.round((Date.now() - began) / 1000)).padStart(4)} s  ${line}`);
 
 export async function openDesk({ main }) {
-  rmSync(persistTo, { recursive: true, force: true });
   const events = [];
   const sandbox = await startSandbox({
     persistTo,

@@ -1,22 +1,21 @@
 // The sandbox for the page: cron each second, a guard of seconds, every line of the log
 // kept, and readers whose reads the plots show.
 
-import { rmSync } from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 import { management, managementToken, pause } from '../../harness/sandbox/client.mjs';
 import { seedRewards } from '../../harness/sandbox/rewards.mjs';
 import { controlOf, SECRETS, startSandbox } from '../../harness/sandbox/sandbox.mjs';
+import { scratch } from '../../harness/sandbox/scratch.mjs';
 
 const root = fileURLToPath(new URL('../../..', import.meta.url));
-const persistTo = path.join(root, '.sandbox/page');
+const { directory: persistTo } = scratch('page');
 const began = Date.now();
 export const say = (line) => console.log(`${String(Math.round((Date.now() - began) / 1000)).padStart(4)} s  ${line}`);
 export const TOKEN = SECRETS.ADMIN_TOKEN;
 
 export async function openDesk({ main }) {
-  rmSync(persistTo, { recursive: true, force: true });
   const log = [];
   const sandbox = await startSandbox({
     persistTo,

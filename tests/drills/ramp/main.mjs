@@ -12,13 +12,13 @@
 
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
-import { rmSync } from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs, promisify } from 'node:util';
 
 import { userResponse } from '../../harness/backends/logto/users.mjs';
 import { controlOf, SECRETS, startSandbox } from '../../harness/sandbox/sandbox.mjs';
+import { scratch } from '../../harness/sandbox/scratch.mjs';
 import { LEAVE_INTENTS, management, managementToken, pause, until } from '../../harness/sandbox/client.mjs';
 
 const { values: options } = parseArgs({ options: { users: { type: 'string', default: '10000' } } });
@@ -31,11 +31,10 @@ const WRITERS = 2;
 const STEPS = [0, 1, 10, 50, 100, 50, 0];
 
 const root = fileURLToPath(new URL('../../..', import.meta.url));
-const persistTo = path.join(root, '.sandbox/ramp');
+const { directory: persistTo } = scratch('ramp');
 const began = Date.now();
 const say = (text) => console.log(`${String(Math.round((Date.now() - began) / 1000)).padStart(4)} s  ${text}`);
 
-rmSync(persistTo, { recursive: true, force: true });
 const events = [];
 const sandbox = await startSandbox({
   persistTo,

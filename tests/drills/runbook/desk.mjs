@@ -11,6 +11,7 @@ import { fileURLToPath } from 'node:url';
 
 import { unstable_readConfig as readConfig } from 'wrangler';
 
+import { scratch } from '../../harness/sandbox/scratch.mjs';
 import { startLogto } from '../../harness/backends/logto/main.mjs';
 import { makeKeys } from '../../harness/backends/logto/keys.mjs';
 import { defaultSeed, machine } from '../../harness/backends/logto/seed.mjs';
@@ -48,6 +49,8 @@ export async function openDesk({ name, main }) {
   const state = path.join(folder, '.wrangler/state');
   rmSync(folder, { recursive: true, force: true });
   mkdirSync(path.join(folder, 'bin'), { recursive: true });
+  mkdirSync(path.dirname(state));
+  symlinkSync(scratch('runbook').directory, state);
   symlinkSync(path.join(root, 'target/debug/dwp'), path.join(folder, 'bin/dwp'));
   ownConfig(folder);
   const log = createWriteStream(path.join(folder, 'worker.log'));

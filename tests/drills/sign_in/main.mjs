@@ -120,7 +120,7 @@ async function judge() {
   const barred = new Set(book.people.of('factor', 'dormant').map(({ subject }) => subject));
   scene.expect('passwords set at mgPass by the proxy', `${set.length}, alone in their bodies ${set.filter((one) => Object.keys(one).length === 2).length}`, 'each alone', set.every((one) => Object.keys(one).length === 2) && set.length > 0);
   zero('of those: of people with a second factor, or who did not sign in', set.filter(({ id }) => barred.has(id)).length);
-  const log = readFileSync(path.join(scene.persistTo, 'worker.log'), 'utf8');
+  const log = readFileSync(path.join(scene.folder, 'worker.log'), 'utf8');
   zero('lines of the log with a password', log.split('\n').filter((line) => /a-(long|changed|later)-Password|set-at-mgPass/.test(line)).length);
   scene.expect('each judge finds what it is for', proveJudges(), 'true', proveJudges());
 }

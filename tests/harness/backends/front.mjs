@@ -37,6 +37,7 @@ import http from 'node:http';
 import net from 'node:net';
 
 const RING = 10_000;
+const OF_A_RULE = new Set(['match', 'latency_ms', 'status', 'body', 'headers', 'reset', 'hang', 'commit_then', 'commit_late_ms', 'lie_content_length', 'probability', 'times']);
 
 /** A response that keeps what the handler wrote instead of sending it. */
 class CapturedResponse extends http.ServerResponse {
@@ -289,6 +290,8 @@ export async function startFront({
   const faults = {
     list: () => rules.map((rule) => (rule.left === undefined ? rule.source : { ...rule.source, times: rule.left })),
     set(list) {
+      // A rule that is misspelt would do nothing, and what it was to show would seem shown.
+      for (const name of list.flatMap(Object.keys)) if (!OF_A_RULE.has(name)) throw new Error(`no part of a rule: ${name}`);
       rules = list.map((source) => ({
         source,
         method: source.match?.method?.toUpperCase(),

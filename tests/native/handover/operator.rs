@@ -44,6 +44,19 @@ fn gate(view: &Value, name: &str) -> Value {
 }
 
 #[test]
+fn no_job_is_begun_while_logto_is_not_the_authority() {
+    let world = world();
+    world.handed_over();
+    for path in [
+        "import?kind=users",
+        "import?kind=users&dry_run=true",
+        "equality",
+    ] {
+        check_refused(&world, path, 409, "logto_not_authority");
+    }
+}
+
+#[test]
 fn without_the_admin_token_there_is_nothing_to_see_and_nothing_to_do() {
     let world = world();
     for (method, path) in [

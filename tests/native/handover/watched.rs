@@ -235,10 +235,25 @@ fn strays_and_points_are_to_be_looked_at() {
         "{points}"
     );
     assert_eq!(status(&world)["cutover"]["reason"], "as_good_as_before");
+    // Nobody compares both sides while mgPass is the authority, however long that is.
+    world.has_rewards.set(true);
+    assert_eq!(checklist_of_points(&world)["state"], "green");
     let drift = "UPDATE user_rewards SET total_points = 6";
     world.databases.execute(Store::Mgpass, drift);
     world.advance(10 * MINUTE_MS);
     assert_eq!(told(&world), one("look", "points_adrift"));
+    assert_eq!(checklist_of_points(&world)["state"], "red");
+}
+
+fn checklist_of_points(world: &Rc<World>) -> Value {
+    let answer = world.ask(Request::new("GET", "/_proxy/checklist").token("admin"));
+    let list: Value = serde_json::from_str(&answer.body).unwrap();
+    let checks = list["checks"].as_array().unwrap().iter();
+    checks
+        .clone()
+        .find(|check| check["name"] == "points")
+        .unwrap()
+        .clone()
 }
 
 #[test]

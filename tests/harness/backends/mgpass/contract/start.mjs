@@ -1,16 +1,14 @@
 // One stand-in on real workerd, migrated, with a store of its own that goes with it.
 
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 import { freePort } from '../../../sandbox/machine.mjs';
 import { startWorkers } from '../../../sandbox/workers.mjs';
+import { scratch } from '../../../sandbox/scratch.mjs';
 import { migrateMgpass } from '../main.mjs';
 
 export async function startStandIn(vars = {}) {
-  const persistTo = mkdtempSync(path.join(tmpdir(), 'mgpass-standin-'));
+  const { directory: persistTo, remove } = scratch('mgpass-standin');
   const port = await freePort();
   const issuer = `http://127.0.0.1:${port}`;
   const sandbox = await startWorkers({
@@ -29,7 +27,7 @@ export async function startStandIn(vars = {}) {
     db: await sandbox.database('mgpass-local'),
     async close() {
       await sandbox.dispose();
-      rmSync(persistTo, { recursive: true, force: true });
+      remove();
     },
   };
 }
