@@ -233,6 +233,12 @@ describe('front', () => {
     assert.deepEqual(last.map(({ method, path, status }) => [method, path, status]), [['POST', '/things/7?x=1', 200], ['POST', '/things/7?x=1', 200]]);
   });
 
+  test('a rule that is misspelt is refused, and the ones in force stay', async () => {
+    await fault({ status: 503 });
+    assert.equal((await control('PUT', '/faults', [{ delay_ms: 900 }])).status, 400);
+    assert.equal((await post()).status, 503);
+  });
+
   test('status, body, headers, times; faulted is counted apart', async () => {
     await fault({ match: { method: 'POST', path: '^/things/\\d+$' }, status: 503, body: { error: 'down' }, headers: { 'retry-after': '1' }, times: 1 });
     const first = await post();
