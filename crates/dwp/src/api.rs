@@ -102,6 +102,12 @@ impl Api {
     }
 }
 
+/// How long to wait before the next look: what takes moments is seen at once, and what
+/// takes long is not asked about more often than `most`.
+pub fn pace(n_looks: u32, most: Duration) -> Duration {
+    Duration::from_millis(100 << n_looks.min(6)).min(most)
+}
+
 /// Again, a second later, for as long as it may pass.
 pub fn patiently<T>(
     n_times: u32,
@@ -227,6 +233,12 @@ fn prompt() -> Result<String, Failure> {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn looks_begin_at_once_and_grow_rarer() {
+        let paces = [0, 1, 2, 3, 4, 9].map(|n| pace(n, Duration::from_secs(1)).as_millis());
+        assert_eq!(paces, [100, 200, 400, 800, 1_000, 1_000]);
+    }
 
     #[test]
     fn the_token_travels_in_clear_to_this_machine_only() {

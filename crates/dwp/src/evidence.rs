@@ -10,7 +10,7 @@ use dual_write_proxy::operate::certificate::verify::{digest_of, verify};
 use dual_write_proxy::operate::checklist::COSTLY;
 use serde_json::{Value, json};
 
-use super::api::{Api, patiently};
+use super::api::{Api, pace, patiently};
 use super::failure::Failure;
 use super::files;
 use super::job::Health;
@@ -96,11 +96,11 @@ pub fn webhooks(api: &Api, output: Output, command: &Webhooks) -> Result {
     let Webhooks::Test = command;
     let begun = api.post("webhooks/test", &[])?;
     let mut check = begun.get("check").cloned().unwrap_or_default();
-    for _ in 0..POLLS {
+    for n_looks in 0..POLLS {
         if text(&check, "state") != "idle" {
             break;
         }
-        thread::sleep(POLL);
+        thread::sleep(pace(n_looks, POLL));
         let checklist = api.get("checklist", &[])?;
         let checks = checklist.get("checks").and_then(Value::as_array);
         let found = checks

@@ -9,7 +9,7 @@ use dual_write_proxy::policy::flags::form::{self, FlagRefusal};
 use dual_write_proxy::policy::flags::keys;
 use serde_json::{Value, json};
 
-use super::api::{Api, patiently};
+use super::api::{Api, pace, patiently};
 use super::failure::Failure;
 use super::job::Health;
 use super::kv::{Where, Writer};
@@ -267,6 +267,7 @@ fn wait(
     } else {
         SEEN_WITHIN
     };
+    let mut n_looks = 0;
     loop {
         let status = patiently(10, || api.get("status", &[]))?;
         if is_seen(find(flags(&status)?, key), value) {
@@ -275,7 +276,8 @@ fn wait(
         if began.elapsed() > within {
             return Ok((status, false));
         }
-        std::thread::sleep(POLL);
+        std::thread::sleep(pace(n_looks, POLL));
+        n_looks += 1;
     }
 }
 

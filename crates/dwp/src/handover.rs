@@ -11,7 +11,7 @@ use core::time::Duration;
 use clap::{Subcommand, ValueEnum};
 use serde_json::Value;
 
-use super::api::{Api, patiently};
+use super::api::{Api, pace, patiently};
 use super::failure::Failure;
 use super::job::Health;
 use super::words::{duration, plural};
@@ -147,7 +147,7 @@ pub enum Debt {
 
 /// Until the stage is reached, until nobody wishes it any more, or until a gate is shut.
 fn wait(api: &Api, to: Stage, since: i64, mut view: Value) -> std::result::Result<Value, Failure> {
-    let mut said = String::new();
+    let (mut said, mut n_looks) = (String::new(), 0);
     loop {
         let is_over = is_at(&view, to)
             || at(&view, "/authority/wish").is_null()
@@ -168,7 +168,8 @@ fn wait(api: &Api, to: Stage, since: i64, mut view: Value) -> std::result::Resul
             eprintln!("{line}");
             said = line;
         }
-        std::thread::sleep(POLL);
+        std::thread::sleep(pace(n_looks, POLL));
+        n_looks += 1;
         view = patiently(PATIENCE, || api.post("handover/advance", &[]))?;
     }
 }

@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::Value;
 
-use super::api::{Api, read};
+use super::api::{Api, pace, read};
 use super::failure::Failure;
 use super::job::Kind;
 use super::job::{Job, State};
@@ -27,7 +27,7 @@ const POLLS_A_LINE: u32 = 10;
 pub fn watch(api: &Api, kind: Kind, id: Option<i64>) -> Result<Value, Failure> {
     let mut shown = Shown::new();
     let mut id = id;
-    let mut n_silent = 0;
+    let (mut n_silent, mut n_looks) = (0, 0);
     loop {
         match view(api, kind) {
             Ok(value) => {
@@ -52,7 +52,8 @@ pub fn watch(api: &Api, kind: Kind, id: Option<i64>) -> Result<Value, Failure> {
                 return Err(failure);
             }
         }
-        std::thread::sleep(POLL);
+        std::thread::sleep(pace(n_looks, POLL));
+        n_looks += 1;
     }
 }
 

@@ -109,14 +109,14 @@ async function unansweredEnded(scene) {
 }
 
 /** mgPass to Logto, with everything carried over first. */
-export async function wayBack(scene, traffic, { label, isDisturbed = false }) {
+export async function wayBack(scene, traffic, { label, isDisturbed = false, beforeMs = 2_000, afterMs = 4_000 }) {
   scene.heading(label);
   // As an operator would: not while Logto lacks hundreds of writes.
   await traffic.quiet();
   await settled(scene, { withinMs: 300_000 });
   await unansweredEnded(scene);
   traffic.resume();
-  await pause(2_000);
+  await pause(beforeMs);
   const from = Date.now();
   traffic.writeEveryMs = DENSE_MS;
   const result = await scene.dwp('stage dual_write --wait', { allowed: [0, 1], onLine: (line) => say(`  dwp: ${line}`) });
@@ -126,7 +126,7 @@ export async function wayBack(scene, traffic, { label, isDisturbed = false }) {
   if (holder !== 'logto') throw new Error('no way back');
   const [began, moved] = [await movedAt(scene, 'returning'), await movedAt(scene, 'logto')];
   traffic.writeEveryMs = CALM_MS;
-  await pause(4_000);
+  await pause(afterMs);
   judgeHeld(scene, traffic, { label, from: began, to: moved, isDisturbed });
   judgeReads(scene, traffic, { label, from });
   return moved;

@@ -34,8 +34,7 @@ export async function off(scene) {
 }
 
 export async function shadow(scene) {
-  const { stdout } = await scene.dwp(['flag', 'set', 'stage', 'shadow', '--reason', 'day one']);
-  say(`     dwp: ${stdout.trim()}`);
+  await scene.put('stage', 'shadow', (status) => status.stage === 'shadow');
   // The outbox answers too late for a write to wait for it: the Queue has it.
   await scene.stores([{ store: 'DB', sql: '^INSERT INTO intents', late_ms: 600 }]);
   const { reads, writes } = await seen(scene, 1_500);

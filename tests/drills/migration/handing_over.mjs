@@ -31,7 +31,7 @@ export async function shutUntil(scene, steps) {
     shut = [...(await gates(scene)).values()].filter(({ state }) => state === 'shut');
     return shut.length === 0;
   };
-  await scene.passUntil('gates', isOpen, steps).catch(() => { throw new Error(`shut: ${shut.map(({ name, why, names }) => `${name}: ${why} ${names}`).join('; ')}`); });
+  await scene.passUntil('gates', isOpen, steps).catch((error) => { throw new Error(`${error.message}; shut: ${shut.map(({ name, why, names }) => `${name}: ${why} ${names}`).join('; ') || 'none'}`); });
 }
 
 /** Applications that stay at Logto are let go by name; all else must be open. */
@@ -43,9 +43,9 @@ async function openGates(scene) {
 /**
  * To mgPass, by the command; again where the guard's newest verdict was in the way, or it went
  * back by itself. Logto is slow in the very minutes in which the last writes drain; `struck`
- * happens the moment they do.
+ * happens while it is announced.
  */
-async function handOver(scene, label, { struck }) {
+async function handOver(scene, label, { struck } = {}) {
   const { traffic } = scene;
   const causes = [];
   for (let turn = 1; ; turn += 1) {
@@ -67,20 +67,15 @@ async function handOver(scene, label, { struck }) {
     await until('announced', async () => (await look()) !== 'logto' || left !== undefined, { withinMs: 20_000 });
     scene.mark('announced');
     // Eighteen minutes in production, and here.
-    while (await look() === 'logto' && left > 4 * MINUTE) await scene.pass(3 * MINUTE);
+    while (await look() === 'logto' && left > 4 * MINUTE) await scene.pass(left - 4 * MINUTE);
+    if (turn === 1) await struck?.();
     await scene.logto.faults([{ match: { path: '^/api/users' }, latency_ms: 250 }]);
     Object.assign(traffic, { isDense: true, writeEveryMs: DENSE_MS });
     let isOver = false;
     command.then(() => { isOver = true; });
-    const strike = (async () => {
-      while (!isOver && await look() === 'logto') await pause(15);
-      isOver = true;
-      scene.mark('draining');
-      await struck?.(turn);
-    })();
     // As many reads as the guard needs for its verdict.
-    await scene.passUntil('draining', () => isOver, { restMs: 400 });
-    await strike;
+    await scene.passUntil('draining', async () => isOver || await look() !== 'logto', { restMs: 400 });
+    scene.mark('draining');
     const result = await command;
     Object.assign(traffic, { isDense: false, writeEveryMs: CALM_MS });
     await scene.logto.faults([]);
@@ -105,7 +100,7 @@ async function handOver(scene, label, { struck }) {
 
 export async function cutover(scene) {
   await arm(scene);
-  await handOver(scene, 'cutover', {});
+  await handOver(scene, 'cutover');
   scene.fault('cutover', 'Logto slow', 'its answers 250 ms late while draining');
   await scene.put('stage', 'cutover', () => true);
   // And a place that has heard of nothing.
@@ -174,7 +169,7 @@ export async function goBack(scene) {
   await calm(scene);
   await scene.stores([{ store: 'MGPASS_DB', late_ms: 60 }]);
   scene.mark('on the way back');
-  await wayBack(scene, scene.traffic, { label: 'return', isDisturbed: true });
+  await wayBack(scene, scene.traffic, { label: 'return', isDisturbed: true, beforeMs: 500, afterMs: 500 });
   const [hits] = await scene.stores();
   scene.fault('return', 'D1 slow', `${hits} batches of mgPass's database 60 ms late`);
   scene.mark('Logto is the authority');
@@ -194,18 +189,8 @@ export async function cutoverAgain(scene) {
   }
   await gather(scene, 'certificate of the second term');
   await arm(scene);
-  let at;
-  await handOver(scene, 'cutover again', {
-    async struck(turn) {
-      if (turn > 1) return;
-      await scene.killed();
-      at = (await scene.authority()).holder;
-      // What hung without an answer keeps it from ending: it goes back by itself, and is begun anew.
-      await pause(1_500);
-      if ((await scene.authority()).holder === 'draining') await scene.pass(130_000);
-    },
-  });
-  scene.fault('cutover again', 'workerd killed', `as soon as draining was seen; then ${at}`);
+  await handOver(scene, 'cutover again', { struck: () => scene.killed() });
+  scene.fault('cutover again', 'workerd killed', 'while it was announced; it went on by itself');
   await scene.put('stage', 'cutover', () => true);
   await judgeCutover(scene, scene.traffic, 'cutover again');
   await judgeBook(scene, scene.traffic, 'cutover again', 'mgpass');

@@ -24,7 +24,7 @@ export async function ramp(scene) {
   const { traffic } = scene;
   const nReads = traffic.reads.length;
   await scene.put('compare_percent', '50', (status) => status.compare_bps === 5_000);
-  await scene.dwp('ramp start --steps 30,100 --hold 5m --min-reads 10 --reason the-day');
+  await scene.dwp('ramp start --steps 30,100 --hold 2m --min-reads 10 --reason the-day');
   await at(scene, 30);
   await at(scene, 100);
   await scene.mgpass.faults([{ match: { path: '^/api/users' }, status: 503, body: { error: 'unavailable' } }]);
