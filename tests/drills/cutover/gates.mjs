@@ -7,7 +7,8 @@ const waive = (gate) => ['handover', 'waive', gate, '--reason', 'the drill has n
 
 export async function gates(scene) {
   const { stdout } = await scene.dwp('handover gates --json', { allowed: [0, 1] });
-  return new Map(JSON.parse(stdout).map((gate) => [gate.name, gate]));
+  // None is asked between two stages, and in the last one.
+  return new Map((JSON.parse(stdout) ?? []).map((gate) => [gate.name, gate]));
 }
 
 const shut = (all) => [...all.values()].filter(({ state }) => state === 'shut').map(({ name }) => name);

@@ -66,9 +66,10 @@ async function handOver(scene, label, { struck } = {}) {
     };
     await until('announced', async () => (await look()) !== 'logto' || left !== undefined, { withinMs: 20_000 });
     scene.mark('announced');
-    // Eighteen minutes in production, and here.
-    while (await look() === 'logto' && left > 4 * MINUTE) await scene.pass(left - 4 * MINUTE);
+    // What is cut off now is looked at before the announcement is over.
     if (turn === 1) await struck?.();
+    // Eighteen minutes in production, and here.
+    while (await look() === 'logto' && left > 2 * MINUTE) await scene.pass(left - 2 * MINUTE);
     await scene.logto.faults([{ match: { path: '^/api/users' }, latency_ms: 250 }]);
     Object.assign(traffic, { isDense: true, writeEveryMs: DENSE_MS });
     let isOver = false;
