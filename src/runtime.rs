@@ -1,6 +1,7 @@
 //! What every flow is handed: the outside as ports, and what an isolate knows.
 
 pub mod answer;
+pub mod authority;
 pub mod backend;
 pub mod context;
 pub mod dependencies;

@@ -3,17 +3,17 @@
 
 use std::pin::pin;
 
-use futures_util::future::{Either, select};
+use futures_util::future::select;
 
 use crate::handover::advance;
-use crate::handover::authority::{Holder, View, parse_view, view};
+use crate::handover::authority::{Holder, View};
 use crate::policy::flags::{Flags, Stage};
+use crate::runtime::authority;
+pub use crate::runtime::authority::PROOF_MS;
 use crate::runtime::isolate::Isolate;
-use crate::runtime::ports::{Platform, Store};
+use crate::runtime::ports::Platform;
 use crate::runtime::settings::HandoverSettings;
 
-/// A request waits no longer for it.
-pub const PROOF_MS: u32 = 500;
 /// How often one of those that wait asks, give or take a quarter.
 const ASKED_EVERY_MS: u64 = 1_000;
 /// Flags that were read so long ago may be those of another stage: an isolate may have had
@@ -102,15 +102,7 @@ pub async fn ask<P: Platform>(
     settings: &HandoverSettings,
     deadline_ms: u32,
 ) -> Option<View> {
-    let asked_at_ms = platform.now_ms();
-    let asked = pin!(platform.batch(Store::Proxy, vec![view()]));
-    let deadline = pin!(platform.sleep(deadline_ms));
-    let found = match select(asked, deadline).await {
-        Either::Left((Ok(results), _)) => parse_view(results.first()?.first()?)?,
-        Either::Left((Err(_), _)) | Either::Right(_) => return None,
-    };
-    isolate.note_authority(found, asked_at_ms, settings.lease_ms);
-    Some(found)
+    authority::ask(platform, isolate, settings.lease_ms, deadline_ms).await
 }
 
 /// Until one side may write, for as long as a user write is held. One row once a second;

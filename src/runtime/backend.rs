@@ -11,6 +11,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 
 use crate::inbound::request::Secret;
+use crate::runtime::authority::may_ask_logto;
 use crate::runtime::context::Context;
 use crate::runtime::isolate::OwnClient;
 use crate::runtime::limits::MAX_ANSWER_BYTES;
@@ -89,7 +90,8 @@ impl BackendFailure {
             CallFailure::Unreachable
             | CallFailure::TimedOut
             | CallFailure::Unreadable
-            | CallFailure::Retired => Self::Down(backend, failure.code()),
+            | CallFailure::Retired
+            | CallFailure::Unheard => Self::Down(backend, failure.code()),
         }
     }
 
@@ -155,17 +157,17 @@ fn encode(text: &str) -> String {
     utf8_percent_encode(text, UNRESERVED).to_string()
 }
 
-/// Every call of the proxy's own to a backend. Where this isolate was told that Logto is
-/// not asked any more, none leaves for it.
+/// Every call of the proxy's own to a backend. Where Logto is not asked any more, none
+/// leaves for it.
 async fn send<P: Platform>(
     platform: &P,
     context: &Context<'_>,
     call: Call,
 ) -> Result<CallAnswer, CallFailure> {
-    match call.backend == Backend::Logto && context.isolate.asks_no_logto() {
-        true => Err(CallFailure::Retired),
-        false => platform.call(call).await,
+    if call.backend == Backend::Logto {
+        may_ask_logto(platform, context).await?;
     }
+    platform.call(call).await
 }
 
 /// A form to a token endpoint, once.

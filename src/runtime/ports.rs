@@ -256,6 +256,9 @@ pub enum CallFailure {
     /// Not made: Logto is not asked any more.
     #[error("backend is not asked any more")]
     Retired,
+    /// Not made: nobody could say whether Logto may still be asked.
+    #[error("nobody could say whether backend may be asked")]
+    Unheard,
 }
 
 impl CallFailure {
@@ -266,6 +269,7 @@ impl CallFailure {
             Self::Unreadable => "unreadable",
             Self::TooLarge { .. } => "too_large",
             Self::Retired => "logto_retired",
+            Self::Unheard => "authority_unknown",
         }
     }
 }

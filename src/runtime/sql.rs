@@ -95,7 +95,7 @@ macro_rules! holder {
     };
 }
 
-/// The columns of [`crate::handover::authority::View`], of the row `authority`.
+/// The columns of [`crate::policy::authority::View`], of the row `authority`.
 macro_rules! view_columns {
     () => {
         concat!(
@@ -154,7 +154,8 @@ macro_rules! is_still_leased_by {
 }
 
 /// What was sent to Logto and has no answer: it may still land there, over whatever was
-/// written since.
+/// written since, or has landed, and nobody has looked since. Whoever is left to a person
+/// is not looked at.
 macro_rules! may_still_land {
     () => {
         concat!(
@@ -162,11 +163,12 @@ macro_rules! may_still_land {
             now!(),
             " - ",
             late_commit_ms!(),
-            " UNION ALL SELECT subject, since FROM debt WHERE class = 'unanswered' AND since + ",
+            " UNION ALL SELECT subject, since FROM debt d WHERE class = 'unanswered' AND (since + ",
             late_commit_ms!(),
             " > ",
             now!(),
-            ")"
+            " OR NOT EXISTS (SELECT 1 FROM held_subjects g WHERE g.subject = d.subject) ",
+            "AND NOT EXISTS (SELECT 1 FROM subjects p WHERE p.subject = d.subject AND p.parked IS NOT NULL)))"
         )
     };
 }

@@ -221,6 +221,7 @@ pub fn unanswered(failure: &CallFailure) -> ProxyError {
             ProxyError::LogtoUnreachable
         }
         CallFailure::Retired => ProxyError::LogtoRetired,
+        CallFailure::Unheard => ProxyError::AuthorityUnknown,
     }
 }
 

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
 
 use dual_write_proxy::handover::{
-    arm, authority, cleanup, debt, facts, holds, hung, log, moves, row, strays,
-    target as handover_target, translated, wish,
+    arm, cleanup, debt, facts, holds, hung, log, moves, row, strays, target as handover_target,
+    translated, wish,
 };
 use dual_write_proxy::mirror::{
     backlog, edits, fence, findings as mirror_findings, intent, mgpass_webhook, outbox, owed, pass,
@@ -22,6 +22,7 @@ use dual_write_proxy::operate::{
 };
 use dual_write_proxy::population::jobs::{equality, store, view};
 use dual_write_proxy::population::{page, points, readiness};
+use dual_write_proxy::runtime::authority;
 use dual_write_proxy::runtime::ports::Store;
 use dual_write_proxy::serve::at_mgpass::{batch, holders, orphans, tenant};
 use dual_write_proxy::serve::execute::interaction;
@@ -165,7 +166,7 @@ fn every_statement_prepares_against_the_migrations() {
 fn the_lists_of_statements_are_complete() {
     for (source, all) in [
         (
-            include_str!("../../src/handover/authority.rs"),
+            include_str!("../../src/runtime/authority.rs"),
             authority::ALL_SQL,
         ),
         (include_str!("../../src/handover/row.rs"), row::ALL_SQL),

@@ -175,6 +175,9 @@ pub fn of_failure(failure: BackendFailure) -> ProxyError {
         BackendFailure::Down(_, code) if code == CallFailure::Retired.code() => {
             ProxyError::LogtoRetired
         }
+        BackendFailure::Down(_, code) if code == CallFailure::Unheard.code() => {
+            ProxyError::AuthorityUnknown
+        }
         _ => ProxyError::LogtoUnreachable,
     }
 }

@@ -22,7 +22,7 @@ export function startTraffic(scene, { ask, written, read, writeEveryMs = CALM_MS
   const any = (list) => list[Math.floor(draw() * list.length)];
   const traffic = {
     ask, written, read,
-    writeEveryMs,
+    writeEveryMs, readEveryMs,
     /** By user: the newest version that was acknowledged. */
     acknowledged: new Map(),
     /** Of users whom the applications made, by id: what they were told. */
@@ -139,7 +139,7 @@ export function startTraffic(scene, { ask, written, read, writeEveryMs = CALM_MS
     await pause(traffic.writeEveryMs);
   });
   // A reader rests as long as it waited, so that a slow machine is not asked more than it can answer.
-  const rest = () => pause(Math.min(500, Math.max(readEveryMs, lastRead())));
+  const rest = () => pause(Math.min(500, Math.max(traffic.readEveryMs, lastRead())));
   const lastRead = () => { const last = traffic.reads.at(-1); return last ? last.ended - last.began : 0; };
   for (let n = 0; n < readers; n += 1) loop(async () => { if (traffic.readsGoOn) await begin(() => readOne(draw() < 0.3 ? any(traffic.written) : any(traffic.read))); await rest(); });
   loop(async () => {

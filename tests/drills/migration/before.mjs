@@ -22,7 +22,7 @@ export async function off(scene) {
   await scene.ask('GET', `/users/${ids[0]}`);
   scene.traffic = startTraffic(scene, {
     ask: scene.ask, written: ids.slice(0, nWritten), read: ids.slice(nWritten, -scene.spare.length),
-    readers: 2, readEveryMs: 15, writeEveryMs: CALM_MS, mostWrites: 30, registerEveryMs: 2_000, dice: scene.dice,
+    readers: 4, readEveryMs: 60, writeEveryMs: CALM_MS, mostWrites: 30, registerEveryMs: 2_000, dice: scene.dice,
   });
   // A pipe asks mgPass nothing.
   await scene.mgpass.off();

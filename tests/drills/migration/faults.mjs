@@ -22,7 +22,7 @@ export async function calm(scene) {
   await scene.traffic.quiet();
   let before;
   for (let n = 0; ; ) {
-    if (await settled(scene, { withinMs: 1_500 }).then(() => true, () => false)) break;
+    if (await settled(scene, { withinMs: 800 }).then(() => true, () => false)) break;
     const now = await scene.proxyRow(OPEN);
     const isAtWork = before === undefined || now.n !== before.n || now.at !== before.at;
     before = now;

@@ -70,7 +70,7 @@ async function handOver(scene, label, { struck } = {}) {
     if (turn === 1) await struck?.();
     // Eighteen minutes in production, and here.
     while (await look() === 'logto' && left > 2 * MINUTE) await scene.pass(left - 2 * MINUTE);
-    await scene.logto.faults([{ match: { path: '^/api/users' }, latency_ms: 250 }]);
+    await scene.logto.faults([{ match: { path: '^/api/users' }, latency_ms: 150 }]);
     Object.assign(traffic, { isDense: true, writeEveryMs: DENSE_MS });
     let isOver = false;
     command.then(() => { isOver = true; });
@@ -102,7 +102,7 @@ async function handOver(scene, label, { struck } = {}) {
 export async function cutover(scene) {
   await arm(scene);
   await handOver(scene, 'cutover');
-  scene.fault('cutover', 'Logto slow', 'its answers 250 ms late while draining');
+  scene.fault('cutover', 'Logto slow', 'its answers 150 ms late while draining');
   await scene.put('stage', 'cutover', () => true);
   // And a place that has heard of nothing.
   await scene.stores([{ store: 'FLAGS', stale: { stage: 'off', read_percent: null, sign_in_percent: null } }]);
@@ -175,6 +175,7 @@ export async function goBack(scene) {
   scene.fault('return', 'D1 slow', `${hits} batches of mgPass's database 60 ms late`);
   scene.mark('Logto is the authority');
   await scene.put('stage', 'dual_write', (status) => status.stage === 'dual_write');
+  await calm(scene);
   await judgeEqual(scene, scene.traffic, 'return');
   await release(scene, 'return');
   scene.traffic.resume();

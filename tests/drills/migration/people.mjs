@@ -24,20 +24,22 @@ export async function registerPeople(scene) {
   await scene.put('applications', JSON.stringify(scene.apps.map(({ listed }) => listed)), () => true);
   const [newsroom] = scene.apps;
   await until('the applications are known', async () => (await fetch(newsroom.login.link, { redirect: 'manual' })).status === 303);
-  let byOne = 0;
-  for (const person of scene.people) {
+  const byOne = await all(scene.people, async (person) => {
     person.subject = (await person.signIn(newsroom, { register: true })).subject;
     const second = await person.signIn(scene.apps[1]);
-    if (second.asked === 0 && second.subject === person.subject) byOne += 1;
-  }
-  return byOne;
+    return second.asked === 0 && second.subject === person.subject;
+  });
+  return byOne.filter(Boolean).length;
 }
+
+/** At the same time, as people are. */
+const all = (list, work) => Promise.all(list.map(work));
 
 const sessions = (scene) => scene.apps.flatMap((app) => app.sessions().map((session) => ({ app, session })));
 
 /** Everybody's, at whichever side; what came of it is kept for the judge. */
 export async function refreshAll(scene, phase, { only = () => true } = {}) {
-  for (const { app, session } of sessions(scene).filter(only)) {
+  await all(sessions(scene).filter(only), async ({ app, session }) => {
     scene.sent.set(session.refreshToken, (scene.sent.get(session.refreshToken) ?? 0) + 1);
     const entry = { at: realNow(), phase, app: app.name, side: session.side, subject: session.subject, isDone: true };
     try {
@@ -47,7 +49,7 @@ export async function refreshAll(scene, phase, { only = () => true } = {}) {
       console.error(`a session ended: ${JSON.stringify(entry)}`);
     }
     scene.refreshes.push(entry);
-  }
+  });
 }
 
 /** An address each, by the application; who can has a social account. */
@@ -70,7 +72,7 @@ const leave = (people) => { for (const { browser } of people) browser.forget('_s
 export async function markReady(scene) {
   for (let round = 0; round < 2; round += 1) {
     leave(scene.people);
-    for (const person of scene.people) await signIn(scene, person, scene.apps[0]);
+    await all(scene.people, (person) => signIn(scene, person, scene.apps[0]));
     await pause(600);
   }
   return scene.people.filter(({ browser }) => browser.isMarkedReady).length;
@@ -87,9 +89,12 @@ async function signIn(scene, person, app) {
 export async function move(scene, people) {
   leave(people);
   const came = { mgpass: 0, logto: 0 };
-  for (const person of people) {
-    for (const app of scene.apps) came[(await signIn(scene, person, app)).side] += 1;
-  }
+  await all(people, async (person) => {
+    for (const app of scene.apps) {
+      const { side } = await signIn(scene, person, app);
+      came[side] += 1;
+    }
+  });
   return came;
 }
 

@@ -260,6 +260,25 @@ fn an_isolate_that_slept_through_it_all_asks_first() {
     nothing_reached_logto(&world);
 }
 
+/// Cron may run for minutes, and Logto be left alone meanwhile.
+#[test]
+fn a_run_that_outlasts_a_lease_asks_anew_before_it_asks_logto() {
+    let world = prepared();
+    // What is known of the tenant is read again at the end of the run.
+    world.advance(60_000);
+    let late = Fault::SlowAnswer(70_000);
+    world
+        .faults
+        .once(Port::ProxyDatabase, "FROM tenant", 0, late);
+    let node = world.node();
+    world.executor.spawn(async move { node.cron().await });
+    world.advance(1_000);
+    hand_over(&world, "alone", 6);
+    world.logto.served.borrow_mut().clear();
+    world.advance(120_000);
+    nothing_reached_logto(&world);
+}
+
 #[test]
 fn cron_queue_and_webhooks_ask_logto_nothing() {
     let world = world();

@@ -42,6 +42,35 @@ fn the_way_back_waits_for_what_is_pending_and_holds_the_rest() {
     assert_eq!(world.counter("epoch"), 2);
 }
 
+/// A call whose answer never came cannot land any more, but nobody has looked whether it did.
+#[test]
+fn the_way_back_waits_for_the_look_at_what_was_never_answered() {
+    let owed = "INSERT INTO debt VALUES ('u1', 'unanswered', 'no_answer', 0)";
+    let looked_at = "DELETE FROM debt WHERE class = 'unanswered'";
+    let world = world();
+    world.handed_over();
+    world.databases.execute(Store::Proxy, owed);
+    world.wish(Some(Stage::DualWrite));
+    assert_eq!(world.operate().waits, Some("unanswered_calls"));
+    assert_eq!(world.holder(), "mgpass");
+    world.databases.execute(Store::Proxy, looked_at);
+    world.pending_translated("t1", "u2");
+    world.operate();
+    // Found out only now.
+    world.databases.execute(Store::Proxy, owed);
+    let done = "UPDATE intents SET discharged_at = 1 WHERE id = 't1'";
+    world.databases.execute(Store::Proxy, done);
+    world.nudge();
+    assert_eq!(world.holder(), "returning");
+    // Whoever is left to a person already is not waited for.
+    world.databases.execute(
+        Store::Proxy,
+        "INSERT INTO held_subjects (subject, reason, since, detail) VALUES ('u1', 'debt', 0, '')",
+    );
+    world.nudge();
+    assert_eq!(world.holder(), "logto");
+}
+
 #[test]
 fn past_its_deadline_mgpass_stays_the_authority() {
     for is_down in [false, true] {

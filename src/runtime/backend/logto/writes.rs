@@ -199,7 +199,7 @@ async fn send<P: Platform>(
 /// A connection that breaks may have carried the request, too; a call that was not made
 /// changed nothing.
 fn unsure(failure: CallFailure) -> Unsure {
-    let is_sent = failure != CallFailure::Retired;
+    let is_sent = !matches!(failure, CallFailure::Retired | CallFailure::Unheard);
     let failure = BackendFailure::of_call(BACKEND, failure);
     match is_sent {
         true => Unsure::Unknown(failure),
