@@ -31,10 +31,10 @@ function page(scene, { phases, seconds, isGood, users, seed }) {
   const p = (list, share) => (list.length === 0 ? null : percentile(list, share));
   const ended = (at) => scene.refreshes.filter((entry) => !entry.isDone && entry.at <= at).length;
   return `<!doctype html>
-<html lang="en"><meta charset="utf-8"><title>Migration, seed ${escaped(seed)}</title>
+<html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>Migration, seed ${escaped(seed)}</title>
 <style>
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 1120px; margin: 2rem auto; padding: 0 1rem; color: #1c2024; background: #fff }
-h1, h2 { line-height: 1.2 } table { border-collapse: collapse; width: 100%; margin: .5rem 0 1.5rem } th, td { text-align: left; vertical-align: top; padding: .25rem .6rem; border-bottom: 1px solid #d9dde1 }
+h1, h2 { line-height: 1.2 } table { border-collapse: collapse; width: 100%; margin: .5rem 0 1.5rem } th, td { text-align: left; vertical-align: top; padding: .25rem .6rem; border-bottom: 1px solid #d9dde1 } td:last-child { overflow-wrap: anywhere }
 svg { display: block; width: 100%; height: auto } text { font: 11px system-ui, sans-serif; fill: #4a5258 } .good { color: #146c2e } .bad { color: #b3261e; font-weight: 600 }
 pre { background: #f4f5f6; padding: 1rem; overflow: auto; max-height: 28rem }
 </style>
@@ -78,7 +78,9 @@ function bands(phases, x) {
   const parts = phases.map(({ name, began, ms }, nth) => {
     const [from, to] = [x(began), x(began + ms)];
     return `<rect x="${from.toFixed(1)}" y="0" width="${Math.max(1, to - from).toFixed(1)}" height="22" fill="${shades[nth % 2]}"><title>${escaped(name)}</title></rect>`
-      + `<text x="${(from + 2).toFixed(1)}" y="${nth % 2 === 0 ? 36 : 50}">${escaped(name)}</text>`;
+      // The last ones may have no room to their right.
+      + (from > WIDTH - 60 ? `<text x="${WIDTH - 2}" text-anchor="end"` : `<text x="${(from + 2).toFixed(1)}"`)
+      + ` y="${nth % 2 === 0 ? 36 : 50}">${escaped(name)}</text>`;
   });
   return svg(56, parts.join(''));
 }
