@@ -58,7 +58,7 @@ export async function importAll(scene) {
   await giveRoads(scene, scene.ask);
   // The other stays until a person has decided.
   await mendTaken(scene, 1);
-  const { json } = await scene.dwp('import users --watch --json', { allowed: [0, 1] });
+  const { json } = await scene.dwp('watch users --once --json', { allowed: [0, 1] });
   const { outcomes, total, parked, notes } = json();
   say(`     ${JSON.stringify({ total, outcomes, parked, notes })}`);
   const wanted = ['unknown_provider', 'phone_not_e164', 'mfa_not_carried', 'sso_not_carried', 'username_not_carried', 'username_as_name'];
