@@ -42,7 +42,9 @@ before(async () => {
     await MIRROR_QUEUE.sendBatch(batch.map((subject) => ({ body: { kind: 'reconcile', subject }, contentType: 'json' })));
   }
   const mirrored = () => sandbox.databases.mgpass.prepare('SELECT count(*) AS n FROM logto_mirror').first('n');
-  await until('everybody mirrored', async () => (await mirrored()) >= users.length, { withinMs: 60_000 });
+  // Whoever is still being written is fenced.
+  const open = () => sandbox.databases.proxy.prepare('SELECT count(*) AS n FROM intents WHERE discharged_at IS NULL').first('n');
+  await until('everybody mirrored', async () => (await mirrored()) >= users.length && (await open()) === 0, { withinMs: 60_000 });
   await flags({ read_percent: '100' });
 });
 
