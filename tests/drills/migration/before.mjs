@@ -8,7 +8,7 @@ import { startTraffic } from '../cutover/traffic.mjs';
 import { calm, seen } from './faults.mjs';
 import { giveRoads, givePasswords, isReady, refreshAll, registerPeople } from './people.mjs';
 import { mendPoints, mendTaken, TAKEN } from './population.mjs';
-import { CALM_MS, DAY, MINUTE, OLD_SECRET, pause, renewing, say, until } from './scene.mjs';
+import { CALM_MS, DAY, MINUTE, OLD_SECRET, pause, READ_MS, renewing, say, until } from './scene.mjs';
 
 export async function off(scene) {
   scene.sandbox.logto.admitOnly([OLD_SECRET]);
@@ -22,11 +22,11 @@ export async function off(scene) {
   await scene.ask('GET', `/users/${ids[0]}`);
   scene.traffic = startTraffic(scene, {
     ask: scene.ask, written: ids.slice(0, nWritten), read: ids.slice(nWritten, -scene.spare.length),
-    readers: 4, readEveryMs: 60, writeEveryMs: CALM_MS, mostWrites: 30, registerEveryMs: 2_000, dice: scene.dice,
+    readers: 4, readEveryMs: READ_MS, writeEveryMs: CALM_MS, mostWrites: 30, registerEveryMs: 2_000, dice: scene.dice,
   });
   // A pipe asks mgPass nothing.
   await scene.mgpass.off();
-  const { reads, writes } = await seen(scene, 1_000);
+  const { reads, writes } = await seen(scene, 600);
   await scene.mgpass.on();
   scene.fault('off', 'mgPass down', `${reads.good} of ${reads.n} reads, ${writes.good} of ${writes.n} writes done`);
   scene.expect('off, mgPass down: nobody notices', `${reads.bad + writes.bad} failed`, '0', reads.bad + writes.bad === 0 && reads.n > 0);
@@ -37,7 +37,7 @@ export async function shadow(scene) {
   await scene.put('stage', 'shadow', (status) => status.stage === 'shadow');
   // The outbox answers too late for a write to wait for it: the Queue has it.
   await scene.stores([{ store: 'DB', sql: '^INSERT INTO intents', late_ms: 600 }]);
-  const { reads, writes } = await seen(scene, 1_500);
+  const { reads, writes } = await seen(scene, 800);
   const [hits] = await scene.stores();
   scene.fault('shadow', 'D1 slow', `${hits} statements 600 ms late; ${writes.good} of ${writes.n} writes done`);
   scene.expect('shadow, D1 slow: refused', `${reads.bad + writes.bad}`, '0', reads.bad + writes.bad === 0 && hits > 0);
@@ -93,10 +93,10 @@ export async function carryKeys(scene, name, { stoppedAt = 'not-yet', sunset }) 
 }
 
 export async function keys(scene) {
-  await scene.logto.faults([{ match: { method: 'GET', path: '^/oidc/jwks' }, latency_ms: 900 }]);
+  await scene.logto.faults([{ match: { method: 'GET', path: '^/oidc/jwks' }, latency_ms: 400 }]);
   const stdout = await carryKeys(scene, 'keys', { sunset: Math.floor((Date.now() + 120 * DAY) / 1_000) });
   await scene.logto.faults([]);
-  scene.fault('keys', 'Logto slow', 'its key set 900 ms late');
+  scene.fault('keys', 'Logto slow', 'its key set 400 ms late');
   for (const block of readFileSync(scene.file('keys.pem'), 'utf8').match(/-----BEGIN[^]+?-----END [A-Z ]+-----/g)) {
     await scene.mgpass.call('POST', '/imported-keys', { issuer: `${scene.url}/oidc`, pem: block });
   }

@@ -1,17 +1,19 @@
 // What a fault costs whoever is at work meanwhile.
 
 import { settled } from '../cutover/judge.mjs';
-import { MINUTE, pause } from './scene.mjs';
+import { MINUTE, pause, until } from './scene.mjs';
 
 const isGood = (entry) => (entry.status >= 200 && entry.status < 300) || (entry.kind === 'delete' && entry.status === 404);
 
 const sum = (list) => ({ n: list.length, good: list.filter(isGood).length, bad: list.filter((entry) => !isGood(entry)).length, list });
 
-/** Some time of traffic, and what it came to. */
+/** Some time of traffic, at least a read and a write of it, and what it came to. */
 export async function seen(scene, forMs) {
   const { traffic } = scene;
   const [nReads, nWrites] = [traffic.reads.length, traffic.writes.length];
   await pause(forMs);
+  const isSeen = async () => traffic.reads.length > nReads && (traffic.writes.length > nWrites || !traffic.writesGoOn);
+  await until('a read and a write', isSeen, { withinMs: 5_000, everyMs: 20 }).catch(() => {});
   return { reads: sum(traffic.reads.slice(nReads)), writes: sum(traffic.writes.slice(nWrites)) };
 }
 

@@ -7,7 +7,7 @@ import { DENSE_MS, tally } from '../cutover/traffic.mjs';
 import { calm, seen } from './faults.mjs';
 import { refreshAll } from './people.mjs';
 import { gather } from './ready.mjs';
-import { CALM_MS, HOUR, MINUTE, NEW_SECRET, OLD_SECRET, pause, say, until } from './scene.mjs';
+import { CALM_MS, DENSE_READ_MS, HOUR, MINUTE, NEW_SECRET, OLD_SECRET, pause, READ_MS, say, until } from './scene.mjs';
 
 async function arm(scene) {
   const { logto } = scene.sandbox;
@@ -37,7 +37,7 @@ export async function shutUntil(scene, steps) {
 /** Applications that stay at Logto are let go by name; all else must be open. */
 async function openGates(scene) {
   await scene.dwp(['handover', 'waive', 'applications', '--all', '--reason', 'known by name', '--actor', 'ama']);
-  await shutUntil(scene, { stepMs: 20_000, steps: 40 });
+  await shutUntil(scene, { restMs: 200 });
 }
 
 /**
@@ -71,14 +71,14 @@ async function handOver(scene, label, { struck } = {}) {
     // Eighteen minutes in production, and here.
     while (await look() === 'logto' && left > 2 * MINUTE) await scene.pass(left - 2 * MINUTE);
     await scene.logto.faults([{ match: { path: '^/api/users' }, latency_ms: 150 }]);
-    Object.assign(traffic, { isDense: true, writeEveryMs: DENSE_MS });
+    Object.assign(traffic, { isDense: true, writeEveryMs: DENSE_MS, readEveryMs: DENSE_READ_MS });
     let isOver = false;
     command.then(() => { isOver = true; });
     // As many reads as the guard needs for its verdict.
     await scene.passUntil('draining', async () => isOver || await look() !== 'logto', { restMs: 400 });
     scene.mark('draining');
     const result = await command;
-    Object.assign(traffic, { isDense: false, writeEveryMs: CALM_MS });
+    Object.assign(traffic, { isDense: false, writeEveryMs: CALM_MS, readEveryMs: READ_MS });
     await scene.logto.faults([]);
     const { holder } = await scene.authority();
     if (holder === 'mgpass') break;
@@ -107,7 +107,7 @@ export async function cutover(scene) {
   // And a place that has heard of nothing.
   await scene.stores([{ store: 'FLAGS', stale: { stage: 'off', read_percent: null, sign_in_percent: null } }]);
   await scene.pass(6_000);
-  const { reads, writes } = await seen(scene, 1_200);
+  const { reads, writes } = await seen(scene, 700);
   await scene.stores();
   await scene.pass(6_000);
   scene.fault('cutover', 'KV late', `a place that still says off: ${reads.good} of ${reads.n} reads, ${writes.good} of ${writes.n} writes done, none at Logto`);
@@ -120,7 +120,7 @@ export async function twoDays(scene) {
   const { users } = scene;
   for (let n = 0; n < 6; n += 1) {
     await scene.pass(8 * HOUR);
-    await pause(250);
+    await pause(100);
     if (n === 1) await stray(scene);
     if (n === 3) await mgpassDown(scene);
     if (n % 3 === 2) await refreshAll(scene, `day ${(n + 1) / 3}`);
@@ -157,7 +157,7 @@ async function mgpassDown(scene) {
   }, { stepMs: 5_000 });
   await scene.mgpass.off();
   await scene.stores([{ store: 'MGPASS_DB', down: true }]);
-  const { reads } = await seen(scene, 800);
+  const { reads } = await seen(scene, 500);
   await scene.stores();
   await scene.mgpass.on();
   scene.traffic.resume();

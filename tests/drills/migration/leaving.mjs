@@ -32,7 +32,7 @@ export async function leaveLogto(scene) {
   await scene.dwp(['cleanup', 'refresh-tokens', '--until', until_]);
   for (let n = 0; n < 4; n += 1) {
     await scene.pass(4 * DAY);
-    await pause(300);
+    await pause(100);
     await refreshAll(scene, `cleanup, day ${(n + 1) * 4}`);
   }
   await judgeCutover(scene, scene.traffic, 'cleanup, before it');
@@ -62,7 +62,7 @@ export async function leaveLogto(scene) {
   await scene.killed();
   await scene.stores([{ store: 'DB', late_ms: 300 }]);
   Object.assign(scene.traffic, { writesGoOn: true, readsGoOn: true });
-  const { reads, writes } = await seen(scene, 1_500);
+  const { reads, writes } = await seen(scene, 800);
   await scene.stores();
   scene.fault('cleanup', 'workerd killed, D1 slow', `isolates that knew of nothing: ${reads.good} of ${reads.n} reads, ${writes.good} of ${writes.n} writes done`);
   scene.expect('cleanup: reads and writes go on without Logto', `${reads.bad} reads, ${writes.bad} writes failed`, '0, 0', reads.bad + writes.bad === 0 && reads.n > 0 && writes.n > 0);

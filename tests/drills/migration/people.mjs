@@ -73,7 +73,7 @@ export async function markReady(scene) {
   for (let round = 0; round < 2; round += 1) {
     leave(scene.people);
     await all(scene.people, (person) => signIn(scene, person, scene.apps[0]));
-    await pause(600);
+    await pause(300);
   }
   return scene.people.filter(({ browser }) => browser.isMarkedReady).length;
 }

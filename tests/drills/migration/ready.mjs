@@ -6,10 +6,10 @@ import { SECRETS } from '../../harness/sandbox/sandbox.mjs';
 import { equal } from './before.mjs';
 import { forgetReplaced, isReady, markReady, move, refreshAll } from './people.mjs';
 import { mendTaken } from './population.mjs';
-import { MINUTE, pause, say, until } from './scene.mjs';
+import { DENSE_READ_MS, MINUTE, pause, READ_MS, say, until } from './scene.mjs';
 
 /** A minute, to a guard that wants ten reads of it. */
-const READ_MS = 300;
+const MINUTE_MS = 300;
 
 const plan = async (scene) => (await scene.status()).ramp;
 async function at(scene, percent) {
@@ -17,18 +17,16 @@ async function at(scene, percent) {
     const now = await plan(scene);
     if (now.state !== 'running' && now.in_force_bps !== percent * 100) throw new Error(`the plan is ${now.state}: ${now.why}`);
     return now.in_force_bps === percent * 100;
-  }, { restMs: READ_MS });
+  }, { restMs: MINUTE_MS });
   scene.mark(`reads ${percent} %`);
 }
 
 export async function ramp(scene) {
   const { traffic } = scene;
   const nReads = traffic.reads.length;
-  const { readEveryMs } = traffic;
-  // The guard judges by ten reads.
-  traffic.readEveryMs = 10;
+  traffic.readEveryMs = DENSE_READ_MS;
   await scene.put('compare_percent', '50', (status) => status.compare_bps === 5_000);
-  await scene.dwp('ramp start --steps 30,100 --hold 2m --min-reads 10 --reason the-day');
+  await scene.dwp('ramp start --steps 30,100 --hold 1m --min-reads 10 --reason the-day');
   await at(scene, 30);
   await at(scene, 100);
   await scene.mgpass.faults([{ match: { path: '^/api/users' }, status: 503, body: { error: 'unavailable' } }]);
@@ -39,8 +37,8 @@ export async function ramp(scene) {
   await scene.put('guard', null, (status) => status.guard === null);
   await scene.dwp('ramp resume --reason mgPass-is-back');
   await at(scene, 100);
-  await scene.passUntil('the plan is done', async () => (await plan(scene)).state === 'done', { restMs: READ_MS });
-  traffic.readEveryMs = readEveryMs;
+  await scene.passUntil('the plan is done', async () => (await plan(scene)).state === 'done', { restMs: MINUTE_MS });
+  traffic.readEveryMs = READ_MS;
   const reads = traffic.reads.slice(nReads);
   const bad = reads.filter(({ status }) => status !== 200).length;
   scene.fault('ramp', 'mgPass down', `plan aborted (${why}), then resumed; ${bad} of ${reads.length} reads failed`);
@@ -98,7 +96,7 @@ export async function evidence(scene) {
   await scene.pass(6_000);
   const late = await until('a late place', async () => (await scene.status()).stage === 'shadow', { everyMs: 100 });
   const nReads = scene.traffic.reads.length;
-  await pause(700);
+  await pause(500);
   await scene.stores();
   await scene.pass(6_000);
   const reads = scene.traffic.reads.slice(nReads);

@@ -20,6 +20,9 @@ import { dwp as runDwp, root, startDwp } from '../import/support.mjs';
 export { pause, realNow, say, until };
 /** Between two writes, where the mirror has nothing left to do. */
 export const CALM_MS = 200;
+/** Between two reads; where a guard is to judge, a sixth of it. */
+export const READ_MS = 60;
+export const DENSE_READ_MS = 10;
 export const MINUTE = 60_000;
 export const HOUR = 60 * MINUTE;
 export const DAY = 24 * HOUR;
