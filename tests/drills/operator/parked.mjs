@@ -37,6 +37,7 @@ export const parked = {
     read(await desk.dwp(['parked', '--reason', 'deletion_unconfirmed'], 1), new RegExp(`^${id} +deletion_unconfirmed`, 'm'));
     await desk.dwp(['confirm-deletion', id]);
     await desk.until('the user is deleted at mgPass', () => desk.sandbox.databases.mgpass.prepare('SELECT deleted_at FROM users WHERE id = ?').bind(id).first('deleted_at'));
+    await desk.until('nobody waits any more', async () => (await status(desk)).outbox.n_parked === 0);
     read(await desk.dwp(['status']), /nothing is wrong/);
   },
 };
