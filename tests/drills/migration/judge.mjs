@@ -17,7 +17,7 @@ export function besideForecast({ asked, nForecast }) {
   return asked.filter((n) => n !== 1).length + Math.abs(asked.filter((n) => n > 0).length - nForecast);
 }
 
-/** Requests at Logto, as it heard them itself, since it was left. */
+/** Requests at Logto, as it heard them itself, from a lease after it was left. */
 export const contacts = (heard, leftAt) => heard.filter(({ at }) => at > leftAt);
 
 const sum = (counts) => Object.values(counts).reduce((total, n) => total + n, 0);
@@ -44,7 +44,7 @@ export async function sumUp(scene) {
   scene.expect('new sign-ins against the forecast', `${asked.filter((n) => n > 0).length} of ${nForecast}`, 'each once', besideForecast({ asked, nForecast }) === 0);
   scene.expect('codes and refresh tokens presented twice, or at the wrong side', `${twice(kept.logto, scene.sent) + twice(kept.mgpass, scene.sent)}, ${wrongSide(kept.logto, kept.mgpass)}`, '0, 0', twice(kept.logto, scene.sent) + twice(kept.mgpass, scene.sent) + wrongSide(kept.logto, kept.mgpass) === 0);
   scene.expect("the proxy's own cookies at a backend", ownCookies(kept.kept), '0', ownCookies(kept.kept) === 0);
-  scene.expect('Logto contacted after cleanup', atLogto.length, '0', atLogto.length === 0 && scene.heardByLogto.length > 0);
+  scene.expect('Logto contacted after cleanup, from a lease after the move', atLogto.length, '0', atLogto.length === 0 && scene.heardByLogto.length > 0);
   scene.rows.push({ what: 'writes by answer', measured: tally(traffic.writes), demanded: '', isSo: true });
 }
 

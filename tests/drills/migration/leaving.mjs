@@ -55,8 +55,11 @@ export async function leaveLogto(scene) {
   say(`     dwp: ${stdout.trim().split('\n').at(-1)}`);
   const { holder } = await scene.authority();
   scene.expect('cleanup: reached', `${status}, ${holder}; waived of the checklist: ${not.join(', ') || 'none'}`, '0, alone', status === 0 && holder === 'alone');
-  scene.leftAt = (await scene.moves()).findLast(({ to_holder: to }) => to === 'alone').at;
+  const { at } = (await scene.moves()).findLast(({ to_holder: to }) => to === 'alone');
   scene.mark('Logto is left alone');
+  // The lease of those that had heard before; from then on Logto hears nothing.
+  await scene.pass(MINUTE);
+  scene.leftAt = at + MINUTE;
   // Isolates that know of nothing, and are told late.
   await scene.traffic.still();
   await scene.killed();
