@@ -46,8 +46,6 @@ export async function populate(scene, { nUsers, seed }) {
     rewards.prepare('INSERT INTO rewards_users (user_id, total_points, lifetime_earned, tier, updated_at) VALUES (?1, ?2, ?2, ?3, 1700000000)').bind(id, total, tier),
     rewards.prepare("INSERT INTO rewards_ledger (id, user_id, event_type, points, created_at) VALUES (?1, ?2, 'purchase', ?3, 1700000000)").bind(`garbage-${nth}`, id, points),
   ]));
-  // The sandbox's own accounts have numbers that people of some seeds have as well; who stands in the way is said below.
-  await sandbox.databases.mgpass.prepare('UPDATE users SET phone = NULL').run();
   scene.ownPeople = [];
   const own = async (body) => {
     const made = await scene.mgpassApi('POST', '/users', { password: 'Only-At-Mgpass-1', ...body });
@@ -55,6 +53,8 @@ export async function populate(scene, { nUsers, seed }) {
   };
   for (let n = 0; n < OWN_PEOPLE; n += 1) await own({ email: `own.${n}@mgpass.example`, name: `Own ${n}` });
   for (const n of [1, 2]) await own({ email: `taken.${n}@example.test`, name: `In the way ${n}` });
+  // The sandbox's own accounts have numbers that people of some seeds have as well.
+  await sandbox.databases.mgpass.prepare('UPDATE users SET phone = NULL').run();
 }
 
 /** Their owner has them taken out of the source, or mended there. */
