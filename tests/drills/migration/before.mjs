@@ -51,7 +51,8 @@ export async function importAll(scene) {
   await scene.killed();
   // What was cut off is looked at a quarter of an hour later.
   await scene.pass(16 * MINUTE);
-  await scene.passUntil('the import ends', async () => (await scene.proxyRow("SELECT state FROM jobs WHERE kind = 'users' ORDER BY id DESC LIMIT 1"))?.state === 'done', { restMs: 100 });
+  const isDone = async () => (await scene.proxyRow("SELECT state FROM jobs WHERE kind = 'users' ORDER BY id DESC LIMIT 1"))?.state === 'done';
+  await scene.passUntil('the import ends', isDone, { stepMs: 5_000, restMs: 300 });
   const result = await scene.dwpImport.done;
   scene.fault('import', 'workerd killed', `after ${at.n} people; the command went on and ended with ${result.status}`);
   await calm(scene);

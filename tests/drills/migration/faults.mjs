@@ -19,18 +19,19 @@ export async function seen(scene, forMs) {
 
 const OPEN = 'SELECT count(*) AS n, (SELECT value FROM counters WHERE name = \'sequence\') AS at FROM intents WHERE discharged_at IS NULL';
 
-/** No writes for as long as the mirror needs; a write that nobody answered is looked at a quarter of an hour later. */
+/** No writes for as long as the mirror needs, and cron as often; a write that nobody answered is looked at a quarter of an hour later. */
 export async function calm(scene) {
   await scene.traffic.quiet();
   let before;
   for (let n = 0; ; ) {
-    if (await settled(scene, { withinMs: 800 }).then(() => true, () => false)) break;
+    await scene.sandbox.tick();
+    if (await settled(scene, { withinMs: 400 }).then(() => true, () => false)) break;
     const now = await scene.proxyRow(OPEN);
     const isAtWork = before === undefined || now.n !== before.n || now.at !== before.at;
     before = now;
     if (isAtWork) continue;
     n += 1;
-    if (n === 4) throw new Error(`nothing settles: ${JSON.stringify(await scene.proxyRows('SELECT * FROM intents WHERE discharged_at IS NULL LIMIT 5'))}`);
+    if (n === 8) throw new Error(`nothing settles: ${JSON.stringify(await scene.proxyRows('SELECT * FROM intents WHERE discharged_at IS NULL LIMIT 5'))}`);
     await scene.pass(16 * MINUTE);
   }
   scene.traffic.resume();
