@@ -37,7 +37,7 @@ export async function shutUntil(scene, steps) {
 /** Applications that stay at Logto are let go by name; all else must be open. */
 async function openGates(scene) {
   await scene.dwp(['handover', 'waive', 'applications', '--all', '--reason', 'known by name', '--actor', 'ama']);
-  await shutUntil(scene, { restMs: 200 });
+  await shutUntil(scene, { restMs: 100 });
 }
 
 /**
@@ -70,12 +70,12 @@ async function handOver(scene, label, { struck } = {}) {
     if (turn === 1) await struck?.();
     // Eighteen minutes in production, and here.
     while (await look() === 'logto' && left > 2 * MINUTE) await scene.pass(left - 2 * MINUTE);
-    await scene.logto.faults([{ match: { path: '^/api/users' }, latency_ms: 150 }]);
+    await scene.logto.faults([{ match: { path: '^/api/users' }, latency_ms: 80 }]);
     Object.assign(traffic, { isDense: true, writeEveryMs: DENSE_MS, readEveryMs: DENSE_READ_MS });
     let isOver = false;
     command.then(() => { isOver = true; });
     // As many reads as the guard needs for its verdict.
-    await scene.passUntil('draining', async () => isOver || await look() !== 'logto', { restMs: 400 });
+    await scene.passUntil('draining', async () => isOver || await look() !== 'logto', { restMs: 250 });
     scene.mark('draining');
     const result = await command;
     Object.assign(traffic, { isDense: false, writeEveryMs: CALM_MS, readEveryMs: READ_MS });
@@ -102,7 +102,7 @@ async function handOver(scene, label, { struck } = {}) {
 export async function cutover(scene) {
   await arm(scene);
   await handOver(scene, 'cutover');
-  scene.fault('cutover', 'Logto slow', 'its answers 150 ms late while draining');
+  scene.fault('cutover', 'Logto slow', 'its answers 80 ms late while draining');
   await scene.put('stage', 'cutover', () => true);
   // And a place that has heard of nothing.
   await scene.stores([{ store: 'FLAGS', stale: { stage: 'off', read_percent: null, sign_in_percent: null } }]);

@@ -9,7 +9,7 @@ import { mendTaken } from './population.mjs';
 import { DENSE_READ_MS, MINUTE, pause, READ_MS, say, until } from './scene.mjs';
 
 /** A minute, to a guard that wants ten reads of it. */
-const MINUTE_MS = 300;
+const MINUTE_MS = 150;
 
 const plan = async (scene) => (await scene.status()).ramp;
 async function at(scene, percent) {
