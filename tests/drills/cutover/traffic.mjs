@@ -143,12 +143,12 @@ export function startTraffic(scene, { ask, written, read, writeEveryMs = CALM_MS
   const lastRead = () => { const last = traffic.reads.at(-1); return last ? last.ended - last.began : 0; };
   for (let n = 0; n < readers; n += 1) loop(async () => { if (traffic.readsGoOn) await begin(() => readOne(draw() < 0.3 ? any(traffic.written) : any(traffic.read))); await rest(); });
   loop(async () => {
-    traffic.isRegistering = traffic.registers;
-    if (traffic.registers) await begin(register);
-    await pause(registerEveryMs / 2);
-    if (traffic.registers) await begin(comeBack);
-    traffic.isRegistering = false;
-    await pause(registerEveryMs / 2);
+    for (const visit of [register, comeBack]) {
+      traffic.isRegistering = traffic.registers;
+      if (traffic.registers) await begin(visit);
+      traffic.isRegistering = false;
+      await pause(registerEveryMs / 2);
+    }
   });
 
   return Object.assign(traffic, {

@@ -168,11 +168,11 @@ async function mgpassDown(scene) {
 
 export async function goBack(scene) {
   await calm(scene);
-  await scene.stores([{ store: 'MGPASS_DB', late_ms: 60 }]);
+  await scene.stores([{ store: 'MGPASS_DB', late_ms: 30 }]);
   scene.mark('on the way back');
   await wayBack(scene, scene.traffic, { label: 'return', isDisturbed: true, beforeMs: 500, afterMs: 500 });
   const [hits] = await scene.stores();
-  scene.fault('return', 'D1 slow', `${hits} batches of mgPass's database 60 ms late`);
+  scene.fault('return', 'D1 slow', `${hits} batches of mgPass's database 30 ms late`);
   scene.mark('Logto is the authority');
   await scene.put('stage', 'dual_write', (status) => status.stage === 'dual_write');
   await calm(scene);

@@ -54,11 +54,11 @@ export async function refreshAll(scene, phase, { only = () => true } = {}) {
 
 /** An address each, by the application; who can has a social account. */
 export async function giveRoads(scene, ask) {
-  for (const person of scene.people) {
+  await all(scene.people, async (person) => {
     const changed = await ask('PATCH', `/users/${person.subject}`, { primaryEmail: person.email });
     if (changed.status !== 200) throw new Error(changed.text);
     if (isReady(person)) await ask('PUT', `/users/${person.subject}/identities/google`, { userId: `google-${person.number}` });
-  }
+  });
 }
 
 /** What a reset campaign, or a help desk, comes to. */

@@ -8,8 +8,8 @@ import { forgetReplaced, isReady, markReady, move, refreshAll } from './people.m
 import { mendTaken } from './population.mjs';
 import { DENSE_READ_MS, MINUTE, pause, READ_MS, say, until } from './scene.mjs';
 
-/** A minute, to a guard that wants ten reads of it. */
-const MINUTE_MS = 150;
+/** Two minutes, to a guard that wants ten reads of the last five. */
+const STEP = { stepMs: 2 * MINUTE, restMs: 200 };
 
 const plan = async (scene) => (await scene.status()).ramp;
 async function at(scene, percent) {
@@ -17,7 +17,7 @@ async function at(scene, percent) {
     const now = await plan(scene);
     if (now.state !== 'running' && now.in_force_bps !== percent * 100) throw new Error(`the plan is ${now.state}: ${now.why}`);
     return now.in_force_bps === percent * 100;
-  }, { restMs: MINUTE_MS });
+  }, STEP);
   scene.mark(`reads ${percent} %`);
 }
 
@@ -37,7 +37,7 @@ export async function ramp(scene) {
   await scene.put('guard', null, (status) => status.guard === null);
   await scene.dwp('ramp resume --reason mgPass-is-back');
   await at(scene, 100);
-  await scene.passUntil('the plan is done', async () => (await plan(scene)).state === 'done', { restMs: MINUTE_MS });
+  await scene.passUntil('the plan is done', async () => (await plan(scene)).state === 'done', STEP);
   traffic.readEveryMs = READ_MS;
   const reads = traffic.reads.slice(nReads);
   const bad = reads.filter(({ status }) => status !== 200).length;

@@ -89,7 +89,7 @@ export async function openMigration({ seed, main }) {
     /** So much later for everybody; then cron. Not in the middle of a reconcile, whose lease would be over. */
     async pass(ms) {
       const move = () => inTurn(async () => {
-        await until('no lease', async () => (await scene.proxyRow(LEASED)).n === 0, { withinMs: 500, everyMs: 10 }).catch(() => {});
+        await until('no lease', async () => (await scene.proxyRow(LEASED)).n === 0, { withinMs: 250, everyMs: 10 }).catch(() => {});
         await passTime(sandbox, ms);
       });
       await (scene.traffic ? scene.traffic.held(move) : move());
