@@ -42,12 +42,10 @@ before(async () => {
     await MIRROR_QUEUE.sendBatch(batch.map((subject) => ({ body: { kind: 'reconcile', subject }, contentType: 'json' })));
   }
   const mirrored = () => sandbox.databases.mgpass.prepare('SELECT count(*) AS n FROM logto_mirror').first('n');
-  // Whoever is still being written is fenced.
-  const open = () => sandbox.databases.proxy.prepare('SELECT count(*) AS n FROM intents WHERE discharged_at IS NULL').first('n');
-  await until('everybody mirrored', async () => (await mirrored()) >= users.length && (await open()) === 0, { withinMs: 60_000 });
+  // Whoever is being written is fenced, and for two seconds after: the margin for the clocks of isolate and database.
+  const fenced = () => sandbox.databases.proxy.prepare('SELECT count(*) AS n FROM intents WHERE discharged_at IS NULL OR discharged_at >= ?1').bind(Date.now() - 2_500).first('n');
+  await until('everybody mirrored', async () => (await mirrored()) >= users.length && (await fenced()) === 0, { withinMs: 60_000 });
   await flags({ read_percent: '100' });
-  // An isolate that has just begun may doubt its outbox for some seconds, and reads stay at Logto.
-  await until('mgPass serves reads', () => sameAsLogto(users[0]), { withinMs: 60_000, everyMs: 500 });
 });
 
 after(async () => {
