@@ -33,7 +33,7 @@ export function startTraffic(scene, { ask, written, read, writeEveryMs = CALM_MS
     writes: [], reads: [], registrations: [], signIns: [],
     stale: 0,
     isOn: true, writesGoOn: !onlyReads, readsGoOn: true, registers: !onlyReads, creates: true,
-    loops: [], underWay: new Set(), begun: new Set(), heldUntil: undefined, nHolding: 0,
+    loops: [], underWay: new Set(), begun: new Set(), heldUntil: undefined,
   };
   const free = new Set(written);
   let version = 0;
@@ -165,18 +165,14 @@ export function startTraffic(scene, { ask, written, read, writeEveryMs = CALM_MS
     },
     /** `work` while nobody's request is under way; whoever would begin one waits. */
     async held(work) {
-      traffic.nHolding += 1;
-      traffic.heldUntil ??= Promise.withResolvers();
+      traffic.heldUntil = Promise.withResolvers();
       while (traffic.begun.size > 0) await pause(2);
       try {
         return await work();
       } finally {
-        traffic.nHolding -= 1;
-        if (traffic.nHolding === 0) {
-          const { resolve } = traffic.heldUntil;
-          traffic.heldUntil = undefined;
-          resolve();
-        }
+        const { resolve } = traffic.heldUntil;
+        traffic.heldUntil = undefined;
+        resolve();
       }
     },
     resume() { Object.assign(traffic, { writesGoOn: !onlyReads, readsGoOn: true, registers: !onlyReads }); },

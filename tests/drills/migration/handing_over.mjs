@@ -50,11 +50,10 @@ async function handOver(scene, label, { struck } = {}) {
   const causes = [];
   for (let turn = 1; ; turn += 1) {
     await openGates(scene);
-    const order = () => scene.startDwp('stage cutover --wait', { onLine: (line) => say(`     dwp: ${line}`) }).done;
     // It ends where a gate is shut at the end of the announcement; the wish stands, and is waited for again.
     const command = (async () => {
       for (;;) {
-        const result = await order();
+        const result = await scene.startDwp('stage cutover --wait', { onLine: (line) => say(`     dwp: ${line}`) }).done;
         if (!result.stdout.includes('waits for: gates (reads)')) return result;
       }
     })();
