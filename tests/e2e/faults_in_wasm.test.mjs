@@ -2,12 +2,11 @@
 // console is the one thing that wasm calls and that can be made to throw from outside.
 
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync } from 'node:fs';
-import os from 'node:os';
 import path from 'node:path';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 
+import { scratch } from '../harness/sandbox/scratch.mjs';
 import { readBuild, readConfig, startWorkerd } from '../drills/bench/workerd.mjs';
 import { until } from '../harness/sandbox/client.mjs';
 import { raw, startOrigin } from './support.mjs';
@@ -25,12 +24,12 @@ console.log = (line) => {
 `;
 
 test('the next request finds a new instance', async () => {
-  const scratch = mkdtempSync(path.join(os.tmpdir(), 'dual-write-'));
+  const place = scratch('faults');
   const origin = await startOrigin();
   let lines = '';
   const worker = await startWorkerd({
     name: 'faults',
-    scratch,
+    scratch: place.directory,
     modules: readBuild(path.join(root, 'build'), BEFORE),
     config: readConfig(path.join(root, 'wrangler.toml'), { LOGTO_ORIGIN: origin.url, LOGTO_CLIENT_SECRET: 'x', MGPASS_CLIENT_SECRET: 'x' }),
     flags: { stage: 'dual_write' },
@@ -50,6 +49,6 @@ test('the next request finds a new instance', async () => {
   } finally {
     await worker.stop();
     await origin.close();
-    rmSync(scratch, { recursive: true, force: true });
+    place.remove();
   }
 });

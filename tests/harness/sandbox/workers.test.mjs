@@ -6,20 +6,20 @@
 
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
-import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { existsSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { after, before, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 
 import { freePort, workerdPids } from './machine.mjs';
+import { scratch } from './scratch.mjs';
 import { applyMigrations, startWorkers } from './workers.mjs';
 
 const run = promisify(execFile);
 const fixture = (name) => fileURLToPath(new URL(`workers-fixtures/${name}`, import.meta.url));
 const wranglerBin = fileURLToPath(new URL('../../../node_modules/wrangler/bin/wrangler.js', import.meta.url));
-const persistTo = mkdtempSync(path.join(tmpdir(), 'sandbox-workers-'));
+const { directory: persistTo, remove } = scratch('workers');
 const hasProc = existsSync('/proc/self/stat');
 const lines = [];
 let sandbox;
@@ -47,7 +47,7 @@ before(async () => {
 
 after(async () => {
   await sandbox?.dispose();
-  rmSync(persistTo, { recursive: true, force: true });
+  remove();
 });
 
 test('each worker answers on its own port, with its own host in the request', async () => {
@@ -134,8 +134,9 @@ test('console lines reach onLog raw, one call each', async () => {
 });
 
 test('reload takes the code and the variables of now, on the same ports, with the same data', async (t) => {
-  const directory = mkdtempSync(path.join(tmpdir(), 'sandbox-reload-'));
-  t.after(() => rmSync(directory, { recursive: true, force: true }));
+  const place = scratch('reload');
+  t.after(place.remove);
+  const { directory } = place;
   const write = (word) => {
     writeFileSync(path.join(directory, 'main.mjs'), `export default {
       async fetch(request, env) { console.log('${word} was asked'); return new Response('${word} ' + env.COLOUR + ' ' + await env.FLAGS.get('stage')); },

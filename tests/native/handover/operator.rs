@@ -18,7 +18,7 @@ fn operator(world: &Rc<World>, method: &'static str, path: &str) -> (u16, Value)
     (answer.status, body)
 }
 
-fn get(world: &Rc<World>, path: &str) -> Value {
+pub(super) fn get(world: &Rc<World>, path: &str) -> Value {
     let (status, body) = operator(world, "GET", path);
     assert_eq!(status, 200, "{path}: {body}");
     body

@@ -7,6 +7,7 @@ use dual_write_proxy::policy::flags::Stage;
 use dual_write_proxy::runtime::ports::Store;
 use serde_json::{Value, json};
 
+use super::operator::get;
 use crate::support::handover::world;
 use crate::support::{Fault, Port, Request, World};
 
@@ -15,9 +16,7 @@ const MINUTE_MS: i64 = 60_000;
 const HOUR_MS: i64 = 60 * MINUTE_MS;
 
 fn status(world: &Rc<World>) -> Value {
-    let answer = world.ask(Request::new("GET", "/_proxy/status").token("admin"));
-    assert_eq!(answer.status, 200);
-    serde_json::from_str(&answer.body).unwrap()
+    get(world, "status")
 }
 
 /// Code, and what to do.
@@ -246,8 +245,7 @@ fn strays_and_points_are_to_be_looked_at() {
 }
 
 fn checklist_of_points(world: &Rc<World>) -> Value {
-    let answer = world.ask(Request::new("GET", "/_proxy/checklist").token("admin"));
-    let list: Value = serde_json::from_str(&answer.body).unwrap();
+    let list = get(world, "checklist");
     let checks = list["checks"].as_array().unwrap().iter();
     checks
         .clone()

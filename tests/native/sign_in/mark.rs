@@ -5,7 +5,7 @@ use std::rc::Rc;
 use dual_write_proxy::runtime::ports::Store;
 use serde_json::Value;
 
-use super::{PIN_SECRET, list, world, world_with};
+use super::{PIN_SECRET, let_move, world, world_with};
 use crate::support::client::Answered;
 use crate::support::handover;
 use crate::support::logto::{Interaction, User};
@@ -145,9 +145,7 @@ fn while_nothing_moves_no_answer_is_touched_and_nobody_is_judged() {
 #[test]
 fn who_stays_at_logto_keeps_the_mark_after_the_cutover() {
     let world = handover::world_with(&[("PIN_SECRET", PIN_SECRET)]);
-    world.flag("applications", &list(&["sign_in", "sign_out"]));
-    world.flag("sign_in_percent", "100");
-    world.flag("mgpass_pages", "closed");
+    let_move(&world);
     world.mirrored("u1", |user| user.factors.push("Totp"));
     sign_in(&world, "u1");
     world.deliver();

@@ -6,7 +6,7 @@ use dual_write_proxy::policy::flags::Stage;
 use dual_write_proxy::runtime::ports::Store;
 use serde_json::Value;
 
-use super::{ADMIN, LOGTO_CLIENT, MGPASS_CLIENT, PIN_SECRET, form, list, world};
+use super::{ADMIN, LOGTO_CLIENT, MGPASS_CLIENT, PIN_SECRET, form, let_move, world};
 use crate::support::handover;
 use crate::support::{Fault, Port, Request, World};
 
@@ -71,9 +71,7 @@ fn what_stopped_once_is_not_judged_again_and_what_comes_later_is() {
 #[test]
 fn what_was_entered_while_mgpass_was_the_authority_stops_nothing_after_the_way_back() {
     let world = handover::world_with(&[("PIN_SECRET", PIN_SECRET)]);
-    world.flag("applications", &list(&["sign_in", "sign_out"]));
-    world.flag("sign_in_percent", "100");
-    world.flag("mgpass_pages", "closed");
+    let_move(&world);
     cron(&world);
     world.handed_over();
     enter(&world, "a1", "user.created", "'usr_1'");
